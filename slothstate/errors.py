@@ -1,0 +1,103 @@
+"""Every error slothstate raises: one tree under `SlothStateError`, each also the builtin that fits.
+
+All of them pickle, attributes included, so they cross process pools unchanged.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AlreadyHeld",
+    "InvalidKey",
+    "InvalidValue",
+    "LockLost",
+    "LockTimeout",
+    "OutOfRange",
+    "OutcomeUnknown",
+    "PatternError",
+    "SlothStateError",
+    "StateBusy",
+    "StateClosed",
+    "StateCorrupt",
+    "StateFull",
+    "StateIOError",
+    "StateReadOnly",
+    "UnsafeState",
+    "WrongType",
+]
+
+
+class SlothStateError(Exception):
+    """The base of every error of this package."""
+
+
+class InvalidKey(SlothStateError, ValueError):
+    """A key or lock name that is not a non-empty str of at most 4096 bytes of UTF-8 without NUL."""
+
+
+class InvalidValue(SlothStateError, ValueError):
+    """A value or argument that cannot be stored or used; the message names the path to it."""
+
+
+class PatternError(SlothStateError, ValueError):
+    """A wildcard pattern that does not follow the grammar; the message names the position."""
+
+
+class WrongType(SlothStateError, TypeError):
+    """The key holds another kind of value than the verb works on.
+
+    `key`, `expected` and `found` carry what the message says; `expected` and `found` are kinds.
+    """
+
+    def __init__(self, message: str, key: str = "", expected: str = "", found: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+        self.expected = expected
+        self.found = found
+
+
+class OutOfRange(SlothStateError, OverflowError):
+    """A number past 64 bits, or past what the calling language can hold exactly."""
+
+
+class LockTimeout(SlothStateError, TimeoutError):
+    """A lock was not acquired within its timeout."""
+
+
+class StateBusy(SlothStateError, TimeoutError):
+    """Another writer kept the store for longer than `busy_timeout`; nothing was written."""
+
+
+class LockLost(SlothStateError, RuntimeError):
+    """A lock that was held is no longer held: it expired or was taken over."""
+
+
+class AlreadyHeld(SlothStateError, RuntimeError):
+    """This State already holds the lock in this thread; waiting for it would never end."""
+
+
+class StateClosed(SlothStateError, RuntimeError):
+    """The State was closed, or cannot be used on this side of a fork."""
+
+
+class UnsafeState(SlothStateError, RuntimeError):
+    """The file was moved, replaced, or is not one to trust: a link, a device, another program's database."""
+
+
+class StateCorrupt(SlothStateError, OSError):
+    """The store is damaged. It is never repaired or re-created silently: restore a backup, check the disk."""
+
+
+class StateFull(SlothStateError, OSError):
+    """The disk, quota or file-size limit left no room; nothing was written, reads still work."""
+
+
+class StateReadOnly(SlothStateError, OSError):
+    """The store cannot be written: the file, the directory or the file system is read-only."""
+
+
+class StateIOError(SlothStateError, OSError):
+    """The operating system reported an I/O error, or a file that cannot be opened; nothing was written."""
+
+
+class OutcomeUnknown(SlothStateError, RuntimeError):
+    """COMMIT itself failed: the write may or may not be there after the next open. Assume neither."""
