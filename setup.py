@@ -1,5 +1,53 @@
-"""Build configuration that pyproject.toml cannot express: the C extension, compiled through cffi."""
+"""Build configuration that pyproject.toml cannot express: the C extension, compiled through cffi.
+
+`SLOTHSTATE_WERROR=1` turns the warnings of our own C into errors; `SLOTHSTATE_SANITIZE=1` builds with
+AddressSanitizer and UBSan (gcc or clang), for the test run that csrc/build_native.py describes.
+"""
+
+import os
+import sysconfig
+from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CCompilerError, ExecError, PlatformError
 
-setup(cffi_modules=["csrc/build_native.py:ffibuilder"])
+# cffi and setuptools resolve the paths below against the current directory, whatever it was.
+os.chdir(Path(__file__).resolve().parent)
+
+# Python's own headers are system headers here: their conversions are not ours to fix.
+GNU_COMPILE = ["-std=c11", "-Wall", "-Wextra", "-Wconversion", "-isystem", sysconfig.get_path("include")]
+# CPython builds extensions with -fwrapv, which hides signed overflow from UBSan.
+SANITIZERS = "-fsanitize=address,undefined"
+SANITIZE_COMPILE = ["-O1", "-g", "-fno-omit-frame-pointer", SANITIZERS, "-fno-sanitize-recover=undefined", "-fno-wrapv"]
+
+
+def asked(switch: str) -> bool:
+    """Whether the environment switches something on: set, and not to 0."""
+    return os.environ.get(switch, "0") not in ("", "0")
+
+
+class BuildNative(build_ext):
+    """Compile with the flags of the compiler at hand, and say in one sentence what is missing without one."""
+
+    def build_extensions(self) -> None:
+        compile_flags = ["/std:c11"] if self.compiler.compiler_type == "msvc" else list(GNU_COMPILE)
+        link_flags = []
+        if asked("SLOTHSTATE_WERROR"):
+            compile_flags.append("-Werror")
+        if asked("SLOTHSTATE_SANITIZE"):
+            compile_flags += SANITIZE_COMPILE
+            link_flags.append(SANITIZERS)
+        for extension in self.extensions:
+            extension.extra_compile_args = [*extension.extra_compile_args, *compile_flags]
+            extension.extra_link_args = [*extension.extra_link_args, *link_flags]
+        try:
+            super().build_extensions()
+        except (CCompilerError, ExecError, PlatformError) as cause:
+            raise PlatformError(
+                "slothstate needs a C compiler and Python's headers: install gcc or clang and python3-dev "
+                f"(on Windows: the Visual Studio Build Tools), then try again. The compiler said: {cause}"
+            ) from cause
+
+
+setup(cffi_modules=["csrc/build_native.py:ffibuilder"], cmdclass={"build_ext": BuildNative})
