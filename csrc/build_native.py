@@ -12,8 +12,8 @@ from cffi import FFI
 CSRC = Path(__file__).resolve().parent
 GENERATED = CSRC / "generated"
 
-SMALLEST_POWER = -348
-LARGEST_POWER = 347
+SMALLEST_POWER = -343
+LARGEST_POWER = 324
 
 
 def leading_bits(power: int) -> int:

@@ -4,9 +4,9 @@
  * state, does not look at the locale, never reads at or past the end of its input, and is safe to call from a fuzzer.
  *
  * Numbers: a token without '.', 'e' or 'E' is a 64-bit integer, exact (SS_OUT_OF_RANGE past it); any other is an IEEE
- * double, correctly rounded. The writer gives every double the shortest digits that read back to the same double and
+ * double, correctly rounded (SS_NOT_FINITE when that is an infinity). The writer gives every double the shortest digits that read back to the same double and
  * a mark that it is one ("1.0", "1e+300", "-0.0"), so an integer stays an integer and a float a float.
- * Text is UTF-8, validated in both directions. Duplicate keys are passed through in order.
+ * Text is UTF-8, validated in both directions; an escaped lone surrogate is SS_BAD_UTF8. Duplicate keys are passed through in order.
  */
 #ifndef SS_JSON_H
 #define SS_JSON_H
@@ -28,6 +28,9 @@ ss_status ss_json_write_double(ss_buf *buf, double value);
 /* A quoted, escaped string. SS_BAD_UTF8 unless `text` is well-formed UTF-8; NUL and controls are escaped. */
 ss_status ss_json_write_string(ss_buf *buf, const uint8_t *text, size_t length);
 
+/* The same without the quotes, for a string that is written in pieces (each well-formed by itself). */
+ss_status ss_json_write_text(ss_buf *buf, const uint8_t *text, size_t length);
+
 /* Whether `text` is well-formed UTF-8. */
 bool ss_utf8_valid(const uint8_t *text, size_t length);
 
@@ -41,7 +44,7 @@ typedef enum ss_json_token {
     SS_JSON_TRUE,
     SS_JSON_INTEGER,      /* reader->integer */
     SS_JSON_DOUBLE,       /* reader->number */
-    SS_JSON_STRING,       /* reader->text, reader->text_length */
+    SS_JSON_STRING,       /* reader->text, reader->text_length, reader->text_is_ascii */
     SS_JSON_KEY,          /* the same; a value follows */
     SS_JSON_ARRAY_BEGIN,
     SS_JSON_ARRAY_END,
@@ -58,6 +61,7 @@ typedef struct ss_json_reader {
     double number;
     const uint8_t *text; /* points into `data` or `scratch`; valid until the next call */
     size_t text_length;
+    bool text_is_ascii;
     /* private from here on */
     ss_buf scratch; /* a string after its escapes are resolved */
     unsigned depth;

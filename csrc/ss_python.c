@@ -1,27 +1,104 @@
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
 #include "ss_python.h"
 
-/* First step only: the functions in Python, so that the package imports while the codec is written. */
-static const char source[] =
-    "import json, fnmatch\n"
-    "def json_encode(value, name): return json.dumps(value, ensure_ascii=False, separators=(',', ':'))\n"
-    "def json_decode(text): return json.loads(text)\n"
-    "def glob_check(pattern): return None\n"
-    "def glob_match(pattern, key): return fnmatch.fnmatchcase(key, pattern)\n"
-    "def glob_filter(pattern, page): return [k for k in page.split('\\0') if glob_match(pattern, k)]\n"
-    "def glob_prefix(pattern):\n"
-    "    return pattern[: min([i for i, c in enumerate(pattern) if c in '*?['], default=len(pattern))]\n"
-    "functions += [json_encode, json_decode, glob_check, glob_match, glob_filter, glob_prefix]\n";
+#include <string.h>
+
+#include "ss_pyfunctions.h"
+
+bool ss_check_count(const char *function, Py_ssize_t count, Py_ssize_t expected)
+{
+    if (count != expected) {
+        PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments, got %zd", function, expected, count);
+        return false;
+    }
+    return true;
+}
+
+bool ss_utf8_of(PyObject *text, const uint8_t **data, size_t *length)
+{
+#if PY_VERSION_HEX < 0x030c0000
+    if (PyUnicode_READY(text) < 0) {
+        return false;
+    }
+#endif
+    if (PyUnicode_IS_ASCII(text)) {
+        *data = PyUnicode_1BYTE_DATA(text);
+        *length = (size_t)PyUnicode_GET_LENGTH(text);
+        return true;
+    }
+    Py_ssize_t size;
+    const char *utf8 = PyUnicode_AsUTF8AndSize(text, &size);
+    *data = (const uint8_t *)utf8;
+    *length = utf8 == NULL ? 0 : (size_t)size;
+    return utf8 != NULL;
+}
+
+PyObject *ss_new_str(const uint8_t *data, size_t length, bool is_ascii)
+{
+    if (!is_ascii || length <= 1) { /* CPython shares the strings of one character */
+        return PyUnicode_DecodeUTF8((const char *)data, (Py_ssize_t)length, NULL);
+    }
+    PyObject *text = PyUnicode_New((Py_ssize_t)length, 127);
+    if (text != NULL) {
+        memcpy(PyUnicode_1BYTE_DATA(text), data, length);
+    }
+    return text;
+}
+
+PyObject *ss_short_repr(PyObject *text)
+{
+    const Py_ssize_t longest = 60;
+    if (PyUnicode_GET_LENGTH(text) <= longest) {
+        return PyUnicode_Type.tp_repr(text);
+    }
+    PyObject *start = PyUnicode_Substring(text, 0, longest);
+    PyObject *quoted = start == NULL ? NULL : PyObject_Repr(start);
+    PyObject *result = quoted == NULL ? NULL : PyUnicode_FromFormat("%U...", quoted);
+    Py_XDECREF(start);
+    Py_XDECREF(quoted);
+    return result;
+}
+
+const char *ss_type_name(PyObject *object)
+{
+    const char *name = Py_TYPE(object)->tp_name;
+    const char *point = strrchr(name, '.');
+    return point == NULL ? name : point + 1;
+}
+
+/* PyMethodDef has room for one pointer type; a METH_FASTCALL function goes through a cast, as in CPython itself. */
+#define FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
 
 int ss_python_export(void *list, void *errors)
 {
-    PyGILState_STATE state = PyGILState_Ensure();
-    PyObject *names = Py_BuildValue("{sOsO}", "functions", (PyObject *)list, "errors", (PyObject *)errors);
-    PyObject *done = names == NULL ? NULL : PyRun_String(source, Py_file_input, names, names);
-    Py_XDECREF(done);
-    Py_XDECREF(names);
-    PyGILState_Release(state);
-    return done == NULL ? -1 : 0;
+    /* CPython keeps pointers to these for the life of the functions; nothing writes to them. */
+    static PyMethodDef methods[] = {
+        {"json_encode", FASTCALL(ss_json_encode), METH_FASTCALL,
+         "json_encode($module, value, name, /)\n--\n\nThe JSON text of a value; name begins the path in errors."},
+        {"json_decode", FASTCALL(ss_json_decode), METH_FASTCALL,
+         "json_decode($module, text, /)\n--\n\nThe value of a JSON text (str, or UTF-8 as bytes)."},
+        {"glob_check", FASTCALL(ss_glob_check_str), METH_FASTCALL,
+         "glob_check($module, pattern, /)\n--\n\nNone, or PatternError naming the position."},
+        {"glob_match", FASTCALL(ss_glob_match_str), METH_FASTCALL,
+         "glob_match($module, pattern, key, /)\n--\n\nWhether the whole key matches."},
+        {"glob_filter", FASTCALL(ss_glob_filter_page), METH_FASTCALL,
+         "glob_filter($module, pattern, page, /)\n--\n\nThe matching keys of a page joined with NUL, in order."},
+        {"glob_prefix", FASTCALL(ss_glob_prefix_str), METH_FASTCALL,
+         "glob_prefix($module, pattern, /)\n--\n\nThe literal characters every match begins with."},
+    };
+    PyGILState_STATE gil = PyGILState_Ensure();
+    int result = -1;
+    PyObject *module = NULL;
+    if (PyList_Check((PyObject *)list) && PyTuple_Check((PyObject *)errors) && PyTuple_GET_SIZE(errors) == 3) {
+        module = PyUnicode_FromString("slothstate._native");
+        result = module == NULL ? -1 : 0;
+    }
+    for (size_t i = 0; result == 0 && i < sizeof methods / sizeof *methods; i++) {
+        PyObject *function = PyCFunction_NewEx(&methods[i], (PyObject *)errors, module);
+        result = function == NULL ? -1 : PyList_Append((PyObject *)list, function);
+        Py_XDECREF(function);
+    }
+    Py_XDECREF(module);
+    PyErr_Clear(); /* cffi cannot pass it on: the status says it */
+    PyGILState_Release(gil);
+    return result;
 }

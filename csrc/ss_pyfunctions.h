@@ -1,0 +1,53 @@
+/* The built-in functions of the Python front end, one file each family, and what they share. */
+#ifndef SS_PYFUNCTIONS_H
+#define SS_PYFUNCTIONS_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef Py_GIL_DISABLED
+#error "slothstate reads dicts and lists in place under the GIL: build it for a Python that has one"
+#endif
+
+/* Each function's `self` is the tuple of error classes: no state outside of Python's own objects. */
+static inline PyObject *ss_invalid_value(PyObject *self)
+{
+    return PyTuple_GET_ITEM(self, 0);
+}
+
+static inline PyObject *ss_out_of_range(PyObject *self)
+{
+    return PyTuple_GET_ITEM(self, 1);
+}
+
+static inline PyObject *ss_pattern_error(PyObject *self)
+{
+    return PyTuple_GET_ITEM(self, 2);
+}
+
+/* Whether a call of `function` got `expected` positional arguments; raises TypeError if not. */
+bool ss_check_count(const char *function, Py_ssize_t count, Py_ssize_t expected);
+
+/* Borrows the UTF-8 of a str, for as long as the str lives. False and UnicodeEncodeError for a lone surrogate. */
+bool ss_utf8_of(PyObject *text, const uint8_t **data, size_t *length);
+
+/* A new str of UTF-8 that is known to be well-formed. */
+PyObject *ss_new_str(const uint8_t *data, size_t length, bool is_ascii);
+
+/* repr() of a str (of a subclass too, without calling it), cut after 60 characters. */
+PyObject *ss_short_repr(PyObject *text);
+
+/* The name of an object's type, without its module. */
+const char *ss_type_name(PyObject *object);
+
+PyObject *ss_json_encode(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
+PyObject *ss_json_decode(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
+PyObject *ss_glob_check_str(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
+PyObject *ss_glob_match_str(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
+PyObject *ss_glob_filter_page(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
+PyObject *ss_glob_prefix_str(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
+
+#endif
