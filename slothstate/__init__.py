@@ -1,0 +1,65 @@
+"""slothstate: a persistent state store for Python and Lua programs that run side by side on one machine.
+
+Keys with a time to live, exact counters, compare-and-swap, lists, locks across processes and wildcard search, in one
+SQLite file that any number of processes open at once.
+
+>>> import slothstate
+>>> with slothstate.open(path) as state:
+...     state.increment("visits")
+1
+"""
+
+from slothstate.errors import (
+    AlreadyHeld,
+    InvalidKey,
+    InvalidValue,
+    LockLost,
+    LockTimeout,
+    OutcomeUnknown,
+    OutOfRange,
+    PatternError,
+    SlothStateError,
+    StateBusy,
+    StateClosed,
+    StateCorrupt,
+    StateFull,
+    StateIOError,
+    StateReadOnly,
+    UnsafeState,
+    WrongType,
+)
+from slothstate.lock import Lock, LockDescription
+from slothstate.state import State, open
+
+__all__ = [
+    "AlreadyHeld",
+    "InvalidKey",
+    "InvalidValue",
+    "Lock",
+    "LockDescription",
+    "LockLost",
+    "LockTimeout",
+    "OutOfRange",
+    "OutcomeUnknown",
+    "PatternError",
+    "SlothStateError",
+    "State",
+    "StateBusy",
+    "StateClosed",
+    "StateCorrupt",
+    "StateFull",
+    "StateIOError",
+    "StateReadOnly",
+    "UnsafeState",
+    "WrongType",
+    "open",
+]
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        # Looked up when asked for: importlib.metadata costs more than the rest of the import.
+        from importlib.metadata import version
+
+        return version("slothstate")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,46 @@
+"""A consistent copy of a store that is in use, through SQLite's online backup (https://sqlite.org/backup.html)."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import apsw
+
+from slothstate.errors import StateIOError, UnsafeState
+from slothstate.sqlite.connection import Connection
+
+__all__ = ["copy"]
+
+ALL_PAGES: Final = -1
+
+
+def copy(connection: Connection, now: int, path: str, target: str) -> None:
+    """Copy the store at `path` to a new file `target` (0600), written aside and renamed when it is complete.
+
+    Raises: `UnsafeState` when the target exists, whatever it is; `StateIOError` when it cannot be written.
+    """
+    if not target or "\0" in target:
+        raise UnsafeState(f"backup path {target!r} is not the path of a file")
+    target = os.path.abspath(os.path.expanduser(target))
+    if os.path.lexists(target):
+        raise UnsafeState(f"backup path {target} exists: name a new file, or remove it first")
+    draft = f"{target}.{os.getpid()}-new"
+    try:
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600))
+    except OSError as error:
+        raise StateIOError(f"the backup {target} cannot be written: {error}") from error
+    try:
+        copied = apsw.Connection(draft, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
+        try:
+            # One step: pages copied between other processes' commits would be copied again from the start.
+            with copied.backup("main", connection.db, "main") as progress:
+                progress.step(ALL_PAGES)
+        finally:
+            copied.close()
+        # link and unlink, not rename: a file that appeared meanwhile under the name must not be overwritten.
+        os.link(draft, target)
+    except OSError as error:
+        raise StateIOError(f"the backup {target} cannot be written: {error}") from error
+    finally:
+        os.unlink(draft)

@@ -1,0 +1,243 @@
+"""One connection to the store: how it is configured, its transactions, its busy wait and SQLite's errors as ours."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import apsw
+
+from slothstate.errors import (
+    InvalidValue,
+    OutcomeUnknown,
+    SlothStateError,
+    StateBusy,
+    StateClosed,
+    StateCorrupt,
+    StateFull,
+    StateIOError,
+    StateReadOnly,
+)
+
+__all__ = ["EXPIRED", "LIVE", "Atomic", "BusyWait", "Connection", "Snapshot", "translate"]
+
+# The one place where SQL decides what "expired" means. In every statement of the engine ?1 is the clock reading.
+EXPIRED: Final = "ifnull(entries.expires_at_ms <= ?1, 0)"
+LIVE: Final = f"not {EXPIRED}"
+
+WAL_CHECKPOINT_PAGES: Final = 4000
+WAL_SIZE_LIMIT: Final = 16 * 2**20
+
+_SETTINGS: Final = (
+    (apsw.SQLITE_DBCONFIG_DEFENSIVE, 1),
+    (apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0),
+    (apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0),
+    (apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0),
+    (apsw.SQLITE_DBCONFIG_DQS_DDL, 0),
+    (apsw.SQLITE_DBCONFIG_DQS_DML, 0),
+)
+
+
+class BusyWait:
+    """How long writers wait for each other: until a deadline, jittered, in Python so that signals are answered.
+
+    SQLite's own `busy_timeout` sleeps in C and holds a Ctrl-C back for seconds. One instance serves all connections
+    of an engine; it counts the waits for `State.stats()`.
+    """
+
+    __slots__ = ("count", "longest", "timeout")
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+        self.count = 0
+        self.longest = 0.0
+
+    def handler(self) -> Callable[[int], bool]:
+        """Return a busy handler for one connection."""
+        began = 0.0
+
+        def wait(attempt: int) -> bool:
+            nonlocal began
+            now = time.monotonic()
+            if attempt == 0:
+                began = now
+                self.count += 1
+            waited = now - began
+            self.longest = max(self.longest, waited)
+            if waited >= self.timeout:
+                return False
+            # Short first sleeps keep the hand-over short; the jitter (half to all of it) keeps writers from waking in
+            # step. `random` would cost the import of a package half the size of ours.
+            jitter = 0.5 + os.urandom(1)[0] / 512
+            time.sleep(min(0.0001 * (attempt + 1), 0.002, self.timeout - waited) * jitter)
+            return True
+
+        return wait
+
+
+class Connection:
+    """A configured SQLite connection that one thread uses at a time.
+
+    `execute` is the cursor's own method: a wrapper would cost as much as a small statement. Every statement must be
+    run to its end (`.get` or `.fetchall()`), or its read transaction stays open.
+    """
+
+    __slots__ = ("__weakref__", "_wait", "changes", "cursor", "db", "depth", "execute")
+
+    def __init__(self, path: str, *, synchronous: str, busy: BusyWait) -> None:
+        db = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
+        try:
+            for setting, value in _SETTINGS:
+                db.config(setting, value)
+            # Held here too: apsw's reference alone would keep a cycle through the closure alive past close().
+            self._wait = busy.handler()
+            db.set_busy_handler(self._wait)
+            for pragma, wanted in (
+                ("mmap_size", 0),
+                ("cell_size_check", 1),
+                ("temp_store", "memory"),
+                ("synchronous", synchronous),
+                ("journal_size_limit", WAL_SIZE_LIMIT),
+                ("wal_autocheckpoint", WAL_CHECKPOINT_PAGES),
+            ):
+                db.execute(f"pragma {pragma} = {wanted}").fetchall()
+        except BaseException:
+            db.close()
+            raise
+        self.db = db
+        self.cursor = db.cursor()
+        self.execute: Callable[..., Any] = self.cursor.execute
+        self.changes: Callable[[], int] = db.changes
+        self.depth = 0
+
+    def close(self) -> None:
+        self.db.close()
+
+    def begin(self) -> None:
+        """Begin a write transaction, or a savepoint inside one."""
+        if self.depth:
+            self.require_open()
+            self.execute(f"savepoint level_{self.depth}")
+        else:
+            self.execute("begin immediate")
+        self.depth += 1
+
+    def commit(self) -> None:
+        """End what `begin` began and keep it. Raises: `OutcomeUnknown` when COMMIT itself failed."""
+        self.require_open()
+        if self.depth > 1:
+            self.execute(f"release level_{self.depth - 1}")
+            self.depth -= 1
+            return
+        try:
+            self.execute("commit")
+        except apsw.BusyError:
+            raise
+        except apsw.Error as error:
+            raise OutcomeUnknown(f"COMMIT failed, the write may or may not be kept: {error}") from error
+        self.depth = 0
+
+    def rollback(self) -> None:
+        """End what `begin` began and undo it."""
+        self.depth -= 1
+        # After some errors (disk full, I/O) SQLite has rolled back on its own.
+        if self.db.in_transaction:
+            if self.depth:
+                self.execute(f"rollback to level_{self.depth}")
+                self.execute(f"release level_{self.depth}")
+            else:
+                self.execute("rollback")
+
+    def require_open(self) -> None:
+        """Refuse to go on in a transaction that SQLite has already rolled back. Raises: `StateIOError`.
+
+        Without this check the statements after a caught error would be committed one by one.
+        """
+        if self.depth and not self.db.in_transaction:
+            raise StateIOError("SQLite rolled the transaction back after an earlier error; nothing of it is kept")
+
+
+class Atomic:
+    """A `with` block on a connection that is kept whole or undone whole; the first error is never masked."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.begin()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        connection = self._connection
+        if kind is None:
+            try:
+                connection.commit()
+            except BaseException:
+                connection.rollback()
+                raise
+        else:
+            connection.rollback()
+
+
+class Snapshot:
+    """A `with` block whose statements all see the same state of the store; free inside a write transaction."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        if not self._connection.depth:
+            self._connection.execute("begin")
+
+    def __exit__(self, *_: object) -> None:
+        # SQLite may have ended it on its own after an error.
+        if not self._connection.depth and self._connection.db.in_transaction:
+            self._connection.execute("commit")
+
+
+def translate(error: apsw.Error, path: str) -> Exception:
+    """Return the error of ours that SQLite's result code stands for (never its text)."""
+    make = _BY_CLASS.get(type(error)) or _BY_CODE.get(getattr(error, "result", 0) & 0xFF)
+    if make is MemoryError:
+        return MemoryError(f"SQLite ran out of memory on {path}")
+    if make is None:
+        return SlothStateError(f"unexpected SQLite error on {path}: {type(error).__name__}: {error}")
+    return make(f"{_ADVICE[make]} ({path}: {error})")
+
+
+_BY_CODE: Final[dict[int, type[Exception]]] = {
+    apsw.SQLITE_BUSY: StateBusy,
+    apsw.SQLITE_LOCKED: StateBusy,
+    apsw.SQLITE_CORRUPT: StateCorrupt,
+    apsw.SQLITE_NOTADB: StateCorrupt,
+    apsw.SQLITE_CONSTRAINT: StateCorrupt,
+    apsw.SQLITE_FULL: StateFull,
+    apsw.SQLITE_READONLY: StateReadOnly,
+    apsw.SQLITE_IOERR: StateIOError,
+    apsw.SQLITE_CANTOPEN: StateIOError,
+    apsw.SQLITE_PERM: StateIOError,
+    apsw.SQLITE_PROTOCOL: StateIOError,
+    apsw.SQLITE_NOLFS: StateIOError,
+    apsw.SQLITE_NOMEM: MemoryError,
+    apsw.SQLITE_TOOBIG: InvalidValue,
+}
+
+_BY_CLASS: Final[dict[type[apsw.Error], type[Exception]]] = {
+    apsw.ConnectionClosedError: StateClosed,
+    apsw.CursorClosedError: StateClosed,
+}
+
+_ADVICE: Final[dict[type[Exception], str]] = {
+    StateBusy: "another writer kept the store for too long, nothing was written",
+    StateCorrupt: "the store is damaged: check the disk, restore a backup",
+    StateFull: "no room left on the disk or in the quota, nothing was written",
+    StateReadOnly: "the store cannot be written: check the modes of the file, its directory and its file system",
+    StateIOError: "the store cannot be read or written",
+    InvalidValue: "the value would be larger than SQLite's limit of 1,000,000,000 bytes",
+    StateClosed: "the state is closed",
+}

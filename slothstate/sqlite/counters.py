@@ -1,0 +1,106 @@
+"""Numbers and texts that grow in place: increment and append, each one statement that also creates the key."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from slothstate.errors import OutOfRange
+from slothstate.sqlite import keys
+from slothstate.sqlite.connection import EXPIRED, Atomic, Connection
+from slothstate.sqlite.refusals import wrong_type
+from slothstate.values import Kind
+
+__all__ = ["Lengths", "append", "increment"]
+
+FLOAT_MAX: Final = 1.7976931348623157e308
+
+# Integer overflow makes SQLite answer in floating point, and a text counts as the number it begins with: the guard
+# admits only a sum that is exact (both integers, integer sum) or a finite float. What it refuses changes nothing.
+_INCREMENT: Final = f"""
+insert into entries (key, kind, value)
+values (?2, 'number', ?3)
+on conflict (key) do update
+set
+  kind = 'number',
+  value = case when {EXPIRED} then excluded.value else entries.value + excluded.value end,
+  expires_at_ms = case when {EXPIRED} then null else entries.expires_at_ms end
+where entries.value is not null
+and (
+  {EXPIRED}
+  or entries.kind = 'number'
+  and case typeof(entries.value) || typeof(excluded.value)
+    when 'integerinteger' then typeof(entries.value + excluded.value) = 'integer'
+    else abs(entries.value + excluded.value) <= {FLOAT_MAX!r}
+  end
+)
+returning value
+"""
+
+# || of two BLOBs would be TEXT; the cast keeps bytes bytes. length() stops at a NUL, so a text with one is returned
+# whole and counted in Python.
+_APPEND: Final = f"""
+insert into entries (key, kind, value)
+values (?2, ?3, ?4)
+on conflict (key) do update
+set
+  kind = excluded.kind,
+  value = case
+    when {EXPIRED} then excluded.value
+    when ?3 = 'bytes' then cast(entries.value || excluded.value as blob)
+    else entries.value || excluded.value
+  end,
+  expires_at_ms = case when {EXPIRED} then null else entries.expires_at_ms end
+where entries.value is not null
+and ({EXPIRED} or entries.kind = ?3)
+returning octet_length(value), length(value), case when ?3 = 'string' and instr(value, char(0)) then value end
+"""
+
+
+class Lengths(NamedTuple):
+    """The length of a text or of bytes after an append."""
+
+    octets: int
+    """Bytes of UTF-8, or bytes."""
+    characters: int
+    """Code points, or bytes."""
+
+
+def increment(connection: Connection, now: int, key: str, delta: int | float) -> int | float:
+    """Add `delta` to a number (0 if the key is missing) and return the sum; the expiry stays.
+
+    Raises: `WrongType`; `OutOfRange` past 64 bits or past the largest float, the value is then as it was.
+    """
+    total: int | float | None = connection.execute(_INCREMENT, (now, key, delta)).get
+    if total is not None:
+        return total
+    with Atomic(connection):
+        row = keys.get(connection, now, key)
+        if row is None:
+            # An expired list in rows: the fast path leaves its items to us.
+            keys.remove(connection, now, key)
+        elif row.kind != "number":
+            raise wrong_type("increment", key, "number", row.kind)
+        else:
+            raise OutOfRange(
+                f"increment of {key!r}: {row.stored!r} + {delta!r} is out of range; the value is unchanged"
+            )
+        total = connection.execute(_INCREMENT, (now, key, delta)).get
+    assert total is not None
+    return total
+
+
+def append(connection: Connection, now: int, key: str, kind: Kind, text: str | bytes) -> Lengths:
+    """Append to a text or bytes (empty if the key is missing) and return the new length; the expiry stays.
+
+    Raises: `WrongType` unless the key holds the same kind.
+    """
+    found = connection.execute(_APPEND, (now, key, kind, text)).get
+    if found is None:
+        with Atomic(connection):
+            row = keys.get(connection, now, key)
+            if row is not None:
+                raise wrong_type("append to", key, kind, row.kind)
+            keys.remove(connection, now, key)
+            found = connection.execute(_APPEND, (now, key, kind, text)).get
+    octets, characters, whole = found
+    return Lengths(octets, characters if whole is None else len(whole))

@@ -1,0 +1,249 @@
+"""Connections for any number of threads, and the two ways to use one: `Engine.read` and `Engine.write`.
+
+Each operation borrows a connection, so a transaction of one thread never takes another thread's write with it. A
+connection that an exception keeps from being given back is simply closed when it is collected: nothing can stay locked.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import get_ident
+from typing import Final, TypeVar, TypeVarTuple
+
+import apsw
+
+from slothstate.errors import SlothStateError, StateClosed, UnsafeState
+from slothstate.sqlite import forking, location, schema
+from slothstate.sqlite.connection import Atomic, BusyWait, Connection, translate
+from slothstate.sqlite.sweeper import Sweeper
+
+__all__ = ["SYNCHRONOUS", "Engine"]
+
+SYNCHRONOUS: Final = {"process": "normal", "full": "full"}
+
+IDLE_CONNECTIONS: Final = 8
+IDENTITY_CHECK_INTERVAL: Final = 0.05
+
+A = TypeVarTuple("A")
+R = TypeVar("R")
+
+
+class Engine:
+    """One store as one process uses it.
+
+    `clock` returns seconds since the epoch; every operation reads it once and passes it to SQL in milliseconds.
+    """
+
+    name: Final = "sqlite"
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        durability: str = "process",
+        busy_timeout: float = 30.0,
+        sweep_interval: float = 300.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.path = path
+        self.clock = clock
+        self.busy = BusyWait(busy_timeout)
+        self._synchronous = SYNCHRONOUS[durability]
+        self._idle: list[Connection] = []
+        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._transactions: dict[int, Connection] = {}
+        self._opening = threading.Lock()
+        self._paused = False
+        self._refusal: SlothStateError | None = None
+        self.operations: dict[Callable[..., object], int] = {}
+        self._sweeper = Sweeper(self, sweep_interval)
+        self._identity: location.Identity = ()
+        self._identity_until = 0.0
+        forking.refuse_inherited(path)
+        # Never lent: while it is open nothing we close is the last connection, which would delete the -wal and -shm.
+        self._anchor: Connection | None = self._connect(prepared=False)
+        forking.register(self)
+        self._sweeper.ensure_running()
+
+    def now(self) -> int:
+        """Return the clock's reading in milliseconds since the epoch."""
+        return int(self.clock() * 1000)
+
+    def read(self, operation: Callable[[Connection, int, *A], R], *args: *A) -> R:
+        """Run `operation(connection, now, *args)`, inside this thread's transaction if it has one."""
+        own = self._transactions.get(get_ident()) if self._transactions else None
+        connection = own or self._borrow()
+        self.operations[operation] = self.operations.get(operation, 0) + 1
+        try:
+            if own:
+                own.require_open()
+            return operation(connection, self.now(), *args)
+        except apsw.Error as error:
+            raise translate(error, self.path) from error
+        finally:
+            if not own:
+                self._give_back(connection)
+
+    def write(self, operation: Callable[[Connection, int, *A], R], *args: *A) -> R:
+        """Like `read`, for an operation that is one statement or wraps itself in `Atomic`.
+
+        Raises: `StateBusy` when another writer kept the store for `busy_timeout`; `UnsafeState` when the file was
+        moved or replaced.
+        """
+        if time.monotonic() >= self._identity_until:
+            self._check_identity()
+        return self.read(operation, *args)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Hold a write transaction for this thread while the block runs; a savepoint inside one."""
+        thread = get_ident()
+        own = self._transactions.get(thread)
+        if own is None:
+            self._check_identity()
+            connection = self._borrow()
+        else:
+            connection = own
+        try:
+            with Atomic(connection):
+                self._transactions[thread] = connection
+                yield
+        except apsw.Error as error:
+            raise translate(error, self.path) from error
+        finally:
+            if own is None:
+                self._transactions.pop(thread, None)
+                self._give_back(connection)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the calling thread holds a transaction."""
+        return get_ident() in self._transactions
+
+    def close(self) -> None:
+        """Close the connections; those in use by other threads are closed when they are given back."""
+        self._refusal = self._refusal or StateClosed(f"the state on {self.path} is closed")
+        self._sweeper.stop()
+        while self._idle:
+            self._idle.pop().close()
+        anchor, self._anchor = self._anchor, None
+        if anchor is not None:
+            anchor.close()
+
+    @property
+    def refusal(self) -> SlothStateError | None:
+        """Why this engine takes no more operations, or None."""
+        return self._refusal
+
+    def _borrow(self) -> Connection:
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._connect()
+            if self._anchor is None and self._refusal is None:
+                self._anchor = self._connect()
+                self._sweeper.ensure_running()
+        if self._refusal is not None:
+            connection.close()
+            raise _again(self._refusal)
+        return connection
+
+    def _give_back(self, connection: Connection) -> None:
+        if connection.depth or connection.db.in_transaction:
+            # An exception struck between the steps of a transaction (Ctrl-C): the connection's state is not known.
+            connection.close()
+            return
+        self._idle.append(connection)
+        if self._refusal is not None or len(self._idle) > IDLE_CONNECTIONS:
+            try:
+                self._idle.pop().close()
+            except IndexError:
+                return
+
+    def _connect(self, *, prepared: bool = True) -> Connection:
+        with self._opening:
+            if self._refusal is not None:
+                raise _again(self._refusal)
+            try:
+                if not prepared:
+                    location.prepare(self.path)
+                connection = Connection(self.path, synchronous=self._synchronous, busy=self.busy)
+                try:
+                    schema.check(connection.db, self.path)
+                    self._identity = location.same_files(self.path, self._identity)
+                except BaseException:
+                    connection.close()
+                    raise
+            except apsw.Error as error:
+                raise translate(error, self.path) from error
+            self._connections.add(connection)
+            return connection
+
+    def _check_identity(self) -> None:
+        if self._refusal is None and self._anchor is not None:
+            try:
+                location.same_files(self.path, self._identity)
+            except UnsafeState as error:
+                # Latched: a file that comes back is another file, and its log is not the one we know.
+                self._refusal = error
+        if self._refusal is not None:
+            raise _again(self._refusal)
+        self._identity_until = time.monotonic() + IDENTITY_CHECK_INTERVAL
+
+    # What slothstate.sqlite.forking calls around a fork.
+
+    def before_fork(self, deadline: float) -> None:
+        """Close the connections, so that the child inherits none; wait until `deadline` for those in use."""
+        self._paused = self._opening.acquire(timeout=max(0.0, deadline - time.monotonic()))
+        own = self._transactions.get(get_ident())
+        while True:
+            while self._idle:
+                self._close_before_fork(self._idle.pop())
+            if all(connection in (own, self._anchor) for connection in self._connections):
+                break
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(0.001)
+        if own is None and self._anchor is not None:
+            self._close_before_fork(self._anchor)
+            self._anchor = None
+
+    def _close_before_fork(self, connection: Connection) -> None:
+        connection.close()
+        self._connections.discard(connection)
+
+    def after_fork_in_parent(self) -> None:
+        self._reopen_after_fork()
+        if self._paused:
+            self._opening.release()
+
+    def after_fork_in_child(self) -> list[Connection]:
+        """Forget the parent's connections. The caller keeps them alive: closing one would drop the parent's locks."""
+        inherited = list(self._connections)
+        self._opening = threading.Lock()
+        self._idle = []
+        self._connections = weakref.WeakSet()
+        self._transactions = {}
+        self._anchor = None
+        if inherited:
+            self._refusal = StateClosed(
+                f"the state on {self.path} was forked inside a transaction: this process cannot use it; "
+                "fork outside transactions, or open the store in a process started with spawn"
+            )
+        else:
+            self._reopen_after_fork()
+        return inherited
+
+    def _reopen_after_fork(self) -> None:
+        if self._anchor is None and not self._connections:
+            # The last connection of all takes the -wal and -shm with it, so only the database itself stays known.
+            self._identity = self._identity[:1]
+
+
+def _again(error: SlothStateError) -> SlothStateError:
+    """Return a fresh copy of a latched error, so that tracebacks do not pile up on one object."""
+    return type(error)(*error.args)

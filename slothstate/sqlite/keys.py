@@ -1,0 +1,284 @@
+"""Keys and their values: set, get, delete, compare and swap, time to live, listing.
+
+Every function takes `(connection, now, ...)`. A key whose row is expired is treated as absent by each of them, and a
+write to it starts from nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from slothstate.native import NULL_PAGE_SEPARATOR, glob_filter
+from slothstate.patterns import key_range
+from slothstate.sqlite.connection import EXPIRED, LIVE, Atomic, Connection, Snapshot
+from slothstate.values import Kind, Stored, as_python, same, verify
+
+__all__ = [
+    "NO_KEY",
+    "NO_TTL",
+    "Row",
+    "clear",
+    "compare_swap",
+    "count",
+    "delete",
+    "exists",
+    "get",
+    "get_many",
+    "insert_absent",
+    "keys",
+    "page_of_keys",
+    "persist",
+    "put",
+    "put_many",
+    "remaining_ms",
+    "remove",
+    "set_expiry",
+]
+
+PAGE_OF_KEYS: Final = 50_000
+"""Keys that one statement gathers: enough to make its cost vanish, few enough to stay at some megabytes."""
+
+UNBOUNDED: Final = b""
+"""An upper bound above every key: in SQLite's order of types each BLOB comes after all TEXT."""
+
+
+NO_TTL: Final = -1
+NO_KEY: Final = -2
+
+
+class Row(NamedTuple):
+    """A live key as it is stored; a list's value is its JSON text, wherever its items are kept."""
+
+    kind: Kind
+    stored: Stored
+    expires_at_ms: int | None
+
+
+# The guard leaves a list that is kept in rows (the only NULL values) to the slow path, which removes its items.
+_PUT: Final = """
+insert into entries (key, kind, value, expires_at_ms)
+values (?1, ?2, ?3, ?4)
+on conflict (key) do update
+set kind = excluded.kind, value = excluded.value, expires_at_ms = excluded.expires_at_ms
+where entries.value is not null
+"""
+
+_INSERT_ABSENT: Final = f"""
+insert into entries (key, kind, value)
+values (?2, ?3, ?4)
+on conflict (key) do update
+set kind = excluded.kind, value = excluded.value, expires_at_ms = null
+where entries.value is not null and {EXPIRED}
+"""
+
+# One statement and therefore one snapshot, also for a list in rows; ifnull evaluates the subquery for those alone.
+_GET: Final = """
+select
+  kind,
+  ifnull(value, (
+    select '[' || group_concat(item, ',') || ']'
+    from (select item from list_items where list_id = entries.id order by position)
+  )),
+  expires_at_ms
+from entries
+where key = ?1
+"""
+
+_EXISTS: Final = f"select 1 from entries where key = ?2 and {LIVE}"
+
+_EXPIRY: Final = f"select expires_at_ms from entries where key = ?2 and {LIVE}"
+
+_REMOVE: Final = f"delete from entries where key = ?2 returning id, value is null, {LIVE}"
+
+_REMOVE_ITEMS: Final = "delete from list_items where list_id = ?1"
+
+_SWAP_SCALAR: Final = f"""
+update entries
+set kind = ?5, value = ?6
+where key = ?2 and kind = ?3 and value = ?4 and {LIVE}
+"""
+
+_REPLACE: Final = "update entries set kind = ?2, value = ?3 where key = ?1 returning id"
+
+_SET_EXPIRY: Final = f"update entries set expires_at_ms = ?3 where key = ?2 and {LIVE}"
+
+_PERSIST: Final = f"update entries set expires_at_ms = null where key = ?2 and expires_at_ms is not null and {LIVE}"
+
+_COUNT: Final = f"select count(*) from entries where {LIVE}"
+
+# Answered by the two indexes alone, without reading a row of the table: the expired keys are few, and are subtracted.
+_PAGE: Final = """
+select group_concat(key, char(0)), count(*), max(key)
+from (
+  select key
+  from entries
+  where key >= ?2 and key < ?3
+  and id not in (select id from entries where expires_at_ms <= ?1)
+  order by key
+  limit ?4
+)
+"""
+
+
+def get(connection: Connection, now: int, key: str) -> Row | None:
+    """Return the live row of a key, None if it is missing or expired. Raises: `StateCorrupt` for a damaged row."""
+    found = connection.execute(_GET, (key,)).get
+    if found is None:
+        return None
+    kind, stored, expires_at_ms = found
+    if expires_at_ms is not None and expires_at_ms <= now:
+        return None
+    verify(key, kind, stored)
+    return Row(kind, stored, expires_at_ms)
+
+
+def get_many(connection: Connection, now: int, keys: Iterable[str]) -> dict[str, Row]:
+    """Return the live rows of the keys that have one, from one snapshot."""
+    with Snapshot(connection):
+        rows = {key: get(connection, now, key) for key in keys}
+    return {key: row for key, row in rows.items() if row is not None}
+
+
+def exists(connection: Connection, now: int, key: str) -> bool:
+    """Return whether the key is there."""
+    return connection.execute(_EXISTS, (now, key)).get is not None
+
+
+def put(connection: Connection, now: int, key: str, kind: Kind, stored: Stored, ttl_ms: int | None) -> None:
+    """Set value, kind and time to live (None: none) of a key."""
+    expires_at_ms = None if ttl_ms is None else now + ttl_ms
+    connection.execute(_PUT, (key, kind, stored, expires_at_ms))
+    if not connection.changes():
+        with Atomic(connection):
+            remove(connection, now, key)
+            connection.execute(_PUT, (key, kind, stored, expires_at_ms))
+
+
+def put_many(connection: Connection, now: int, rows: Sequence[tuple[str, Kind, Stored]], ttl_ms: int | None) -> None:
+    """Set many keys in one transaction; of a key that comes twice the last counts."""
+    expires_at_ms = None if ttl_ms is None else now + ttl_ms
+    with Atomic(connection):
+        before = connection.db.total_changes()
+        connection.cursor.executemany(_PUT, [(*row, expires_at_ms) for row in rows])
+        if connection.db.total_changes() - before != len(rows):
+            for row in rows:
+                put(connection, now, *row, ttl_ms)
+
+
+def remove(connection: Connection, now: int, key: str) -> bool:
+    """Delete a key's row and items inside the caller's transaction; return whether it was live."""
+    found = connection.execute(_REMOVE, (now, key)).get
+    if found is None:
+        return False
+    identity, in_rows, live = found
+    if in_rows:
+        connection.execute(_REMOVE_ITEMS, (identity,))
+    return bool(live)
+
+
+def delete(connection: Connection, now: int, key: str) -> bool:
+    """Delete a key; return whether it was there."""
+    with Atomic(connection):
+        return remove(connection, now, key)
+
+
+def insert_absent(connection: Connection, now: int, key: str, kind: Kind, stored: Stored) -> bool:
+    """Set a key that is missing or expired; return whether it was."""
+    connection.execute(_INSERT_ABSENT, (now, key, kind, stored))
+    if connection.changes():
+        return True
+    with Atomic(connection):
+        if exists(connection, now, key):
+            return False
+        remove(connection, now, key)
+        connection.execute(_PUT, (key, kind, stored, None))
+        return True
+
+
+def compare_swap(
+    connection: Connection,
+    now: int,
+    key: str,
+    old: Any,
+    old_row: tuple[Kind, Stored],
+    kind: Kind,
+    stored: Stored,
+) -> bool:
+    """Replace the value of a live key if it is deeply equal to `old` (stored: `old_row`); its expiry stays.
+
+    A scalar is compared by SQLite in one statement: it, too, holds 1 equal to 1.0 and compares text bytewise.
+    """
+    if old_row[0] not in ("table", "list"):
+        connection.execute(_SWAP_SCALAR, (now, key, *old_row, kind, stored))
+        return bool(connection.changes())
+    with Atomic(connection):
+        row = get(connection, now, key)
+        if row is None or not same(as_python(row.kind, row.stored), old):
+            return False
+        identity = connection.execute(_REPLACE, (key, kind, stored)).get
+        connection.execute(_REMOVE_ITEMS, (identity,))
+        return True
+
+
+def set_expiry(connection: Connection, now: int, key: str, ttl_ms: int) -> bool:
+    """Give a live key a new time to live; return whether there is such a key."""
+    connection.execute(_SET_EXPIRY, (now, key, now + ttl_ms))
+    return bool(connection.changes())
+
+
+def remaining_ms(connection: Connection, now: int, key: str) -> int:
+    """Return the milliseconds a key has left, `NO_TTL` or `NO_KEY`."""
+    found = connection.execute(_EXPIRY, (now, key)).fetchall()
+    if not found:
+        return NO_KEY
+    expires_at_ms = found[0][0]
+    return NO_TTL if expires_at_ms is None else int(expires_at_ms) - now
+
+
+def persist(connection: Connection, now: int, key: str) -> bool:
+    """Take the expiry of a live key away; return whether it had one."""
+    connection.execute(_PERSIST, (now, key))
+    return bool(connection.changes())
+
+
+def count(connection: Connection, now: int) -> int:
+    """Return how many live keys there are."""
+    return int(connection.execute(_COUNT, (now,)).get)
+
+
+def clear(connection: Connection, now: int, pattern: str | None) -> int:
+    """Delete all keys, or those that match, in one transaction; return how many were live."""
+    with Atomic(connection):
+        if pattern is not None:
+            return sum(remove(connection, now, key) for key in keys(connection, now, pattern))
+        removed = count(connection, now)
+        connection.execute("delete from list_items")
+        connection.execute("delete from entries")
+        return removed
+
+
+def keys(connection: Connection, now: int, pattern: str | None) -> list[str]:
+    """Return the live keys that match, in code point order, from one snapshot."""
+    found: list[str] = []
+    after: str | None = ""
+    with Snapshot(connection):
+        while after is not None:
+            page, after = page_of_keys(connection, now, pattern, after, PAGE_OF_KEYS)
+            found += page
+    return found
+
+
+def page_of_keys(
+    connection: Connection, now: int, pattern: str | None, after: str, limit: int
+) -> tuple[list[str], str | None]:
+    """Return those of the next `limit` live keys past `after` ("": all) that match, and where to go on, or None."""
+    lower, upper = ("", None) if pattern is None else key_range(pattern)
+    if after:
+        # The least text above `after`: no key holds NUL.
+        lower = max(lower, after + NULL_PAGE_SEPARATOR)
+    page, rows, last = connection.execute(_PAGE, (now, lower, UNBOUNDED if upper is None else upper, limit)).get
+    if not rows:
+        return [], None
+    found = page.split(NULL_PAGE_SEPARATOR) if pattern is None else glob_filter(pattern, page)
+    return found, last if rows == limit else None

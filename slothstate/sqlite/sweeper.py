@@ -1,0 +1,78 @@
+"""The background sweep: every few minutes one process of all removes what has expired."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+from slothstate.errors import SlothStateError
+from slothstate.sqlite import location, sweep
+
+if TYPE_CHECKING:
+    from slothstate.sqlite.engine import Engine
+
+__all__ = ["Sweeper", "sweep_all"]
+
+
+def sweep_all(engine: Engine) -> int:
+    """Remove everything that is expired now, batch by batch; return how many keys went.
+
+    Between two batches it pauses for as long as the last one took, so a writer never waits for more than one batch.
+    """
+    removed, more = 0, True
+    while more:
+        began = time.monotonic()
+        count, more = engine.write(sweep.batch)
+        removed += count
+        if more:
+            time.sleep(time.monotonic() - began)
+    return removed
+
+
+class Sweeper:
+    """A daemon thread that sweeps an engine's store every `interval` seconds, and ends with the engine."""
+
+    def __init__(self, engine: Engine, interval: float) -> None:
+        self._interval = interval
+        self._stopped = threading.Event()
+        self._engine = weakref.ref(engine, lambda _: self._stopped.set())
+        self._thread: threading.Thread | None = None
+
+    def ensure_running(self) -> None:
+        """Start the thread if it does not run: at first use, and in a forked child, which has none."""
+        if self._thread is None or not self._thread.is_alive():
+            self._stopped.clear()
+            self._thread = threading.Thread(target=self._run, name="slothstate-sweep", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end; it does so between two batches."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._interval):
+            engine = self._engine()
+            if engine is None:
+                return
+            try:
+                self._sweep_alone(engine)
+            except SlothStateError:
+                # Busy, full or read-only now; a closed or refused store ends the loop through `stop`.
+                continue
+            finally:
+                del engine
+
+    def _sweep_alone(self, engine: Engine) -> None:
+        from filelock import Timeout
+
+        turn = location.lock_file(engine.path, "sweep.lock")
+        try:
+            turn.acquire(timeout=0)
+        except (Timeout, OSError):
+            return
+        try:
+            sweep_all(engine)
+        finally:
+            turn.release()

@@ -1,0 +1,651 @@
+"""`open` and `State`: the verbs. They check arguments and delegate; the engine does the rest."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import AbstractContextManager, suppress
+from math import ceil
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+from slothstate.errors import InvalidKey, InvalidValue, LockTimeout, SlothStateError
+from slothstate.lock import Lock, LockDescription, Locks, holding
+from slothstate.native import glob_check, json_decode
+from slothstate.sqlite import Engine, audit, backup, counters, keys, lists, location, sweep
+from slothstate.sqlite.engine import SYNCHRONOUS
+from slothstate.sqlite.schema import check_library
+from slothstate.sqlite.sweeper import sweep_all
+from slothstate.values import (
+    INTEGER_MIN,
+    Encoded,
+    Kind,
+    Stored,
+    as_encoded,
+    as_python,
+    check_key,
+    check_number,
+    check_seconds,
+    describe,
+    encode,
+    encode_item,
+    kind_of,
+)
+
+__all__ = ["State", "open"]
+
+T = TypeVar("T")
+
+SCAN_PAGE: Final = 1000
+
+_VERBS: Final[dict[Callable[..., object], str]] = {
+    keys.get: "get",
+    keys.get_many: "get_many",
+    keys.put: "set",
+    keys.put_many: "set_many",
+    keys.delete: "delete",
+    keys.exists: "exists",
+    keys.clear: "clear",
+    keys.keys: "keys",
+    keys.page_of_keys: "scan",
+    keys.set_expiry: "set_ttl",
+    keys.remaining_ms: "get_ttl",
+    keys.persist: "persist",
+    keys.compare_swap: "compare_swap",
+    keys.insert_absent: "compare_swap",
+    counters.increment: "increment",
+    counters.append: "append",
+    lists.push: "list_push",
+    lists.pop: "list_pop",
+    lists.shift: "list_shift",
+    lists.length: "list_length",
+    lists.section: "list_range",
+}
+
+
+def open(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    durability: str = "process",
+    read_cache: bool = True,
+    cache_size: int = 64 * 2**20,
+    sweep_interval: float = 300.0,
+    busy_timeout: float = 30.0,
+    allow_remote: bool = False,
+) -> State:
+    """Open a store, creating it if it is not there; any number of processes may have it open at once.
+
+    `path` defaults to `$SLOTHSTATE_DB`, else `~/.sloth-runner/state.db`. Directories are made 0700, files 0600.
+    `durability="process"`: an acknowledged write survives the death of any process; a power cut may cost the last
+    moments but leaves a consistent earlier state. `"full"`: it survives a power cut too, at the price of a sync to
+    disk for every write. `read_cache` keeps up to `cache_size` bytes of values that are valid as long as nothing was
+    written. `sweep_interval` and `busy_timeout` are seconds: how often expired keys are removed, and how long a
+    writer waits for another. `allow_remote` opens a store on a network file system, at your own risk.
+
+    >>> import slothstate
+    >>> state = slothstate.open(path)
+    >>> state.set("greeting", "hello")
+    True
+
+    Raises: `UnsafeState` for a path that is not a store of ours (a link, a directory, another database, a newer
+    version's file, a network file system); `StateCorrupt`; `StateIOError`; `InvalidValue` for the other arguments.
+    """
+    if durability not in SYNCHRONOUS:
+        raise InvalidValue(f"durability must be 'process' or 'full', got {durability!r}")
+    if isinstance(cache_size, bool) or not isinstance(cache_size, int) or cache_size < 0:
+        raise InvalidValue(f"cache_size must be a number of bytes >= 0, got {cache_size!r}")
+    check_library()
+    check_seconds(sweep_interval, "sweep_interval")
+    check_seconds(busy_timeout, "busy_timeout", zero=True)
+    return State(
+        Engine(
+            location.resolve(path, allow_remote=allow_remote),
+            durability=durability,
+            busy_timeout=busy_timeout,
+            sweep_interval=sweep_interval,
+        )
+    )
+
+
+class State(MutableMapping[str, Any]):
+    """Keys, counters, lists and locks that programs running side by side share. Made by `slothstate.open`.
+
+    A State is safe to share between threads, works on both sides of a fork, and is a context manager that closes
+    itself. It is also a mapping: `state["k"]`, `in`, `len` and iteration work as for a dict.
+
+    Raises, from every verb: `InvalidKey` for a key that is not a non-empty str of at most 4096 bytes of UTF-8 without
+    NUL; `StateBusy` when another writer keeps the store for `busy_timeout`; `StateClosed`; `UnsafeState` when the file
+    was moved or replaced; `StateCorrupt`, `StateFull`, `StateReadOnly`, `StateIOError` as their names say. After an
+    error the store is as it was and the State goes on working, unless it is closed or refuses the file.
+    """
+
+    __hash__ = object.__hash__
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._locks = Locks(engine)
+        self._decode: Callable[[Kind, Stored], Any] = as_python
+        self._length_unit = counters.Lengths._fields.index("characters")
+        _open_states.add(self)
+
+    # Keys and values
+
+    def set(self, key: str, value: Any, ttl: float | None = None) -> bool:
+        """Set a key to a value, replacing value, kind and TTL: without `ttl` (seconds) the key does not expire.
+
+        Returns True. Raises: `InvalidValue`, `OutOfRange` for a value or TTL that cannot be stored.
+
+        >>> state.set("session", {"user": 7}, ttl=3600)
+        True
+        """
+        check_key(key)
+        kind, stored = encode(value)
+        self._engine.write(keys.put, key, kind, stored, None if ttl is None else _milliseconds(ttl, "ttl"))
+        return True
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value of a key, `default` if it is missing or expired. Tables and lists are fresh copies.
+
+        >>> state.get("missing", "fallback")
+        'fallback'
+        """
+        row = self._engine.read(keys.get, check_key(key))
+        return default if row is None else self._decode(row.kind, row.stored)
+
+    def delete(self, key: str) -> bool:
+        """Delete a key; return whether it was there.
+
+        >>> state.delete("missing")
+        False
+        """
+        return self._engine.write(keys.delete, check_key(key))
+
+    def exists(self, key: str) -> bool:
+        """Return whether a key is there.
+
+        >>> state.exists("missing")
+        False
+        """
+        return self._engine.read(keys.exists, check_key(key))
+
+    def clear(self, pattern: str | None = None) -> int:  # type: ignore[override]
+        """Delete the keys that match a pattern, all of them without one; return how many. Locks are never touched.
+
+        Raises: `PatternError`.
+
+        >>> state.set_many({"user:1": "a", "user:2": "b", "site": "c"})
+        True
+        >>> state.clear("user:*")
+        2
+        """
+        return self._engine.write(keys.clear, _check_pattern(pattern))
+
+    def keys(self, pattern: str | None = None) -> list[str]:  # type: ignore[override]
+        """Return the keys that match a pattern, all of them without one, sorted by code point.
+
+        `*` matches any run, `?` one character, `[a-z]` `[^a]` `[!a]` one of a class, `\\x` the character x.
+        Raises: `PatternError`.
+
+        >>> state.set_many({"user:1": "a", "user:2": "b", "site": "c"})
+        True
+        >>> state.keys("user:?")
+        ['user:1', 'user:2']
+        """
+        return self._engine.read(keys.keys, _check_pattern(pattern))
+
+    def scan(self, pattern: str | None = None) -> Iterator[str]:
+        """Iterate over the keys `keys(pattern)` would return, in the same order, a page at a time.
+
+        No transaction is open between two keys. A key that is there all the time comes exactly once.
+        Raises: `PatternError`.
+
+        >>> state.set("site", "c")
+        True
+        >>> next(state.scan("s*"))
+        'site'
+        """
+        _check_pattern(pattern)
+        return self._scan(pattern)
+
+    def _scan(self, pattern: str | None) -> Iterator[str]:
+        after: str | None = ""
+        while after is not None:
+            page, after = self._engine.read(keys.page_of_keys, pattern, after, SCAN_PAGE)
+            yield from page
+
+    def get_many(self, keys_: Iterable[str]) -> dict[str, Any]:
+        """Return the values of several keys as they were at one moment, without the missing ones.
+
+        >>> state.set_many({"a": 1, "b": 2})
+        True
+        >>> state.get_many(["a", "b", "c"])
+        {'a': 1, 'b': 2}
+        """
+        rows = self._engine.read(keys.get_many, [check_key(key) for key in _check_keys(keys_)])
+        return {key: self._decode(row.kind, row.stored) for key, row in rows.items()}
+
+    def set_many(self, mapping: Mapping[str, Any], ttl: float | None = None) -> bool:
+        """Set several keys in one transaction, all with the same TTL in seconds or none. Returns True.
+
+        >>> state.set_many({"a": 1, "b": [1, 2]}, ttl=60)
+        True
+        """
+        if not isinstance(mapping, Mapping):
+            raise InvalidValue(f"mapping must be a mapping of keys to values, got {describe(mapping)}")
+        rows = [(check_key(key), *encode(value, f"value of {key!r}")) for key, value in mapping.items()]
+        ttl_ms = None if ttl is None else _milliseconds(ttl, "ttl")
+        if rows:
+            self._engine.write(keys.put_many, rows, ttl_ms)
+        return True
+
+    def compare_swap(self, key: str, old: Any, new: Any) -> bool:
+        """Set a key to `new` if its value is deeply equal to `old` (None: if it is missing); return whether it was.
+
+        1 equals 1.0, but True is not 1. The TTL stays.
+        Raises: `InvalidValue`, `OutOfRange` for values that cannot be stored.
+
+        >>> state.compare_swap("version", None, 1)
+        True
+        >>> state.compare_swap("version", 7, 8)
+        False
+        """
+        check_key(key)
+        kind, stored = encode(new, "new")
+        if old is None:
+            return self._engine.write(keys.insert_absent, key, kind, stored)
+        expected = encode(old, "old")
+        if isinstance(old, Encoded):
+            old = as_python(*old)
+        return self._engine.write(keys.compare_swap, key, old, expected, kind, stored)
+
+    # Time to live
+
+    def set_ttl(self, key: str, seconds: float) -> bool:
+        """Let a key expire `seconds` (> 0, fractions allowed) from now; return whether there is such a key.
+
+        Raises: `InvalidValue`.
+
+        >>> state.set("session", "abc")
+        True
+        >>> state.set_ttl("session", 300)
+        True
+        """
+        return self._engine.write(keys.set_expiry, check_key(key), _milliseconds(seconds, "seconds"))
+
+    def get_ttl(self, key: str) -> int:
+        """Return the whole seconds a key has left, rounded up; -1 without a TTL, -2 if there is no such key.
+
+        >>> state.get_ttl("missing")
+        -2
+        """
+        left_ms = self._engine.read(keys.remaining_ms, check_key(key))
+        return left_ms if left_ms < 0 else ceil(left_ms / 1000)
+
+    def persist(self, key: str) -> bool:
+        """Take the TTL of a key away; return whether it had one.
+
+        >>> state.persist("missing")
+        False
+        """
+        return self._engine.write(keys.persist, check_key(key))
+
+    # Numbers and texts
+
+    def increment(self, key: str, delta: float = 1) -> int | float:
+        """Add `delta` to a number and return the sum; a missing key counts as 0. The TTL stays.
+
+        int + int stays int; a float makes a float.
+        Raises: `WrongType` unless the key holds a number; `OutOfRange` past 64 bits (or the largest float), and the
+        value is then as it was; `InvalidValue` for a delta that is no finite number.
+
+        >>> state.increment("page_views")
+        1
+        >>> state.increment("page_views", 10)
+        11
+        """
+        return self._engine.write(counters.increment, check_key(key), check_number(delta, "delta"))
+
+    def decrement(self, key: str, delta: float = 1) -> int | float:
+        """Subtract `delta` from a number and return the difference: `increment` with the opposite sign.
+
+        >>> state.decrement("stock", 5)
+        -5
+        """
+        delta = check_number(delta, "delta")
+        if delta != INTEGER_MIN or isinstance(delta, float):
+            return self.increment(key, -delta)
+        # 2^63 itself does not fit; in two steps every difference that fits is reached without leaving the range.
+        with self.transaction():
+            self.increment(key, -(delta + 1))
+            return self.increment(key, 1)
+
+    def append(self, key: str, text: str | bytes) -> int:
+        """Append to a text (or to bytes) and return its new length in code points (or bytes).
+
+        A missing key counts as empty, and exists afterwards. The TTL stays.
+        Raises: `WrongType` when str meets bytes or another kind; `InvalidValue` unless `text` is str or bytes.
+
+        >>> state.append("log", "started")
+        7
+        """
+        check_key(key)
+        if kind_of(text) not in ("string", "bytes"):
+            raise InvalidValue(f"text must be str or bytes, got {describe(text)}")
+        kind, stored = encode(text, "text")
+        return self._engine.write(counters.append, key, kind, stored)[self._length_unit]  # type: ignore[arg-type]
+
+    # Lists
+
+    def list_push(self, key: str, *items: Any) -> int:
+        """Add items to the end of a list and return its new length; without items nothing is written.
+
+        A missing key and an empty table count as an empty list. The TTL stays. O(1) whatever the length.
+        Raises: `WrongType` unless the key holds a list; `InvalidValue`, `OutOfRange` naming the item.
+
+        >>> state.list_push("queue", {"app": "web"}, {"app": "api"})
+        2
+        """
+        check_key(key)
+        return self._engine.write(
+            lists.push, key, [encode_item(item, f"items[{index}]") for index, item in enumerate(items)]
+        )
+
+    def list_pop(self, key: str, default: Any = None) -> Any:
+        """Remove and return the last item of a list, `default` if there is none. An emptied list disappears.
+
+        Raises: `WrongType`.
+
+        >>> state.list_push("queue", 1, 2)
+        2
+        >>> state.list_pop("queue")
+        2
+        """
+        return self._item(self._engine.write(lists.pop, check_key(key)), default)
+
+    def list_shift(self, key: str, default: Any = None) -> Any:
+        """Remove and return the first item of a list, `default` if there is none. An emptied list disappears.
+
+        Raises: `WrongType`.
+
+        >>> state.list_push("queue", 1, 2)
+        2
+        >>> state.list_shift("queue")
+        1
+        """
+        return self._item(self._engine.write(lists.shift, check_key(key)), default)
+
+    def _item(self, text: str | None, default: Any) -> Any:
+        if text is None:
+            return default
+        if text.startswith("{"):
+            return self._decode("table", text)
+        return self._decode("list", text) if text.startswith("[") else json_decode(text)
+
+    def list_length(self, key: str) -> int:
+        """Return the number of items of a list, 0 if the key is missing. Raises: `WrongType`.
+
+        >>> state.list_length("missing")
+        0
+        """
+        return self._engine.read(lists.length, check_key(key))
+
+    def list_range(self, key: str, start: int = 0, stop: int = -1) -> Any:
+        """Return the items from `start` to `stop`, both inclusive, from 0; negative ones count from the end.
+
+        Raises: `WrongType`; `InvalidValue` for bounds that are no int.
+
+        >>> state.list_push("queue", "a", "b", "c")
+        3
+        >>> state.list_range("queue", 1, -1)
+        ['b', 'c']
+        """
+        check_key(key)
+        for name, bound in (("start", start), ("stop", stop)):
+            if isinstance(bound, bool) or not isinstance(bound, int):
+                raise InvalidValue(f"{name} must be an int, got {describe(bound)}")
+        return self._decode("list", self._engine.read(lists.section, key, start, stop))
+
+    # Transactions and locks
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Hold a write transaction for the calling thread while the block runs: all of it is kept, or nothing.
+
+        Reads inside see its own writes. Inside another it is a savepoint. An exception undoes it and passes through.
+        Other processes and threads cannot write meanwhile: keep it short.
+        Raises: `StateBusy` on entering; `OutcomeUnknown` when COMMIT itself failed.
+
+        >>> with state.transaction():
+        ...     balance = state.get("balance", 0)
+        ...     _ = state.set("balance", balance + 10)
+        """
+        return self._engine.transaction()
+
+    def try_lock(self, name: str, ttl: float = 30.0) -> bool:
+        """Acquire a lock without waiting; False if anybody holds it, this State included.
+
+        It is freed by `unlock`, after `ttl` seconds even if the owner lives, or when the owner dies.
+
+        >>> state.try_lock("deploy", 30)
+        True
+        >>> state.try_lock("deploy", 30)
+        False
+        """
+        return self._locks.try_acquire(check_key(name, "name"), check_seconds(ttl, "ttl"))
+
+    def lock(self, name: str, timeout: float | None = None) -> bool:
+        """Acquire a lock, waiting up to `timeout` seconds (None: for ever, 0: not at all); return whether it was.
+
+        It is held until `unlock`, or until this process dies.
+        Raises: `AlreadyHeld` at once if this State holds it in this thread.
+
+        >>> state.lock("migration", timeout=60)
+        True
+        """
+        return self._locks.acquire(check_key(name, "name"), _check_timeout(timeout), None) is not None
+
+    def unlock(self, name: str) -> bool:
+        """Release a lock from any thread; False when this State does not hold it (any more).
+
+        >>> state.unlock("never-locked")
+        False
+        """
+        return self._locks.release(check_key(name, "name"))
+
+    def with_lock(self, name: str, fn: Callable[[], T], timeout: float | None = None) -> T:
+        """Return what `fn()` returns, run under a lock that is released afterwards in any case.
+
+        Raises: `LockTimeout` if the lock was not acquired within `timeout` seconds; `AlreadyHeld`.
+
+        >>> state.with_lock("report", lambda: "done", timeout=15)
+        'done'
+        """
+        held = self._locks.acquire(check_key(name, "name"), _check_timeout(timeout), None)
+        if held is None:
+            raise LockTimeout(f"lock {name!r} was not acquired within {timeout} s")
+        try:
+            return fn()
+        finally:
+            self._locks.release_held(held)
+
+    def locked(self, name: str, timeout: float | None = None, ttl: float | None = None) -> AbstractContextManager[Lock]:
+        """Hold a lock while the block runs, as a `Lock` with a fencing token. A `ttl` in seconds is not renewed.
+
+        Raises: `LockTimeout`, `AlreadyHeld` on entering; `LockLost` on leaving after a loss, unless the body raised.
+
+        >>> with state.locked("deploy", timeout=5) as lock:
+        ...     lock.lost
+        False
+        """
+        check_key(name, "name")
+        if ttl is not None:
+            check_seconds(ttl, "ttl")
+        return holding(self._locks, self._engine, name, _check_timeout(timeout), ttl)
+
+    def locks(self) -> list[LockDescription]:
+        """Return the locks that are held by anybody: name, owner, token, since, expires, alive.
+
+        >>> state.locks()
+        []
+        """
+        return self._locks.describe()
+
+    # Looking after the store
+
+    def stats(self) -> dict[str, Any]:
+        """Return figures of the store and of this process's use of it; sizes in bytes, waits in seconds.
+
+        >>> state.stats()["total_keys"]
+        0
+        """
+        engine = self._engine
+        operations: dict[str, int] = {}
+        for operation, count in list(engine.operations.items()):
+            verb = _VERBS.get(operation)
+            if verb is not None:
+                operations[verb] = operations.get(verb, 0) + count
+        return {
+            **engine.read(audit.figures),
+            "wal_size": location.size(engine.path + "-wal"),
+            "expired_pending": engine.read(sweep.pending),
+            "locks_held": len(self.locks()),
+            "path": engine.path,
+            "backend": engine.name,
+            "operations": operations,
+            "cache_hits": 0,
+            "cache_misses": 0,
+            "busy_waits": engine.busy.count,
+            "longest_busy_wait": engine.busy.longest,
+        }
+
+    def sweep(self) -> int:
+        """Remove now what has expired, keys and locks; return how many keys went.
+
+        >>> state.sweep()
+        0
+        """
+        self._locks.sweep()
+        return sweep_all(self._engine)
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """Write a consistent copy of the store to a new file (0600) while others go on using it.
+
+        Raises: `UnsafeState` when `path` exists; `StateIOError` when it cannot be written.
+        """
+        self._engine.read(backup.copy, self._engine.path, os.fspath(path))
+
+    def check(self) -> list[str]:
+        """Return a sentence for everything that is wrong with the store; an empty list when it is sound.
+
+        >>> state.check()
+        []
+        """
+        return self._engine.read(audit.problems)
+
+    def close(self) -> None:
+        """Release the locks this State holds and close the store; closing twice does nothing."""
+        if self._engine.refusal is None:
+            with suppress(SlothStateError):
+                self._locks.release_all()
+        self._engine.close()
+
+    def _encoded_view(self) -> State:
+        """Return this State for a binding that builds another language's values itself.
+
+        Its reads return a table or list as `Encoded`, and `append` returns bytes of UTF-8. All else is shared.
+        """
+        view = object.__new__(State)
+        view.__dict__.update(self.__dict__)
+        view._decode = as_encoded
+        view._length_unit = counters.Lengths._fields.index("octets")
+        return view
+
+    def __enter__(self) -> State:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a State cannot be pickled: open the store by its path in the other process")
+
+    def __repr__(self) -> str:
+        return f"<slothstate.State {self._engine.path!r}{' (closed)' if self._engine.refusal else ''}>"
+
+    # The mapping protocol
+
+    def __getitem__(self, key: str) -> Any:
+        value = self.get(key, _MISSING)
+        if value is _MISSING:
+            raise KeyError(key)
+        return value
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.set(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        if not self.delete(key):
+            raise KeyError(key)
+
+    def __contains__(self, key: object) -> bool:
+        return self.exists(key)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[str]:
+        return self.scan()
+
+    def __len__(self) -> int:
+        return self._engine.read(keys.count)
+
+    def __eq__(self, other: object) -> bool:
+        # Mapping would compare the contents of two whole stores.
+        return self is other
+
+    def pop(self, key: str, *default: Any) -> Any:
+        """Remove a key and return its value, or the default; atomic. Raises: `KeyError` without a default."""
+        with self.transaction():
+            return super().pop(key, *default)
+
+    def popitem(self) -> tuple[str, Any]:
+        """Remove the first key and return it with its value; atomic. Raises: `KeyError` when there is none."""
+        with self.transaction():
+            return super().popitem()
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """Return the value of a key, after setting it to `default` if it is missing; atomic."""
+        with self.transaction():
+            return super().setdefault(key, default)
+
+
+_MISSING: Final = object()
+
+_open_states: weakref.WeakSet[State] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    # The last one to leave folds the log into the database and removes it; killed processes leave that to the next.
+    for state in list(_open_states):
+        state.close()
+
+
+def _milliseconds(seconds: float, name: str) -> int:
+    return max(1, round(check_seconds(seconds, name) * 1000))
+
+
+def _check_timeout(timeout: float | None) -> float | None:
+    return None if timeout is None else check_seconds(timeout, "timeout", zero=True)
+
+
+def _check_pattern(pattern: str | None) -> str | None:
+    if pattern is not None:
+        glob_check(pattern)
+    return pattern
+
+
+def _check_keys(keys_: Iterable[str]) -> Iterable[str]:
+    if isinstance(keys_, str | bytes) or not isinstance(keys_, Iterable):
+        raise InvalidKey(f"keys must be an iterable of keys, got {describe(keys_)}")
+    return keys_

@@ -1,0 +1,257 @@
+"""What can be stored: keys, values and their kinds, and how each becomes a column of SQLite's own types.
+
+A kind is stored beside every value. Scalars keep SQLite's types (str as TEXT, bytes as BLOB, int and bool as INTEGER,
+float as REAL); a table (dict) or list is JSON text written by the C codec. Nothing is ever pickled.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from slothstate.errors import InvalidKey, InvalidValue, OutOfRange, StateCorrupt
+from slothstate.native import json_decode, json_encode
+
+__all__ = [
+    "EMPTY_LIST",
+    "EMPTY_TABLE",
+    "INTEGER_MAX",
+    "INTEGER_MIN",
+    "KEY_MAX_BYTES",
+    "KINDS",
+    "VALUE_MAX_BYTES",
+    "Encoded",
+    "Kind",
+    "Stored",
+    "as_encoded",
+    "as_python",
+    "check_key",
+    "check_number",
+    "check_seconds",
+    "describe",
+    "encode",
+    "encode_item",
+    "kind_of",
+    "same",
+    "shorten",
+    "verify",
+]
+
+Kind: TypeAlias = Literal["string", "number", "boolean", "table", "list", "bytes"]
+Stored: TypeAlias = str | bytes | int | float
+
+KEY_MAX_BYTES: Final = 4096
+VALUE_MAX_BYTES: Final = 1_000_000_000
+"""SQLite's default SQLITE_MAX_LENGTH."""
+INTEGER_MIN: Final = -(2**63)
+INTEGER_MAX: Final = 2**63 - 1
+EMPTY_LIST: Final = "[]"
+EMPTY_TABLE: Final = "{}"
+SECONDS_MAX: Final = 10**10
+"""The longest time to live: some three centuries, so that a deadline in milliseconds stays far inside 64 bits."""
+
+_COLUMN_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "string": (str,),
+    "number": (int, float),
+    "boolean": (int,),
+    "table": (str,),
+    "list": (str,),
+    "bytes": (bytes,),
+}
+KINDS: Final = tuple(_COLUMN_TYPES)
+
+
+class Encoded(NamedTuple):
+    """A table or list that is already JSON text; every verb that takes a value stores it as it is.
+
+    What a binding of another language passes, which builds the text from its own values (see `slothstate.lua`).
+    The text is trusted to be what `json_encode` would write.
+    """
+
+    kind: Kind
+    stored: str
+
+
+def check_key(key: str, name: str = "key") -> str:
+    """Return `key` as a plain str that can be stored; `name` is the argument's name in the message.
+
+    Raises: `InvalidKey` unless it is a non-empty str of at most 4096 bytes of UTF-8, without NUL or lone surrogates.
+    """
+    if not isinstance(key, str):
+        raise InvalidKey(f"{name} must be a str, got {describe(key)}")
+    if not key:
+        raise InvalidKey(f"{name} must not be empty")
+    if "\0" in key:
+        raise InvalidKey(f"{name} {shorten(key)} must not contain NUL (at index {key.index(chr(0))})")
+    if key.isascii():
+        size = len(key)
+    else:
+        try:
+            size = len(key.encode())
+        except UnicodeEncodeError as error:
+            raise InvalidKey(f"{name} {shorten(key)} has a lone surrogate at index {error.start}") from error
+    if size > KEY_MAX_BYTES:
+        raise InvalidKey(f"{name} {shorten(key)} has {size} bytes of UTF-8, expected at most {KEY_MAX_BYTES}")
+    return key if type(key) is str else str.__str__(key)
+
+
+def encode(value: Any, name: str = "value") -> tuple[Kind, Stored]:
+    """Return the kind and the column value of `value`; `name` begins the path in error messages.
+
+    Subclasses of the storable types are stored as their base type.
+    Raises: `InvalidValue` naming the path; `OutOfRange` for an integer past 64 bits.
+    """
+    kind = kind_of(value)
+    if kind is None:
+        raise InvalidValue(f"{name}: {describe(value)} cannot be stored; expected {_STORABLE}")
+    if kind == "string":
+        return kind, _check_text(value, name)
+    if kind == "number":
+        return kind, check_number(value, name)
+    if kind == "boolean":
+        return kind, 1 if value else 0
+    if type(value) is Encoded:
+        return kind, value.stored
+    if kind == "bytes":
+        _check_size(len(value), name)
+        return kind, bytes(value)
+    return kind, json_encode(value, name)
+
+
+_STORABLE: Final = "str, bytes, bool, int, float, dict or list"
+
+
+def kind_of(value: object) -> Kind | None:
+    """Return the kind `value` would be stored as, or None if it cannot be stored."""
+    exact = _KIND_OF_TYPE.get(type(value))
+    if exact is not None:
+        return exact
+    if type(value) is Encoded:
+        return value.kind
+    for base, kind in _KIND_OF_TYPE.items():
+        if isinstance(value, base):
+            return kind
+    return None
+
+
+_KIND_OF_TYPE: Final[dict[type, Kind]] = {
+    str: "string",
+    bool: "boolean",
+    int: "number",
+    float: "number",
+    dict: "table",
+    list: "list",
+    tuple: "list",
+    bytes: "bytes",
+}
+
+
+def encode_item(item: object, name: str) -> str:
+    """Return the JSON text of an item of a list. Raises: `InvalidValue`, `OutOfRange`, naming the path."""
+    return item.stored if type(item) is Encoded else json_encode(item, name)
+
+
+def as_python(kind: Kind, stored: Stored) -> Any:
+    """Return the Python value of a verified row: a dict or list is built anew each time."""
+    if kind == "boolean":
+        return stored == 1
+    if kind == "table" or kind == "list":
+        return json_decode(stored)  # type: ignore[arg-type]
+    return stored
+
+
+def as_encoded(kind: Kind, stored: Stored) -> Any:
+    """Like `as_python`, but a table or list stays JSON, as `Encoded`."""
+    if kind == "boolean":
+        return stored == 1
+    if kind == "table" or kind == "list":
+        return Encoded(kind, stored)  # type: ignore[arg-type]
+    return stored
+
+
+def verify(key: str, kind: str, stored: object) -> None:
+    """Check what no write of ours can produce. Raises: `StateCorrupt` naming the key."""
+    if type(stored) not in _COLUMN_TYPES.get(kind, ()):
+        raise StateCorrupt(f"key {key!r} is damaged: a {kind!r} cannot be stored as {type(stored).__name__}")
+
+
+def same(left: object, right: object) -> bool:
+    """Return whether two values are deeply equal: 1 equals 1.0, but True is not 1, and a tuple is a list."""
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, dict) and isinstance(right, dict):
+        return len(left) == len(right) and all(
+            name in right and same(value, right[name]) for name, value in left.items()
+        )
+    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    return (type(left) in _NUMBERS and type(right) in _NUMBERS and left == right) or (
+        type(left) is type(right) and left == right
+    )
+
+
+_NUMBERS: Final = (int, float)
+
+
+def check_number(number: float, name: str) -> int | float:
+    """Return `number` as a plain int or float that fits SQLite's types.
+
+    Raises: `InvalidValue` for anything but a finite int or float; `OutOfRange` for an integer past 64 bits.
+    """
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise InvalidValue(f"{name}: expected an int or float, got {describe(number)}")
+    if isinstance(number, int):
+        if not INTEGER_MIN <= number <= INTEGER_MAX:
+            raise OutOfRange(f"{name}: {shorten(number)} does not fit in 64 bits")
+        return number if type(number) is int else int(number)
+    if not isfinite(number):
+        raise InvalidValue(f"{name}: {number} cannot be stored; expected a finite number")
+    return number if type(number) is float else float(number)
+
+
+def check_seconds(seconds: float, name: str, *, zero: bool = False) -> float:
+    """Return a duration in seconds. Raises: `InvalidValue` unless a number > 0 (or >= 0 with `zero`)."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise InvalidValue(f"{name} must be a number of seconds, got {describe(seconds)}")
+    if not (0 <= seconds <= SECONDS_MAX) or (seconds == 0 and not zero):
+        bound = ">= 0" if zero else "> 0"
+        raise InvalidValue(
+            f"{name} must be a number of seconds {bound} and at most {SECONDS_MAX}, got {shorten(seconds)}"
+        )
+    return seconds
+
+
+def _check_text(text: str, name: str) -> str:
+    if text.isascii():
+        _check_size(len(text), name)
+    else:
+        try:
+            _check_size(len(text.encode()), name)
+        except UnicodeEncodeError as error:
+            raise InvalidValue(
+                f"{name}: a str with a lone surrogate at index {error.start} cannot be stored as UTF-8"
+            ) from error
+    return text if type(text) is str else str.__str__(text)
+
+
+def _check_size(size: int, name: str) -> None:
+    if size > VALUE_MAX_BYTES:
+        raise InvalidValue(f"{name}: {size} bytes cannot be stored; expected at most {VALUE_MAX_BYTES}")
+
+
+def describe(value: object) -> str:
+    """Name a value for a message: its type, and the value where that is short and harmless to show."""
+    if value is None:
+        return "None"
+    if type(value) in (bool, int, float, str, bytes):
+        return f"{type(value).__name__} {shorten(value)}"
+    return type(value).__name__
+
+
+def shorten(value: object) -> str:
+    """Return `repr(value)`, cut to a length that fits an error message."""
+    # An int of more than 4300 digits cannot even be converted to text (CVE-2020-10735).
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an integer of {value.bit_length()} bits"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
