@@ -101,6 +101,11 @@ def encode(value: Any, name: str = "value") -> tuple[Kind, Stored]:
     Subclasses of the storable types are stored as their base type.
     Raises: `InvalidValue` naming the path; `OutOfRange` for an integer past 64 bits.
     """
+    # The two most common cases first; the rest of the function is right for them too.
+    if type(value) is int and INTEGER_MIN <= value <= INTEGER_MAX:
+        return "number", value
+    if type(value) is str and value.isascii() and len(value) <= VALUE_MAX_BYTES:
+        return "string", value
     kind = kind_of(value)
     if kind is None:
         raise InvalidValue(f"{name}: {describe(value)} cannot be stored; expected {_STORABLE}")

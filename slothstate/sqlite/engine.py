@@ -75,18 +75,7 @@ class Engine:
 
     def read(self, operation: Callable[[Connection, int, *A], R], *args: *A) -> R:
         """Run `operation(connection, now, *args)`, inside this thread's transaction if it has one."""
-        own = self._transactions.get(get_ident()) if self._transactions else None
-        connection = own or self._borrow()
-        self.operations[operation] = self.operations.get(operation, 0) + 1
-        try:
-            if own:
-                own.require_open()
-            return operation(connection, self.now(), *args)
-        except apsw.Error as error:
-            raise translate(error, self.path) from error
-        finally:
-            if not own:
-                self._give_back(connection)
+        return self._run(operation, args)
 
     def write(self, operation: Callable[[Connection, int, *A], R], *args: *A) -> R:
         """Like `read`, for an operation that is one statement or wraps itself in `Atomic`.
@@ -96,7 +85,29 @@ class Engine:
         """
         if time.monotonic() >= self._identity_until:
             self._check_identity()
-        return self.read(operation, *args)
+        return self._run(operation, args)
+
+    def _run(self, operation: Callable[[Connection, int, *A], R], args: tuple[*A]) -> R:
+        self.operations[operation] = self.operations.get(operation, 0) + 1
+        if self._transactions and (own := self._transactions.get(get_ident())):
+            try:
+                own.require_open()
+                return operation(own, self.now(), *args)
+            except apsw.Error as error:
+                raise translate(error, self.path) from error
+        connection = self._borrow()
+        try:
+            result = operation(connection, int(self.clock() * 1000), *args)
+        except apsw.Error as error:
+            self._give_back(connection)
+            raise translate(error, self.path) from error
+        except BaseException:
+            self._give_back(connection)
+            raise
+        self._idle.append(connection)
+        if self._refusal is not None or len(self._idle) > IDLE_CONNECTIONS:
+            self._trim()
+        return result
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -140,17 +151,16 @@ class Engine:
         return self._refusal
 
     def _borrow(self) -> Connection:
+        if self._refusal is not None:
+            raise _again(self._refusal)
         try:
-            connection = self._idle.pop()
+            return self._idle.pop()
         except IndexError:
             connection = self._connect()
-            if self._anchor is None and self._refusal is None:
+            if self._anchor is None:
                 self._anchor = self._connect()
                 self._sweeper.ensure_running()
-        if self._refusal is not None:
-            connection.close()
-            raise _again(self._refusal)
-        return connection
+            return connection
 
     def _give_back(self, connection: Connection) -> None:
         if connection.depth or connection.db.in_transaction:
@@ -158,7 +168,10 @@ class Engine:
             connection.close()
             return
         self._idle.append(connection)
-        if self._refusal is not None or len(self._idle) > IDLE_CONNECTIONS:
+        self._trim()
+
+    def _trim(self) -> None:
+        while self._idle and (self._refusal is not None or len(self._idle) > IDLE_CONNECTIONS):
             try:
                 self._idle.pop().close()
             except IndexError:
