@@ -1,0 +1,321 @@
+/* Template: the arguments of a verb, checked and collected before Python is entered (see ss_lua.h).
+ *
+ * A signature is a string of letters, one an argument:
+ *   u  a string of valid UTF-8           v i w o  a value; its name in messages is value, item, new, old
+ *   s  a string of any bytes                      (o may be nil)
+ *   n  a number                          k  a table, handed over as JSON: a list of keys
+ *   a  anything: it stays in Lua         m  a table of string keys, handed over as key, value, key, value ...
+ *   f  a function: it stays in Lua
+ *   |  what follows may be absent or nil
+ *   *  any number of items, to the end
+ * Further arguments are ignored, as Lua does. Nothing is coerced: a number is no string, "10" no number.
+ */
+
+typedef struct arguments {
+    lua_State *L;
+    ss_lua_binding *binding;
+    const ss_lua_verb *verb;
+    int top; /* the arguments are 1..top */
+    ss_lua_value *values;
+    size_t count;
+    int kept; /* stack index of the argument that stays in Lua; 0 without one */
+} arguments;
+
+/* Raises the string at the top, with the position of the innermost Lua code that led here. */
+static int raise_here(lua_State *L)
+{
+    ss_debug debug;
+    lua.checkstack(L, 8);
+    int message = lua.gettop(L);
+    for (int level = 1; lua.getstack(L, level, &debug); level++) {
+        size_t length = 0;
+        lua.where(L, level);
+        lua.tolstring(L, -1, &length);
+        if (length > 0) {
+            lua.pushvalue(L, message);
+            lua.concat(L, 2);
+            return lua.error(L);
+        }
+        lua.settop(L, message);
+    }
+    return lua.error(L);
+}
+
+static int raise_text(lua_State *L, const char *text)
+{
+    lua.checkstack(L, 8);
+    lua.pushlstring(L, text, strlen(text));
+    return raise_here(L);
+}
+
+static void argument_error(const arguments *a, int index, const char *what)
+{
+    char message[SS_PROBLEM_SIZE + SS_LUA_NAME_SIZE + 64];
+    snprintf(message, sizeof message, "bad argument #%d to '%s' (%s)", index, a->verb->name, what);
+    raise_text(a->L, message);
+}
+
+static int type_at(const arguments *a, int index)
+{
+    return index > a->top ? LUA_TNONE : lua.type(a->L, index);
+}
+
+static void type_error(const arguments *a, int index, const char *expected)
+{
+    char what[96];
+    int type = type_at(a, index);
+    snprintf(what, sizeof what, "%s expected, got %s", expected, lua.type_name(a->L, type));
+    argument_error(a, index, what);
+}
+
+/* Room for all values. More than a few live in a userdata, which the collector frees whatever happens. */
+static void make_room(arguments *a, ss_lua_value *few)
+{
+    size_t needed = 0;
+    int index = 0;
+    for (const char *letter = a->verb->signature; *letter != '\0'; letter++) {
+        if (*letter == '*') {
+            needed += (size_t)(a->top > index ? a->top - index : 0);
+        } else if (*letter == 'm') {
+            index++;
+            if (type_at(a, index) == LUA_TTABLE) {
+                lua.pushnil(a->L);
+                while (lua.next(a->L, index)) {
+                    lua.settop(a->L, -2);
+                    needed += 2;
+                }
+            }
+        } else if (*letter != '|') {
+            index++;
+            needed++;
+        }
+    }
+    a->values = few;
+    if (needed > SS_LUA_FEW) {
+        a->values = new_userdata(a->L, needed * sizeof *a->values);
+    }
+}
+
+static ss_lua_value *add_value(arguments *a, ss_lua_kind kind)
+{
+    ss_lua_value *value = &a->values[a->count++];
+    value->kind = kind;
+    return value;
+}
+
+static void add_string(arguments *a, int index)
+{
+    ss_lua_value *value = add_value(a, SS_LUA_STRING);
+    value->as.text = lua.tolstring(a->L, index, &value->length);
+}
+
+static void add_utf8(arguments *a, int index)
+{
+    if (type_at(a, index) != LUA_TSTRING) {
+        type_error(a, index, "string");
+    }
+    size_t length = 0;
+    const char *text = lua.tolstring(a->L, index, &length);
+    if (!ss_utf8_valid((const uint8_t *)text, length)) {
+        argument_error(a, index, "valid UTF-8 expected");
+    }
+    add_string(a, index);
+}
+
+static void add_number(arguments *a, int index)
+{
+    ss_lua_value *value = add_value(a, SS_LUA_INTEGER);
+    if (!to_integer(a->L, index, &value->as.integer)) {
+        value->kind = SS_LUA_NUMBER;
+        value->as.number = to_number(a->L, index);
+    }
+}
+
+/* Adds the table at `index` as JSON. `argument` is the one to blame; root and root_key as in encoder. */
+static void add_table(arguments *a, int argument, int index, const char *root, int root_key)
+{
+    encoder e;
+    ss_buf *text = &a->binding->text;
+    size_t offset = text->length;
+    e.L = a->L;
+    e.text = text;
+    e.root = root;
+    e.root_key = root_key;
+    if (!encode_table(&e, index)) {
+        argument_error(a, argument, e.problem);
+    }
+    ss_lua_value *value = add_value(a, text->data[offset] == '[' ? SS_LUA_LIST : SS_LUA_TABLE);
+    value->as.offset = offset;
+    value->length = text->length - offset;
+}
+
+/* Adds the value of the given type at `index`; the other parameters as for add_table. */
+static void add_any(arguments *a, int argument, int index, int type, const char *root, int root_key)
+{
+    switch (type) {
+    case LUA_TSTRING:
+        add_string(a, index);
+        return;
+    case LUA_TNUMBER:
+        add_number(a, index);
+        return;
+    case LUA_TBOOLEAN:
+        add_value(a, lua.toboolean(a->L, index) ? SS_LUA_TRUE : SS_LUA_FALSE);
+        return;
+    case LUA_TTABLE:
+        add_table(a, argument, index, root, root_key);
+        return;
+    case LUA_TNONE:
+    case LUA_TNIL:
+        type_error(a, argument, "value");
+        return;
+    default:
+        break;
+    }
+    char problem[SS_PROBLEM_SIZE];
+    ss_path path;
+    ss_path_begin(&path, problem, sizeof problem / 2, root);
+    if (root_key != 0) {
+        size_t length = 0;
+        const char *name = lua.tolstring(a->L, root_key, &length);
+        ss_path_key(&path, name, length);
+    }
+    if (type == LUA_TLIGHTUSERDATA && lua.touserdata(a->L, index) == NULL) {
+        ss_path_end(&path, sizeof problem, "state.null can only be inside a table");
+    } else {
+        char what[64];
+        snprintf(what, sizeof what, "a %s cannot be stored", lua.type_name(a->L, type));
+        ss_path_end(&path, sizeof problem, what);
+    }
+    argument_error(a, argument, problem);
+}
+
+/* Copies the string that was added last into binding->text: its table may change before Python reads it. */
+static void copy_last(arguments *a, int argument)
+{
+    ss_lua_value *value = &a->values[a->count - 1];
+    if (value->kind != SS_LUA_STRING) {
+        return;
+    }
+    size_t offset = a->binding->text.length;
+    if (ss_buf_append(&a->binding->text, value->as.text, value->length) != SS_OK) {
+        argument_error(a, argument, "not enough memory");
+    }
+    value->kind = SS_LUA_COPIED;
+    value->as.offset = offset;
+}
+
+static void add_mapping(arguments *a, int index)
+{
+    lua_State *L = a->L;
+    if (type_at(a, index) != LUA_TTABLE) {
+        type_error(a, index, "table");
+    }
+    lua.pushnil(L);
+    int key = lua.gettop(L);
+    while (lua.next(L, index)) {
+        if (lua.type(L, key) != LUA_TSTRING) {
+            argument_error(a, index, "values: every key must be a string");
+        }
+        size_t length = 0;
+        const char *text = lua.tolstring(L, key, &length);
+        if (!ss_utf8_valid((const uint8_t *)text, length)) {
+            argument_error(a, index, "values: a key must be valid UTF-8");
+        }
+        add_string(a, key);
+        copy_last(a, index);
+        add_any(a, index, key + 1, lua.type(L, key + 1), "values", key);
+        copy_last(a, index);
+        lua.settop(L, key);
+    }
+}
+
+static void add_argument(arguments *a, char letter, int index)
+{
+    int type = type_at(a, index);
+    switch (letter) {
+    case 'u':
+        add_utf8(a, index);
+        return;
+    case 's':
+        if (type != LUA_TSTRING) {
+            type_error(a, index, "string");
+        }
+        add_string(a, index);
+        return;
+    case 'n':
+        if (type != LUA_TNUMBER) {
+            type_error(a, index, "number");
+        }
+        add_number(a, index);
+        return;
+    case 'k':
+        if (type != LUA_TTABLE) {
+            type_error(a, index, "table");
+        }
+        add_table(a, index, index, "keys", 0);
+        return;
+    case 'm':
+        add_mapping(a, index);
+        return;
+    case 'a':
+        a->kept = index;
+        add_value(a, SS_LUA_ABSENT);
+        return;
+    case 'f':
+        if (type != LUA_TFUNCTION) {
+            type_error(a, index, "function");
+        }
+        a->kept = index;
+        return;
+    case 'o':
+        if (type == LUA_TNIL) {
+            add_value(a, SS_LUA_NIL);
+            return;
+        }
+        add_any(a, index, index, type, "old", 0);
+        return;
+    default:
+        add_any(a, index, index, type, letter == 'w' ? "new" : letter == 'i' ? "item" : "value", 0);
+        return;
+    }
+}
+
+/* Collects what the verb's signature asks for; raises on misuse. Afterwards the stack holds at least the arguments
+ * that the signature names. Trailing absent arguments are left out, so Python's defaults apply. */
+static void collect_arguments(arguments *a, ss_lua_value *few)
+{
+    bool optional = false;
+    size_t present = 0;
+    int index = 0;
+    a->top = lua.gettop(a->L);
+    a->count = 0;
+    a->kept = 0;
+    a->binding->text.length = 0;
+    if (!lua.checkstack(a->L, 16)) {
+        raise_text(a->L, "this Lua's stack is full");
+    }
+    make_room(a, few);
+    for (const char *letter = a->verb->signature; *letter != '\0'; letter++) {
+        if (*letter == '|') {
+            optional = true;
+            continue;
+        }
+        if (*letter == '*') {
+            while (index < a->top) {
+                index++;
+                add_argument(a, 'i', index);
+            }
+            present = a->count;
+            continue;
+        }
+        index++;
+        if (optional && *letter != 'a' && type_at(a, index) <= LUA_TNIL) {
+            add_value(a, SS_LUA_NIL);
+        } else {
+            add_argument(a, *letter, index);
+            present = a->count;
+        }
+    }
+    a->count = present;
+}

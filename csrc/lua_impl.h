@@ -1,0 +1,46 @@
+/* Template: the Lua front end for one Lua implementation (see ss_lua.h).
+ *
+ * ss_lua_<implementation>.c includes this after defining SS_LUA_VERSION and SS_LUA_FN.
+ */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ss_json.h"
+#include "ss_lua.h"
+#include "ss_lua_path.h"
+
+#define SS_PROBLEM_SIZE 640
+#define SS_RESULT_DEPTH 8     /* of Python lists and dicts that verbs return; tables travel as JSON */
+#define SS_EXPECTED_FIELDS 4  /* room made in a new table, which spares small ones most of the rehashing */
+#define SS_NOT_HELD "the integer %" PRId64 " is past 2^53: this Lua cannot hold it exactly"
+
+/* Their addresses are this implementation's keys in the registry of each runtime. */
+static char userdata_metatable;
+static char list_metatable;
+static char raise_pending;
+
+#include "lua_api.h"
+
+static int call_verb(lua_State *L);
+static int call_scope(lua_State *L);
+
+/* The userdata at `index` if it is one of ours and alive, else NULL: with the debug library a script can put any value
+ * where ours are kept, so neither its size nor its contents are taken for granted. */
+static void *checked_userdata(lua_State *L, int index, size_t size, uint64_t magic)
+{
+    if (lua.type(L, index) != LUA_TUSERDATA || lua.rawlen(L, index) != size) {
+        return NULL;
+    }
+    void *userdata = lua.touserdata(L, index);
+    uint64_t found = 0;
+    memcpy(&found, userdata, sizeof found);
+    return found == magic ? userdata : NULL;
+}
+
+#include "lua_decode.h"
+#include "lua_encode.h"
+#include "lua_arguments.h"
+#include "lua_verb.h"
+#include "lua_open.h"

@@ -1,0 +1,274 @@
+"""The table `state` of a Lua runtime: which verbs it has, with what arguments, and the Python that each calls.
+
+The C layer (csrc/ss_lua.h) makes a Lua function of each `Verb`: it checks the arguments, converts them, calls the
+Python callable and converts the result, tables going straight between the Lua stack and JSON. No Python object is ever
+visible to Lua.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from slothstate._native import ffi, lib
+from slothstate.errors import InvalidValue, LockLost, LockTimeout, OutOfRange, SlothStateError
+from slothstate.lua.runtime import find_entry, implementation_of
+from slothstate.native import json_decode
+from slothstate.state import State
+from slothstate.values import EMPTY_LIST, EMPTY_TABLE, Encoded
+
+__all__ = ["bind"]
+
+
+def bind(runtime: Any, state: State) -> None:
+    """Put the verbs of a State into a lupa runtime, as the global `state` and for `require("state")`.
+
+    Binding again replaces both. Any encoding of the runtime will do; Lua strings are bytes to the verbs. The runtime
+    keeps the State's verbs alive, not the store open: closing it is up to you.
+
+    A KeyboardInterrupt or SystemExit during a verb ends the script: the call of the runtime raises it. Where the script
+    could catch it (`pcall`, a coroutine) it sees the error "interrupted" instead, and the exception comes again, in
+    Python, at the next verb or as soon as the script has ended; in the main thread, the only one Python interrupts.
+
+    Raises: `InvalidValue` unless the runtime is lupa's, of a Lua that is supported, and has `package.loadlib`.
+    """
+    entry = find_entry(runtime)
+    pending: list[BaseException] = []
+
+    def raise_pending() -> None:
+        raise pending.pop()
+
+    has_integers = implementation_of(runtime) in _WITH_INTEGERS
+    verbs = tuple(
+        (verb.name.encode(), _letters(verb.arguments), verb.function, verb.is_scope)
+        for verb in _verbs(state, has_integers)
+    )
+    token = secrets.token_bytes(16)
+    _handover[token] = (Encoded, _ABSENT, _explain, pending, _is_main_thread, verbs)
+    try:
+        table = entry(token, raise_pending)
+    finally:
+        _handover.pop(token, None)
+    names = runtime.globals()
+    names[b"state"] = table
+    loaded = names[b"package"][b"loaded"]
+    if loaded is not None:
+        loaded[b"state"] = table
+
+
+_WITH_INTEGERS: Final = ("lua53", "lua54", "lua55")
+
+EXACT_MAX: Final = 2**53
+"""Past this, a Lua without an integer type cannot hold every integer."""
+
+
+class Verb(NamedTuple):
+    """A function of the table `state`.
+
+    `arguments` names the Lua type of each, `?` for one that may be absent or nil; `any` stays in Lua and comes back
+    where the function returns the object it was given in its place. `function` gets what was given, without absent
+    ones at the end.
+    """
+
+    name: str
+    arguments: str
+    function: Callable[..., Any]
+    is_scope: bool = False
+
+
+_LETTERS: Final = {
+    "string": "u",
+    "bytes": "s",
+    "number": "n",
+    "value": "v",
+    "items...": "*",
+    "old": "o",
+    "new": "w",
+    "keys": "k",
+    "mapping": "m",
+    "any": "a",
+    "function": "f",
+}
+
+
+def _letters(arguments: str) -> bytes:
+    """Return the signature as csrc/lua_arguments.h reads it."""
+    letters = ""
+    for argument in arguments.split():
+        if argument.endswith("?") and "|" not in letters:
+            letters += "|"
+        letters += _LETTERS[argument.removesuffix("?")]
+    return letters.encode()
+
+
+def _verbs(state: State, has_integers: bool) -> tuple[Verb, ...]:
+    view = state._encoded_view()
+    whole = _Exact(view)
+    exact = view if has_integers else whole
+    return (
+        Verb("set", "string value number?", view.set),
+        Verb("get", "string any?", lambda key, absent=None: view.get(key, absent)),
+        Verb("delete", "string", view.delete),
+        Verb("exists", "string", view.exists),
+        Verb("clear", "string?", lambda pattern=None: (True, view.clear(pattern))),
+        Verb("keys", "string?", view.keys),
+        Verb("scan", "string?", lambda pattern=None: partial(next, view.scan(pattern), None)),
+        Verb("set_ttl", "string number", view.set_ttl),
+        Verb("get_ttl", "string", view.get_ttl),
+        Verb("persist", "string", view.persist),
+        Verb("increment", "string number?", exact.increment),
+        Verb("decrement", "string number?", exact.decrement),
+        Verb("append", "string bytes", view.append),
+        Verb("compare_swap", "string old new", view.compare_swap),
+        Verb("list_push", "string items...", view.list_push),
+        Verb("list_pop", "string any?", exact.list_pop),
+        Verb("list_shift", "string any?", exact.list_shift),
+        Verb("list_length", "string", view.list_length),
+        Verb("list_range", "string number? number?", partial(_list_range, view)),
+        Verb("get_many", "keys", partial(_get_many, view)),
+        Verb("set_many", "mapping number?", partial(_set_many, view)),
+        Verb("transaction", "function", partial(_enter_transaction, view), is_scope=True),
+        Verb("try_lock", "string number?", view.try_lock),
+        Verb("lock", "string number?", view.lock),
+        Verb("unlock", "string", view.unlock),
+        Verb("with_lock", "string function number?", partial(_enter_lock, view), is_scope=True),
+        Verb("locks", "", view.locks),
+        Verb("stats", "", view.stats),
+        Verb("sweep", "", view.sweep),
+        Verb("backup", "string", partial(_backup, view)),
+        Verb("check", "", view.check),
+    )
+
+
+class _Exact:
+    """The verbs that change the store and return a number, for a Lua that may not be able to hold it.
+
+    The number is known only afterwards, so a transaction undoes what must not have happened.
+    """
+
+    def __init__(self, view: State) -> None:
+        self._view = view
+
+    def increment(self, key: str, delta: float = 1) -> Any:
+        with self._view.transaction():
+            return _check_exact(self._view.increment(key, delta))
+
+    def decrement(self, key: str, delta: float = 1) -> Any:
+        with self._view.transaction():
+            return _check_exact(self._view.decrement(key, delta))
+
+    def list_pop(self, key: str, absent: object) -> Any:
+        with self._view.transaction():
+            return _check_exact(self._view.list_pop(key, absent))
+
+    def list_shift(self, key: str, absent: object) -> Any:
+        with self._view.transaction():
+            return _check_exact(self._view.list_shift(key, absent))
+
+
+_MANY_DIGITS: Final = re.compile(r"\d{16}")
+
+
+def _check_exact(value: Any) -> Any:
+    """Return `value`. Raises: `OutOfRange` if it is, or holds, an integer past 2^53."""
+    if type(value) is Encoded:
+        if _MANY_DIGITS.search(value.stored):
+            _check_exact(json_decode(value.stored))
+    elif isinstance(value, int):
+        if abs(value) > EXACT_MAX:
+            raise OutOfRange(f"the integer {value} is past 2^53: this Lua cannot hold it exactly; nothing was changed")
+    elif isinstance(value, list):
+        for item in value:
+            _check_exact(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            _check_exact(item)
+    return value
+
+
+def _list_range(view: State, key: str, start: float | None = None, stop: float | None = None) -> Any:
+    """Return the items from `start` to `stop`, counted from 1 as Lua does: 0 lies before the first."""
+    for name, bound in (("start", start), ("stop", stop)):
+        if bound is not None and not isinstance(bound, int):
+            raise InvalidValue(f"{name} must be an integer, got {bound}")
+    first = 1 if start is None else int(start)
+    last = -1 if stop is None else int(stop)
+    items = view.list_range(key, max(first - 1, 0) if first >= 0 else first, last - 1 if last > 0 else last)
+    return Encoded("list", EMPTY_LIST) if last == 0 else items
+
+
+def _get_many(view: State, keys: Encoded) -> dict[str, Any]:
+    if keys.kind != "list" and keys.stored != EMPTY_TABLE:
+        raise InvalidValue("keys must be a list of strings")
+    return view.get_many(json_decode(keys.stored))
+
+
+def _set_many(view: State, *arguments: Any) -> bool:
+    """Set key, value, key, value ..., and after the pairs perhaps a TTL."""
+    pairs, ttl = (arguments[:-1], arguments[-1]) if len(arguments) % 2 else (arguments, None)
+    return view.set_many(dict(zip(pairs[::2], pairs[1::2], strict=True)), ttl)
+
+
+def _backup(view: State, path: str) -> bool:
+    view.backup(path)
+    return True
+
+
+class _Failed(Exception):
+    """Tells a transaction that the Lua function in it failed."""
+
+
+def _enter_transaction(view: State) -> tuple[Callable[[bool], None], None]:
+    manager = view.transaction()
+    manager.__enter__()
+
+    def leave(failed: bool) -> None:
+        if not failed:
+            manager.__exit__(None, None, None)
+            return
+        with suppress(_Failed):
+            failure = _Failed()
+            manager.__exit__(_Failed, failure, None)
+
+    return leave, None
+
+
+def _enter_lock(view: State, name: str, timeout: float | None = None) -> tuple[Callable[[bool], None] | None, Any]:
+    manager = view.locked(name, timeout)
+    try:
+        lock = manager.__enter__()
+    except LockTimeout as error:
+        return None, str(error)
+
+    def leave(_failed: bool) -> None:
+        # The function may have unlocked it itself.
+        with suppress(LockLost):
+            manager.__exit__(None, None, None)
+
+    return leave, lock.token
+
+
+_ABSENT: Final = object()
+"""What the C layer passes for a default that stays in Lua."""
+
+_handover: Final[dict[bytes, tuple[Any, ...]]] = {}
+lib.ss_lua_handover(ffi.cast("void *", id(_handover)))
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def _explain(error: Exception) -> str:
+    """Return what a script is told about an exception: no traceback, no addresses."""
+    if isinstance(error, SlothStateError):
+        return str(error)
+    return _ADDRESS.sub("", f"{type(error).__name__}: {error}")

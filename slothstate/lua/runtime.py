@@ -1,0 +1,112 @@
+"""lupa runtimes: making one for scripts, and finding the Lua inside any of them for the C layer.
+
+Each module of lupa (`lupa.luajit21`, `lupa.lua54`, ...) links a Lua of its own. The C layer works on a runtime through
+that very Lua's functions: it finds them in the module, and gets into the runtime as a Lua C module, which
+`package.loadlib` loads from the file of our extension.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+from typing import Any, Final
+
+from slothstate._native import ffi, lib
+from slothstate.errors import InvalidValue
+from slothstate.values import describe
+
+__all__ = ["IMPLEMENTATIONS", "find_entry", "implementation_of", "new_runtime"]
+
+IMPLEMENTATIONS: Final = ("luajit21", "luajit20", "lua51", "lua52", "lua53", "lua54", "lua55")
+
+_SHORT_NAMES: Final = {"luajit": "luajit21"}
+
+_attached: Final[set[str]] = set()
+_attaching: Final = threading.Lock()
+
+
+def new_runtime(implementation: str = "luajit", **options: Any) -> Any:
+    """Return a lupa runtime from which no Lua code reaches Python: no `python` table, no attributes, no builtins.
+
+    `implementation` is "luajit" or any module of lupa that `bind` supports ("lua54", ...). Strings are bytes on both
+    sides (`encoding=None`), and a tuple that a Python function returns becomes several results. `options` go to
+    `lupa.LuaRuntime`, before these defaults. Nothing else is taken away from Lua: this is no sandbox.
+
+    Raises: `InvalidValue` for an implementation that lupa or slothstate does not have.
+    """
+    name = _SHORT_NAMES.get(implementation, implementation)
+    if name not in IMPLEMENTATIONS:
+        choices = ", ".join([*_SHORT_NAMES, *IMPLEMENTATIONS])
+        raise InvalidValue(f"implementation must be one of {choices}, got {describe(implementation)}")
+    try:
+        module = importlib.import_module(f"lupa.{name}")
+    except ImportError as error:
+        raise InvalidValue(
+            f"implementation {implementation!r} is not there ({error}): pip install slothstate[lua]"
+        ) from error
+    defaults = {
+        "encoding": None,
+        "unpack_returned_tuples": True,
+        "register_eval": False,
+        "register_builtins": False,
+        "attribute_filter": _deny,
+    }
+    runtime = module.LuaRuntime(**(defaults | options))
+    names = runtime.globals()
+    names[b"python"] = None
+    names[b"package"][b"loaded"][b"python"] = None
+    return runtime
+
+
+def _deny(_object: object, _name: object, _is_setting: bool) -> object:
+    raise AttributeError("Python objects have no attributes here")
+
+
+def implementation_of(runtime: object) -> str:
+    """Return the name of the lupa module that a runtime belongs to. Raises: `InvalidValue` unless it is supported."""
+    for kind in type(runtime).__mro__:
+        package, _, name = kind.__module__.rpartition(".")
+        if kind.__name__ == "LuaRuntime" and package == "lupa":
+            if name in IMPLEMENTATIONS:
+                return name
+            raise InvalidValue(
+                f"runtime: the Lua of lupa.{name} is not supported; expected one of {', '.join(IMPLEMENTATIONS)}"
+            )
+    raise InvalidValue(f"runtime must be a lupa.LuaRuntime, got {describe(runtime)}")
+
+
+def find_entry(runtime: Any) -> Any:
+    """Return the C layer's entry point as a Lua function of this runtime, ready to be called.
+
+    Raises: `InvalidValue` for a runtime that is not supported, or whose globals lack `package.loadlib`.
+    """
+    implementation = implementation_of(runtime)
+    _attach(implementation)
+    package = runtime.globals()[b"package"]
+    loadlib = None if package is None else package[b"loadlib"]
+    if not callable(loadlib):
+        raise InvalidValue(
+            "runtime: package.loadlib is missing from its globals, and without it the verbs cannot be loaded; "
+            "bind the state first, then take away what scripts must not have"
+        )
+    extension = os.fsencode(os.path.abspath(sys.modules["slothstate._native"].__file__ or ""))
+    found = loadlib(extension, f"ss_lua_open_{implementation}".encode())
+    if isinstance(found, tuple):
+        reason = found[1].decode(errors="replace") if isinstance(found[1], bytes) else found[1]
+        raise InvalidValue(f"runtime: this Lua cannot load C modules: {reason}")
+    return found
+
+
+def _attach(implementation: str) -> None:
+    """Let the C layer find this implementation's functions, once in a process."""
+    with _attaching:
+        if implementation in _attached:
+            return
+        path = sys.modules[f"lupa.{implementation}"].__file__ or ""
+        problem = lib.ss_lua_attach(implementation.encode(), os.fsencode(path))
+        if problem != ffi.NULL:
+            reason = ffi.string(problem).decode()
+            raise InvalidValue(f"runtime: lupa.{implementation} cannot be used: {reason}")
+        _attached.add(implementation)
