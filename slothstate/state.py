@@ -348,9 +348,11 @@ class State(MutableMapping[str, Any]):
         2
         """
         check_key(key)
-        return self._engine.write(
-            lists.push, key, [encode_item(item, f"items[{index}]") for index, item in enumerate(items)]
-        )
+        if len(items) == 1:
+            texts = [encode_item(items[0], "items[0]")]
+        else:
+            texts = [encode_item(item, f"items[{index}]") for index, item in enumerate(items)]
+        return self._engine.write(lists.push, key, texts)
 
     def list_pop(self, key: str, default: Any = None) -> Any:
         """Remove and return the last item of a list, `default` if there is none. An emptied list disappears.

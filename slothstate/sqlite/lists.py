@@ -44,6 +44,34 @@ from entries
 where key = ?2 and {LIVE}
 """
 
+# The usual case in one statement: a live list in rows, to which one item is added. `or ignore` drops the row when
+# there is no such list (a NULL id), and the slow path finds out why. VALUES with subqueries, because SQLite copies an
+# `insert … select` from the same table through a temporary one.
+_ROWS: Final = f"select id from entries where key = ?2 and value is null and {LIVE}"
+
+_LAST: Final = f"select max(position) from list_items where list_id = ({_ROWS})"
+
+_FIRST: Final = f"select min(position) from list_items where list_id = ({_ROWS})"
+
+_PUSH_ONE: Final = f"""
+insert or ignore into list_items (list_id, position, item)
+values (({_ROWS}), ({_LAST}) + 1, ?3)
+returning position - ({_FIRST}) + 1
+"""
+
+# A list's only item is left to the slow path, which also removes the emptied list.
+_POP_ONE: Final = f"""
+delete from list_items
+where list_id = ({_ROWS}) and position = ({_LAST}) and position > ({_FIRST})
+returning item
+"""
+
+_SHIFT_ONE: Final = f"""
+delete from list_items
+where list_id = ({_ROWS}) and position = ({_FIRST}) and position < ({_LAST})
+returning item
+"""
+
 _CREATE: Final = "insert into entries (key, kind) values (?1, 'list') returning id"
 
 _UNPACK: Final = "update entries set kind = 'list', value = null where id = ?1"
@@ -70,7 +98,11 @@ def push(connection: Connection, now: int, key: str, items: Sequence[str]) -> in
 
     Raises: `WrongType` unless the key holds a list or an empty table.
     """
-    if not items:
+    if len(items) == 1:
+        size: int | None = connection.execute(_PUSH_ONE, (now, key, items[0])).get
+        if size is not None:
+            return size
+    elif not items:
         return length(connection, now, key)
     with Atomic(connection):
         found = _find(connection, now, key, "push to")
@@ -89,12 +121,14 @@ def push(connection: Connection, now: int, key: str, items: Sequence[str]) -> in
 
 def pop(connection: Connection, now: int, key: str) -> str | None:
     """Remove the last item and return its JSON text; None if there is none. An emptied list disappears."""
-    return _take(connection, now, key, "pop from", last=True)
+    item: str | None = connection.execute(_POP_ONE, (now, key)).get
+    return _take(connection, now, key, "pop from", last=True) if item is None else item
 
 
 def shift(connection: Connection, now: int, key: str) -> str | None:
     """Remove the first item and return its JSON text; None if there is none. An emptied list disappears."""
-    return _take(connection, now, key, "shift from", last=False)
+    item: str | None = connection.execute(_SHIFT_ONE, (now, key)).get
+    return _take(connection, now, key, "shift from", last=False) if item is None else item
 
 
 def length(connection: Connection, now: int, key: str) -> int:
