@@ -2,6 +2,7 @@
 
 #include "ss_float.h"
 #include "ss_json.h"
+#include "ss_plain.h"
 #include "ss_utf8.h"
 
 /* What may come next: reader->expects. */
@@ -160,12 +161,7 @@ static ss_status read_text(ss_json_reader *reader)
     reader->scratch.length = 0;
     reader->text_is_ascii = true;
     for (;;) {
-        while (length - at >= 8 && ss_eight_are_plain(ss_load_eight(data + at))) {
-            at += 8;
-        }
-        while (at < length && data[at] >= 0x20 && data[at] < 0x80 && data[at] != '"' && data[at] != '\\') {
-            at++;
-        }
+        at = ss_skip_plain(data, at, length);
         reader->position = at;
         if (at == length || data[at] < 0x20) {
             return SS_SYNTAX;

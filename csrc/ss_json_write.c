@@ -2,6 +2,7 @@
 
 #include "ss_float.h"
 #include "ss_json.h"
+#include "ss_plain.h"
 #include "ss_utf8.h"
 
 ss_status ss_json_write_null(ss_buf *buf)
@@ -63,11 +64,6 @@ static size_t write_escape(uint8_t *out, uint8_t byte)
     return 6;
 }
 
-static inline bool is_plain(uint8_t byte)
-{
-    return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\';
-}
-
 ss_status ss_json_write_text(ss_buf *buf, const uint8_t *text, size_t length)
 {
     size_t start = buf->length;
@@ -79,18 +75,10 @@ ss_status ss_json_write_text(ss_buf *buf, const uint8_t *text, size_t length)
     uint8_t *out = buf->data + start;
     size_t at = 0;
     while (at < length) {
-        while (length - at >= 8) {
-            uint64_t word = ss_load_eight(text + at);
-            if (!ss_eight_are_plain(word)) {
-                break;
-            }
-            memcpy(out, &word, 8);
-            out += 8;
-            at += 8;
-        }
-        while (at < length && is_plain(text[at])) {
-            *out++ = text[at++];
-        }
+        size_t end = ss_skip_plain(text, at, length);
+        memcpy(out, text + at, end - at);
+        out += end - at;
+        at = end;
         if (at == length) {
             break;
         }
@@ -126,10 +114,18 @@ ss_status ss_json_write_string(ss_buf *buf, const uint8_t *text, size_t length)
         return SS_TOO_LARGE;
     }
     ss_status status = ss_buf_reserve(buf, length + 2);
-    if (status == SS_OK) {
-        buf->data[buf->length++] = '"';
-        status = ss_json_write_text(buf, text, length);
+    if (status != SS_OK) {
+        return status;
     }
+    uint8_t *out = buf->data + start;
+    out[0] = '"';
+    if (ss_copy_plain(out + 1, text, length)) {
+        out[length + 1] = '"';
+        buf->length += length + 2;
+        return SS_OK;
+    }
+    buf->length++;
+    status = ss_json_write_text(buf, text, length);
     if (status == SS_OK) {
         status = ss_buf_push(buf, '"');
     }
@@ -143,7 +139,7 @@ bool ss_utf8_valid(const uint8_t *text, size_t length)
 {
     size_t at = 0;
     while (at < length) {
-        if (length - at >= 8 && ss_eight_are_ascii(ss_load_eight(text + at))) {
+        if (length - at >= 8 && (ss_load_eight(text + at) & SS_EIGHT_TIMES(0x80)) == 0) {
             at += 8;
             continue;
         }

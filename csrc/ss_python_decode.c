@@ -47,17 +47,16 @@ static bool push(decoder *d, PyObject *container)
 
 static void raise_reader_error(const ss_json_reader *reader)
 {
-    const char *what = "not valid JSON";
+    const char *what = "this is not JSON";
     switch (reader->status) {
     case SS_NO_MEMORY: PyErr_NoMemory(); return;
-    case SS_BAD_UTF8: what = "not valid UTF-8"; break;
-    case SS_TOO_DEEP: what = "nested too deep (500 levels)"; break;
+    case SS_BAD_UTF8: what = "this is not UTF-8"; break;
+    case SS_TOO_DEEP: what = "nested too deep (past 500 levels)"; break;
     case SS_OUT_OF_RANGE: what = "an integer past 64 bits"; break;
     case SS_NOT_FINITE: what = "a number past the largest float"; break;
     default: break;
     }
-    PyErr_Format(PyExc_ValueError, "the JSON text is %s at byte %zu of %zu",
-                 what, reader->position, reader->length);
+    PyErr_Format(PyExc_ValueError, "invalid JSON text at byte %zu of %zu: %s", reader->position, reader->length, what);
 }
 
 /* Reads one token into the tree; false with an exception set when that fails. */

@@ -1,6 +1,7 @@
 #include <limits.h>
 
 #include "ss_json.h"
+#include "ss_plain.h"
 #include "ss_pyfunctions.h"
 #include "ss_utf8.h"
 
@@ -122,6 +123,29 @@ static inline bool check(const encoder *e, ss_status status)
     return status == SS_OK || raise_status(e, status);
 }
 
+/* Completes what was written with `status` by the byte that follows it. */
+static inline bool end_value(encoder *e, ss_status status, uint8_t follower)
+{
+    return check(e, status == SS_OK ? ss_buf_push(&e->buf, follower) : status);
+}
+
+/* The short way for the text of most documents: one look at the capacity, one update of the length. */
+static inline bool write_ascii(encoder *e, const uint8_t *text, size_t length, uint8_t follower)
+{
+    ss_buf *buf = &e->buf;
+    if (length < SS_BUF_MAX && ss_buf_reserve(buf, length + 3) == SS_OK) {
+        uint8_t *out = buf->data + buf->length;
+        out[0] = '"';
+        if (ss_copy_plain(out + 1, text, length)) {
+            out[length + 1] = '"';
+            out[length + 2] = follower;
+            buf->length += length + 3;
+            return true;
+        }
+    }
+    return end_value(e, ss_json_write_string(buf, text, length), follower);
+}
+
 /* Transcodes a str that is not ASCII. CPython would do it too, but keep the UTF-8 with the str for as long as that
  * lives, which doubles the memory of what the user stores. */
 static ss_status write_wide(encoder *e, PyObject *text, Py_ssize_t *surrogate)
@@ -148,7 +172,8 @@ static ss_status write_wide(encoder *e, PyObject *text, Py_ssize_t *surrogate)
     return status == SS_OK ? ss_buf_push(&e->buf, '"') : status;
 }
 
-static bool write_str(encoder *e, PyObject *text, bool is_key)
+/* Writes a str and what follows it: ':' after a key, ',' after a value. */
+static bool write_str(encoder *e, PyObject *text, uint8_t follower)
 {
 #if PY_VERSION_HEX < 0x030c0000
     if (PyUnicode_READY(text) < 0) {
@@ -156,16 +181,15 @@ static bool write_str(encoder *e, PyObject *text, bool is_key)
     }
 #endif
     if (PyUnicode_IS_ASCII(text)) {
-        size_t length = (size_t)PyUnicode_GET_LENGTH(text);
-        return check(e, ss_json_write_string(&e->buf, PyUnicode_1BYTE_DATA(text), length));
+        return write_ascii(e, PyUnicode_1BYTE_DATA(text), (size_t)PyUnicode_GET_LENGTH(text), follower);
     }
     Py_ssize_t surrogate = -1;
     ss_status status = write_wide(e, text, &surrogate);
     if (surrogate < 0) {
-        return check(e, status);
+        return end_value(e, status, follower);
     }
     return raise_at(e, e->depth, ss_invalid_value(e->self), ": the %s has a lone surrogate at position %zd; "
-                    "expected text that UTF-8 can hold", is_key ? "key" : "str", surrogate);
+                    "expected text that UTF-8 can hold", follower == ':' ? "key" : "str", surrogate);
 }
 
 static bool write_integer(encoder *e, PyObject *value)
@@ -176,7 +200,7 @@ static bool write_integer(encoder *e, PyObject *value)
         return raise_at(e, e->depth, ss_out_of_range(e->self), ": the int is past 64 bits; expected one from -2**63 "
                                                                "to 2**63 - 1");
     }
-    return check(e, ss_json_write_integer(&e->buf, integer));
+    return end_value(e, ss_json_write_integer(&e->buf, integer), ',');
 }
 
 static bool open_container(encoder *e, PyObject *container, uint8_t bracket)
@@ -188,21 +212,21 @@ static bool open_container(encoder *e, PyObject *container, uint8_t bracket)
     return check(e, ss_buf_push(&e->buf, bracket));
 }
 
-/* Writes a scalar, or the opening bracket of a container that next_value then walks through. Subclasses are stored
+/* Writes a scalar and a comma, or the opening bracket of a container that next_value then walks through. Subclasses are stored
  * as their base type, read in place: none of their methods is called. */
 static bool write_value(encoder *e, PyObject *value)
 {
     if (PyUnicode_Check(value)) {
-        return write_str(e, value, false);
+        return write_str(e, value, ',');
     }
     if (value == Py_True || value == Py_False) {
-        return check(e, ss_json_write_bool(&e->buf, value == Py_True));
+        return end_value(e, ss_json_write_bool(&e->buf, value == Py_True), ',');
     }
     if (PyLong_Check(value)) {
         return write_integer(e, value);
     }
     if (PyFloat_Check(value)) {
-        return check(e, ss_json_write_double(&e->buf, PyFloat_AS_DOUBLE(value)));
+        return end_value(e, ss_json_write_double(&e->buf, PyFloat_AS_DOUBLE(value)), ',');
     }
     if (PyDict_Check(value)) {
         return open_container(e, value, '{');
@@ -211,7 +235,7 @@ static bool write_value(encoder *e, PyObject *value)
         return open_container(e, value, '[');
     }
     if (value == Py_None) {
-        return check(e, ss_json_write_null(&e->buf));
+        return end_value(e, ss_json_write_null(&e->buf), ',');
     }
     return raise_type(e, value);
 }
@@ -222,9 +246,9 @@ static bool close_container(encoder *e, uint8_t bracket)
     e->depth--;
     if (e->buf.data[e->buf.length - 1] == ',') {
         e->buf.data[e->buf.length - 1] = bracket;
-        return true;
+        return end_value(e, SS_OK, ',');
     }
-    return check(e, ss_buf_push(&e->buf, bracket));
+    return end_value(e, ss_buf_push(&e->buf, bracket), ',');
 }
 
 /* The next value of the innermost container, its key written; NULL when the container has been closed. */
@@ -245,7 +269,7 @@ static PyObject *next_value(encoder *e, bool *sound)
             return NULL;
         }
         top->key = key;
-        *sound = write_str(e, key, true) && check(e, ss_buf_push(&e->buf, ':'));
+        *sound = write_str(e, key, ':');
         return value;
     }
     /* The size is read again for each item: it is the storage that counts, whatever a subclass says. */
@@ -263,17 +287,14 @@ static PyObject *next_value(encoder *e, bool *sound)
     return value;
 }
 
+/* Writes the document, and the comma that every value is followed by. */
 static bool write_document(encoder *e, PyObject *value)
 {
     bool sound = write_value(e, value);
     while (sound && e->depth > 0) {
-        unsigned depth = e->depth;
         PyObject *next = next_value(e, &sound);
         if (sound && next != NULL) {
             sound = write_value(e, next);
-        }
-        if (sound && e->depth > 0 && e->depth <= depth) { /* a value is complete: not just opened */
-            sound = check(e, ss_buf_push(&e->buf, ','));
         }
     }
     return sound;
@@ -295,7 +316,7 @@ PyObject *ss_json_encode(PyObject *self, PyObject *const *arguments, Py_ssize_t 
     e.depth = 0;
     PyObject *text = NULL;
     if (write_document(&e, arguments[0])) {
-        text = ss_new_str(e.buf.data, e.buf.length, e.is_ascii);
+        text = ss_new_str(e.buf.data, e.buf.length - 1, e.is_ascii);
     }
     ss_buf_free(&e.buf);
     return text;

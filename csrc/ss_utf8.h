@@ -1,35 +1,10 @@
-/* UTF-8 a sequence at a time, and bytes eight at a time. */
+/* UTF-8, one sequence at a time. */
 #ifndef SS_UTF8_H
 #define SS_UTF8_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
-
-#define SS_EIGHT_TIMES(byte) (UINT64_C(0x0101010101010101) * (byte))
-
-static inline uint64_t ss_load_eight(const uint8_t *bytes)
-{
-    uint64_t word;
-    memcpy(&word, bytes, sizeof word);
-    return word;
-}
-
-static inline bool ss_eight_are_ascii(uint64_t word)
-{
-    return (word & SS_EIGHT_TIMES(0x80)) == 0;
-}
-
-/* Whether none of the eight bytes is a control, a quote, a backslash or past ASCII: JSON copies them as they are. */
-static inline bool ss_eight_are_plain(uint64_t word)
-{
-    uint64_t quote = word ^ SS_EIGHT_TIMES('"');
-    uint64_t backslash = word ^ SS_EIGHT_TIMES('\\');
-    /* x - n borrows into a byte's top bit where that byte is below n. */
-    uint64_t found = (word - SS_EIGHT_TIMES(0x20)) | (quote - SS_EIGHT_TIMES(1)) | (backslash - SS_EIGHT_TIMES(1));
-    return ((found | word) & SS_EIGHT_TIMES(0x80)) == 0;
-}
 
 /* The length of the well-formed sequence (Unicode 15, table 3-7) at the start of `bytes`, 0 if there is none. */
 static inline size_t ss_utf8_sequence(const uint8_t *bytes, size_t available)
