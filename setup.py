@@ -19,7 +19,8 @@ os.chdir(Path(__file__).resolve().parent)
 GNU_COMPILE = ["-std=c11", "-Wall", "-Wextra", "-Wconversion", "-isystem", sysconfig.get_path("include")]
 # CPython builds extensions with -fwrapv, which hides signed overflow from UBSan.
 SANITIZERS = "-fsanitize=address,undefined"
-SANITIZE_COMPILE = ["-O1", "-g", "-fno-omit-frame-pointer", SANITIZERS, "-fno-sanitize-recover=undefined", "-fno-wrapv"]
+SANITIZE_COMPILE = ["-O1", "-g", "-fno-omit-frame-pointer", SANITIZERS]
+SANITIZE_COMPILE += ["-fno-sanitize-recover=undefined", "-fno-wrapv"]
 
 
 def asked(switch: str) -> bool:

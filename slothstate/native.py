@@ -1,7 +1,8 @@
 """The built-in functions of the C layer, typed.
 
-A cffi call costs more than encoding a small document, so the C layer hands over real built-in functions: one cffi
-call at import appends them to a list (`ss_python_export` in csrc/ss_python.c), and they then cost what `len` costs.
+A cffi call costs more than encoding a small document, so the C layer hands over real built-in functions: one
+cffi call at import appends them to a list (`ss_python_export` in csrc/ss_python.h), and a call of theirs
+costs what one of `len` does.
 """
 
 from __future__ import annotations
@@ -52,7 +53,10 @@ glob_match: Callable[[str, str], bool] = _functions["glob_match"]
 """`glob_match(pattern, key)`: whether the whole key matches. Raises: `PatternError`."""
 
 glob_filter: Callable[[str, str], list[str]] = _functions["glob_filter"]
-"""`glob_filter(pattern, page)`: the matching keys of a page joined with NUL, in order. Raises: `PatternError`."""
+"""`glob_filter(pattern, page)`: in order the matching keys of a page joined with NUL.
+
+Raises: `PatternError`.
+"""
 
 glob_prefix: Callable[[str], str] = _functions["glob_prefix"]
 """`glob_prefix(pattern)`: the literal characters every match begins with. Raises: `PatternError`."""
