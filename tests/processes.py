@@ -1,0 +1,214 @@
+"""Worker processes for the tests: started clean, talked to over pipes, and never left behind.
+
+A worker is a module-level function of a test module, called as `fn(channel, *args)` in a process of its own. Messages
+over its channel are what orders the processes: a message that was received happened after everything its sender did
+before. Nothing waits without a deadline, and leaving `processes()` ends whatever still runs.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+REPLY: Final = 60.0
+"""Seconds a message may take. Generous: it bounds a hang, it measures nothing."""
+
+END: Final = 5.0
+"""Seconds a worker gets to end after SIGTERM before it is killed."""
+
+SCRIPT: Final = 60.0
+"""Seconds a script run by `run_script` may take."""
+
+# A fork server: workers start in milliseconds, from a process with no threads and no open store.
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["pytest", "filelock", "slothstate", "processes"])
+
+
+class Channel:
+    """The worker's end of its pipe."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+
+    def send(self, message: Any = None) -> None:
+        """Send a message; `Worker.receive` returns it."""
+        self._pipe.send(("message", message))
+
+    def receive(self, deadline: float = REPLY) -> Any:
+        """Return the next message of the test."""
+        if not self._pipe.poll(deadline):
+            raise AssertionError(f"no message from the test within {deadline} s")
+        return self._pipe.recv()
+
+    def waiting(self) -> bool:
+        """Return whether a message of the test is there."""
+        return self._pipe.poll(0)
+
+
+class Worker:
+    """A running worker process, seen from the test."""
+
+    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self._pipe, theirs = _context.Pipe()
+        self._name = fn.__name__
+        self.process = _context.Process(target=_run, args=(theirs, fn, args), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        assert self.process.pid is not None
+        return self.process.pid
+
+    def send(self, message: Any = None) -> None:
+        """Send a message; `Channel.receive` returns it."""
+        self._pipe.send(message)
+
+    def receive(self, deadline: float = REPLY) -> Any:
+        """Return the next message of the worker; an error of the worker fails the test."""
+        kind, message = self._receive(deadline)
+        assert kind == "message", f"{self._name} ended with {message!r} instead of sending a message"
+        return message
+
+    def result(self, deadline: float = REPLY) -> Any:
+        """Return what the worker function returns, passing over messages that nobody received."""
+        kind, message = self._receive(deadline)
+        while kind == "message":
+            kind, message = self._receive(deadline)
+        self.process.join(END)
+        return message
+
+    def acknowledged(self) -> list[Any]:
+        """Return the messages that arrived before the worker ended; for one that was killed."""
+        messages = []
+        try:
+            while self._pipe.poll(0):
+                kind, message = self._pipe.recv()
+                if kind == "message":
+                    messages.append(message)
+        except (EOFError, pickle.UnpicklingError):
+            pass
+        return messages
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the worker."""
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill the worker (SIGKILL) and wait until it is gone."""
+        self.process.kill()
+        self.process.join(REPLY)
+        assert self.process.exitcode is not None, f"{self._name} survived SIGKILL"
+
+    def end(self) -> None:
+        """End the worker, whatever it does."""
+        if self.process.is_alive():
+            # A stopped process takes no SIGTERM before it goes on.
+            self.signal(signal.SIGCONT)
+            self.process.terminate()
+            self.process.join(END)
+        if self.process.is_alive():
+            self.kill()
+        self.process.join(END)
+        self.process.close()
+        self._pipe.close()
+
+    def _receive(self, deadline: float) -> tuple[str, Any]:
+        if not self._pipe.poll(deadline):
+            raise AssertionError(f"no message from {self._name} within {deadline} s")
+        try:
+            kind, message = self._pipe.recv()
+        except EOFError:
+            self.process.join(END)
+            raise AssertionError(f"{self._name} died: exit code {self.process.exitcode}") from None
+        if kind == "error":
+            raise AssertionError(f"{self._name} failed:\n{message}")
+        return kind, message
+
+
+def _run(pipe: Connection, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        result = fn(Channel(pipe), *args)
+    except BaseException:
+        pipe.send(("error", traceback.format_exc()))
+    else:
+        pipe.send(("result", result))
+
+
+@contextmanager
+def processes() -> Iterator[Callable[..., Worker]]:
+    """Give a function `start(fn, *args)` that starts a worker; end all of them on leaving."""
+    started: list[Worker] = []
+
+    def start(fn: Callable[..., Any], *args: Any) -> Worker:
+        worker = Worker(fn, args)
+        started.append(worker)
+        return worker
+
+    try:
+        yield start
+    finally:
+        for worker in started:
+            worker.end()
+
+
+class Child:
+    """A child made by `os.fork` inside a worker; it answers one call at a time and leaves by `os._exit`."""
+
+    def __init__(self, fn: Callable[[Channel], Any]) -> None:
+        self._pipe, theirs = multiprocessing.Pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                self._pipe.close()
+                _run(theirs, fn, ())
+                code = 0
+            finally:
+                os._exit(code)
+        theirs.close()
+
+    def send(self, message: Any = None) -> None:
+        """Send a message to the child."""
+        self._pipe.send(message)
+
+    def receive(self, deadline: float = REPLY) -> Any:
+        """Return the next message, or what the child's function returned."""
+        if not self._pipe.poll(deadline):
+            raise AssertionError(f"no message from the forked child within {deadline} s")
+        kind, message = self._pipe.recv()
+        if kind == "error":
+            raise AssertionError(f"the forked child failed:\n{message}")
+        return message
+
+    def join(self) -> int:
+        """Wait for the child to end; return its exit status."""
+        self._pipe.close()
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def kill(self) -> None:
+        """Kill the child (SIGKILL) and wait until it is gone."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.join()
+
+
+def run_script(code: str, *args: str, deadline: float = SCRIPT) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a fresh interpreter in development mode, warnings being errors; `args` are its argv[1:]."""
+    return subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", code, *args],
+        capture_output=True,
+        text=True,
+        timeout=deadline,
+        check=False,
+    )
