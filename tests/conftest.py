@@ -1,0 +1,89 @@
+"""Shared fixtures, and what holds for every test: no store's file is opened by path, and every store ends sound."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+from support import Clock, state_at
+
+import slothstate
+from slothstate import State
+
+hypothesis.settings.register_profile("quick", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("quick")
+
+PACKAGE = os.path.dirname(slothstate.__file__)
+
+_opened: list[str] = []
+
+
+def _note_open(event: str, arguments: tuple[object, ...]) -> None:
+    """Note each database, -wal or -shm that code of the package opens by path; see slothstate.sqlite.location."""
+    if event != "open" or not isinstance(arguments[0], str) or not arguments[0].endswith((".db", ".db-wal", ".db-shm")):
+        return
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(PACKAGE):
+            _opened.append(arguments[0])
+            return
+        frame = frame.f_back
+
+
+# Cannot be removed again, so there is one for the whole run.
+sys.addaudithook(_note_open)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "damaged: the test damages its stores, so they do not end sound")
+
+
+@pytest.fixture(autouse=True)
+def _no_file_of_a_store_is_opened_by_path() -> Iterator[None]:
+    """Closing such a descriptor would drop the POSIX locks that SQLite holds in this process."""
+    _opened.clear()
+    yield
+    assert _opened == []
+
+
+@pytest.fixture(autouse=True)
+def _every_store_ends_sound(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Close what the test left open, then audit each store below its `tmp_path`, whichever process wrote it."""
+    sound = "tmp_path" in request.fixturenames and not request.node.get_closest_marker("damaged")
+    below = request.getfixturevalue("tmp_path") if sound else None
+    yield
+    for state in list(slothstate.state._open_states):
+        state.close()
+    for locks in below.glob("**/*.db-locks") if below else ():
+        database = locks.with_name(locks.name.removesuffix("-locks"))
+        if database.is_file():
+            with slothstate.open(database) as state:
+                assert state.check() == []
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """The path of the store that `state` opens."""
+    return str(tmp_path / "state.db")
+
+
+@pytest.fixture
+def open_state(path: str, clock: Clock) -> Callable[[], State]:
+    """A function that opens another handle on the same store, with the same clock."""
+    return lambda: state_at(path, clock)
+
+
+@pytest.fixture
+def state(open_state: Callable[[], State]) -> Iterator[State]:
+    """A new store whose time is told by `clock`."""
+    with open_state() as state:
+        yield state
