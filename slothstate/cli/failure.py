@@ -1,0 +1,15 @@
+"""How a command says that it failed."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["Failure"]
+
+
+class Failure(click.ClickException):
+    """Ends a command with one line on stderr and this exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

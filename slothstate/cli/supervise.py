@@ -1,0 +1,119 @@
+"""Watching over a script: Ctrl-C, signals, and a task that does not stop at its timeout.
+
+Python handles signals in its main thread, between its own instructions; a loop in Lua would keep it from that for ever.
+So the script runs in a thread, and the main thread waits for it, a signal, or the end of its patience.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from slothstate.cli.failure import Failure
+
+if TYPE_CHECKING:
+    from slothstate import State
+    from slothstate.lua.host import Host
+
+__all__ = ["supervise"]
+
+INTERRUPT_GRACE = 1.0
+"""Seconds that a script has to come to its end after a signal."""
+
+TIMEOUT_GRACE = 2.0
+"""Seconds past its timeout at which a task that cannot be stopped ends the run."""
+
+_CLOSE_GRACE = 2.0
+"""Seconds for closing the store while a script is still in it; the kernel then frees its locks all the same."""
+
+_LOOK_EVERY = 0.25
+"""Seconds between two looks at the clock of the running task."""
+
+
+class _Signalled(BaseException):
+    """A signal asks this process to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def supervise(host: Host, state: State, run: Callable[[], int]) -> int:
+    """Call `run` in a thread and return what it returns, or raise what it raises.
+
+    SIGINT, SIGTERM and SIGHUP interrupt it. A script that then goes on, or that is past a task's timeout for
+    `TIMEOUT_GRACE`, is left behind: the state is closed and the process ends from here.
+
+    Raises: `Failure` with the code 128 + n after signal n.
+    """
+    ended = threading.Event()
+    outcome: list[int | BaseException] = []
+
+    def work() -> None:
+        try:
+            outcome.append(run())
+        except BaseException as error:
+            outcome.append(error)
+        finally:
+            ended.set()
+
+    with _ending_signals():
+        try:
+            threading.Thread(target=work, name="slothstate-script", daemon=True).start()
+            while not ended.wait(_LOOK_EVERY):
+                if host.overrun() > TIMEOUT_GRACE:
+                    host.interrupt(kill=True)
+                    _leave(state, f"a task went on for {TIMEOUT_GRACE:g}s after its timeout: run ended", 1)
+        except _Signalled as signalled:
+            interrupted = signalled.number
+        else:
+            interrupted = 0
+        if interrupted:
+            message = "interrupted" if interrupted == signal.SIGINT else f"ended by {signal.Signals(interrupted).name}"
+            with contextlib.suppress(_Signalled):  # a second one: at once
+                host.interrupt()
+                ended.wait(INTERRUPT_GRACE)
+            if not ended.is_set():
+                host.interrupt(kill=True)
+                _leave(state, message, 128 + interrupted)
+            raise Failure(message, 128 + interrupted)
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]
+
+
+@contextlib.contextmanager
+def _ending_signals() -> Iterator[None]:
+    """Turn the signals that end a process into `_Signalled`, unless they are ignored (nohup)."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise _Signalled(number)
+
+    numbers = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, end)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(state: State, message: str, code: int) -> NoReturn:
+    closing = threading.Thread(target=state.close, name="slothstate-close", daemon=True)
+    closing.start()
+    closing.join(_CLOSE_GRACE)
+    click.echo(f"slothstate: {message}", err=True)
+    sys.stdout.flush()
+    # The script's thread is still in Lua: it could not be joined, and must not run while the interpreter is torn down.
+    os._exit(code)

@@ -1,0 +1,108 @@
+"""How a run shows in a terminal: colours, symbols, durations; and the choice between that and plain text."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rich.console import Console
+from rich.text import Text
+
+from slothstate.lua.report import (
+    Level,
+    PlainReporter,
+    Reporter,
+    TaskResult,
+    count_results,
+    duration,
+    printable,
+)
+from slothstate.lua.workflow import Plan, Task
+
+__all__ = ["TerminalReporter", "stderr_reporter"]
+
+_LEVEL_STYLES: dict[Level, str] = {"debug": "dim", "info": "cyan", "warn": "bold yellow", "error": "bold red"}
+
+_RESULT_STYLES = {"ok": "bold green", "failed": "bold red", "skipped": "yellow"}
+
+_SYMBOLS = {"workflow": "▶", "started": "●", "ok": "✓", "failed": "✗", "skipped": "○", "retry": "↻"}
+
+_PLAIN_SYMBOLS = {"workflow": ">", "started": "*", "ok": "+", "failed": "x", "skipped": "-", "retry": "~"}
+"""For terminals that do not speak Unicode."""
+
+
+def stderr_reporter() -> Reporter:
+    """Return what writes to stderr: for people if it is a terminal, else plain lines."""
+    if sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
+        return TerminalReporter(Console(stderr=True, highlight=False, markup=False, emoji=False))
+    return PlainReporter(sys.stderr)
+
+
+class TerminalReporter:
+    """Writes to a terminal: a line when a workflow or task begins and one when it ends, log lines in between.
+
+    Lines wrap at the terminal's width, aligned under the text.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._symbols = _SYMBOLS if console.encoding.lower().startswith("utf") else _PLAIN_SYMBOLS
+        self._in_workflow = False
+        self._in_task = False
+
+    def log(self, level: Level, message: str) -> None:
+        indent = "    " if self._in_task else "  " if self._in_workflow else ""
+        style = {"debug": "dim", "error": "red"}.get(level, "")
+        self._write(Text(f"{indent}{level:<5} ", _LEVEL_STYLES[level]), Text(printable(message), style))
+
+    def plan_started(self, plan: Plan) -> None:
+        self._in_workflow = plan.workflow is not None
+        if plan.workflow is not None:
+            line = Text.assemble((plan.workflow.name, "bold"))
+            for detail in (plan.workflow.version, plan.workflow.description):
+                if detail:
+                    line.append(f"  {printable(detail)}", "dim")
+            self._write(self._symbol("workflow", "bold blue"), line)
+
+    def task_started(self, task: Task) -> None:
+        self._in_task = True
+        line = Text(printable(task.name))
+        if task.description:
+            line.append(f"  {printable(task.description)}", "dim")
+        self._write(self._symbol("started", "blue"), line)
+
+    def attempt_failed(self, result: TaskResult) -> None:
+        line = self._ended(result, "yellow")
+        line.append(f"  (attempt {result.attempts} of {result.task.retries + 1})", "dim")
+        self._write(self._symbol("retry", "yellow"), line)
+
+    def task_finished(self, result: TaskResult) -> None:
+        self._in_task = False
+        style = _RESULT_STYLES[result.status]
+        self._write(self._symbol(result.status, style), self._ended(result, style))
+
+    def plan_finished(self, plan: Plan, results: list[TaskResult], seconds: float) -> None:
+        self._in_workflow = False
+        if plan.workflow is not None:
+            status = "ok" if all(result.status == "ok" for result in results) else "failed"
+            line = Text.assemble((printable(plan.workflow.name), "bold"), f"  {count_results(results)}")
+            line.append(f"  {duration(seconds)}", "dim")
+            self._write(self._symbol(status, _RESULT_STYLES[status]), line)
+
+    def _ended(self, result: TaskResult, style: str) -> Text:
+        line = Text(printable(result.task.name), style)
+        if result.status != "skipped":
+            line.append(f"  {duration(result.seconds)}", "dim")
+        if result.message:
+            line.append(f"  {printable(result.message)}", "red" if result.status == "failed" else "")
+        return line
+
+    def _symbol(self, name: str, style: str) -> Text:
+        indent = "  " if self._in_workflow and name != "workflow" else ""
+        return Text(f"{indent}{self._symbols[name]} ", style)
+
+    def _write(self, head: Text, text: Text) -> None:
+        width = max(20, self._console.width - head.cell_len)
+        for line in text.wrap(self._console, width, overflow="fold"):
+            self._console.print(Text.assemble(head, line), soft_wrap=True)
+            head = Text(" " * head.cell_len)

@@ -1,0 +1,85 @@
+-- exec.run: a shell command, its output and how it ended. And os.exit, which ends the run in good order.
+local host = ...
+local native, guard = host.native, host.guard
+local bad, expect = host.arguments.bad, host.arguments.expect
+local type, tostring, next, setmetatable, getmetatable = type, tostring, next, setmetatable, getmetatable
+
+exec = {}
+
+-- A result reads as its standard output without the last newline.
+local Result = {}
+
+function Result.__tostring(result)
+    return (result.stdout:gsub("\r?\n$", "", 1))
+end
+
+local function text(value)
+    return getmetatable(value) == Result and Result.__tostring(value) or value
+end
+
+function Result.__concat(left, right)
+    return text(left) .. text(right)
+end
+
+local function checked_text(position, what, value)
+    if type(value) ~= "string" then
+        bad(position, "run", ("%s: string expected, got %s"):format(what, type(value)))
+    elseif value:find("\0", 1, true) then
+        bad(position, "run", what .. " contains a NUL byte")
+    end
+    return value
+end
+
+local function checked_env(env)
+    if type(env) ~= "table" then
+        bad(2, "run", "env: table expected, got " .. type(env))
+    end
+    local copy = {}
+    for name, value in next, env do
+        if type(name) ~= "string" or name == "" or name:find("=", 1, true) or name:find("\0", 1, true) then
+            bad(2, "run", ("env: '%s' is no name for a variable"):format(tostring(name)))
+        end
+        copy[name] = checked_text(2, "env." .. name, type(value) == "number" and tostring(value) or value)
+    end
+    return copy
+end
+
+-- Runs `command` in a shell and waits for its end.
+-- Options: workdir (where it runs) and env (variables added to those of this process).
+-- Returns { success, stdout, stderr, code }; a command ended by a signal has 128 + its number as code, as in a shell.
+function exec.run(...)
+    local command, options = ...
+    expect(1, "run", "string", ...)
+    checked_text(1, "command", command)
+    if options ~= nil and type(options) ~= "table" then
+        bad(2, "run", "table expected, got " .. type(options))
+    end
+    local workdir, env
+    for name, value in next, options or {} do
+        if name == "workdir" then
+            workdir = checked_text(2, "workdir", value)
+        elseif name == "env" then
+            env = checked_env(value)
+        else
+            bad(2, "run", ("unknown option '%s': there are workdir and env"):format(tostring(name)))
+        end
+    end
+    local result = native.execute(command, workdir, env, guard.remaining())
+    if result.stopped then
+        guard.stop(result.stopped)
+    end
+    return setmetatable(result, Result)
+end
+
+-- C's exit() would leave the store's locks to the kernel and Python's buffers unwritten.
+function os.exit(code)
+    if code == nil or code == true then
+        code = 0
+    elseif code == false then
+        code = 1
+    elseif type(code) ~= "number" or code % 1 ~= 0 then
+        bad(1, "exit", "an integer or a boolean expected, got " .. tostring(code))
+    end
+    native.exit(code)
+    guard.stop("exit")
+end

@@ -1,0 +1,170 @@
+-- guard.call: calls into the script, each protected and, where asked, bounded in time.
+--
+-- A deadline is enforced by a count hook that raises an error. Once it has passed the hook fires at every instruction,
+-- so a script that catches the error with pcall only unwinds one level further. LuaJIT runs no hooks in compiled code:
+-- the compiler is off, and its traces flushed, while a deadline holds.
+local host = ...
+local native = host.native
+
+local pcall, error, type, tostring, select, getmetatable = pcall, error, type, tostring, select, getmetatable
+local sethook, getinfo = debug.sethook, debug.getinfo
+local jit = jit
+
+-- A check costs about a microsecond, this many instructions several times that.
+local INSTRUCTIONS_PER_CHECK = 5000
+
+local guard = {}
+
+-- Why the script is being stopped: nil, "timeout", "exit" or "interrupt". `marker` is what the hook raises; as a table
+-- it does not read like an error of the script's own.
+local stopping
+local marker = setmetatable({}, {
+    __tostring = function()
+        return "the script is being stopped (" .. tostring(stopping) .. ")"
+    end,
+})
+local deadline
+local watching = false
+
+-- Code of ours goes on while the script is being stopped, so that what it began, a lock or a transaction, gets undone.
+local function is_ours()
+    local source = getinfo(3, "S").source
+    return source:sub(1, 12) == "=slothstate:"
+end
+
+local function hook()
+    if not stopping then
+        if native.interrupted() then
+            guard.stop("interrupt")
+        elseif deadline and native.now() >= deadline then
+            guard.stop("timeout")
+        end
+    elseif not is_ours() then
+        error(marker, 0)
+    end
+end
+
+local function watch(count)
+    if jit and not watching then
+        jit.flush()
+        jit.off()
+    end
+    watching = true
+    sethook(hook, "", count)
+end
+
+local function unwatch()
+    sethook()
+    if jit and watching then
+        jit.on()
+    end
+    watching = false
+end
+
+-- Ends the script from where it stands: raises, and goes on raising if the script catches it.
+function guard.stop(reason)
+    stopping = stopping or reason
+    watch(1)
+    error(marker, 0)
+end
+
+-- The text of an error value: what a person should read, whatever the script raised.
+local function describe(value)
+    local kind = type(value)
+    if kind == "string" or kind == "number" then
+        return tostring(value)
+    end
+    local metatable = getmetatable(value)
+    if type(metatable) == "table" and metatable.__tostring then
+        local ok, text = pcall(tostring, value)
+        if ok and type(text) == "string" then
+            return text
+        end
+    end
+    return "an error that is not text was raised: a " .. kind
+end
+
+local function finish(ok, ...)
+    unwatch()
+    local reason = stopping
+    if not reason and deadline and native.now() >= deadline then
+        reason = "timeout"
+    end
+    stopping, deadline = nil, nil
+    if reason then
+        return reason
+    elseif ok then
+        return "ok", select("#", ...), ...
+    end
+    return "error", describe((...))
+end
+
+-- Calls `fn(...)`, until `limit` on the clock of native.now() at the latest (nil: unbounded).
+-- Returns "ok", the number of results and the results; "error" and its text; or "timeout", "exit", "interrupt".
+-- A call that came back by itself, but too late, has timed out as well.
+function guard.call(limit, fn, ...)
+    deadline = limit
+    if limit then
+        watch(INSTRUCTIONS_PER_CHECK)
+    end
+    return finish(pcall(fn, ...))
+end
+
+-- The seconds left until the deadline, nil without one.
+function guard.remaining()
+    return deadline and deadline - native.now()
+end
+
+-- Hooks are off while the handler of an error that a hook raised runs: skip the script's handler then.
+local raw_xpcall = xpcall
+function xpcall(fn, handler, ...)
+    if not watching or type(handler) ~= "function" then
+        return raw_xpcall(fn, handler, ...)
+    end
+    return raw_xpcall(fn, function(problem)
+        if stopping then
+            return problem
+        end
+        return handler(problem)
+    end, ...)
+end
+
+-- In LuaJIT one hook serves all coroutines; from Lua 5.2 on each has its own and starts with none.
+if not jit then
+    local create, resume, status = coroutine.create, coroutine.resume, coroutine.status
+
+    local function resumed(...)
+        if stopping then
+            watch(1)
+            error(marker, 0)
+        end
+        return ...
+    end
+
+    function coroutine.resume(thread, ...)
+        if not watching or type(thread) ~= "thread" then
+            return resume(thread, ...)
+        end
+        sethook(thread, hook, "", stopping and 1 or INSTRUCTIONS_PER_CHECK)
+        return resumed(resume(thread, ...))
+    end
+
+    function coroutine.wrap(fn)
+        local thread = create(fn)
+        local function passed(ok, ...)
+            if ok then
+                return ...
+            end
+            local problem = ...
+            if status(thread) == "dead" and coroutine.close then
+                coroutine.close(thread)
+            end
+            error(problem, type(problem) == "string" and 2 or 0)
+        end
+        return function(...)
+            return passed(coroutine.resume(thread, ...))
+        end
+    end
+end
+
+return guard
