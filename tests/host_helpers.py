@@ -1,4 +1,4 @@
-"""What the tests of the script host share: a reporter that remembers, and ways to run a script in and out of process."""
+"""What the tests of the script host share: a reporter that remembers, and ways to run a script."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_syntax_error(scripts: Scripts) -> None:
 
 def test_bytecode_is_refused(scripts: Scripts) -> None:
     """Only source text runs: Lua does not check bytecode."""
-    with pytest.raises(ScriptSyntaxError, match="^deploy.lua: compiled Lua"):
+    with pytest.raises(ScriptSyntaxError, match=r"^deploy\.lua: compiled Lua"):
         scripts.run(b"\x1bLua" + bytes(64))
 
 
@@ -111,7 +111,9 @@ def test_no_python_in_reach(scripts: Scripts) -> None:
             seen[value] = true
             for key, inner in pairs(value) do walk(inner, path .. "." .. tostring(key)) end
         end
-        for _, name in ipairs({ "log", "exec", "data", "task", "workflow", "os", "coroutine" }) do walk(_G[name], name) end
+        for _, name in ipairs({ "log", "exec", "data", "task", "workflow", "os", "coroutine" }) do
+            walk(_G[name], name)
+        end
         log.info(tostring(python), tostring(package.loaded.python), table.concat(found, " "))
     """) == ["nil nil "]
 
@@ -195,9 +197,10 @@ def test_json(scripts: Scripts) -> None:
         log.info(data.to_json({ 1, "two", { three = true } }), data.to_json("text"), data.to_json(1.5))
         local value = data.parse_json('{"list": [1, 2.5, "x", null], "t": {"on": false}}')
         log.info(value.list[2], value.list[3], value.list[4] == state.null, value.t.on)
-        log.info(data.to_json({ state.null }), data.parse_json("null") == state.null)
+        log.info(data.to_json({ state.null }), data.to_json(nil), data.to_json(state.null))
+        log.info(data.parse_json("null") == state.null)
         log.info(data.parse_json("42"), data.parse_json('"x"'), data.parse_json("false"))
-    """) == ['[1,"two",{"three":true}] "text" 1.5', "2.5 x true false", "[null] true", "42 x false"]
+    """) == ['[1,"two",{"three":true}] "text" 1.5', "2.5 x true false", "[null] null null", "true", "42 x false"]
 
 
 @pytest.mark.parametrize(
@@ -217,6 +220,8 @@ def test_json_failures(scripts: Scripts, call: str) -> None:
 
 
 # Wrong arguments
+
+TASK_METHODS = "build, command, depends_on, description, on_failure, on_success, retries, timeout"
 
 
 @pytest.mark.parametrize(
@@ -268,11 +273,11 @@ def test_json_failures(scripts: Scripts, call: str) -> None:
         ("task('t').build()", "'build' is a method: call it with a colon, as in task:build(...)"),
         (
             "task('t'):comand('x')",
-            "a task has no method 'comand'; it has: build, command, depends_on, description, on_failure, on_success, retries, timeout",
+            f"a task has no method 'comand'; it has: {TASK_METHODS}",
         ),
         (
             "task('t').timeout = 5",
-            "a task has no field 'timeout' to set; its methods are: build, command, depends_on, description, on_failure, on_success, retries, timeout",
+            f"a task has no field 'timeout' to set; its methods are: {TASK_METHODS}",
         ),
         ("task('t'):command('x'):build():timeout(5)", "task 't' is already built: 'timeout' comes too late"),
         ("workflow.define({})", "bad argument #1 to 'define' (string expected, got table)"),
@@ -297,8 +302,8 @@ def test_misuse_is_an_error_at_the_script_s_line(scripts: Scripts, code: str, me
     with pytest.raises(ScriptError) as caught:
         scripts.run(f"\n{code}")
     assert str(caught.value) == f"deploy.lua:2: {message}"
-    (line,) = scripts.info(f"log.info(select(2, pcall(function()\n{code} end)))")
-    assert line == f"deploy.lua:2: {message}"
+    scripts.run(f"log.info(select(2, pcall(function()\n{code} end))) os.exit()")
+    assert scripts.recorder.logged() == [f"deploy.lua:2: {message}"]
 
 
 # Tasks and workflows
@@ -369,10 +374,9 @@ def test_this_and_params(scripts: Scripts) -> None:
         end):on_failure(function(this, params, message) log.info("hook", this.name, message) end):build()
         workflow.define("w"):tasks({ a, b })
     """)
-    timeout = "90.0" if scripts.implementation == "lua54" else "90"
     assert scripts.recorder.logged() == [
-        f"a First w 1 2 {timeout}",
-        f"a First w 2 2 {timeout}",
+        "a First w 1 2 90",
+        "a First w 2 2 90",
         "hook a 2 said",
         "2 nil 1",
         "hook b no",
@@ -538,7 +542,7 @@ def test_coroutines_are_what_they_were(scripts: Scripts) -> None:
         local _, problem = pcall(coroutine.wrap(function() error(object) end))
         log.info(double(1), double(4), problem == object)
         log.info(coroutine.resume(coroutine.create(function(...) return select("#", ...), ... end), nil, 2, nil))
-        log.info((select(2, pcall(failing)):gsub(".*inside", "inside")), coroutine.resume(failing and coroutine.create(error), "x"))
+        log.info((select(2, pcall(failing)):gsub(".*inside", "inside")), coroutine.resume(coroutine.create(error), "x"))
         log.info(select("#", xpcall(function(...) return ... end, print, nil, nil)))
     """,
             ":timeout(5)",

@@ -11,6 +11,7 @@ from importlib import metadata
 
 import click
 
+from slothstate.cli.failure import Failure
 from slothstate.cli.run import run
 from slothstate.errors import SlothStateError
 
@@ -35,6 +36,8 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
         code = commands.main(arguments, prog_name="slothstate", standalone_mode=False)
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
+    except Failure as error:
+        return _fail(str(error), error.exit_code)
     except SlothStateError as error:
         return _fail(str(error), 1)
     except (click.Abort, KeyboardInterrupt):

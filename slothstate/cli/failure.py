@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import click
-
 __all__ = ["Failure"]
 
 
-class Failure(click.ClickException):
+class Failure(Exception):
     """Ends a command with one line on stderr and this exit code."""
 
     def __init__(self, message: str, exit_code: int) -> None:

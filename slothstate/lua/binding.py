@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -22,7 +22,7 @@ from slothstate.native import json_decode
 from slothstate.state import State
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, Encoded
 
-__all__ = ["bind"]
+__all__ = ["Verb", "bind", "bind_verbs", "state_verbs"]
 
 
 def bind(runtime: Any, state: State) -> None:
@@ -37,19 +37,20 @@ def bind(runtime: Any, state: State) -> None:
 
     Raises: `InvalidValue` unless the runtime is lupa's, of a Lua that is supported, and has `package.loadlib`.
     """
+    bind_verbs(runtime, state_verbs(runtime, state))
+
+
+def bind_verbs(runtime: Any, verbs: Iterable[Verb]) -> Any:
+    """Put these verbs into a runtime, as `bind` does those of a State; returns the table."""
     entry = find_entry(runtime)
     pending: list[BaseException] = []
 
     def raise_pending() -> None:
         raise pending.pop()
 
-    has_integers = implementation_of(runtime) in _WITH_INTEGERS
-    verbs = tuple(
-        (verb.name.encode(), _letters(verb.arguments), verb.function, verb.is_scope)
-        for verb in _verbs(state, has_integers)
-    )
+    declared = tuple((verb.name.encode(), _letters(verb.arguments), verb.function, verb.is_scope) for verb in verbs)
     token = secrets.token_bytes(16)
-    _handover[token] = (Encoded, _ABSENT, _explain, pending, _is_main_thread, verbs)
+    _handover[token] = (Encoded, _ABSENT, _explain, pending, _is_main_thread, declared)
     try:
         table = entry(token, raise_pending)
     finally:
@@ -59,6 +60,7 @@ def bind(runtime: Any, state: State) -> None:
     loaded = names[b"package"][b"loaded"]
     if loaded is not None:
         loaded[b"state"] = table
+    return table
 
 
 _WITH_INTEGERS: Final = ("lua53", "lua54", "lua55")
@@ -106,10 +108,11 @@ def _letters(arguments: str) -> bytes:
     return letters.encode()
 
 
-def _verbs(state: State, has_integers: bool) -> tuple[Verb, ...]:
+def state_verbs(runtime: Any, state: State) -> tuple[Verb, ...]:
+    """Return the verbs of a State, as this runtime's Lua needs them."""
     view = state._encoded_view()
     whole = _Exact(view)
-    exact = view if has_integers else whole
+    exact = view if implementation_of(runtime) in _WITH_INTEGERS else whole
     return (
         Verb("set", "string value number?", view.set),
         Verb("get", "string any?", lambda key, absent=None: view.get(key, absent)),

@@ -1,7 +1,7 @@
 -- exec.run: a shell command, its output and how it ended. And os.exit, which ends the run in good order.
 local host = ...
 local native, guard = host.native, host.guard
-local bad, expect = host.arguments.bad, host.arguments.expect
+local fail, bad, expect = host.arguments.fail, host.arguments.bad, host.arguments.expect
 local type, tostring, next, setmetatable, getmetatable = type, tostring, next, setmetatable, getmetatable
 
 exec = {}
@@ -14,7 +14,12 @@ function Result.__tostring(result)
 end
 
 local function text(value)
-    return getmetatable(value) == Result and Result.__tostring(value) or value
+    if type(value) == "string" or type(value) == "number" then
+        return value
+    elseif getmetatable(value) == Result then
+        return Result.__tostring(value)
+    end
+    fail(("attempt to concatenate a %s value"):format(type(value)))
 end
 
 function Result.__concat(left, right)

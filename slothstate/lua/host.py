@@ -10,12 +10,13 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from slothstate import State
-from slothstate.lua.binding import bind
+from slothstate.lua.binding import Verb, bind_verbs, state_verbs
+from slothstate.lua.data import JSON_VERBS
 from slothstate.lua.exec import CommandRunner
-from slothstate.lua.report import Reporter, TaskResult
+from slothstate.lua.report import Level, Reporter, TaskResult
 from slothstate.lua.runtime import new_runtime
 from slothstate.lua.scheduler import Outcome, run_plan
 from slothstate.lua.workflow import Plan, Task, Workflow, make_plans
@@ -24,23 +25,6 @@ __all__ = ["Host", "Interrupted", "ScriptError", "ScriptSyntaxError"]
 
 _PARTS = ("arguments", "guard", "log", "exec", "data", "workflow", "script")
 """The host's own Lua files, each given the table of those before it."""
-
-
-def _je(v):
-    import json
-
-    def c(v):
-        if hasattr(v, "keys"):
-            return {_text(k): c(x) for k, x in v.items()} if not len(v) else [c(x) for x in v.values()]
-        return _text(v) if isinstance(v, bytes) else v
-
-    return json.dumps(c(v)).encode()
-
-
-def _jd(v):
-    import json
-
-    return json.loads(v)
 
 
 class ScriptError(Exception):
@@ -72,8 +56,7 @@ class Host:
         self._exit_code = 0
         self._limit: float | None = None
         self._runtime = new_runtime(implementation)
-        bind(self._runtime, state)
-        self._parts = self._load_parts()
+        self._parts = self._load_parts(state)
 
     def run(self, source: bytes, path: str, tasks: Sequence[str] = ()) -> int:
         """Run a script, then the workflows that it defined: all, or only the named tasks and what they need.
@@ -178,26 +161,40 @@ class Host:
             raise ScriptSyntaxError(_text(loaded[1]))
         return loaded
 
-    def _codec(self) -> Any:
-        return self._runtime.execute(b"return {encode=..., decode=select(2, ...)}", _je, _jd)
-
-    def _load_parts(self) -> Any:
+    def _load_parts(self, state: State) -> Any:
+        verbs = [self._in_time(verb) for verb in state_verbs(self._runtime, state)]
+        table = bind_verbs(self._runtime, [*verbs, *JSON_VERBS])
         parts = self._runtime.table()
+        parts[b"json"] = self.table({verb.name: table[verb.name.encode()] for verb in JSON_VERBS})
+        for verb in JSON_VERBS:
+            table[verb.name.encode()] = None
         parts[b"native"] = self.table(
             {
                 "now": time.monotonic,
                 "interrupted": lambda: self._commands.interrupted,
-                "log": lambda level, message: self._reporter.log(_text(level), _text(message)),
+                "log": lambda level, message: self._reporter.log(cast(Level, _text(level)), _text(message)),
                 "execute": self._execute,
                 "exit": self._set_exit_code,
             }
         )
-        parts[b"codec"] = self._codec()
         for name in _PARTS:
             source = Path(__file__).with_name(f"{name}.lua").read_bytes()
             chunk = self._runtime.globals()[b"load"](source, f"=slothstate:{name}".encode(), b"t")
             parts[name.encode()] = chunk(parts)
         return parts
+
+    def _in_time(self, verb: Verb) -> Verb:
+        """Let a verb that waits for a lock wait no longer than the task may take."""
+        if verb.name not in ("lock", "with_lock"):
+            return verb
+
+        def function(name: str, timeout: float | None = None) -> Any:
+            if self._limit is not None:
+                left = max(0.0, self._limit - time.monotonic())
+                timeout = left if timeout is None or timeout > left else timeout
+            return verb.function(name, timeout)
+
+        return verb._replace(function=function)
 
     def _execute(self, command: Any, workdir: Any, env: Any, timeout: float | None) -> Any:
         result = self._commands.run(

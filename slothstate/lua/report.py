@@ -8,11 +8,9 @@ from typing import Literal, Protocol, TextIO
 
 from slothstate.lua.workflow import Plan, Task
 
-__all__ = ["LEVELS", "PlainReporter", "Reporter", "TaskResult", "count_results", "duration", "printable"]
+__all__ = ["Level", "PlainReporter", "Reporter", "TaskResult", "count_results", "duration", "printable"]
 
 Level = Literal["debug", "info", "warn", "error"]
-
-LEVELS: tuple[Level, ...] = ("debug", "info", "warn", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ def _joined(head: str, message: str) -> str:
 
 def count_results(results: list[TaskResult]) -> str:
     """Return how many tasks ended how: `2 ok, 1 failed, 1 skipped`, without the zeros."""
-    counts = {status: 0 for status in ("ok", "failed", "skipped")}
+    counts = dict.fromkeys(("ok", "failed", "skipped"), 0)
     for result in results:
         counts[result.status] += 1
     return ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "nothing to do"

@@ -97,7 +97,7 @@ def make_plans(tasks: Sequence[Task], workflows: Sequence[Workflow], selected: S
 
 
 def _by_name(kind: str, described: Iterable[_Described]) -> dict[str, _Described]:
-    found: dict[str, Described] = {}
+    found: dict[str, _Described] = {}
     for one in described:
         other = found.setdefault(one.name, one)
         if other is not one:
