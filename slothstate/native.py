@@ -15,12 +15,14 @@ from slothstate.errors import InvalidValue, OutOfRange, PatternError
 
 __all__ = [
     "NULL_PAGE_SEPARATOR",
+    "ReadCache",
     "glob_check",
     "glob_filter",
     "glob_match",
     "glob_prefix",
     "json_decode",
     "json_encode",
+    "sqlite_file",
 ]
 
 NULL_PAGE_SEPARATOR: Final = "\0"
@@ -30,7 +32,8 @@ NULL_PAGE_SEPARATOR: Final = "\0"
 def _export() -> dict[str, Callable[..., Any]]:
     errors = (InvalidValue, OutOfRange, PatternError)
     functions: list[Callable[..., Any]] = []
-    if lib.ss_python_export(ffi.cast("void *", id(functions)), ffi.cast("void *", id(errors))) != 0:
+    address = ffi.cast("void *", id(functions))
+    if lib.ss_python_export(address, ffi.cast("void *", id(errors))) or lib.ss_read_cache_export(address):
         raise ImportError("slothstate._native could not export its functions")
     return {function.__name__: function for function in functions}
 
@@ -60,3 +63,13 @@ Raises: `PatternError`.
 
 glob_prefix: Callable[[str], str] = _functions["glob_prefix"]
 """`glob_prefix(pattern)`: the literal characters every match begins with. Raises: `PatternError`."""
+
+ReadCache: Callable[..., Any] = _functions["ReadCache"]
+"""The type that `slothstate.read_cache` describes: `ReadCache(limit, clock)`."""
+
+
+def sqlite_file(control: Callable[[int], object]) -> int:
+    """Return the address that `control` writes to the `void *` whose address it is given."""
+    pointer = ffi.new("void **")
+    control(int(ffi.cast("uintptr_t", pointer)))
+    return int(ffi.cast("uintptr_t", pointer[0]))

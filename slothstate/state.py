@@ -7,6 +7,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from math import ceil
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -14,6 +15,7 @@ from typing import Any, Final, TypeVar
 from slothstate.errors import InvalidKey, InvalidValue, LockTimeout, SlothStateError
 from slothstate.lock import Lock, LockDescription, Locks, holding
 from slothstate.native import glob_check, json_decode
+from slothstate.read_cache import ABSENT, FORMS
 from slothstate.sqlite import Engine, audit, backup, counters, keys, lists, location, sweep
 from slothstate.sqlite.engine import SYNCHRONOUS
 from slothstate.sqlite.schema import check_library
@@ -105,7 +107,9 @@ def open(
             durability=durability,
             busy_timeout=busy_timeout,
             sweep_interval=sweep_interval,
-        )
+            cache_size=cache_size,
+        ),
+        read_cache=read_cache,
     )
 
 
@@ -123,11 +127,16 @@ class State(MutableMapping[str, Any]):
 
     __hash__ = object.__hash__
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, read_cache: bool = True) -> None:
         self._engine = engine
         self._locks = Locks(engine)
         self._decode: Callable[[Kind, Stored], Any] = as_python
         self._length_unit = counters.Lengths._fields.index("characters")
+        self._read_cache = read_cache
+        if read_cache and type(self) is State:
+            # A hit costs what a dictionary costs only if no Python function stands before it: the built-in reader
+            # takes the place of the method on this object. It must not refer to the State: that would be a cycle.
+            self.__dict__["get"] = engine.cache.reader(partial(_load, engine, as_python), json_decode, json_decode)
         _open_states.add(self)
 
     # Keys and values
@@ -142,7 +151,7 @@ class State(MutableMapping[str, Any]):
         """
         check_key(key)
         kind, stored = encode(value)
-        self._engine.write(keys.put, key, kind, stored, None if ttl is None else _milliseconds(ttl, "ttl"))
+        self._engine.write_key(keys.put, key, kind, stored, None if ttl is None else _milliseconds(ttl, "ttl"))
         return True
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -151,8 +160,7 @@ class State(MutableMapping[str, Any]):
         >>> state.get("missing", "fallback")
         'fallback'
         """
-        row = self._engine.read(keys.get, check_key(key))
-        return default if row is None else self._decode(row.kind, row.stored)
+        return _load(self._engine, self._decode, key, default)
 
     def delete(self, key: str) -> bool:
         """Delete a key; return whether it was there.
@@ -160,7 +168,7 @@ class State(MutableMapping[str, Any]):
         >>> state.delete("missing")
         False
         """
-        return self._engine.write(keys.delete, check_key(key))
+        return self._engine.write_key(keys.delete, check_key(key))
 
     def exists(self, key: str) -> bool:
         """Return whether a key is there.
@@ -254,11 +262,11 @@ class State(MutableMapping[str, Any]):
         check_key(key)
         kind, stored = encode(new, "new")
         if old is None:
-            return self._engine.write(keys.insert_absent, key, kind, stored)
+            return self._engine.write_key(keys.insert_absent, key, kind, stored)
         expected = encode(old, "old")
         if isinstance(old, Encoded):
             old = as_python(*old)
-        return self._engine.write(keys.compare_swap, key, old, expected, kind, stored)
+        return self._engine.write_key(keys.compare_swap, key, old, expected, kind, stored)
 
     # Time to live
 
@@ -272,7 +280,7 @@ class State(MutableMapping[str, Any]):
         >>> state.set_ttl("session", 300)
         True
         """
-        return self._engine.write(keys.set_expiry, check_key(key), _milliseconds(seconds, "seconds"))
+        return self._engine.write_key(keys.set_expiry, check_key(key), _milliseconds(seconds, "seconds"))
 
     def get_ttl(self, key: str) -> int:
         """Return the whole seconds a key has left, rounded up; -1 without a TTL, -2 if there is no such key.
@@ -289,7 +297,7 @@ class State(MutableMapping[str, Any]):
         >>> state.persist("missing")
         False
         """
-        return self._engine.write(keys.persist, check_key(key))
+        return self._engine.write_key(keys.persist, check_key(key))
 
     # Numbers and texts
 
@@ -305,7 +313,7 @@ class State(MutableMapping[str, Any]):
         >>> state.increment("page_views", 10)
         11
         """
-        return self._engine.write(counters.increment, check_key(key), check_number(delta, "delta"))
+        return self._engine.write_key(counters.increment, check_key(key), check_number(delta, "delta"))
 
     def decrement(self, key: str, delta: float = 1) -> int | float:
         """Subtract `delta` from a number and return the difference: `increment` with the opposite sign.
@@ -334,7 +342,7 @@ class State(MutableMapping[str, Any]):
         if kind_of(text) not in ("string", "bytes"):
             raise InvalidValue(f"text must be str or bytes, got {describe(text)}")
         kind, stored = encode(text, "text")
-        return self._engine.write(counters.append, key, kind, stored)[self._length_unit]  # type: ignore[arg-type]
+        return self._engine.write_key(counters.append, key, kind, stored)[self._length_unit]  # type: ignore[arg-type]
 
     # Lists
 
@@ -352,7 +360,7 @@ class State(MutableMapping[str, Any]):
             texts = [encode_item(items[0], "items[0]")]
         else:
             texts = [encode_item(item, f"items[{index}]") for index, item in enumerate(items)]
-        return self._engine.write(lists.push, key, texts)
+        return self._engine.write_key(lists.push, key, texts)
 
     def list_pop(self, key: str, default: Any = None) -> Any:
         """Remove and return the last item of a list, `default` if there is none. An emptied list disappears.
@@ -364,7 +372,7 @@ class State(MutableMapping[str, Any]):
         >>> state.list_pop("queue")
         2
         """
-        return self._item(self._engine.write(lists.pop, check_key(key)), default)
+        return self._item(self._engine.write_key(lists.pop, check_key(key)), default)
 
     def list_shift(self, key: str, default: Any = None) -> Any:
         """Remove and return the first item of a list, `default` if there is none. An emptied list disappears.
@@ -376,7 +384,7 @@ class State(MutableMapping[str, Any]):
         >>> state.list_shift("queue")
         1
         """
-        return self._item(self._engine.write(lists.shift, check_key(key)), default)
+        return self._item(self._engine.write_key(lists.shift, check_key(key)), default)
 
     def _item(self, text: str | None, default: Any) -> Any:
         if text is None:
@@ -502,6 +510,7 @@ class State(MutableMapping[str, Any]):
         0
         """
         engine = self._engine
+        cache = engine.cache.figures()
         operations: dict[str, int] = {}
         for operation, count in list(engine.operations.items()):
             verb = _VERBS.get(operation)
@@ -515,8 +524,9 @@ class State(MutableMapping[str, Any]):
             "path": engine.path,
             "backend": engine.name,
             "operations": operations,
-            "cache_hits": 0,
-            "cache_misses": 0,
+            "cache_hits": cache["hits"],
+            "cache_misses": cache["misses"],
+            "cache_size": cache["bytes"],
             "busy_waits": engine.busy.count,
             "longest_busy_wait": engine.busy.longest,
         }
@@ -560,6 +570,11 @@ class State(MutableMapping[str, Any]):
         view = object.__new__(State)
         view.__dict__.update(self.__dict__)
         view._decode = as_encoded
+        if self._read_cache:
+            engine = self._engine
+            view.__dict__["get"] = engine.cache.reader(
+                partial(_load, engine, as_encoded), partial(Encoded, "table"), partial(Encoded, "list")
+            )
         view._length_unit = counters.Lengths._fields.index("octets")
         return view
 
@@ -619,6 +634,23 @@ class State(MutableMapping[str, Any]):
         """Return the value of a key, after setting it to `default` if it is missing; atomic."""
         with self.transaction():
             return super().setdefault(key, default)
+
+
+def _load(engine: Engine, decode: Callable[[Kind, Stored], Any], key: str, default: Any) -> Any:
+    """Return the value of a key from the store, `default` if it is missing, and keep it in the read cache."""
+    engine.ensure_identity()
+    cache = engine.cache
+    # The token is taken before the row is read and compared after it, so nothing that was overwritten in between is
+    # kept; what a transaction reads is its own and never kept.
+    token = None if engine.in_transaction else cache.sync()
+    row = engine.read(keys.get, check_key(key))
+    if row is None:
+        cache.store(token, key, ABSENT, None, None)
+        return default
+    value = decode(row.kind, row.stored)
+    form = FORMS[row.kind]
+    cache.store(token, key, form, row.stored if form else value, row.expires_at_ms)
+    return value
 
 
 _MISSING: Final = object()

@@ -42,9 +42,7 @@ def same(left: object, right: object) -> bool:
 
 
 @pytest.mark.parametrize("length", range(20))
-@pytest.mark.parametrize(
-    "special", ["", '"', "\\", "\n", "\x00", "\x1f", "\x7f", "é", "漢", "\U0001f9a5", "/"]
-)
+@pytest.mark.parametrize("special", ["", '"', "\\", "\n", "\x00", "\x1f", "\x7f", "é", "漢", "\U0001f9a5", "/"])
 def test_strings_of_every_alignment(length: int, special: str) -> None:
     """A character that needs care is taken care of wherever it falls in the blocks of eight."""
     for at in range(length + 1):
@@ -223,9 +221,7 @@ REFUSED: list[tuple[object, str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("value", "message"), REFUSED, ids=lambda case: case[:40] if isinstance(case, str) else ""
-)
+@pytest.mark.parametrize(("value", "message"), REFUSED, ids=lambda case: case[:40] if isinstance(case, str) else "")
 def test_what_cannot_be_stored_is_named_by_its_path(value: object, message: str) -> None:
     """The message begins with the path to the offending value and says what was found."""
     with pytest.raises(InvalidValue) as caught:
@@ -295,9 +291,7 @@ def nested(depth: int, wrap: Callable[[object], object]) -> object:
     return value
 
 
-@pytest.mark.parametrize(
-    "wrap", [lambda x: [x], lambda x: (x,), lambda x: {"k": x}], ids=["list", "tuple", "dict"]
-)
+@pytest.mark.parametrize("wrap", [lambda x: [x], lambda x: (x,), lambda x: {"k": x}], ids=["list", "tuple", "dict"])
 def test_depth_has_a_limit_both_ways(wrap: Callable[[object], object]) -> None:
     """500 levels are stored and read; 501 and a million are refused; 256 KiB of stack are enough for all."""
     failures: list[BaseException] = []

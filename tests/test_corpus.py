@@ -29,9 +29,7 @@ FLAGS = [
 
 def run(*command: object) -> str:
     """Run a command, fail with its output if it does, and return what it wrote to stdout."""
-    done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, f"{command[0]} ended with {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
 

@@ -24,11 +24,7 @@ def same(left: object, right: object) -> bool:
 
 
 INTEGERS = [
-    *(
-        sign * number
-        for number in (0, 1, 9, 10, 11, 99, 100, 101, 999, 1000, 10**9, 10**18)
-        for sign in (1, -1)
-    ),
+    *(sign * number for number in (0, 1, 9, 10, 11, 99, 100, 101, 999, 1000, 10**9, 10**18) for sign in (1, -1)),
     *(sign * (2**bits + delta) for bits in (31, 32, 53) for delta in (-1, 0, 1) for sign in (1, -1)),
     2**63 - 1,
     -(2**63),

@@ -136,9 +136,7 @@ def test_bad_patterns_are_named_with_their_position(pattern: str, position: int,
         assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("pattern", "named"), [(None, "NoneType"), (7, "int"), (b"a*", "bytes"), ([], "list")]
-)
+@pytest.mark.parametrize(("pattern", "named"), [(None, "NoneType"), (7, "int"), (b"a*", "bytes"), ([], "list")])
 def test_only_a_str_is_a_pattern(pattern: object, named: str) -> None:
     """A pattern of another type is refused by its type's name."""
     with pytest.raises(PatternError, match=f"must be a str, not {named}"):
@@ -239,9 +237,7 @@ PATTERNS = st.one_of(
     st.lists(
         st.one_of(
             st.sampled_from(["*", "?", "a", "b", "é", "漢", "\U0001f9a5", "\\*", "\\é", "-", "]"]),
-            st.sampled_from(
-                ["[ab]", "[^a]", "[!é]", "[a-é]", "[]a]", "[b-漢-]", "[^\\]-]", "[é-\U0001f9a5]"]
-            ),
+            st.sampled_from(["[ab]", "[^a]", "[!é]", "[a-é]", "[]a]", "[b-漢-]", "[^\\]-]", "[é-\U0001f9a5]"]),
         ),
         max_size=8,
     ).map("".join),

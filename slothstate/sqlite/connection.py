@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import apsw
@@ -20,6 +21,7 @@ from slothstate.errors import (
     StateIOError,
     StateReadOnly,
 )
+from slothstate.native import sqlite_file
 
 __all__ = ["EXPIRED", "LIVE", "Atomic", "BusyWait", "Connection", "Snapshot", "translate"]
 
@@ -28,6 +30,8 @@ EXPIRED: Final = "ifnull(entries.expires_at_ms <= ?1, 0)"
 LIVE: Final = f"not {EXPIRED}"
 
 WAL_CHECKPOINT_PAGES: Final = 4000
+"""Pages in the log after which a commit copies them into the database: SQLite's default of 1000 pages of 4 KiB."""
+
 WAL_SIZE_LIMIT: Final = 16 * 2**20
 
 _SETTINGS: Final = (
@@ -77,6 +81,22 @@ class BusyWait:
         return wait
 
 
+class Log:
+    """What the last commit of a connection left in the write-ahead log; SQLite's wal_hook keeps it."""
+
+    __slots__ = ("committed", "pages")
+
+    def __init__(self) -> None:
+        self.committed = False
+        self.pages = 0
+
+    def hook(self, db: apsw.Connection, name: str, pages: int) -> int:
+        """Note a commit that wrote to the log; one that changed no byte never comes here."""
+        self.committed = True
+        self.pages = pages
+        return apsw.SQLITE_OK
+
+
 class Connection:
     """A configured SQLite connection that one thread uses at a time.
 
@@ -84,25 +104,26 @@ class Connection:
     run to its end (`.get` or `.fetchall()`), or its read transaction stays open.
     """
 
-    __slots__ = ("__weakref__", "_wait", "changes", "cursor", "db", "depth", "execute")
+    __slots__ = ("__weakref__", "changes", "cursor", "db", "depth", "execute", "log")
 
     def __init__(self, path: str, *, synchronous: str, busy: BusyWait) -> None:
         db = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
         try:
             for setting, value in _SETTINGS:
                 db.config(setting, value)
-            # Held here too: apsw's reference alone would keep a cycle through the closure alive past close().
-            self._wait = busy.handler()
-            db.set_busy_handler(self._wait)
+            db.set_busy_handler(busy.handler())
             for pragma, wanted in (
                 ("mmap_size", 0),
                 ("cell_size_check", 1),
                 ("temp_store", "memory"),
                 ("synchronous", synchronous),
                 ("journal_size_limit", WAL_SIZE_LIMIT),
-                ("wal_autocheckpoint", WAL_CHECKPOINT_PAGES),
             ):
                 db.execute(f"pragma {pragma} = {wanted}").fetchall()
+            # Takes the place of wal_autocheckpoint, which is a wal_hook too. It refers to the log and not to this
+            # object: a connection that nobody refers to must be closed at once, not when cycles are collected.
+            self.log = Log()
+            db.set_wal_hook(self.log.hook)
         except BaseException:
             db.close()
             raise
@@ -112,8 +133,20 @@ class Connection:
         self.changes: Callable[[], int] = db.changes
         self.depth = 0
 
+    def sqlite_file(self) -> int:
+        """Return the address of the connection's `sqlite3_file`."""
+        return sqlite_file(lambda pointer: self.db.file_control("main", apsw.SQLITE_FCNTL_FILE_POINTER, pointer))
+
     def close(self) -> None:
         self.db.close()
+
+    def checkpoint(self) -> None:
+        """Copy the log into the database if it has grown long; what cannot be copied now is copied later."""
+        if self.log.pages >= WAL_CHECKPOINT_PAGES:
+            self.log.pages = 0
+            # The write that brought us here is committed: a full disk or a busy reader must not make it an error.
+            with suppress(apsw.Error):
+                self.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     def begin(self) -> None:
         """Begin a write transaction, or a savepoint inside one."""

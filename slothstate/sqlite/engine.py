@@ -12,13 +12,14 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import get_ident
-from typing import Final, TypeVar, TypeVarTuple
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 import apsw
 
+from slothstate import read_cache
 from slothstate.errors import SlothStateError, StateClosed, UnsafeState
 from slothstate.sqlite import forking, location, schema
-from slothstate.sqlite.connection import Atomic, BusyWait, Connection, translate
+from slothstate.sqlite.connection import WAL_CHECKPOINT_PAGES, Atomic, BusyWait, Connection, translate
 from slothstate.sqlite.sweeper import Sweeper
 
 __all__ = ["SYNCHRONOUS", "Engine"]
@@ -47,11 +48,13 @@ class Engine:
         durability: str = "process",
         busy_timeout: float = 30.0,
         sweep_interval: float = 300.0,
+        cache_size: int = 64 * 2**20,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.path = path
         self.clock = clock
         self.busy = BusyWait(busy_timeout)
+        self.cache = read_cache.make(cache_size, None if clock is time.time else clock)
         self._synchronous = SYNCHRONOUS[durability]
         self._idle: list[Connection] = []
         self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
@@ -65,7 +68,8 @@ class Engine:
         self._identity_until = 0.0
         forking.refuse_inherited(path)
         # Never lent: while it is open nothing we close is the last connection, which would delete the -wal and -shm.
-        self._anchor: Connection | None = self._connect(prepared=False)
+        self._anchor: Connection | None = None
+        self._raise_anchor(prepared=False)
         forking.register(self)
         self._sweeper.ensure_running()
 
@@ -87,7 +91,13 @@ class Engine:
             self._check_identity()
         return self._run(operation, args)
 
-    def _run(self, operation: Callable[[Connection, int, *A], R], args: tuple[*A]) -> R:
+    def write_key(self, operation: Callable[[Connection, int, str, *A], R], key: str, *args: *A) -> R:
+        """Like `write`, for an operation that changes this key alone: what is cached of others stays valid."""
+        if time.monotonic() >= self._identity_until:
+            self._check_identity()
+        return self._run(operation, (key, *args), key)
+
+    def _run(self, operation: Callable[..., R], args: tuple[Any, ...], written: str | None = None) -> R:
         self.operations[operation] = self.operations.get(operation, 0) + 1
         if self._transactions and (own := self._transactions.get(get_ident())):
             try:
@@ -96,6 +106,11 @@ class Engine:
             except apsw.Error as error:
                 raise translate(error, self.path) from error
         connection = self._borrow()
+        log = connection.log
+        mark = -1
+        if written is not None:
+            log.committed = False
+            mark = self.cache.mark()
         try:
             result = operation(connection, int(self.clock() * 1000), *args)
         except apsw.Error as error:
@@ -104,6 +119,10 @@ class Engine:
         except BaseException:
             self._give_back(connection)
             raise
+        if written is not None:
+            self.cache.settle(mark if log.committed else -1, written)
+        if log.pages >= WAL_CHECKPOINT_PAGES:
+            connection.checkpoint()
         self._idle.append(connection)
         if self._refusal is not None or len(self._idle) > IDLE_CONNECTIONS:
             self._trim()
@@ -117,6 +136,7 @@ class Engine:
         if own is None:
             self._check_identity()
             connection = self._borrow()
+            self.cache.enter_transaction()
         else:
             connection = own
         try:
@@ -128,6 +148,8 @@ class Engine:
         finally:
             if own is None:
                 self._transactions.pop(thread, None)
+                self.cache.leave_transaction()
+                connection.checkpoint()
                 self._give_back(connection)
 
     @property
@@ -141,9 +163,7 @@ class Engine:
         self._sweeper.stop()
         while self._idle:
             self._idle.pop().close()
-        anchor, self._anchor = self._anchor, None
-        if anchor is not None:
-            anchor.close()
+        self._drop_anchor()
 
     @property
     def refusal(self) -> SlothStateError | None:
@@ -158,9 +178,21 @@ class Engine:
         except IndexError:
             connection = self._connect()
             if self._anchor is None:
-                self._anchor = self._connect()
+                self._raise_anchor()
                 self._sweeper.ensure_running()
             return connection
+
+    def _raise_anchor(self, *, prepared: bool = True) -> None:
+        anchor = self._connect(prepared=prepared)
+        self.cache.attach(anchor.sqlite_file())
+        self._anchor = anchor
+
+    def _drop_anchor(self) -> None:
+        anchor, self._anchor = self._anchor, None
+        self.cache.detach()
+        if anchor is not None:
+            anchor.close()
+            self._connections.discard(anchor)
 
     def _give_back(self, connection: Connection) -> None:
         if connection.depth or connection.db.in_transaction:
@@ -196,6 +228,11 @@ class Engine:
             self._connections.add(connection)
             return connection
 
+    def ensure_identity(self) -> None:
+        """Look, at most every 50 ms, whether the files are still the ones that are open. Raises: `UnsafeState`."""
+        if time.monotonic() >= self._identity_until:
+            self._check_identity()
+
     def _check_identity(self) -> None:
         if self._refusal is None and self._anchor is not None:
             try:
@@ -203,9 +240,11 @@ class Engine:
             except UnsafeState as error:
                 # Latched: a file that comes back is another file, and its log is not the one we know.
                 self._refusal = error
+                self.cache.detach()
         if self._refusal is not None:
             raise _again(self._refusal)
         self._identity_until = time.monotonic() + IDENTITY_CHECK_INTERVAL
+        self.cache.verified(IDENTITY_CHECK_INTERVAL)
 
     # What slothstate.sqlite.forking calls around a fork.
 
@@ -222,8 +261,7 @@ class Engine:
                 return
             time.sleep(0.001)
         if own is None and self._anchor is not None:
-            self._close_before_fork(self._anchor)
-            self._anchor = None
+            self._drop_anchor()
 
     def _close_before_fork(self, connection: Connection) -> None:
         connection.close()

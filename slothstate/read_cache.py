@@ -1,0 +1,77 @@
+"""The read cache: values that are valid as long as nothing was committed to the store, by any process.
+
+Every commit rewrites the header of the wal-index, which SQLite has mapped into each process, before COMMIT returns
+(csrc/ss_walindex.h). A value is kept together with the header's checksum of the moment it was read; a hit is one
+8-byte load that finds the same checksum. So a hit is never stale: after a write in any process has returned, no other
+process can still load the old checksum. The table itself is csrc/ss_read_cache.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from slothstate import native
+
+__all__ = ["ABSENT", "FORMS", "ReadCache", "make"]
+
+FORMS: Final = {"string": 0, "number": 0, "boolean": 0, "bytes": 0, "table": 1, "list": 2}
+"""What a hit does with the value of a kind: hand out a scalar, or build a table or a list from its JSON text."""
+
+ABSENT: Final = 3
+"""The form of a key that is known to be missing."""
+
+
+class ReadCache(Protocol):
+    """What csrc/ss_read_cache.c implements. Safe to share between threads."""
+
+    def reader(
+        self, miss: Callable[[str, Any], Any], table: Callable[[str], Any], list_: Callable[[str], Any], /
+    ) -> Callable[..., Any]:
+        """Return a built-in `get(key, default=None)`.
+
+        It answers from the cache and calls `miss(key, default)` where it cannot; `table` and `list_` build the value
+        of a JSON text.
+        """
+
+    def sync(self) -> int | None:
+        """Return a token for the present state of the store; None where the cache cannot be used."""
+
+    def store(self, token: int | None, key: str, form: int, value: object, expires_at_ms: int | None, /) -> None:
+        """Keep what was read since `sync()` gave `token`, unless anything was committed meanwhile."""
+
+    def mark(self) -> int:
+        """Begin a write of one key; the number is for `settle`."""
+
+    def settle(self, mark: int, key: str, /) -> None:
+        """Forget `key` after a write; keep the rest if the only commit since `mark` was that write's.
+
+        -1 for a write that committed nothing: somebody else's commit must not be taken for it.
+        """
+
+    def attach(self, file: int, /) -> bool:
+        """Use the wal-index of the connection whose `sqlite3_file` is at this address; return whether it has one."""
+
+    def detach(self) -> None:
+        """Stop using the wal-index. Must come before its connection is closed: the mapping goes with it."""
+
+    def verified(self, seconds: float, /) -> None:
+        """Allow hits for so long: the files were just seen to be the ones that are open."""
+
+    def enter_transaction(self) -> None:
+        """Bypass the cache until `leave_transaction`: a transaction reads its own writes."""
+
+    def leave_transaction(self) -> None:
+        """End what `enter_transaction` began."""
+
+    def wait(self, token: int | None, seconds: float, /) -> bool:
+        """Wait, without the GIL, until the store is in another state than `token` says; False if time ran out."""
+
+    def figures(self) -> dict[str, int]:
+        """Return hits, misses, entries and bytes."""
+
+
+def make(limit: int, clock: Callable[[], float] | None = None) -> ReadCache:
+    """Return a cache of at most `limit` bytes; `clock` (None: the system's) tells what has expired."""
+    cache: ReadCache = native.ReadCache(limit, clock)
+    return cache
