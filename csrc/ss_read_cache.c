@@ -299,13 +299,19 @@ static PyObject *cache_store(PyObject *object, PyObject *const *arguments, Py_ss
 
 /* ---- own writes ---- */
 
+/* As in slothstate/read_cache.py; every other mark is a change counter. */
+enum { NO_MARK = -1, UNVERIFIED = -2 };
+
 static PyObject *cache_mark(PyObject *object, PyObject *unused)
 {
     (void)unused;
     read_cache *self = (read_cache *)object;
     ss_walindex_state state;
+    if (ss_coarse_clock() >= self->verified_until_ns) {
+        return PyLong_FromLong(UNVERIFIED);
+    }
     if (self->header == NULL || !ss_walindex_read(self->header, &state)) {
-        return PyLong_FromLong(-1);
+        return PyLong_FromLong(NO_MARK);
     }
     move_to(self, state);
     return PyLong_FromUnsignedLong(state.change);

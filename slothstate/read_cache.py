@@ -13,13 +13,17 @@ from typing import Any, Final, Protocol
 
 from slothstate import native
 
-__all__ = ["ABSENT", "FORMS", "ReadCache", "make"]
+__all__ = ["ABSENT", "FORMS", "NO_MARK", "UNVERIFIED", "ReadCache", "make"]
 
 FORMS: Final = {"string": 0, "number": 0, "boolean": 0, "bytes": 0, "table": 1, "list": 2}
 """What a hit does with the value of a kind: hand out a scalar, or build a table or a list from its JSON text."""
 
 ABSENT: Final = 3
 """The form of a key that is known to be missing."""
+
+
+NO_MARK: Final = -1
+UNVERIFIED: Final = -2
 
 
 class ReadCache(Protocol):
@@ -41,12 +45,12 @@ class ReadCache(Protocol):
         """Keep what was read since `sync()` gave `token`, unless anything was committed meanwhile."""
 
     def mark(self) -> int:
-        """Begin a write of one key; the number is for `settle`."""
+        """Begin a write of one key and return a number for `settle`; `UNVERIFIED` when `verified` has run out."""
 
     def settle(self, mark: int, key: str, /) -> None:
         """Forget `key` after a write; keep the rest if the only commit since `mark` was that write's.
 
-        -1 for a write that committed nothing: somebody else's commit must not be taken for it.
+        `NO_MARK` for a write that committed nothing: somebody else's commit must not be taken for it.
         """
 
     def attach(self, file: int, /) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import get_ident
@@ -18,6 +19,7 @@ import apsw
 
 from slothstate import read_cache
 from slothstate.errors import SlothStateError, StateClosed, UnsafeState
+from slothstate.read_cache import NO_MARK, UNVERIFIED
 from slothstate.sqlite import forking, location, schema
 from slothstate.sqlite.connection import WAL_CHECKPOINT_PAGES, Atomic, BusyWait, Connection, translate
 from slothstate.sqlite.sweeper import Sweeper
@@ -62,7 +64,7 @@ class Engine:
         self._opening = threading.Lock()
         self._paused = False
         self._refusal: SlothStateError | None = None
-        self.operations: dict[Callable[..., object], int] = {}
+        self.operations: defaultdict[Callable[..., object], int] = defaultdict(int)
         self._sweeper = Sweeper(self, sweep_interval)
         self._identity: location.Identity = ()
         self._identity_until = 0.0
@@ -87,30 +89,31 @@ class Engine:
         Raises: `StateBusy` when another writer kept the store for `busy_timeout`; `UnsafeState` when the file was
         moved or replaced.
         """
-        if time.monotonic() >= self._identity_until:
-            self._check_identity()
+        self.ensure_identity()
         return self._run(operation, args)
 
     def write_key(self, operation: Callable[[Connection, int, str, *A], R], key: str, *args: *A) -> R:
         """Like `write`, for an operation that changes this key alone: what is cached of others stays valid."""
-        if time.monotonic() >= self._identity_until:
-            self._check_identity()
         return self._run(operation, (key, *args), key)
 
     def _run(self, operation: Callable[..., R], args: tuple[Any, ...], written: str | None = None) -> R:
-        self.operations[operation] = self.operations.get(operation, 0) + 1
+        self.operations[operation] += 1
         if self._transactions and (own := self._transactions.get(get_ident())):
             try:
+                if written is not None:
+                    self.ensure_identity()
                 own.require_open()
                 return operation(own, self.now(), *args)
             except apsw.Error as error:
                 raise translate(error, self.path) from error
         connection = self._borrow()
         log = connection.log
-        mark = -1
+        mark = NO_MARK
         if written is not None:
             log.committed = False
             mark = self.cache.mark()
+            if mark == UNVERIFIED:
+                self._check_identity()
         try:
             result = operation(connection, int(self.clock() * 1000), *args)
         except apsw.Error as error:
@@ -120,7 +123,7 @@ class Engine:
             self._give_back(connection)
             raise
         if written is not None:
-            self.cache.settle(mark if log.committed else -1, written)
+            self.cache.settle(mark if log.committed else NO_MARK, written)
         if log.pages >= WAL_CHECKPOINT_PAGES:
             connection.checkpoint()
         self._idle.append(connection)
