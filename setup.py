@@ -1,7 +1,11 @@
 """Build configuration that pyproject.toml cannot express: the C extension, compiled through cffi.
 
-`SLOTHSTATE_WERROR=1` turns the warnings of our own C into errors; `SLOTHSTATE_SANITIZE=1` builds with
-AddressSanitizer and UBSan (gcc or clang), for the test run that csrc/build_native.py describes.
+`SLOTHSTATE_WERROR=1` turns the warnings of our own C into errors. `SLOTHSTATE_SANITIZE=1` builds with
+AddressSanitizer and UBSan; run what uses it with their runtimes loaded first:
+
+    SLOTHSTATE_SANITIZE=1 python setup.py build_ext --inplace --force
+    LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)" \\
+        ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc python -m pytest tests/test_codec.py
 """
 
 import os
@@ -46,8 +50,9 @@ class BuildNative(build_ext):
             super().build_extensions()
         except (CCompilerError, ExecError, PlatformError) as cause:
             raise PlatformError(
-                "slothstate needs a C compiler and Python's headers: install gcc or clang and python3-dev "
-                f"(on Windows: the Visual Studio Build Tools), then try again. The compiler said: {cause}"
+                "the C part of slothstate could not be compiled; it needs a C compiler and Python's headers: install "
+                "gcc or clang and python3-dev (on Windows the Visual Studio Build Tools), then try again "
+                f"({cause!s:.120})"
             ) from cause
 
 

@@ -84,23 +84,38 @@ static const char digit_pairs[] = "000102030405060708091011121314151617181920212
                                   "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
                                   "8081828384858687888990919293949596979899";
 
+static inline void put_pair(uint8_t *out, uint32_t pair)
+{
+    memcpy(out, digit_pairs + pair * 2, 2);
+}
+
 size_t ss_digits_format(uint64_t value, uint8_t *out)
 {
-    uint8_t reversed[20];
-    size_t at = sizeof reversed;
-    while (value >= 100) {
-        at -= 2;
-        memcpy(reversed + at, digit_pairs + value % 100 * 2, 2);
-        value /= 100;
+    uint8_t digits[24]; /* filled from its end */
+    size_t at = sizeof digits;
+    while (value >= 100000000) {
+        /* Eight digits at once: their divisions do not wait for one another. */
+        uint32_t eight = (uint32_t)(value % 100000000);
+        value /= 100000000;
+        at -= 8;
+        put_pair(digits + at, eight / 1000000);
+        put_pair(digits + at + 2, eight / 10000 % 100);
+        put_pair(digits + at + 4, eight / 100 % 100);
+        put_pair(digits + at + 6, eight % 100);
     }
-    if (value >= 10) {
+    uint32_t rest = (uint32_t)value;
+    for (; rest >= 100; rest /= 100) {
         at -= 2;
-        memcpy(reversed + at, digit_pairs + value * 2, 2);
+        put_pair(digits + at, rest % 100);
+    }
+    if (rest >= 10) {
+        at -= 2;
+        put_pair(digits + at, rest);
     } else {
-        reversed[--at] = (uint8_t)('0' + value);
+        digits[--at] = (uint8_t)('0' + rest);
     }
-    memcpy(out, reversed + at, sizeof reversed - at);
-    return sizeof reversed - at;
+    memcpy(out, digits + at, sizeof digits - at);
+    return sizeof digits - at;
 }
 
 /* floor(power * factor / 2^128), made odd when the division was not exact: section 9.8 of the paper. */

@@ -12,7 +12,17 @@
 #error "slothstate reads dicts and lists in place under the GIL: build it for a Python that has one"
 #endif
 
-/* Each function's `self` is the tuple of error classes: no state outside of Python's own objects. */
+/* Tables come with the same few keys again and again: one str each is faster and takes less memory than a new one
+ * each time. Every slot holds NULL or an owned str of ASCII whose hash leads there. Only used under the GIL. */
+#define SS_CACHED_KEYS 256
+#define SS_CACHED_KEY_LENGTH 32
+
+typedef struct ss_key_cache {
+    PyObject *keys[SS_CACHED_KEYS];
+} ss_key_cache;
+
+/* Each function's `self` is a tuple, the error classes and a capsule with the key cache: no state outside of Python's
+ * own objects. */
 static inline PyObject *ss_invalid_value(PyObject *self)
 {
     return PyTuple_GET_ITEM(self, 0);
@@ -26,6 +36,11 @@ static inline PyObject *ss_out_of_range(PyObject *self)
 static inline PyObject *ss_pattern_error(PyObject *self)
 {
     return PyTuple_GET_ITEM(self, 2);
+}
+
+static inline ss_key_cache *ss_key_cache_of(PyObject *self)
+{
+    return PyCapsule_GetPointer(PyTuple_GET_ITEM(self, 3), NULL);
 }
 
 /* Whether a call of `function` got `expected` positional arguments; raises TypeError if not. */

@@ -65,6 +65,33 @@ const char *ss_type_name(PyObject *object)
     return point == NULL ? name : point + 1;
 }
 
+static void free_key_cache(PyObject *capsule)
+{
+    ss_key_cache *cache = PyCapsule_GetPointer(capsule, NULL);
+    for (size_t i = 0; i < SS_CACHED_KEYS; i++) {
+        Py_XDECREF(cache->keys[i]);
+    }
+    PyMem_Free(cache);
+}
+
+/* The `self` of every function: (InvalidValue, OutOfRange, PatternError, key cache). */
+static PyObject *make_self(PyObject *errors)
+{
+    ss_key_cache *cache = PyMem_Calloc(1, sizeof *cache);
+    if (cache == NULL) {
+        return NULL;
+    }
+    PyObject *capsule = PyCapsule_New(cache, NULL, free_key_cache);
+    if (capsule == NULL) {
+        PyMem_Free(cache);
+        return NULL;
+    }
+    PyObject *self = PyTuple_Pack(4, PyTuple_GET_ITEM(errors, 0), PyTuple_GET_ITEM(errors, 1),
+                                  PyTuple_GET_ITEM(errors, 2), capsule);
+    Py_DECREF(capsule);
+    return self;
+}
+
 /* PyMethodDef has room for one pointer type; a METH_FASTCALL function goes through a cast, as in CPython itself. */
 #define FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
 
@@ -86,18 +113,19 @@ int ss_python_export(void *list, void *errors)
          "glob_prefix($module, pattern, /)\n--\n\nThe literal characters every match begins with."},
     };
     PyGILState_STATE gil = PyGILState_Ensure();
-    int result = -1;
-    PyObject *module = NULL;
+    PyObject *self = NULL;
+    PyObject *module = PyUnicode_FromString("slothstate._native");
     if (PyList_Check((PyObject *)list) && PyTuple_Check((PyObject *)errors) && PyTuple_GET_SIZE(errors) == 3) {
-        module = PyUnicode_FromString("slothstate._native");
-        result = module == NULL ? -1 : 0;
+        self = make_self(errors);
     }
+    int result = self == NULL || module == NULL ? -1 : 0;
     for (size_t i = 0; result == 0 && i < sizeof methods / sizeof *methods; i++) {
-        PyObject *function = PyCFunction_NewEx(&methods[i], (PyObject *)errors, module);
+        PyObject *function = PyCFunction_NewEx(&methods[i], self, module);
         result = function == NULL ? -1 : PyList_Append((PyObject *)list, function);
         Py_XDECREF(function);
     }
     Py_XDECREF(module);
+    Py_XDECREF(self);
     PyErr_Clear(); /* cffi cannot pass it on: the status says it */
     PyGILState_Release(gil);
     return result;

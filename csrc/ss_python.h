@@ -5,7 +5,7 @@
 /* Appends json_encode, json_decode, glob_check, glob_match, glob_filter and glob_prefix to the Python list `list`.
  *
  * `errors` is the tuple of exception classes they raise: (InvalidValue, OutOfRange, PatternError). Both are borrowed;
- * the functions keep the tuple alive. What the functions take and raise is written in slothstate/native.py. Takes
+ * the functions keep the classes alive. What the functions take and raise is written in slothstate/native.py. Takes
  * the GIL itself, since cffi releases it. Returns 0, or -1 (an argument of the wrong type, or no memory).
  */
 int ss_python_export(void *list, void *errors);

@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "ss_json.h"
 #include "ss_pyfunctions.h"
 
@@ -9,10 +11,33 @@ typedef struct level {
 
 typedef struct decoder {
     ss_json_reader reader;
+    ss_key_cache *cache;
     PyObject *result;
     unsigned depth;
     level levels[SS_JSON_MAX_DEPTH];
 } decoder;
+
+/* A new reference to the str of the key just read. */
+static PyObject *make_key(decoder *d)
+{
+    const uint8_t *text = d->reader.text;
+    size_t length = d->reader.text_length;
+    if (length > SS_CACHED_KEY_LENGTH || !d->reader.text_is_ascii) {
+        return ss_new_str(text, length, d->reader.text_is_ascii);
+    }
+    size_t hash = length;
+    for (size_t i = 0; i < length; i++) {
+        hash = hash * 31 + text[i];
+    }
+    PyObject **slot = &d->cache->keys[hash % SS_CACHED_KEYS];
+    PyObject *key = *slot;
+    if (key == NULL || (size_t)PyUnicode_GET_LENGTH(key) != length
+        || memcmp(PyUnicode_1BYTE_DATA(key), text, length) != 0) {
+        key = ss_new_str(text, length, true);
+        Py_XSETREF(*slot, key);
+    }
+    return Py_XNewRef(key);
+}
 
 /* Puts a value (whose reference it takes, NULL included) where it belongs. */
 static bool place(decoder *d, PyObject *value)
@@ -71,7 +96,7 @@ static bool take(decoder *d, ss_json_token token)
     case SS_JSON_DOUBLE: return place(d, PyFloat_FromDouble(reader->number));
     case SS_JSON_STRING: return place(d, ss_new_str(reader->text, reader->text_length, reader->text_is_ascii));
     case SS_JSON_KEY: {
-        PyObject *key = ss_new_str(reader->text, reader->text_length, reader->text_is_ascii);
+        PyObject *key = make_key(d);
         d->levels[d->depth - 1].key = key;
         return key != NULL;
     }
@@ -83,9 +108,10 @@ static bool take(decoder *d, ss_json_token token)
     }
 }
 
-static PyObject *decode(const uint8_t *data, size_t length)
+static PyObject *decode(PyObject *self, const uint8_t *data, size_t length)
 {
-    decoder d;
+    decoder d; /* the levels need no initial value */
+    d.cache = ss_key_cache_of(self);
     d.result = NULL;
     d.depth = 0;
     ss_json_reader_init(&d.reader, data, length);
@@ -110,17 +136,17 @@ static PyObject *decode(const uint8_t *data, size_t length)
 
 PyObject *ss_json_decode(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
 {
-    (void)self;
     if (!ss_check_count("json_decode", count, 1)) {
         return NULL;
     }
     if (PyUnicode_Check(arguments[0])) {
         const uint8_t *data;
         size_t length;
-        return ss_utf8_of(arguments[0], &data, &length) ? decode(data, length) : NULL;
+        return ss_utf8_of(arguments[0], &data, &length) ? decode(self, data, length) : NULL;
     }
     if (PyBytes_Check(arguments[0])) {
-        return decode((const uint8_t *)PyBytes_AS_STRING(arguments[0]), (size_t)PyBytes_GET_SIZE(arguments[0]));
+        const uint8_t *data = (const uint8_t *)PyBytes_AS_STRING(arguments[0]);
+        return decode(self, data, (size_t)PyBytes_GET_SIZE(arguments[0]));
     }
     return PyErr_Format(PyExc_TypeError, "json_decode() takes str or bytes, not %s", ss_type_name(arguments[0]));
 }

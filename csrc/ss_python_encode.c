@@ -1,4 +1,5 @@
-#include <limits.h>
+#include <stdarg.h>
+#include <string.h>
 
 #include "ss_json.h"
 #include "ss_plain.h"
@@ -152,7 +153,7 @@ static ss_status write_wide(encoder *e, PyObject *text, Py_ssize_t *surrogate)
 {
     uint8_t chunk[512];
     size_t filled = 0;
-    unsigned kind = PyUnicode_KIND(text);
+    int kind = (int)PyUnicode_KIND(text);
     const void *data = PyUnicode_DATA(text);
     Py_ssize_t length = PyUnicode_GET_LENGTH(text);
     e->is_ascii = false;
