@@ -78,8 +78,6 @@ static inline double double_of(uint64_t bits)
     return value;
 }
 
-/* ---- Formatting ---- */
-
 static const char digit_pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
                                   "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
                                   "8081828384858687888990919293949596979899";
@@ -223,8 +221,6 @@ size_t ss_double_format(double value, uint8_t *out)
     }
     return (size_t)(end - out);
 }
-
-/* ---- Parsing ---- */
 
 static const double small_powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                       1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};

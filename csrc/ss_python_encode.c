@@ -23,8 +23,6 @@ typedef struct encoder {
     frame frames[SS_JSON_MAX_DEPTH];
 } encoder;
 
-/* ---- Errors: the path to a value, and what is wrong there ---- */
-
 /* One step of a path ("['ports']", "[2]"), or "..." for the middle of a long one. */
 static PyObject *path_step(const frame *f)
 {
@@ -55,8 +53,8 @@ static PyObject *path_to(const encoder *e, unsigned depth)
     return path;
 }
 
-/* Raises `type` with "<path><message>" and returns false. Formatting allocates, so nothing borrowed may be used once
- * this was called. */
+/* Raises `type` with "<path><message>" and returns false. An exception may run other code, so nothing borrowed may be used
+ * after it. */
 static bool raise_at(const encoder *e, unsigned depth, PyObject *type, const char *format, ...)
 {
     va_list arguments;
@@ -116,8 +114,6 @@ static bool raise_depth(const encoder *e, PyObject *container)
     return raise_at(e, e->depth, ss_invalid_value(e->self), ": nested too deep; at most %d levels can be stored",
                     SS_JSON_MAX_DEPTH);
 }
-
-/* ---- Values ---- */
 
 static inline bool check(const encoder *e, ss_status status)
 {

@@ -189,9 +189,6 @@ def test_repeated_keys_of_one_document_are_distinct_where_they_differ() -> None:
     assert json_decode(encode(rows)) == rows
 
 
-# ---- What cannot be stored ----
-
-
 class Color(enum.Enum):
     RED = 1
 
@@ -321,9 +318,6 @@ def test_depth_has_a_limit_both_ways(wrap: Callable[[object], object]) -> None:
     finally:
         threading.stack_size(before)
     assert not failures, failures[0]
-
-
-# ---- Subclasses, threads ----
 
 
 class Hostile:

@@ -164,9 +164,6 @@ def test_only_a_str_is_matched() -> None:
             call("a", b"a")  # type: ignore[arg-type]
 
 
-# ---- A slow oracle: the grammar read item by item, matched with a table ----
-
-
 def parse(pattern: str) -> list[object]:
     """The items of a pattern: "*", "?", a literal as ("x",) or a class as (negated, ranges)."""
     items: list[object] = []
