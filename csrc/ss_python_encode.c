@@ -53,8 +53,8 @@ static PyObject *path_to(const encoder *e, unsigned depth)
     return path;
 }
 
-/* Raises `type` with "<path><message>" and returns false. An exception may run other code, so nothing borrowed may be used
- * after it. */
+/* Raises `type` with "<path><message>" and returns false. An exception may run other code, so nothing borrowed may be
+ * used after it. */
 static bool raise_at(const encoder *e, unsigned depth, PyObject *type, const char *format, ...)
 {
     va_list arguments;

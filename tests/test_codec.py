@@ -52,8 +52,6 @@ def test_strings_of_every_alignment(length: int, special: str) -> None:
         assert json_decode(json.dumps(text)) == text
 
 
-# ---- Whole documents, differentially ----
-
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),
