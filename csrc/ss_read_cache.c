@@ -9,7 +9,7 @@
 #include "ss_time.h"
 #include "ss_walindex.h"
 
-enum { WINDOW = 8, CAPACITY_FIRST = 1024, CAPACITY_MAX = 1 << 20, ENTRY_OVERHEAD = 200 };
+enum { WINDOW = 16, CAPACITY_FIRST = 1024, CAPACITY_MAX = 1 << 20, ENTRY_OVERHEAD = 200 };
 
 enum { FORM_SCALAR, FORM_TABLE, FORM_LIST, FORM_ABSENT };
 
