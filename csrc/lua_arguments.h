@@ -131,8 +131,9 @@ static void add_number(arguments *a, int index)
     }
 }
 
-/* Adds the table at `index` as JSON. `argument` is the one to blame; root and root_key as in encoder. */
-static void add_table(arguments *a, int argument, int index, const char *root, int root_key)
+/* Adds the table at `index` as JSON. `argument` is the one to blame; root and root_key as in encoder. Not inlined: the
+ * encoder's 16 KB must not become part of the frame of a scope, which stays while the script's function runs. */
+SS_NO_INLINE static void add_table(arguments *a, int argument, int index, const char *root, int root_key)
 {
     encoder e;
     ss_buf *text = &a->binding->text;

@@ -14,7 +14,14 @@
 #define SS_PROBLEM_SIZE 640
 #define SS_RESULT_DEPTH 8     /* of Python lists and dicts that verbs return; tables travel as JSON */
 #define SS_EXPECTED_FIELDS 4  /* room made in a new table, which spares small ones most of the rehashing */
+#define SS_SCOPE_DEPTH 100    /* of transactions and locks in each other: what a thread's small C stack can take */
 #define SS_NOT_HELD "the integer %" PRId64 " is past 2^53: this Lua cannot hold it exactly"
+
+#ifdef __GNUC__
+#define SS_NO_INLINE __attribute__((noinline))
+#else
+#define SS_NO_INLINE
+#endif
 
 /* Their addresses are this implementation's keys in the registry of each runtime. */
 static char userdata_metatable;

@@ -117,6 +117,9 @@ static int call_scope(lua_State *L)
     void *leave = NULL;
     ss_lua_binding *binding = enter_verb(L, &a, few);
     int base = lua.gettop(L);
+    if (binding->scopes >= SS_SCOPE_DEPTH) {
+        return raise_text(L, "transactions and locks nest too deeply");
+    }
     ss_lua_call(binding, a.verb->callable, a.values, a.count, &outcome);
     if (!ss_lua_entered(&outcome, &leave)) {
         return push_outcome(L, binding, &outcome, 0);
@@ -127,7 +130,9 @@ static int call_scope(lua_State *L)
     if (has_token) {
         push_integer(L, outcome.integer);
     }
+    binding->scopes++;
     bool failed = protected_call(L, has_token ? 1 : 0, LUA_MULTRET) != 0;
+    binding->scopes--;
     ss_lua_leave(binding, leave, failed, &outcome);
     if (outcome.kind == SS_LUA_OUTCOME_INTERRUPTED) {
         return raise_interrupted(L, binding);

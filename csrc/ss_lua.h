@@ -110,6 +110,7 @@ typedef struct ss_lua_binding {
     void *is_main_thread;  /* is_main_thread() -> bool */
     void *verbs;           /* a tuple of (name, signature, callable, is_scope) */
     ss_buf text;           /* JSON and copied strings of the arguments of the call being prepared */
+    unsigned scopes;       /* entered and not left */
     void *build;           /* handed to the builder that runs next */
 } ss_lua_binding;
 

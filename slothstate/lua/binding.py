@@ -115,7 +115,7 @@ def state_verbs(runtime: Any, state: State) -> tuple[Verb, ...]:
     exact = view if implementation_of(runtime) in _WITH_INTEGERS else whole
     return (
         Verb("set", "string value number?", view.set),
-        Verb("get", "string any?", lambda key, absent=None: view.get(key, absent)),
+        Verb("get", "string any?", view.get),
         Verb("delete", "string", view.delete),
         Verb("exists", "string", view.exists),
         Verb("clear", "string?", lambda pattern=None: (True, view.clear(pattern))),
