@@ -149,21 +149,27 @@ def state_verbs(runtime: Any, state: State) -> tuple[Verb, ...]:
 
 
 class _Exact:
-    """The verbs that change the store and return a number, for a Lua that may not be able to hold it.
+    """The verbs that change the store and return what this Lua may not be able to hold, known only afterwards.
 
-    The number is known only afterwards, so a transaction undoes what must not have happened.
+    They undo what must not have happened then. A pop is a transaction. A counter is not, which would double its cost
+    for everybody: it is counted back, so for a moment others can read a number past 2^53.
     """
 
     def __init__(self, view: State) -> None:
         self._view = view
 
     def increment(self, key: str, delta: float = 1) -> Any:
-        with self._view.transaction():
-            return _check_exact(self._view.increment(key, delta))
+        total = self._view.increment(key, delta)
+        if isinstance(total, int) and abs(total) > EXACT_MAX:
+            with self._view.transaction():
+                # It was there before, as a number: this Lua's deltas do not get past 2^53 by themselves.
+                if type(self._view.get(key)) is int:
+                    self._view.decrement(key, delta)
+            _check_exact(total)
+        return total
 
     def decrement(self, key: str, delta: float = 1) -> Any:
-        with self._view.transaction():
-            return _check_exact(self._view.decrement(key, delta))
+        return self.increment(key, -delta)
 
     def list_pop(self, key: str, absent: object) -> Any:
         with self._view.transaction():
