@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from threading import get_ident
 from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
-from slothstate.errors import AlreadyHeld, LockLost, LockTimeout, SlothStateError
+from slothstate.errors import AlreadyHeld, LockLost, LockTimeout, SlothStateError, StateBusy, StateIOError
 from slothstate.sqlite import location, locks
 
 if TYPE_CHECKING:
@@ -26,8 +26,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Lock", "LockDescription", "Locks", "Owner", "holding"]
 
-POLL_FIRST: Final = 0.0005
-POLL_LONGEST: Final = 0.004
+POLL: Final = 0.001
+"""Seconds between two looks at a lock that is taken, half to one and a half of it: a look costs some 15 us."""
+
+LIVENESS_INTERVAL: Final = 0.02
+"""Seconds between two looks at the owner's file, which cost several times as much as one at its row."""
+
+GRACE: Final = 0.05
+"""Seconds past its own deadline that an acquisition may wait for another process's write to end."""
+
+OWNER_TIMEOUT: Final = 10.0
+"""Seconds to become an owner; only a sweep that takes the new file for a dead owner's can make it wait at all."""
+
+_OWNER_FILE: Final = ("owner-", ".lock")
 
 
 class Owner(TypedDict):
@@ -52,8 +63,8 @@ class _Held(NamedTuple):
     name: str
     token: int
     nonce: int
-    thread: int
-    expires_boot_ms: int | None
+    # Not its id: the system gives the id of a thread that has ended to the next one.
+    thread: threading.Thread
 
 
 def boot_ms() -> int:
@@ -77,83 +88,112 @@ class Locks:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._reset()
-
-    def _reset(self) -> None:
-        self._pid = os.getpid()
         self._boot_id = boot_id()
+        self.forget()
+        _all.add(self)
+
+    def forget(self) -> None:
+        """Hold nothing; what a forked child does, which owns none of its parent's locks.
+
+        filelock has closed the child's copy of the owner's file by then, so the child does not keep it locked either.
+        """
         self._held: dict[str, _Held] = {}
         self._owner = ""
         self._owner_lock: BaseFileLock | None = None
-        self._becoming_owner = threading.Lock()
+        # Reentrant: a signal handler may use the State in the middle of anything.
+        self._guard = threading.RLock()
 
-    def _check_process(self) -> None:
-        # A forked child holds none of its parent's locks; filelock has closed the child's copy of the owner's file.
-        if self._pid != os.getpid():
-            self._reset()
-
-    def acquire(self, name: str, timeout: float | None, ttl: float | None) -> _Held | None:
+    def acquire(self, name: str, timeout: float | None, ttl: float | None, nonce: int | None = None) -> _Held | None:
         """Acquire a lock, waiting up to `timeout` seconds (None: for ever); None if it could not be had.
 
+        An exception that strikes in here (Ctrl-C) leaves nothing held. `nonce` lets a caller end the acquisition even
+        if an exception keeps its result from it.
         Raises: `AlreadyHeld` if this State holds it in this thread.
         """
-        self._check_usable(name)
+        self._require_usable(name)
         mine = self._held.get(name)
-        if mine is not None and mine.thread == get_ident() and self.holds(mine):
+        if mine is not None and mine.thread is threading.current_thread() and self.holds(mine):
             raise AlreadyHeld(f"lock {name!r} is already held by this State in this thread (token {mine.token})")
+        if nonce is None:
+            nonce = new_nonce()
         deadline = None if timeout is None else time.monotonic() + timeout
-        held = self._attempt(name, ttl)
-        pause = POLL_FIRST
-        while held is None:
-            remaining = None if deadline is None else deadline - time.monotonic()
-            if remaining is not None and remaining <= 0:
-                return None
-            time.sleep(pause if remaining is None else min(pause, remaining))
-            pause = min(pause * 2, POLL_LONGEST)
-            row = self._engine.read(locks.find, name)
-            if row is None or self._is_free(row):
-                held = self._attempt(name, ttl)
-        return held
+        try:
+            held = self._attempt(name, ttl, nonce, deadline)
+            return held or self._wait(name, ttl, nonce, deadline)
+        except BaseException:
+            with suppress(SlothStateError):
+                self.end(name, nonce)
+            raise
 
     def try_acquire(self, name: str, ttl: float) -> bool:
         """Acquire a lock without waiting; False if anybody holds it, this State included."""
-        self._check_usable(name)
-        return self._attempt(name, ttl) is not None
+        self._require_usable(name)
+        # Looked at first: a lock that is taken is found so without waiting for whoever is writing.
+        row = self._engine.read(locks.find, name)
+        if row is not None and not self._is_free(row):
+            return False
+        nonce = new_nonce()
+        try:
+            return self._attempt(name, ttl, nonce, time.monotonic()) is not None
+        except BaseException:
+            with suppress(SlothStateError):
+                self.end(name, nonce)
+            raise
+
+    def _wait(self, name: str, ttl: float | None, nonce: int, deadline: float | None) -> _Held | None:
+        look_at_owner = time.monotonic() + LIVENESS_INTERVAL
+        while True:
+            # Jittered, so that many waiters do not all wake at the same moment.
+            pause = POLL * (0.5 + os.urandom(1)[0] / 256)
+            now = time.monotonic()
+            if deadline is not None:
+                if now >= deadline:
+                    return None
+                pause = min(pause, deadline - now)
+            time.sleep(pause)
+            row = self._engine.read(locks.find, name)
+            if row is not None and not self._is_expired(row, boot_ms()):
+                if now < look_at_owner:
+                    continue
+                look_at_owner = now + LIVENESS_INTERVAL
+                if self._is_alive(row.owner):
+                    continue
+            held = self._attempt(name, ttl, nonce, deadline)
+            if held is not None:
+                return held
 
     def release(self, name: str) -> bool:
         """Release a lock; False when this State does not hold it any more."""
-        self._check_usable(name)
-        held = self._held.pop(name, None)
+        self._require_usable(name)
+        held = self._held.get(name)
         return held is not None and self._release(held)
 
-    def release_held(self, held: _Held) -> bool:
-        """Release one acquisition; False when it was lost or released before."""
-        self._check_process()
-        if self._held.get(held.name) is held:
-            del self._held[held.name]
-        return self._release(held)
+    def end(self, name: str, nonce: int) -> bool:
+        """End one acquisition; False when it was lost or ended before, or is not this process's."""
+        held = self._held.get(name)
+        return held is not None and held.nonce == nonce and self._release(held)
 
     def holds(self, held: _Held) -> bool:
         """Return whether the store still counts this acquisition as the lock's holder."""
-        self._check_process()
         return self._held.get(held.name) is held and self._engine.read(locks.holds, held.name, held.nonce, boot_ms())
 
     def release_all(self) -> None:
         """Release everything this State holds and stop being an owner."""
-        self._check_process()
-        for held in list(self._held.values()):
-            with suppress(SlothStateError):
-                self._release(held)
-        self._held.clear()
-        if self._owner_lock is not None:
-            self._remove_owner_file(self._owner)
-            self._owner_lock.release()
-            self._owner_lock = None
-            self._owner = ""
+        with self._engine.busy.until(time.monotonic() + GRACE):
+            for held in list(self._held.values()):
+                # What cannot be written now is free all the same once its owner is gone.
+                with suppress(SlothStateError):
+                    self._release(held)
+        with self._guard:
+            self._held.clear()
+            owner_lock, self._owner_lock = self._owner_lock, None
+            owner, self._owner = self._owner, ""
+        if owner_lock is not None:
+            self._remove_owner_file(owner)
+            owner_lock.release()
 
     def describe(self) -> list[LockDescription]:
         """Return the locks that are held, by name; `alive` is False for one that its dead owner left."""
-        self._check_process()
         now_ms, now_boot_ms = self._engine.now(), boot_ms()
         return [
             {
@@ -169,39 +209,59 @@ class Locks:
         ]
 
     def sweep(self) -> int:
-        """Remove the rows of expired locks; return how many."""
-        return self._engine.write(locks.remove_expired, boot_ms(), self._boot_id)
+        """Remove the rows of expired locks and what dead owners left, rows and files; return how many rows."""
+        removed = self._engine.write(locks.remove_expired, boot_ms(), self._boot_id)
+        for row in self._engine.read(locks.rows):
+            if self._is_free(row):
+                removed += self._engine.write(locks.remove, row.name, row.nonce)
+        with suppress(OSError):
+            for file in os.listdir(location.lock_directory(self._engine.path)):
+                if file.startswith(_OWNER_FILE[0]) and file.endswith(_OWNER_FILE[1]):
+                    self._is_alive(file.removeprefix(_OWNER_FILE[0]).removesuffix(_OWNER_FILE[1]))
+        return removed
 
-    def _check_usable(self, name: str) -> None:
-        self._check_process()
+    def _require_usable(self, name: str) -> None:
+        self._engine.require_usable()
         if self._engine.in_transaction:
             # The row would be part of the transaction: invisible until it commits, gone if it rolls back.
             raise SlothStateError(
                 f"lock {name!r} cannot be taken or freed inside a transaction: lock first, then begin"
             )
 
-    def _attempt(self, name: str, ttl: float | None) -> _Held | None:
+    def _attempt(self, name: str, ttl: float | None, nonce: int, deadline: float | None) -> _Held | None:
+        """Acquire a lock if it is free; None if it is not, or if the store stays busy past the deadline."""
         owner = self._become_owner()
-        nonce = int.from_bytes(os.urandom(8)) >> 1
-        expires_boot_ms = None if ttl is None else boot_ms() + max(1, round(ttl * 1000))
-        claim = locks.Claim(name, nonce, owner, _host(), self._pid, self._boot_id, expires_boot_ms)
+        began = boot_ms()
+        ttl_ms = None if ttl is None else max(1, round(ttl * 1000))
+        expires_boot_ms = None if ttl_ms is None else began + ttl_ms
+        claim = locks.Claim(name, nonce, owner, _host(), os.getpid(), self._boot_id, expires_boot_ms)
         try:
-            token = self._engine.write(locks.acquire, claim, self._is_free)
+            with self._engine.busy.until(None if deadline is None else deadline + GRACE):
+                token = self._engine.write(locks.acquire, claim, self._is_free)
             if isinstance(token, locks.LockRow):
                 return None
-            held = _Held(name, token, nonce, get_ident(), expires_boot_ms)
-            self._held[name] = held
+            held = _Held(name, token, nonce, threading.current_thread())
+            with self._guard:
+                self._held[name] = held
+            # The claim may have waited for another writer: its time runs from when it was granted.
+            if ttl_ms is not None and boot_ms() - began > ttl_ms // 20:
+                self._engine.write(locks.extend, name, nonce, boot_ms() + ttl_ms)
             return held
+        except StateBusy:
+            return None
         except BaseException:
-            # Ctrl-C after the row was written and before anybody knows of it would leave a lock nobody can free.
-            mine = self._held.get(name)
-            if mine is None or mine.nonce != nonce:
-                with suppress(SlothStateError):
-                    self._engine.write(locks.release, name, nonce, boot_ms())
+            # Ctrl-C after the row was written and before it is known here would leave a lock that nobody can free.
+            with suppress(SlothStateError):
+                self._engine.write(locks.remove, name, nonce)
             raise
 
     def _release(self, held: _Held) -> bool:
-        return self._engine.write(locks.release, held.name, held.nonce, boot_ms())
+        # Forgotten only afterwards: if the store is too busy to release it, `unlock` can try again.
+        was_held = self._engine.write(locks.release, held.name, held.nonce, boot_ms())
+        with self._guard:
+            if self._held.get(held.name) is held:
+                del self._held[held.name]
+        return was_held
 
     def _is_free(self, row: locks.LockRow) -> bool:
         return self._is_expired(row, boot_ms()) or not self._is_alive(row.owner)
@@ -213,12 +273,16 @@ class Locks:
     # Owners
 
     def _become_owner(self) -> str:
-        if not self._owner:
-            with self._becoming_owner:
-                if not self._owner:
+        # A file that somebody removed speaks for nobody any more.
+        if not self._owner or not os.path.exists(self._owner_path(self._owner)):
+            with self._guard:
+                if not self._owner or not os.path.exists(self._owner_path(self._owner)):
                     owner = os.urandom(8).hex()
                     lock = self._owner_file(owner)
-                    lock.acquire(timeout=0)
+                    try:
+                        lock.acquire(timeout=OWNER_TIMEOUT, poll_interval=POLL)
+                    except OSError as error:
+                        raise StateIOError(f"no lock can be owned on {self._engine.path}: {error}") from error
                     self._owner_lock = lock
                     self._owner = owner
         return self._owner
@@ -228,12 +292,11 @@ class Locks:
             return True
         if not os.path.exists(self._owner_path(owner)):
             return False
-        from filelock import Timeout
-
         lock = self._owner_file(owner)
         try:
             lock.acquire(timeout=0)
-        except Timeout:
+        except OSError:
+            # filelock's Timeout, which is one: somebody holds it. Or it cannot be asked now: waiting is the safe side.
             return True
         # Its process is dead, and no other State ever gets its random name: the file can go.
         self._remove_owner_file(owner)
@@ -241,14 +304,31 @@ class Locks:
         return False
 
     def _owner_file(self, owner: str) -> BaseFileLock:
-        return location.lock_file(self._engine.path, f"owner-{owner}.lock")
+        return location.lock_file(self._engine.path, owner.join(_OWNER_FILE))
 
     def _owner_path(self, owner: str) -> str:
-        return os.path.join(location.lock_directory(self._engine.path), f"owner-{owner}.lock")
+        return os.path.join(location.lock_directory(self._engine.path), owner.join(_OWNER_FILE))
 
     def _remove_owner_file(self, owner: str) -> None:
         with suppress(OSError):
             os.unlink(self._owner_path(owner))
+
+
+_all: weakref.WeakSet[Locks] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for each in list(_all):
+        each.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
+
+
+def new_nonce() -> int:
+    """Return a random number that names one acquisition."""
+    return int.from_bytes(os.urandom(8)) >> 1
 
 
 def _host() -> str:
@@ -301,15 +381,30 @@ class Lock:
 
 
 @contextmanager
-def holding(locks: Locks, engine: Engine, name: str, timeout: float | None, ttl: float | None) -> Iterator[Lock]:
-    """Hold a lock while the block runs. Raises: `LockTimeout`; `LockLost` on leaving after a loss."""
-    held = locks.acquire(name, timeout, ttl)
-    if held is None:
-        raise LockTimeout(f"lock {name!r} was not acquired within {timeout} s")
+def holding(
+    locks: Locks, engine: Engine, name: str, timeout: float | None, ttl: float | None = None, *, to_the_end: bool
+) -> Iterator[Lock]:
+    """Hold a lock while the block runs; `to_the_end`: an error if it is no longer held when the block ends.
+
+    Raises: `LockTimeout`; `LockLost`. An error of the block is never replaced by one of releasing.
+    """
+    nonce = new_nonce()
+    completed = kept = False
     try:
+        held = locks.acquire(name, timeout, ttl, nonce)
+        if held is None:
+            raise LockTimeout(f"lock {name!r} was not acquired within {timeout} s")
         yield Lock(locks, engine, held)
-    except BaseException:
-        locks.release_held(held)
-        raise
-    if not locks.release_held(held):
+        completed = True
+    finally:
+        try:
+            kept = locks.end(name, nonce)
+        except SlothStateError:
+            if completed:
+                raise
+        except BaseException:
+            # A second try for an exception out of a signal handler; the release can have been cut short or done.
+            locks.end(name, nonce)
+            raise
+    if to_the_end and not kept:
         raise LockLost(f"lock {name!r} (token {held.token}) was lost before its block ended")

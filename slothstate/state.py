@@ -6,13 +6,13 @@ import atexit
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from functools import partial
 from math import ceil
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-from slothstate.errors import InvalidKey, InvalidValue, LockTimeout, SlothStateError
+from slothstate.errors import InvalidKey, InvalidValue
 from slothstate.lock import Lock, LockDescription, Locks, holding
 from slothstate.native import glob_check, json_decode
 from slothstate.read_cache import ABSENT, FORMS
@@ -471,13 +471,9 @@ class State(MutableMapping[str, Any]):
         >>> state.with_lock("report", lambda: "done", timeout=15)
         'done'
         """
-        held = self._locks.acquire(check_key(name, "name"), _check_timeout(timeout), None)
-        if held is None:
-            raise LockTimeout(f"lock {name!r} was not acquired within {timeout} s")
-        try:
+        check_key(name, "name")
+        with holding(self._locks, self._engine, name, _check_timeout(timeout), to_the_end=False):
             return fn()
-        finally:
-            self._locks.release_held(held)
 
     def locked(self, name: str, timeout: float | None = None, ttl: float | None = None) -> AbstractContextManager[Lock]:
         """Hold a lock while the block runs, as a `Lock` with a fencing token. A `ttl` in seconds is not renewed.
@@ -491,7 +487,7 @@ class State(MutableMapping[str, Any]):
         check_key(name, "name")
         if ttl is not None:
             check_seconds(ttl, "ttl")
-        return holding(self._locks, self._engine, name, _check_timeout(timeout), ttl)
+        return holding(self._locks, self._engine, name, _check_timeout(timeout), ttl, to_the_end=True)
 
     def locks(self) -> list[LockDescription]:
         """Return the locks that are held by anybody: name, owner, token, since, expires, alive.
@@ -557,9 +553,7 @@ class State(MutableMapping[str, Any]):
 
     def close(self) -> None:
         """Release the locks this State holds and close the store; closing twice does nothing."""
-        if self._engine.refusal is None:
-            with suppress(SlothStateError):
-                self._locks.release_all()
+        self._locks.release_all()
         self._engine.close()
 
     def _encoded_view(self) -> State:

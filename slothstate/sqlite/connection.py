@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import get_ident
 from typing import Any, Final
 
 import apsw
@@ -51,12 +53,25 @@ class BusyWait:
     of an engine; it counts the waits for `State.stats()`.
     """
 
-    __slots__ = ("count", "longest", "timeout")
+    __slots__ = ("_deadlines", "count", "longest", "timeout")
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
         self.count = 0
         self.longest = 0.0
+        self._deadlines: dict[int, float] = {}
+
+    @contextmanager
+    def until(self, deadline: float | None) -> Iterator[None]:
+        """Let the calling thread's waits in the block end at a `time.monotonic()` earlier than the timeout would."""
+        if deadline is None:
+            yield
+            return
+        self._deadlines[get_ident()] = deadline
+        try:
+            yield
+        finally:
+            self._deadlines.pop(get_ident(), None)
 
     def handler(self) -> Callable[[int], bool]:
         """Return a busy handler for one connection."""
@@ -68,14 +83,16 @@ class BusyWait:
             if attempt == 0:
                 began = now
                 self.count += 1
-            waited = now - began
-            self.longest = max(self.longest, waited)
-            if waited >= self.timeout:
+            self.longest = max(self.longest, now - began)
+            remaining = began + self.timeout - now
+            if self._deadlines:
+                remaining = min(remaining, self._deadlines.get(get_ident(), math.inf) - now)
+            if remaining <= 0:
                 return False
             # Short first sleeps keep the hand-over short; the jitter (half to all of it) keeps writers from waking in
             # step. `random` would cost the import of a package half the size of ours.
             jitter = 0.5 + os.urandom(1)[0] / 512
-            time.sleep(min(0.0001 * (attempt + 1), 0.002, self.timeout - waited) * jitter)
+            time.sleep(min(0.0001 * (attempt + 1), 0.002, remaining) * jitter)
             return True
 
         return wait
@@ -104,7 +121,7 @@ class Connection:
     run to its end (`.get` or `.fetchall()`), or its read transaction stays open.
     """
 
-    __slots__ = ("__weakref__", "changes", "cursor", "db", "depth", "execute", "log")
+    __slots__ = ("__weakref__", "changes", "cursor", "db", "depth", "execute", "inherited", "log")
 
     def __init__(self, path: str, *, synchronous: str, busy: BusyWait) -> None:
         db = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
@@ -132,6 +149,7 @@ class Connection:
         self.execute: Callable[..., Any] = self.cursor.execute
         self.changes: Callable[[], int] = db.changes
         self.depth = 0
+        self.inherited = False
 
     def sqlite_file(self) -> int:
         """Return the address of the connection's `sqlite3_file`."""
@@ -174,6 +192,8 @@ class Connection:
 
     def rollback(self) -> None:
         """End what `begin` began and undo it."""
+        if self.inherited:
+            return
         self.depth -= 1
         # After some errors (disk full, I/O) SQLite has rolled back on its own.
         if self.db.in_transaction:
@@ -184,10 +204,13 @@ class Connection:
                 self.execute("rollback")
 
     def require_open(self) -> None:
-        """Refuse to go on in a transaction that SQLite has already rolled back. Raises: `StateIOError`.
+        """Refuse to go on in a transaction that SQLite has already rolled back, or that is another process's.
 
         Without this check the statements after a caught error would be committed one by one.
+        Raises: `StateIOError`; `StateClosed`.
         """
+        if self.inherited:
+            raise StateClosed("this transaction belongs to the process that began it: a forked child cannot end it")
         if self.depth and not self.db.in_transaction:
             raise StateIOError("SQLite rolled the transaction back after an earlier error; nothing of it is kept")
 

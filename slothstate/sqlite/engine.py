@@ -11,7 +11,7 @@ import time
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from threading import get_ident
 from typing import Any, Final, TypeVar, TypeVarTuple
 
@@ -65,10 +65,10 @@ class Engine:
         self._paused = False
         self._refusal: SlothStateError | None = None
         self.operations: defaultdict[Callable[..., object], int] = defaultdict(int)
+        self._sweep_interval = sweep_interval
         self._sweeper = Sweeper(self, sweep_interval)
         self._identity: location.Identity = ()
         self._identity_until = 0.0
-        forking.refuse_inherited(path)
         # Never lent: while it is open nothing we close is the last connection, which would delete the -wal and -shm.
         self._anchor: Connection | None = None
         self._raise_anchor(prepared=False)
@@ -165,13 +165,18 @@ class Engine:
         self._refusal = self._refusal or StateClosed(f"the state on {self.path} is closed")
         self._sweeper.stop()
         while self._idle:
-            self._idle.pop().close()
+            self._close(self._idle.pop())
         self._drop_anchor()
 
     @property
     def refusal(self) -> SlothStateError | None:
         """Why this engine takes no more operations, or None."""
         return self._refusal
+
+    def require_usable(self) -> None:
+        """Raise the error of an engine that takes no more operations."""
+        if self._refusal is not None:
+            raise _again(self._refusal)
 
     def _borrow(self) -> Connection:
         if self._refusal is not None:
@@ -194,13 +199,14 @@ class Engine:
         anchor, self._anchor = self._anchor, None
         self.cache.detach()
         if anchor is not None:
-            anchor.close()
-            self._connections.discard(anchor)
+            self._close(anchor)
 
     def _give_back(self, connection: Connection) -> None:
+        if connection.inherited:
+            return
         if connection.depth or connection.db.in_transaction:
             # An exception struck between the steps of a transaction (Ctrl-C): the connection's state is not known.
-            connection.close()
+            self._close(connection)
             return
         self._idle.append(connection)
         self._trim()
@@ -208,14 +214,20 @@ class Engine:
     def _trim(self) -> None:
         while self._idle and (self._refusal is not None or len(self._idle) > IDLE_CONNECTIONS):
             try:
-                self._idle.pop().close()
+                self._close(self._idle.pop())
             except IndexError:
                 return
+
+    def _close(self, connection: Connection) -> None:
+        connection.close()
+        # Not left to the garbage collector: the traceback of an error can keep it for long, and a fork waits for it.
+        self._connections.discard(connection)
 
     def _connect(self, *, prepared: bool = True) -> Connection:
         with self._opening:
             if self._refusal is not None:
                 raise _again(self._refusal)
+            forking.refuse_inherited(self.path)
             try:
                 if not prepared:
                     location.prepare(self.path)
@@ -240,24 +252,35 @@ class Engine:
         if self._refusal is None and self._anchor is not None:
             try:
                 location.same_files(self.path, self._identity)
-            except UnsafeState as error:
-                # Latched: a file that comes back is another file, and its log is not the one we know.
-                self._refusal = error
-                self.cache.detach()
+            except UnsafeState:
+                self._latch()
         if self._refusal is not None:
             raise _again(self._refusal)
         self._identity_until = time.monotonic() + IDENTITY_CHECK_INTERVAL
         self.cache.verified(IDENTITY_CHECK_INTERVAL)
 
+    def _latch(self) -> None:
+        """Refuse from now on if the store's files are not those it was opened with."""
+        # A fork or a close in another thread takes the log away, too; neither can happen inside a transaction.
+        with nullcontext() if self.in_transaction else self._opening:
+            if self._refusal is None and self._anchor is not None:
+                try:
+                    location.same_files(self.path, self._identity)
+                except UnsafeState as error:
+                    # For good: a file that comes back is another file, and its log is not the one we know.
+                    self._refusal = error
+                    self.cache.detach()
+
     # What slothstate.sqlite.forking calls around a fork.
 
     def before_fork(self, deadline: float) -> None:
         """Close the connections, so that the child inherits none; wait until `deadline` for those in use."""
-        self._paused = self._opening.acquire(timeout=max(0.0, deadline - time.monotonic()))
+        if self._opening.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            self._paused = True
         own = self._transactions.get(get_ident())
         while True:
             while self._idle:
-                self._close_before_fork(self._idle.pop())
+                self._close(self._idle.pop())
             if all(connection in (own, self._anchor) for connection in self._connections):
                 break
             if time.monotonic() >= deadline:
@@ -266,23 +289,25 @@ class Engine:
         if own is None and self._anchor is not None:
             self._drop_anchor()
 
-    def _close_before_fork(self, connection: Connection) -> None:
-        connection.close()
-        self._connections.discard(connection)
-
     def after_fork_in_parent(self) -> None:
         self._reopen_after_fork()
         if self._paused:
+            self._paused = False
             self._opening.release()
 
     def after_fork_in_child(self) -> list[Connection]:
         """Forget the parent's connections. The caller keeps them alive: closing one would drop the parent's locks."""
         inherited = list(self._connections)
+        for connection in inherited:
+            connection.inherited = True
         self._opening = threading.Lock()
+        self._paused = False
         self._idle = []
         self._connections = weakref.WeakSet()
         self._transactions = {}
         self._anchor = None
+        # The parent's has no thread here, and its event may have been copied while locked.
+        self._sweeper = Sweeper(self, self._sweep_interval)
         if inherited:
             self._refusal = StateClosed(
                 f"the state on {self.path} was forked inside a transaction: this process cannot use it; "

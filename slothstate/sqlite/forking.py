@@ -9,8 +9,10 @@ with the parent; the child never touches or closes its copies, and refuses to op
 from __future__ import annotations
 
 import os
+import threading
 import time
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from slothstate.errors import UnsafeState
@@ -25,8 +27,12 @@ FORK_WAIT: Final = 5.0
 """Seconds that a fork waits for operations of other threads to end; a transaction that lasts longer is not copied."""
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-_prepared: list[Engine] = []
-_inherited: list[Connection] = []
+_turn = threading.RLock()
+"""Held through a fork: another thread that forks waits, or it would find half of the engines prepared."""
+
+_prepared: list[list[Engine]] = []
+"""The engines that each fork under way has prepared: several when a signal handler forks in the middle of one."""
+
 _inherited_files: set[tuple[int, int]] = set()
 
 
@@ -51,26 +57,38 @@ def refuse_inherited(path: str) -> None:
 
 
 def _before() -> None:
+    _turn.acquire()
+    engines = list(_engines)
+    _prepared.append(engines)
     deadline = time.monotonic() + FORK_WAIT
-    _prepared[:] = list(_engines)
-    for engine in _prepared:
+    for engine in engines:
         engine.before_fork(deadline)
 
 
 def _after_in_parent() -> None:
-    for engine in _prepared:
+    for engine in _prepared.pop():
         engine.after_fork_in_parent()
-    _prepared.clear()
+    _turn.release()
 
 
 def _after_in_child() -> None:
-    for engine in _prepared:
-        connections = engine.after_fork_in_child()
-        if connections:
-            _inherited.extend(connections)
-            found = os.stat(engine.path)
-            _inherited_files.add((found.st_dev, found.st_ino))
+    global _turn
+    _turn = threading.RLock()
     _prepared.clear()
+    # All, not only the prepared ones: an exception of a signal handler can have cut the preparation short.
+    for engine in list(_engines):
+        for connection in engine.after_fork_in_child():
+            _keep_for_ever(connection)
+            with suppress(OSError):
+                found = os.stat(engine.path)
+                _inherited_files.add((found.st_dev, found.st_ino))
+
+
+def _keep_for_ever(connection: Connection) -> None:
+    """Let a connection outlive even the interpreter's own end: SQLite must never close it in this process."""
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
 if hasattr(os, "register_at_fork"):

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from slothstate.sqlite.connection import Atomic, Connection
 
-__all__ = ["Claim", "LockRow", "acquire", "find", "holds", "release", "remove_expired", "rows"]
+__all__ = ["Claim", "LockRow", "acquire", "extend", "find", "holds", "release", "remove", "remove_expired", "rows"]
 
 
 class Claim(NamedTuple):
@@ -62,6 +62,8 @@ from locks
 where name = ?1 and nonce = ?2 and (expires_boot_ms is null or expires_boot_ms > ?3)
 """
 
+_EXTEND: Final = "update locks set expires_boot_ms = ?3 where name = ?1 and nonce = ?2"
+
 _REMOVE_EXPIRED: Final = "delete from locks where expires_boot_ms <= ?1 and boot_id = ?2"
 
 
@@ -110,6 +112,17 @@ def release(connection: Connection, now: int, name: str, nonce: int, boot_ms: in
         held = holds(connection, now, name, nonce, boot_ms)
         connection.execute(_RELEASE, (name, nonce))
         return held
+
+
+def remove(connection: Connection, now: int, name: str, nonce: int) -> int:
+    """Delete the row of an acquisition, whatever its time; return how many rows went."""
+    connection.execute(_RELEASE, (name, nonce))
+    return connection.changes()
+
+
+def extend(connection: Connection, now: int, name: str, nonce: int, expires_boot_ms: int) -> None:
+    """Let an acquisition that still has its row end at another time."""
+    connection.execute(_EXTEND, (name, nonce, expires_boot_ms))
 
 
 def remove_expired(connection: Connection, now: int, boot_ms: int, boot_id: str) -> int:
