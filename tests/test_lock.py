@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -20,11 +19,6 @@ LATE = 0.1
 
 THREADS = 16
 THREAD_ROUNDS = 20
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> str:
-    return str(tmp_path / "state.db")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,11 +21,6 @@ PIPE_ROUNDS = 300
 BUSY_TIMEOUT = 0.3
 CONTENTION = 1.5
 LONGEST_WRITE = 5.0
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> str:
-    return str(tmp_path / "state.db")
 
 
 def open_at_once(channel: Channel, path: str, number: int) -> list[str]:
