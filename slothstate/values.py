@@ -182,17 +182,24 @@ def verify(key: str, kind: str, stored: object) -> None:
 
 def same(left: object, right: object) -> bool:
     """Return whether two values are deeply equal: 1 equals 1.0, but True is not 1, and a tuple is a list."""
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    if isinstance(left, dict) and isinstance(right, dict):
-        return len(left) == len(right) and all(
-            name in right and same(value, right[name]) for name, value in left.items()
-        )
-    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
-        return len(left) == len(right) and all(map(same, left, right))
-    return (type(left) in _NUMBERS and type(right) in _NUMBERS and left == right) or (
-        type(left) is type(right) and left == right
-    )
+    # No recursion: 500 levels of dicts would take a thousand frames, all that Python allows by default.
+    pairs: list[tuple[object, object]] = [(left, right)]
+    while pairs:
+        left, right = pairs.pop()
+        if isinstance(left, dict) and isinstance(right, dict):
+            if left.keys() != right.keys():
+                return False
+            pairs += [(value, right[name]) for name, value in left.items()]
+        elif isinstance(left, list | tuple) and isinstance(right, list | tuple):
+            if len(left) != len(right):
+                return False
+            pairs += zip(left, right, strict=True)
+        elif type(left) in _NUMBERS and type(right) in _NUMBERS:
+            if left != right:
+                return False
+        elif type(left) is not type(right) or left != right:
+            return False
+    return True
 
 
 _NUMBERS: Final = (int, float)
