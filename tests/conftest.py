@@ -52,13 +52,18 @@ def _no_file_of_a_store_is_opened_by_path() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _every_store_ends_sound(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Close what the test left open, then audit each store below its `tmp_path`, whichever process wrote it."""
-    sound = "tmp_path" in request.fixturenames and not request.node.get_closest_marker("damaged")
-    below = request.getfixturevalue("tmp_path") if sound else None
+    """Close what the test left open below its `tmp_path`, then audit each store there, whichever process wrote it."""
+    if "tmp_path" not in request.fixturenames:
+        yield
+        return
+    below = request.getfixturevalue("tmp_path")
     yield
     for state in list(slothstate.state._open_states):
-        state.close()
-    for locks in below.glob("**/*.db-locks") if below else ():
+        if below in Path(state._engine.path).parents:
+            state.close()
+    if request.node.get_closest_marker("damaged"):
+        return
+    for locks in below.glob("**/*.db-locks"):
         database = locks.with_name(locks.name.removesuffix("-locks"))
         if database.is_file():
             with slothstate.open(database) as state:
@@ -87,3 +92,11 @@ def state(open_state: Callable[[], State]) -> Iterator[State]:
     """A new store whose time is told by `clock`."""
     with open_state() as state:
         yield state
+
+
+@pytest.fixture(scope="module")
+def shared_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
+    """A store for all tests of a module: for Hypothesis, which calls a test many times within one fixture."""
+    with slothstate.open(tmp_path_factory.mktemp("shared") / "state.db") as state:
+        yield state
+        assert state.check() == []
