@@ -22,7 +22,6 @@ from slothstate.sqlite.schema import check_library
 from slothstate.sqlite.sweeper import sweep_all
 from slothstate.values import (
     INTEGER_MIN,
-    Encoded,
     Kind,
     Stored,
     as_encoded,
@@ -264,8 +263,9 @@ class State(MutableMapping[str, Any]):
         if old is None:
             return self._engine.write_key(keys.insert_absent, key, kind, stored)
         expected = encode(old, "old")
-        if isinstance(old, Encoded):
-            old = as_python(*old)
+        if expected[0] in ("table", "list"):
+            # As it would come back: a tuple as a list, a subclass as its base.
+            old = as_python(*expected)
         return self._engine.write_key(keys.compare_swap, key, old, expected, kind, stored)
 
     # Time to live
