@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
 from contextlib import AbstractContextManager
 from functools import partial
 from math import ceil
@@ -22,6 +22,7 @@ from slothstate.sqlite.schema import check_library
 from slothstate.sqlite.sweeper import sweep_all
 from slothstate.values import (
     INTEGER_MIN,
+    Encoded,
     Kind,
     Stored,
     as_encoded,
@@ -512,6 +513,7 @@ class State(MutableMapping[str, Any]):
             verb = _VERBS.get(operation)
             if verb is not None:
                 operations[verb] = operations.get(verb, 0) + count
+        operations["get"] = operations.get("get", 0) + cache["hits"]
         return {
             **engine.read(audit.figures),
             "wal_size": location.size(engine.path + "-wal"),
@@ -610,6 +612,14 @@ class State(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return self._engine.read(keys.count)
 
+    def items(self) -> ItemsView[str, Any]:
+        """Return a view that iterates over keys and values; a key that goes away meanwhile is left out."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[Any]:
+        """Return a view that iterates over values, in the order of their keys; see `items`."""
+        return _Values(self)
+
     def __eq__(self, other: object) -> bool:
         # Mapping would compare the contents of two whole stores.
         return self is other
@@ -628,6 +638,29 @@ class State(MutableMapping[str, Any]):
         """Return the value of a key, after setting it to `default` if it is missing; atomic."""
         with self.transaction():
             return super().setdefault(key, default)
+
+
+class _Items(ItemsView[str, Any]):
+    __slots__ = ()
+    _mapping: State
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        # The inherited method would raise KeyError for a key that another process deletes, or that expires.
+        for key in self._mapping:
+            value = self._mapping.get(key, _MISSING)
+            if value is not _MISSING:
+                yield key, value
+
+
+class _Values(ValuesView[Any]):
+    __slots__ = ()
+    _mapping: State
+
+    def __iter__(self) -> Iterator[Any]:
+        return (value for _, value in self._mapping.items())
+
+    def __contains__(self, value: object) -> bool:
+        return any(found == value for found in self)
 
 
 def _load(engine: Engine, decode: Callable[[Kind, Stored], Any], key: str, default: Any) -> Any:

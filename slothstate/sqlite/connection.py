@@ -263,7 +263,8 @@ def translate(error: apsw.Error, path: str) -> Exception:
         return MemoryError(f"SQLite ran out of memory on {path}")
     if make is None:
         return SlothStateError(f"unexpected SQLite error on {path}: {type(error).__name__}: {error}")
-    return make(f"{_ADVICE[make]} ({path}: {error})")
+    # "database is locked" would be all that SQLite has to add.
+    return make(f"{_ADVICE[make]} ({path})" if make is StateBusy else f"{_ADVICE[make]} ({path}: {error})")
 
 
 _BY_CODE: Final[dict[int, type[Exception]]] = {
