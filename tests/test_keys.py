@@ -18,8 +18,8 @@ from slothstate.patterns import key_range
 from slothstate.sqlite import keys as keys_module
 
 SAMPLE = sorted([
-    "a", "a*", "a:1", "a:10", "a:2", "a[", "a\\", "ab", "b", "A", "é", "éa", "\ud7ff", "\ud7ffx", "\ue000", "\U0010ffff",
-    "\U0010ffffx", "\x01", "\x7f", "user:1", "user:2:name", "z" * 100,
+    "a", "a*", "a:1", "a:10", "a:2", "a[", "a\\", "ab", "b", "A", "é", "éa", "\ud7ff", "\ud7ffx", "\ue000",
+    "\U0010ffff", "\U0010ffffx", "\x01", "\x7f", "user:1", "user:2:name", "z" * 100,
 ])  # fmt: skip
 
 PATTERNS = [
@@ -125,7 +125,7 @@ def test_clear(state: State, pattern: str | None) -> None:
     state.set_many(dict.fromkeys(SAMPLE, 1))
     state.list_push("user:list", 1, 2)
     doomed = state.keys(pattern)
-    kept = [key for key in state.keys() if key not in doomed]
+    kept = [key for key in state if key not in doomed]
     assert state.clear(pattern) == len(doomed)
     assert state.keys() == kept
     assert state.clear(pattern) == 0

@@ -61,7 +61,7 @@ def test_truth_and_equality(state: State, open_state: object) -> None:
     with open_state() as other:  # type: ignore[operator]
         assert other != state
         assert len({state, other, state}) == 2
-    assert state == state  # noqa: PLR0124
+    assert state == state
     assert state != {"a": 1}
 
 
@@ -87,3 +87,6 @@ def test_items_while_keys_go(state: State) -> None:
     assert next(values) == 1
     state.delete("b")
     assert list(values) == [3]
+    assert 3 in state.values()
+    assert 2 not in state.values()
+    assert ("a", 1) in state.items()
