@@ -19,7 +19,8 @@ def main() -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in _EXTRA:
             raise
-        print(f"slothstate: '{error.name}' is missing: pip install 'slothstate[cli]'", file=sys.stderr)
+        missing = error.name.partition(".")[0]
+        print(f"slothstate: the command line needs {missing}: pip install 'slothstate[cli]'", file=sys.stderr)
         return 2
 
 

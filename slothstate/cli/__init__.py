@@ -6,8 +6,12 @@ What every command shares: one line on stderr for an error, and the exit codes 0
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from collections.abc import Sequence
 from importlib import metadata
+from typing import TextIO
 
 import click
 
@@ -33,6 +37,16 @@ commands.add_command(run)
 def run_command_line(arguments: Sequence[str] | None = None) -> int:
     """Run one command (by default that of `sys.argv`); returns the exit code."""
     try:
+        return _run(arguments)
+    except BrokenPipeError:
+        return 1
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            _drop_unread(stream)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
         code = commands.main(arguments, prog_name="slothstate", standalone_mode=False)
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
@@ -46,5 +60,14 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"slothstate: {message}", err=True)
+    with contextlib.suppress(BrokenPipeError):
+        click.echo(f"slothstate: {message}", err=True)
     return code
+
+
+def _drop_unread(stream: TextIO) -> None:
+    """Flush; into nothing where nobody reads any more, so that Python does not stumble over it on its way out."""
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

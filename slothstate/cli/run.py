@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -45,6 +46,8 @@ def run(file: str, db: str | None, tasks: tuple[str, ...], implementation: str) 
     from slothstate.lua.host import Host, ScriptError, ScriptSyntaxError
     from slothstate.lua.workflow import PlanError
 
+    if find_spec("lupa") is None:
+        raise ModuleNotFoundError("no lupa", name="lupa")
     try:
         source = Path(file).read_bytes()
     except OSError as error:

@@ -31,7 +31,7 @@ INTERRUPT_GRACE = 1.0
 TIMEOUT_GRACE = 2.0
 """Seconds past its timeout at which a task that cannot be stopped ends the run."""
 
-_CLOSE_GRACE = 2.0
+_CLOSE_GRACE = 1.0
 """Seconds for closing the store while a script is still in it; the kernel then frees its locks all the same."""
 
 _LOOK_EVERY = 0.25
@@ -71,7 +71,9 @@ def supervise(host: Host, state: State, run: Callable[[], int]) -> int:
             while not ended.wait(_LOOK_EVERY):
                 if host.overrun() > TIMEOUT_GRACE:
                     host.interrupt(kill=True)
-                    _leave(state, f"a task went on for {TIMEOUT_GRACE:g}s after its timeout: run ended", 1)
+                    _leave(
+                        state, f"a task could not be stopped {TIMEOUT_GRACE:g}s after its timeout; the run ends here", 1
+                    )
         except _Signalled as signalled:
             interrupted = signalled.number
         else:

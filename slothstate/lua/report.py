@@ -51,11 +51,13 @@ class PlainReporter:
 
     `info: text` for log lines (a prefix on each line of a longer text), `task NAME: started`,
     `task NAME: ok in 0.012s: message` (failed, skipped likewise) and `workflow NAME: ok in 0.012s: 2 ok`.
-    The same run writes the same lines but for the durations; a journal or `ts` adds the time.
+    The same run writes the same lines but for the durations; a journal or `ts` adds the time. When nobody reads the
+    pipe any more (`| head`) the rest is left unsaid.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._is_read = True
 
     def log(self, level: Level, message: str) -> None:
         self._write(level, message)
@@ -87,8 +89,13 @@ class PlainReporter:
     def _write(self, what: str, text: str) -> None:
         prefix = printable(what).replace("\n", " ")
         lines = printable(text).split("\n")
-        self._stream.write("".join(f"{prefix}: {line}\n" for line in lines))
-        self._stream.flush()
+        if not self._is_read:
+            return
+        try:
+            self._stream.write("".join(f"{prefix}: {line}\n" for line in lines))
+            self._stream.flush()
+        except BrokenPipeError:
+            self._is_read = False
 
 
 def _joined(head: str, message: str) -> str:
