@@ -313,6 +313,9 @@ def test_data_does_not_drive_the_terminal(tmp_path: Path) -> None:
     assert slothstate_run(name, cwd=tmp_path).stderr == (
         "info: a\\x1b[31m\\x07 [bold]b[/bold]\ninfo: second\tline\\xff\n"
     )
+    failing = script(tmp_path, r"error('\27[31m', 0)")
+    assert slothstate_run(failing, cwd=tmp_path).stderr == "slothstate: \\x1b[31m\n"
+    name = script(tmp_path, r"log.info('a\27[31m\7 [bold]b[/bold]')")
     code, shown = in_terminal(command_line(name), tmp_path, {"TERM": "xterm", "COLUMNS": "80", "NO_COLOR": "1"})
     assert code == 0
     assert "a\\x1b[31m\\x07 [bold]b[/bold]" in shown
@@ -346,15 +349,9 @@ def test_help_and_version(tmp_path: Path) -> None:
 def test_without_the_extra(missing: str, tmp_path: Path) -> None:
     """Without one of the extra's packages the command says how to install it."""
     block = f"import sys; sys.modules[{missing!r}] = None; sys.argv[1:] = ['run', {script(tmp_path, '')!r}]; "
-    done = subprocess.run(
-        [sys.executable, "-c", block + "from slothstate.__main__ import main; sys.exit(main())"],
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert done.stderr == f"slothstate: the command line needs {missing}: pip install 'slothstate[cli]'\n"
+    command = [sys.executable, "-c", block + "from slothstate.__main__ import main; sys.exit(main())"]
+    shown = f"slothstate: the command line needs {missing}: pip install 'slothstate[cli]'\n"
+    assert in_terminal(command, tmp_path, {"TERM": "xterm"}) == (2, shown)
 
 
 def test_importing_slothstate_is_light() -> None:

@@ -485,6 +485,19 @@ def test_timeout_ends_a_function(scripts: Scripts, body: str) -> None:
     scripts.state.unlock("l")
 
 
+@pytest.mark.parametrize("wait", ["state.lock('l')", "state.lock('l', 60)", "state.with_lock('l', print)"])
+def test_timeout_bounds_the_wait_for_a_lock(scripts: Scripts, wait: str, tmp_path: Path) -> None:
+    """A task waits for a lock no longer than it may take; a shorter timeout of its own still counts."""
+    with slothstate.open(tmp_path / "state.db") as other:
+        assert other.lock("l")
+        began = time.monotonic()
+        scripts.run(one_task(wait, ":timeout(0.2)"))
+        assert time.monotonic() - began < 3
+        assert scripts.recorder.results() == {"t": ("failed", "timed out after 0.2s")}
+        scripts.run(one_task("return not state.lock('l', 0.05), 'in time'", ":timeout(20)"))
+        assert scripts.recorder.results() == {"t": ("ok", "in time")}
+
+
 def test_timeout_rolls_back(scripts: Scripts) -> None:
     """What a transaction wrote before its task ran out of time is undone."""
     scripts.run(one_task("state.transaction(function() state.set('k', 1) while true do end end)", ":timeout(0.1)"))

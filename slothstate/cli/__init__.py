@@ -10,7 +10,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from typing import TextIO
 
 import click
@@ -23,7 +22,7 @@ __all__ = ["run_command_line"]
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(metadata.version("slothstate"), message="%(prog)s %(version)s")
+@click.version_option(package_name="slothstate", message="%(prog)s %(version)s")
 @click.pass_context
 def commands(context: click.Context) -> None:
     """A persistent state store for Python and Lua programs that run side by side."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 import slothstate
 from slothstate.cli.failure import Failure
 from slothstate.errors import SlothStateError
+
+if TYPE_CHECKING:
+    from slothstate.lua.report import Reporter
 
 __all__ = ["run"]
 
@@ -42,8 +48,8 @@ def run(file: str, db: str | None, tasks: tuple[str, ...], implementation: str) 
     """
     # Imported late: what the other commands do not need.
     from slothstate.cli.supervise import supervise
-    from slothstate.cli.terminal import stderr_reporter
     from slothstate.lua.host import Host, ScriptError, ScriptSyntaxError
+    from slothstate.lua.report import printable
     from slothstate.lua.workflow import PlanError
 
     if find_spec("lupa") is None:
@@ -57,10 +63,24 @@ def run(file: str, db: str | None, tasks: tuple[str, ...], implementation: str) 
     except SlothStateError as error:
         raise Failure(str(error), 2) from error
     with state:
-        host = Host(state, stderr_reporter(), implementation)
+        try:
+            host = Host(state, _reporter(), implementation)
+        except SlothStateError as error:  # a lupa without this Lua
+            raise Failure(str(error), 2) from error
         try:
             return supervise(host, state, lambda: host.run(source, file, tasks))
         except (ScriptSyntaxError, PlanError) as error:
-            raise Failure(str(error), 2) from error
+            raise Failure(printable(str(error)), 2) from error
         except ScriptError as error:
-            raise Failure(str(error), 1) from error
+            raise Failure(printable(str(error)), 1) from error
+
+
+def _reporter() -> Reporter:
+    """Return what reports to stderr: for people if it is a terminal, else plain lines."""
+    if sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
+        from slothstate.cli.terminal import TerminalReporter
+
+        return TerminalReporter()
+    from slothstate.lua.report import PlainReporter
+
+    return PlainReporter(sys.stderr)

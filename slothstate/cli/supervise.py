@@ -37,6 +37,9 @@ _CLOSE_GRACE = 1.0
 _LOOK_EVERY = 0.25
 """Seconds between two looks at the clock of the running task."""
 
+_ENDING = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+"""The signals that ask a process to end."""
+
 
 class _Signalled(BaseException):
     """A signal asks this process to end."""
@@ -99,8 +102,7 @@ def _ending_signals() -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:
         raise _Signalled(number)
 
-    numbers = [signal.SIGINT, signal.SIGTERM] + ([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])
-    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: signal.getsignal(number) for number in _ENDING}
     try:
         for number, handler in before.items():
             if handler is not signal.SIG_IGN:
@@ -112,6 +114,8 @@ def _ending_signals() -> Iterator[None]:
 
 
 def _leave(state: State, message: str, code: int) -> NoReturn:
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
     closing = threading.Thread(target=state.close, name="slothstate-close", daemon=True)
     closing.start()
     closing.join(_CLOSE_GRACE)

@@ -1,17 +1,12 @@
-"""How a run shows in a terminal: colours, symbols, durations; and the choice between that and plain text."""
+"""How a run shows in a terminal: colours, symbols, durations."""
 
 from __future__ import annotations
-
-import os
-import sys
 
 from rich.console import Console
 from rich.text import Text
 
 from slothstate.lua.report import (
     Level,
-    PlainReporter,
-    Reporter,
     TaskResult,
     count_results,
     duration,
@@ -19,7 +14,7 @@ from slothstate.lua.report import (
 )
 from slothstate.lua.workflow import Plan, Task
 
-__all__ = ["TerminalReporter", "stderr_reporter"]
+__all__ = ["TerminalReporter"]
 
 _LEVEL_STYLES: dict[Level, str] = {"debug": "dim", "info": "cyan", "warn": "bold yellow", "error": "bold red"}
 
@@ -31,21 +26,14 @@ _PLAIN_SYMBOLS = {"workflow": ">", "started": "*", "ok": "+", "failed": "x", "sk
 """For terminals that do not speak Unicode."""
 
 
-def stderr_reporter() -> Reporter:
-    """Return what writes to stderr: for people if it is a terminal, else plain lines."""
-    if sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
-        return TerminalReporter(Console(stderr=True, highlight=False, markup=False, emoji=False))
-    return PlainReporter(sys.stderr)
-
-
 class TerminalReporter:
-    """Writes to a terminal: a line when a workflow or task begins and one when it ends, log lines in between.
+    """Writes to stderr, a terminal: a line when a workflow or task begins and one when it ends, log lines in between.
 
     Lines wrap at the terminal's width, aligned under the text.
     """
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self) -> None:
+        self._console = console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._symbols = _SYMBOLS if console.encoding.lower().startswith("utf") else _PLAIN_SYMBOLS
         self._in_workflow = False
         self._in_task = False
@@ -58,7 +46,7 @@ class TerminalReporter:
     def plan_started(self, plan: Plan) -> None:
         self._in_workflow = plan.workflow is not None
         if plan.workflow is not None:
-            line = Text.assemble((plan.workflow.name, "bold"))
+            line = Text(printable(plan.workflow.name), "bold")
             for detail in (plan.workflow.version, plan.workflow.description):
                 if detail:
                     line.append(f"  {printable(detail)}", "dim")

@@ -60,7 +60,9 @@ class CommandRunner:
 
         `env` is added to this process's own variables. `capture=False` lets the command write to this process's
         stdout and stderr. After `timeout` seconds, or an `interrupt()`, the command is ended with all of its session.
-        A command that cannot be started (no such `workdir`) has the code 127 and says why on its stderr.
+        As in a shell, output is complete when nobody can write to it any more: what a command leaves running in the
+        background must have its output elsewhere, or it is waited for. A command that cannot be started (no such
+        `workdir`) has the code 127 and says why on its stderr.
         """
         if self._interrupted.is_set():
             return CommandResult(CANNOT_RUN, stopped="interrupt")
@@ -77,7 +79,8 @@ class CommandRunner:
                 start_new_session=True,
             )
         except OSError as error:
-            return CommandResult(CANNOT_RUN, stderr=f"{os.fsdecode(error.filename)}: {error.strerror}\n".encode())
+            what = os.fsdecode(error.filename or "shell")
+            return CommandResult(CANNOT_RUN, stderr=f"{what}: {error.strerror}\n".encode())
         stopped: Stopped | None = None
         with process, self._registered(process):
             try:

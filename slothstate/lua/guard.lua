@@ -25,6 +25,8 @@ local marker = setmetatable({}, {
 })
 local deadline
 local watching = false
+-- Whether LuaJIT compiled when the watch began.
+local compiles = false
 
 -- Code of ours goes on while the script is being stopped, so that what it began, a lock or a transaction, gets undone.
 local function is_ours()
@@ -32,20 +34,27 @@ local function is_ours()
     return source:sub(1, 12) == "=slothstate:"
 end
 
+local watch
+
 local function hook()
     if not stopping then
         if native.interrupted() then
-            guard.stop("interrupt")
+            stopping = "interrupt"
         elseif deadline and native.now() >= deadline then
-            guard.stop("timeout")
+            stopping = "timeout"
+        else
+            return
         end
-    elseif not is_ours() then
+        watch(1)
+    end
+    if not is_ours() then
         error(marker, 0)
     end
 end
 
-local function watch(count)
+function watch(count)
     if jit and not watching then
+        compiles = jit.status()
         jit.flush()
         jit.off()
     end
@@ -55,7 +64,7 @@ end
 
 local function unwatch()
     sethook()
-    if jit and watching then
+    if watching and compiles then
         jit.on()
     end
     watching = false
@@ -141,13 +150,15 @@ if not jit then
         return ...
     end
 
-    function coroutine.resume(thread, ...)
+    local function bounded_resume(thread, ...)
         if not watching or type(thread) ~= "thread" then
             return resume(thread, ...)
         end
         sethook(thread, hook, "", stopping and 1 or INSTRUCTIONS_PER_CHECK)
         return resumed(resume(thread, ...))
     end
+
+    coroutine.resume = bounded_resume
 
     function coroutine.wrap(fn)
         local thread = create(fn)
@@ -162,7 +173,7 @@ if not jit then
             error(problem, type(problem) == "string" and 2 or 0)
         end
         return function(...)
-            return passed(coroutine.resume(thread, ...))
+            return passed(bounded_resume(thread, ...))
         end
     end
 end
