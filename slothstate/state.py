@@ -131,7 +131,7 @@ class State(MutableMapping[str, Any]):
         self._engine = engine
         self._locks = Locks(engine)
         self._decode: Callable[[Kind, Stored], Any] = as_python
-        self._length_unit = counters.Lengths._fields.index("characters")
+        self._length_unit: counters.Unit = "characters"
         self._read_cache = read_cache
         if read_cache and type(self) is State:
             # A hit costs what a dictionary costs only if no Python function stands before it: the built-in reader
@@ -343,7 +343,7 @@ class State(MutableMapping[str, Any]):
         if kind_of(text) not in ("string", "bytes"):
             raise InvalidValue(f"text must be str or bytes, got {describe(text)}")
         kind, stored = encode(text, "text")
-        return self._engine.write_key(counters.append, key, kind, stored)[self._length_unit]  # type: ignore[arg-type]
+        return self._engine.write_key(counters.append, key, kind, stored, self._length_unit)  # type: ignore[arg-type]
 
     # Lists
 
@@ -571,7 +571,7 @@ class State(MutableMapping[str, Any]):
             view.__dict__["get"] = engine.cache.reader(
                 partial(_load, engine, as_encoded), partial(Encoded, "table"), partial(Encoded, "list")
             )
-        view._length_unit = counters.Lengths._fields.index("octets")
+        view._length_unit = "octets"
         return view
 
     def __enter__(self) -> State:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, Literal, TypeAlias
 
 from slothstate.errors import OutOfRange
 from slothstate.sqlite import keys
-from slothstate.sqlite.connection import EXPIRED, Atomic, Connection
+from slothstate.sqlite.connection import EXPIRED, Atomic, Connection, sql
 from slothstate.sqlite.refusals import wrong_type
 from slothstate.values import Kind
 
-__all__ = ["Lengths", "append", "increment"]
+__all__ = ["Unit", "append", "increment"]
+
+Unit: TypeAlias = Literal["characters", "octets"]
 
 FLOAT_MAX: Final = 1.7976931348623157e308
 
 # Integer overflow makes SQLite answer in floating point, and a text counts as the number it begins with: the guard
 # admits only a sum that is exact (both integers, integer sum) or a finite float. What it refuses changes nothing.
-_INCREMENT: Final = f"""
+_INCREMENT: Final = sql(f"""
 insert into entries (key, kind, value)
 values (?2, 'number', ?3)
 on conflict (key) do update
@@ -28,16 +30,16 @@ where entries.value is not null
 and (
   {EXPIRED}
   or entries.kind = 'number'
-  and case typeof(entries.value) || typeof(excluded.value)
-    when 'integerinteger' then typeof(entries.value + excluded.value) = 'integer'
+  and case
+    when typeof(entries.value + excluded.value) = 'integer' then 1
+    when typeof(entries.value) = 'integer' and typeof(excluded.value) = 'integer' then 0
     else abs(entries.value + excluded.value) <= {FLOAT_MAX!r}
   end
 )
 returning value
-"""
+""")
 
-# || of two BLOBs would be TEXT; the cast keeps bytes bytes. length() stops at a NUL, so a text with one is returned
-# whole and counted in Python.
+# || of two BLOBs would be TEXT; the cast keeps bytes bytes.
 _APPEND: Final = f"""
 insert into entries (key, kind, value)
 values (?2, ?3, ?4)
@@ -52,17 +54,13 @@ set
   expires_at_ms = case when {EXPIRED} then null else entries.expires_at_ms end
 where entries.value is not null
 and ({EXPIRED} or entries.kind = ?3)
-returning octet_length(value), length(value), case when ?3 = 'string' and instr(value, char(0)) then value end
 """
 
-
-class Lengths(NamedTuple):
-    """The length of a text or of bytes after an append."""
-
-    octets: int
-    """Bytes of UTF-8, or bytes."""
-    characters: int
-    """Code points, or bytes."""
+_LENGTHS: Final[dict[Unit, str]] = {
+    "octets": sql(f"{_APPEND} returning octet_length(value)"),
+    # length() stops at a NUL: a text with one is returned whole and counted in Python.
+    "characters": sql(f"{_APPEND} returning case when instr(value, char(0)) then value else length(value) end"),
+}
 
 
 def increment(connection: Connection, now: int, key: str, delta: int | float) -> int | float:
@@ -89,18 +87,20 @@ def increment(connection: Connection, now: int, key: str, delta: int | float) ->
     return total
 
 
-def append(connection: Connection, now: int, key: str, kind: Kind, text: str | bytes) -> Lengths:
+def append(connection: Connection, now: int, key: str, kind: Kind, text: str | bytes, unit: Unit) -> int:
     """Append to a text or bytes (empty if the key is missing) and return the new length; the expiry stays.
+
+    `unit` says what counts in a text: code points, or bytes of UTF-8.
 
     Raises: `WrongType` unless the key holds the same kind.
     """
-    found = connection.execute(_APPEND, (now, key, kind, text)).get
+    statement = _LENGTHS[unit]
+    found: int | str | None = connection.execute(statement, (now, key, kind, text)).get
     if found is None:
         with Atomic(connection):
             row = keys.get(connection, now, key)
             if row is not None:
                 raise wrong_type("append to", key, kind, row.kind)
             keys.remove(connection, now, key)
-            found = connection.execute(_APPEND, (now, key, kind, text)).get
-    octets, characters, whole = found
-    return Lengths(octets, characters if whole is None else len(whole))
+            found = connection.execute(statement, (now, key, kind, text)).get
+    return found if isinstance(found, int) else len(found or "")

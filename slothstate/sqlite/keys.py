@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from slothstate.native import NULL_PAGE_SEPARATOR, glob_filter
 from slothstate.patterns import key_range
-from slothstate.sqlite.connection import EXPIRED, LIVE, Atomic, Connection, Snapshot
+from slothstate.sqlite.connection import EXPIRED, LIVE, Atomic, Connection, Snapshot, sql
 from slothstate.values import Kind, Stored, as_python, same, verify
 
 __all__ = [
@@ -56,24 +56,24 @@ class Row(NamedTuple):
 
 
 # The guard leaves a list that is kept in rows (the only NULL values) to the slow path, which removes its items.
-_PUT: Final = """
+_PUT: Final = sql("""
 insert into entries (key, kind, value, expires_at_ms)
 values (?1, ?2, ?3, ?4)
 on conflict (key) do update
 set kind = excluded.kind, value = excluded.value, expires_at_ms = excluded.expires_at_ms
 where entries.value is not null
-"""
+""")
 
-_INSERT_ABSENT: Final = f"""
+_INSERT_ABSENT: Final = sql(f"""
 insert into entries (key, kind, value)
 values (?2, ?3, ?4)
 on conflict (key) do update
 set kind = excluded.kind, value = excluded.value, expires_at_ms = null
 where entries.value is not null and {EXPIRED}
-"""
+""")
 
 # One statement and therefore one snapshot, also for a list in rows; ifnull evaluates the subquery for those alone.
-_GET: Final = """
+_GET: Final = sql("""
 select
   kind,
   ifnull(value, (
@@ -83,7 +83,7 @@ select
   expires_at_ms
 from entries
 where key = ?1
-"""
+""")
 
 _EXISTS: Final = f"select 1 from entries where key = ?2 and {LIVE}"
 
@@ -93,11 +93,11 @@ _REMOVE: Final = f"delete from entries where key = ?2 returning id, value is nul
 
 _REMOVE_ITEMS: Final = "delete from list_items where list_id = ?1"
 
-_SWAP_SCALAR: Final = f"""
+_SWAP_SCALAR: Final = sql(f"""
 update entries
 set kind = ?5, value = ?6
 where key = ?2 and kind = ?3 and value = ?4 and {LIVE}
-"""
+""")
 
 _REPLACE: Final = "update entries set kind = ?2, value = ?3 where key = ?1 returning id"
 
@@ -108,7 +108,7 @@ _PERSIST: Final = f"update entries set expires_at_ms = null where key = ?2 and e
 _COUNT: Final = f"select count(*) from entries where {LIVE}"
 
 # Answered by the two indexes alone, without reading a row of the table: the expired keys are few, and are subtracted.
-_PAGE: Final = """
+_PAGE: Final = sql("""
 select group_concat(key, char(0)), count(*), max(key)
 from (
   select key
@@ -118,7 +118,7 @@ from (
   order by key
   limit ?4
 )
-"""
+""")
 
 
 def get(connection: Connection, now: int, key: str) -> Row | None:

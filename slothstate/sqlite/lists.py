@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from slothstate.native import json_decode, json_encode
 from slothstate.sqlite import keys
-from slothstate.sqlite.connection import LIVE, Atomic, Connection, Snapshot
+from slothstate.sqlite.connection import LIVE, Atomic, Connection, Snapshot, sql
 from slothstate.sqlite.refusals import wrong_type
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE
 
@@ -33,7 +33,7 @@ class _List(NamedTuple):
 
 
 # The two ends as two scalar subqueries: SQLite answers max() and min() from the index only when each stands alone.
-_FIND: Final = f"""
+_FIND: Final = sql(f"""
 select
   id,
   kind,
@@ -42,7 +42,7 @@ select
   case when value is null then (select max(position) from list_items where list_id = id) end
 from entries
 where key = ?2 and {LIVE}
-"""
+""")
 
 # The usual case in one statement: a live list in rows, to which one item is added. `or ignore` drops the row when
 # there is no such list (a NULL id), and the slow path finds out why. VALUES with subqueries, because SQLite copies an
@@ -53,24 +53,24 @@ _LAST: Final = f"select max(position) from list_items where list_id = ({_ROWS})"
 
 _FIRST: Final = f"select min(position) from list_items where list_id = ({_ROWS})"
 
-_PUSH_ONE: Final = f"""
+_PUSH_ONE: Final = sql(f"""
 insert or ignore into list_items (list_id, position, item)
 values (({_ROWS}), ({_LAST}) + 1, ?3)
 returning position - ({_FIRST}) + 1
-"""
+""")
 
 # A list's only item is left to the slow path, which also removes the emptied list.
-_POP_ONE: Final = f"""
+_POP_ONE: Final = sql(f"""
 delete from list_items
 where list_id = ({_ROWS}) and position = ({_LAST}) and position > ({_FIRST})
 returning item
-"""
+""")
 
-_SHIFT_ONE: Final = f"""
+_SHIFT_ONE: Final = sql(f"""
 delete from list_items
 where list_id = ({_ROWS}) and position = ({_FIRST}) and position < ({_LAST})
 returning item
-"""
+""")
 
 _CREATE: Final = "insert into entries (key, kind) values (?1, 'list') returning id"
 
@@ -82,7 +82,7 @@ _TAKE: Final = "delete from list_items where list_id = ?1 and position = ?2 retu
 
 _REMOVE_ENTRY: Final = "delete from entries where id = ?1"
 
-_SECTION: Final = """
+_SECTION: Final = sql("""
 select '[' || ifnull(group_concat(item, ','), '') || ']'
 from (
   select item
@@ -90,7 +90,7 @@ from (
   where list_id = ?1 and position between ?2 and ?3
   order by position
 )
-"""
+""")
 
 
 def push(connection: Connection, now: int, key: str, items: Sequence[str]) -> int:

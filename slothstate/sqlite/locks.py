@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from slothstate.sqlite.connection import Atomic, Connection
+from slothstate.sqlite.connection import Atomic, Connection, sql
 
 __all__ = ["Claim", "LockRow", "acquire", "extend", "find", "holds", "release", "remove", "remove_expired", "rows"]
 
@@ -43,12 +43,12 @@ class LockRow(NamedTuple):
 
 _COLUMNS: Final = "token, name, nonce, owner, host, pid, boot_id, since_ms, expires_boot_ms"
 
-_INSERT: Final = """
+_INSERT: Final = sql("""
 insert into locks (since_ms, name, nonce, owner, host, pid, boot_id, expires_boot_ms)
 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
 on conflict (name) do nothing
 returning token
-"""
+""")
 
 _FIND: Final = f"select {_COLUMNS} from locks where name = ?1"
 
@@ -56,11 +56,11 @@ _ROWS: Final = f"select {_COLUMNS} from locks order by name"
 
 _RELEASE: Final = "delete from locks where name = ?1 and nonce = ?2"
 
-_HOLDS: Final = """
+_HOLDS: Final = sql("""
 select 1
 from locks
 where name = ?1 and nonce = ?2 and (expires_boot_ms is null or expires_boot_ms > ?3)
-"""
+""")
 
 _EXTEND: Final = "update locks set expires_boot_ms = ?3 where name = ?1 and nonce = ?2"
 
