@@ -8,7 +8,8 @@
 #define UPVALUE_BUILDER SS_UPVALUE(3)
 
 /* Whether script code could catch an error raised here: whether anything but Lua functions and our own, which rethrow,
- * lies between here and the runtime's caller. */
+ * lies between here and the runtime's caller. What is left are a `__close` and a debug.traceback that a script replaced
+ * (lupa's message handler): they see the error go by. */
 static bool is_catchable(lua_State *L)
 {
     ss_debug debug;
@@ -83,7 +84,7 @@ static int push_outcome(lua_State *L, ss_lua_binding *binding, ss_lua_outcome *o
     return count;
 }
 
-/* Collects the arguments of the running closure. Returns its binding. */
+/* Collects the arguments of the running closure. Returns its binding, which is left on the stack. */
 static ss_lua_binding *enter_verb(lua_State *L, arguments *a, ss_lua_value *few)
 {
     a->L = L;
@@ -93,6 +94,7 @@ static ss_lua_binding *enter_verb(lua_State *L, arguments *a, ss_lua_value *few)
         raise_text(L, "this function no longer belongs to a state");
     }
     collect_arguments(a, few);
+    lua.pushvalue(L, UPVALUE_BINDING); /* stays alive, even if a script takes the upvalue away meanwhile */
     return a->binding;
 }
 
@@ -144,6 +146,7 @@ static int call_scope(lua_State *L)
         return lua.error(L);
     }
     if (outcome.kind != SS_LUA_OUTCOME_NIL) {
+        lua.settop(L, base);
         return push_outcome(L, binding, &outcome, 0);
     }
     return lua.gettop(L) - base;

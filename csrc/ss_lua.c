@@ -141,7 +141,7 @@ static PyObject *python_value(const ss_lua_binding *binding, const ss_lua_value 
     case SS_LUA_STRING:
         return python_string(value->as.text, value->length);
     case SS_LUA_COPIED:
-        return python_string(text + value->as.offset, value->length);
+        return value->length == 0 ? PyUnicode_New(0, 0) : python_string(text + value->as.offset, value->length);
     case SS_LUA_TABLE:
         return python_encoded(binding, "table", text + value->as.offset, value->length);
     case SS_LUA_LIST:
@@ -241,10 +241,11 @@ bool ss_lua_interrupt(ss_lua_binding *binding, bool catchable)
     PyGILState_STATE gil = PyGILState_Ensure();
     PyObject *is_main = binding->is_main_thread == NULL ? NULL : PyObject_CallNoArgs(binding->is_main_thread);
     PyObject *pending = binding->pending;
-    if (is_main == Py_True && pending != NULL && PyList_GET_SIZE(pending) > 0) {
+    if (pending != NULL && PyList_GET_SIZE(pending) > 0) {
         PyObject *exception = Py_NewRef(PyList_GET_ITEM(pending, 0));
+        PyList_SetSlice(pending, 0, PY_SSIZE_T_MAX, NULL);
         /* Last of all: from here on the next bytecode of this thread raises it. */
-        if (Py_AddPendingCall(redeliver, exception) != 0) {
+        if (is_main != Py_True || Py_AddPendingCall(redeliver, exception) != 0) {
             Py_DECREF(exception);
         }
     }

@@ -160,7 +160,7 @@ void ss_lua_outcome_release(ss_lua_outcome *outcome);
 
 /* How an interruption kept in binding->pending goes on. False: it stays there for `raise_pending`, which lupa carries
  * to the caller of the runtime as it is. With `catchable` (a script's pcall could swallow it, or look into the
- * exception) it is instead taken out and raised again at the main thread's next bytecode: true. */
+ * exception) it is instead taken out, and in the main thread raised again at its next bytecode: true. */
 bool ss_lua_interrupt(ss_lua_binding *binding, bool catchable);
 
 /* ---- Python results, looked at by the builder (GIL held; none of these raises a Lua error) ---- */

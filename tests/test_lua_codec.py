@@ -182,6 +182,13 @@ def test_refusals_name_the_path(lua: Scripts, source: str, message: str) -> None
     assert not lua.state.exists("k")
 
 
+def test_cdata_is_refused(lua: Scripts) -> None:
+    """LuaJIT's boxed 64-bit integers are no numbers to the store."""
+    if lua.implementation == "luajit":
+        told = lua.error("state.set('k', {n = 1LL})")
+        assert told == "deploy.lua:1: bad argument #2 to 'set' (value.n: a cdata cannot be stored)"
+
+
 def test_a_long_path_is_cut(lua: Scripts) -> None:
     """The path to a fault 500 levels deep stays readable: it is cut, the reason is not."""
     message = lua.error("local t = {x = print} for _ = 2, 500 do t = {level = t} end state.set('k', t)")

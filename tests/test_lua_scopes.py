@@ -135,11 +135,39 @@ def test_a_coroutine_cannot_yield_across(lua: Scripts, scope: str) -> None:
     assert lua.run(f"return coroutine.wrap(function() return {scope % inner} end)()") == (1, 2)
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-def test_deep_recursion_ends_in_an_error(lua: Scripts, scope: str) -> None:
-    """Scopes inside scopes without end are a Lua error, and everything is left on the way out."""
-    nested = scope.replace("'L'", "'L' .. n") % "function() return f(n + 1) end"
-    assert lua.run(f"local function f(n) return {nested} end local ok, e = pcall(f, 1) return ok") is False
+def test_depth_ends_in_an_error_not_in_a_crash(lua: Scripts) -> None:
+    """Scopes in each other without end and tables 500 deep are safe even on a thread's small stack."""
+    found: list[object] = []
+
+    def work() -> None:
+        for scope in SCOPES:
+            nested = scope.replace("'L'", "'L' .. n") % "function() return f(n + 1) end"
+            found.append(lua.run(f"local function f(n) return {nested} end return select(2, pcall(f, 1))"))
+        found.append(
+            lua.run("""
+                local t = {}
+                for _ = 2, 500 do t = {x = t} end
+                return state.transaction(function() return state.set('k', t) and type(state.get('k').x) == 'table' end)
+            """)
+        )
+
+    size = threading.stack_size(512 * 1024)
+    try:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(60)
+    finally:
+        threading.stack_size(size)
+    assert found == ["deploy.lua:1: transactions and locks nest too deeply"] * 2 + [True]
+
+
+def test_memory_that_runs_out_is_an_error(state: slothstate.State) -> None:
+    """A result that does not fit Lua's memory is an error; the interpreter and the runtime go on."""
+    state.set_many({"s": "x" * 10_000_000, "t": ["x" * 1000] * 10_000, "many": ["x"] * 1_000_000})
+    lua = Scripts(state, "lua54", max_memory=4_000_000)
+    for verb in ("get('s')", "get('t')", "get('many')", "get_many({'s', 't'})"):
+        assert "not enough memory" in lua.error(f"state.{verb}")
+        assert lua.run("return state.set('k', {1}), state.get('k')[1]") == (True, 1)
 
 
 # Interruptions
@@ -285,7 +313,28 @@ def test_swapped_upvalues_are_noticed(lua: Scripts) -> None:
             debug.setupvalue(get, i, kept)
         end
         assert(get('k', 7) == 7)
+        local _, builder = debug.getupvalue(state.keys, 3)
+        for _, value in ipairs({1, state.null, print, error}) do
+            debug.setupvalue(state.keys, 3, value)
+            pcall(state.keys)
+        end
+        debug.setupvalue(state.keys, 3, builder)
+        assert(#state.keys() == 0)
     """)
+
+
+def test_a_binding_outlives_its_last_reference_in_a_scope(lua: Scripts) -> None:
+    """A function that takes everything away that keeps the binding alive still ends its transaction."""
+    lua.run("""
+        local transaction = state.transaction
+        transaction(function()
+            state.set('k', 1)
+            state, package.loaded.state = nil, nil
+            for i = 1, 3 do debug.setupvalue(transaction, i, nil) end
+            collectgarbage() collectgarbage()
+        end)
+    """)
+    assert lua.state.get("k") == 1
 
 
 def test_a_verb_can_be_called_from_a_hook_and_a_finalizer(lua: Scripts) -> None:
