@@ -34,6 +34,7 @@ from slothstate.values import (
     encode,
     encode_item,
     kind_of,
+    shorten,
 )
 
 __all__ = ["State", "open"]
@@ -242,8 +243,15 @@ class State(MutableMapping[str, Any]):
         """
         if not isinstance(mapping, Mapping):
             raise InvalidValue(f"mapping must be a mapping of keys to values, got {describe(mapping)}")
-        rows = [(check_key(key), *encode(value, f"value of {key!r}")) for key, value in mapping.items()]
         ttl_ms = None if ttl is None else _milliseconds(ttl, "ttl")
+        rows = []
+        for key, value in mapping.items():
+            try:
+                kind, stored = encode(value)
+            except SlothStateError:
+                # Only now is the path worth its cost: for the values that can be stored nobody sees it.
+                kind, stored = encode(value, f"mapping[{shorten(key)}]")
+            rows.append((check_key(key), kind, stored))
         if rows:
             self._engine.write(keys.put_many, rows, ttl_ms)
         return True

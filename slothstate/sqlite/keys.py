@@ -64,6 +64,8 @@ set kind = excluded.kind, value = excluded.value, expires_at_ms = excluded.expir
 where entries.value is not null
 """)
 
+_PUT_FOREVER: Final = _PUT.replace("?4", "null")
+
 _INSERT_ABSENT: Final = sql(f"""
 insert into entries (key, kind, value)
 values (?2, ?3, ?4)
@@ -157,10 +159,13 @@ def put(connection: Connection, now: int, key: str, kind: Kind, stored: Stored, 
 
 def put_many(connection: Connection, now: int, rows: Sequence[tuple[str, Kind, Stored]], ttl_ms: int | None) -> None:
     """Set many keys in one transaction; of a key that comes twice the last counts."""
-    expires_at_ms = None if ttl_ms is None else now + ttl_ms
     with Atomic(connection):
         before = connection.db.total_changes()
-        connection.cursor.executemany(_PUT, [(*row, expires_at_ms) for row in rows])
+        if ttl_ms is None:
+            connection.cursor.executemany(_PUT_FOREVER, rows)
+        else:
+            expires_at_ms = now + ttl_ms
+            connection.cursor.executemany(_PUT, [(*row, expires_at_ms) for row in rows])
         if connection.db.total_changes() - before != len(rows):
             for row in rows:
                 put(connection, now, *row, ttl_ms)
