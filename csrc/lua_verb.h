@@ -137,6 +137,7 @@ static int call_scope(lua_State *L)
     binding->scopes--;
     ss_lua_leave(binding, leave, failed, &outcome);
     if (outcome.kind == SS_LUA_OUTCOME_INTERRUPTED) {
+        lua.settop(L, base);
         return raise_interrupted(L, binding);
     }
     if (failed) {
