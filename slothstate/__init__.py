@@ -29,6 +29,7 @@ from slothstate.errors import (
     WrongType,
 )
 from slothstate.lock import Lock, LockDescription
+from slothstate.sqlite.location import default_path
 from slothstate.state import State, open
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "StateReadOnly",
     "UnsafeState",
     "WrongType",
+    "default_path",
     "open",
 ]
 

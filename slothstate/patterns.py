@@ -23,7 +23,7 @@ from typing import Final
 
 from slothstate.native import glob_check, glob_filter, glob_match, glob_prefix
 
-__all__ = ["check", "exact", "filter", "key_range", "match", "prefix"]
+__all__ = ["check", "exact", "filter", "key_range", "literal", "match", "prefix"]
 
 check = glob_check
 match = glob_match
@@ -31,6 +31,7 @@ filter = glob_filter
 prefix = glob_prefix
 
 _WILDCARDS: Final = frozenset("*?[")
+_SPECIAL: Final = _WILDCARDS | {"\\"}
 _LAST_CODE_POINT: Final = "\U0010ffff"
 _BEFORE_SURROGATES: Final = "\ud7ff"
 _AFTER_SURROGATES: Final = "\ue000"
@@ -53,6 +54,15 @@ def exact(pattern: str) -> str | None:
             return None
         escaped = character == "\\" and not escaped
     return key or None
+
+
+def literal(text: str) -> str:
+    """Return the pattern that matches this text alone, whatever characters it has.
+
+    >>> literal("price *")
+    'price \\\\*'
+    """
+    return "".join(f"\\{character}" if character in _SPECIAL else character for character in text)
 
 
 def key_range(pattern: str) -> tuple[str, str | None]:

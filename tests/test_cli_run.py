@@ -342,7 +342,7 @@ def test_help_and_version(tmp_path: Path) -> None:
     version = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
     assert version.stdout == f"slothstate {slothstate.__version__}\n"
     bare = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "Commands:" in bare.stdout
+    assert "Scripts:" in bare.stdout
 
 
 @pytest.mark.parametrize("missing", ["click", "rich", "lupa"])

@@ -1,72 +1,76 @@
-"""The command line: one module for each family of commands, each a click command added to the group here.
+"""The command line: one module for each family of commands, imported when one of its commands is used.
 
-What every command shares: one line on stderr for an error, and the exit codes 0 (done), 1 (what was asked failed),
-2 (misuse) and 128 + n (ended by signal n, so 130 for Ctrl-C).
+What every command shares: one line on stderr for an error, and the exit codes 0 (done), 1 (the answer is no, or what
+was asked failed), 2 (misuse), 3 (the store) and 128 + n (ended by signal n, so 130 for Ctrl-C). See
+`slothstate.cli.options` and docs/command-line.md.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
+import io
 import sys
 from collections.abc import Sequence
-from typing import TextIO
 
 import click
 
-from slothstate.cli.failure import Failure
-from slothstate.cli.run import run
-from slothstate.errors import SlothStateError
+from slothstate.cli.group import CommandGroup, drop_unread
 
 __all__ = ["run_command_line"]
 
+FAMILIES = {
+    "Scripts": {
+        "run": "run",
+    },
+}
+"""Every command's module in this package, by family: the order of the help."""
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="slothstate", message="%(prog)s %(version)s")
+
+def _print_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        import slothstate
+
+        click.echo(f"slothstate {slothstate.__version__}")
+        context.exit()
+
+
+@click.group(
+    cls=CommandGroup,
+    families=FAMILIES,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--db", metavar="PATH", help="The store.  [default: $SLOTHSTATE_DB, else ~/.sloth-runner/state.db]")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+)
 @click.pass_context
-def commands(context: click.Context) -> None:
-    """A persistent state store for Python and Lua programs that run side by side."""
+def commands(context: click.Context, db: str | None) -> None:
+    """A persistent state store for Python and Lua programs that run side by side.
+
+    \b
+    Examples:
+      slothstate set deploy:version v1.2.3 --ttl 1h
+      slothstate get deploy:version
+      slothstate keys 'deploy:*'
+
+    Exit codes: 0 done; 1 the answer is no (absent, not swapped, not locked); 2 misuse; 3 the store cannot be used;
+    130 interrupted.
+    """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
-
-
-commands.add_command(run)
+    if db is not None:
+        # What is given before the command's name is the default of the command's own option.
+        context.default_map = {name: {"db": db} for name in commands.list_commands(context)}
 
 
 def run_command_line(arguments: Sequence[str] | None = None) -> int:
     """Run one command (by default that of `sys.argv`); returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return _run(arguments)
-    except BrokenPipeError:
-        return 1
+        code: int = commands.main(arguments, prog_name="slothstate", standalone_mode=False)
+        return code
     finally:
         for stream in (sys.stdout, sys.stderr):
-            _drop_unread(stream)
-
-
-def _run(arguments: Sequence[str] | None) -> int:
-    try:
-        code = commands.main(arguments, prog_name="slothstate", standalone_mode=False)
-    except click.ClickException as error:
-        return _fail(error.format_message(), error.exit_code)
-    except Failure as error:
-        return _fail(str(error), error.exit_code)
-    except SlothStateError as error:
-        return _fail(str(error), 1)
-    except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted", 130)
-    return code if isinstance(code, int) else 0
-
-
-def _fail(message: str, code: int) -> int:
-    with contextlib.suppress(BrokenPipeError):
-        click.echo(f"slothstate: {message}", err=True)
-    return code
-
-
-def _drop_unread(stream: TextIO) -> None:
-    """Flush; into nothing where nobody reads any more, so that Python does not stumble over it on its way out."""
-    try:
-        stream.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            drop_unread(stream)

@@ -1,0 +1,112 @@
+"""The group of all commands: each is imported when it is used, and every error ends as one line and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+import click
+
+from slothstate.cli.failure import Failure
+from slothstate.cli.options import CLOSED_PIPE, INTERRUPTED, MISUSE, STORE_ERROR, exit_code_of
+from slothstate.cli.text import escaped
+from slothstate.errors import SlothStateError
+
+__all__ = ["CommandGroup", "drop_unread"]
+
+
+class CommandGroup(click.Group):
+    """Commands by family; `families` says which module of `slothstate.cli` holds each."""
+
+    def __init__(self, *arguments: Any, families: Mapping[str, Mapping[str, str]], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.families = families
+        self._modules = {name: module for family in families.values() for name, module in family.items()}
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self._modules)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in self._modules:
+            return None
+        module = importlib.import_module(f"slothstate.cli.{self._modules[name]}")
+        commands = (found for found in vars(module).values() if isinstance(found, click.Command))
+        return next(command for command in commands if command.name == name)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        for family, names in self.families.items():
+            with formatter.section(family):
+                commands = {name: self.get_command(context, name) for name in names}
+                formatter.write_dl(
+                    [
+                        (name, command.get_short_help_str(80))
+                        for name, command in commands.items()
+                        if command is not None
+                    ],
+                    col_max=16,
+                )
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            result = super().invoke(context)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return result
+        except KeyboardInterrupt as error:
+            raise Failure("interrupted", INTERRUPTED) from error
+        except BrokenPipeError as error:
+            # Whoever read our output has enough (`| head`).
+            drop_unread(sys.stdout)
+            raise click.exceptions.Exit(CLOSED_PIPE) from error
+
+    def main(self, *arguments: Any, standalone_mode: bool = True, **options: Any) -> Any:
+        """Run one command; returns the exit code, or exits with it in `standalone_mode`."""
+        run: Callable[..., Any] = super().main
+        code = _exit_code(lambda: run(*arguments, standalone_mode=False, **options))
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
+
+def drop_unread(stream: TextIO | None) -> None:
+    """Flush; into nothing where nobody reads any more, so that Python does not stumble over it on its way out."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _exit_code(run: Callable[[], Any]) -> int:
+    try:
+        code = run()
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx is not None else "slothstate"
+        message = " ".join(error.format_message().split("\n")).rstrip(".")
+        return _fail(f"{message} (see '{path} --help')", MISUSE)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except Failure as error:
+        return _fail(str(error), error.exit_code)
+    except SlothStateError as error:
+        return _fail(str(error), exit_code_of(error))
+    except click.Abort:
+        return _fail("interrupted", INTERRUPTED)
+    except OSError as error:
+        return _fail(f"cannot read or write: {error}", STORE_ERROR)
+    except MemoryError:
+        return _fail("out of memory", STORE_ERROR)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    if message:
+        with contextlib.suppress(OSError, ValueError):
+            click.echo(f"slothstate: {escaped(message, keep=chr(10))}", err=True)
+    return code

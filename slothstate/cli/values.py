@@ -1,0 +1,179 @@
+"""Values as they are typed on a command line, and as they are printed.
+
+A value is typed by how it is written: what parses as JSON is that JSON, anything else is a string. It is printed the
+same way back: a string as its text, everything else as JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeAlias
+
+import click
+
+from slothstate.cli.failure import Failure
+from slothstate.cli.options import MISUSE
+from slothstate.cli.text import escaped, is_terminal, one_line
+from slothstate.native import json_decode, json_encode
+
+__all__ = [
+    "Form",
+    "Shape",
+    "output_options",
+    "parse_value",
+    "print_item",
+    "print_value",
+    "read_argument",
+    "read_octets",
+    "value_options",
+    "write",
+    "write_octets",
+]
+
+Form: TypeAlias = Literal["string", "json", "bytes", "base64"] | None
+"""How a typed value is to be read; None: by how it is written."""
+
+Shape: TypeAlias = Literal["json", "raw"] | None
+"""How a value is to be printed; None: for eyes on a terminal, plain otherwise."""
+
+STDIN: Final = "-"
+
+_PAST_RANGE: Final = ("an integer past 64 bits", "a number past the largest float")
+
+
+def value_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how a typed value is to be read; the function gets `form`."""
+    for name, text in (
+        ("base64", "The value is base64 of bytes."),
+        ("bytes", "The value is bytes, kept exactly."),
+        ("json", "The value is JSON."),
+        ("string", "The value is a string, whatever it looks like."),
+    ):
+        add: Callable[..., Any] = click.option(f"--{name}", "form", flag_value=name, default=None, help=text)
+        function = add(function)
+    return function
+
+
+def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--json` and `--raw`; the function gets `shape`."""
+    for name, text in (
+        ("raw", "Print exactly the value: nothing escaped, no newline."),
+        ("json", "Print JSON, bytes as base64."),
+    ):
+        add: Callable[..., Any] = click.option(f"--{name}", "shape", flag_value=name, default=None, help=text)
+        function = add(function)
+    return function
+
+
+def read_octets(argument: str) -> bytes:
+    """Return the bytes of an argument, or all of stdin for `-`."""
+    if argument != STDIN:
+        return os.fsencode(argument)
+    return b"" if sys.stdin is None else sys.stdin.buffer.read()
+
+
+def read_argument(argument: str) -> str:
+    """Return an argument's text, or for `-` that of stdin without the newline at its end."""
+    if argument != STDIN:
+        return argument
+    octets = read_octets(argument)
+    try:
+        return octets.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise Failure(f"stdin is not UTF-8 at byte {error.start}: --bytes stores bytes as they are", MISUSE) from error
+
+
+def parse_value(argument: str, form: Form = None) -> Any:
+    """Return the value that an argument stands for; `-` is what stdin holds.
+
+    Raises: `Failure` with the code `MISUSE` for what cannot be read so.
+    """
+    if form == "bytes":
+        return read_octets(argument)
+    text = read_argument(argument)
+    if form == "string":
+        return text
+    if form == "base64":
+        try:
+            return base64.b64decode("".join(text.split()), validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise Failure(f"the value is not base64: {error}", MISUSE) from error
+    try:
+        return json_decode(text)
+    except ValueError as error:
+        if form is None and not str(error).endswith(_PAST_RANGE):
+            return text
+        advice = "" if form else "; --string stores the text"
+        raise Failure(f"the value is {_reason(error)}{advice}", MISUSE) from error
+
+
+def _reason(error: ValueError) -> str:
+    what = str(error)
+    return what.rpartition(": ")[2] if what.endswith(_PAST_RANGE) else what
+
+
+def print_value(value: Any, shape: Shape) -> None:
+    """Print one value and a newline: a string as its text, bytes as they are without a newline, the rest as JSON.
+
+    On a terminal tables and lists are indented, and control characters escaped, but for tabs and newlines.
+    """
+    if shape == "json":
+        write(as_json(value))
+    elif shape == "raw":
+        write_octets(_octets(value))
+    elif not is_terminal():
+        if isinstance(value, bytes):
+            write_octets(value)
+        else:
+            write(value if isinstance(value, str) else json_encode(value, "value"))
+    elif isinstance(value, dict | list) and value:
+        import json
+
+        write(escaped(json.dumps(value, ensure_ascii=False, indent=2), keep="\n"))
+    else:
+        write(shown(value, keep="\n\t"))
+
+
+def print_item(item: Any, shape: Shape) -> None:
+    """Print a value as one line among others: a line break in a string is written as `\\n`."""
+    if shape is None and not is_terminal() and not isinstance(item, bytes):
+        write(one_line(item if isinstance(item, str) else json_encode(item, "item")))
+    elif shape is None:
+        write(shown(item))
+    else:
+        print_value(item, shape)
+
+
+def shown(value: Any, keep: str = "") -> str:
+    """Return a value's text with control characters escaped; bytes that are not UTF-8 likewise."""
+    if isinstance(value, bytes):
+        return escaped(value.decode(errors="surrogateescape"), keep)
+    return escaped(value if isinstance(value, str) else json_encode(value, "value"), keep)
+
+
+def as_json(value: Any) -> str:
+    """Return a value's JSON on one line; bytes, which JSON does not know, as a string of base64."""
+    return json_encode(base64.b64encode(value).decode() if isinstance(value, bytes) else value, "value")
+
+
+def _octets(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    return (value if isinstance(value, str) else json_encode(value, "value")).encode()
+
+
+def write(text: str) -> None:
+    """Write a line to stdout: in UTF-8 to a pipe or file, whatever the locale."""
+    if is_terminal():
+        click.echo(text)
+    else:
+        write_octets(text.encode(errors="backslashreplace") + b"\n")
+
+
+def write_octets(octets: bytes) -> None:
+    """Write bytes to stdout as they are."""
+    click.echo(octets, nl=False)
