@@ -16,6 +16,8 @@ from slothstate.errors import InvalidValue, OutOfRange, PatternError
 __all__ = [
     "NULL_PAGE_SEPARATOR",
     "ReadCache",
+    "encode_row",
+    "encode_rows",
     "glob_check",
     "glob_filter",
     "glob_match",
@@ -48,6 +50,15 @@ Raises: `InvalidValue` naming the path (`value['ports'][2]`), `OutOfRange` for a
 
 json_decode: Callable[[str | bytes], Any] = _functions["json_decode"]
 """`json_decode(text)`: the value of a JSON text. Raises: `ValueError` naming the byte where it stopped."""
+
+encode_row: Callable[[object, object, tuple[Any, ...]], tuple[Any, Any] | None] = _functions["encode_row"]
+"""`encode_row(key, value, KINDS)`: `(kind, stored)` of a common key and value.
+
+None for what `values.check_key` and `values.encode` must look at, because it is rare or cannot be stored.
+"""
+
+encode_rows: Callable[[object, tuple[Any, ...]], dict[Any, list[tuple[Any, Any]]] | None] = _functions["encode_rows"]
+"""`encode_rows(mapping, KINDS)`: `{kind: [(key, stored), ...]}` of a dict, None if `encode_row` is for any of it."""
 
 glob_check: Callable[[str], None] = _functions["glob_check"]
 """`glob_check(pattern)`: None. Raises: `PatternError` naming the pattern and the position."""

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from slothstate.errors import InvalidKey, InvalidValue
 from slothstate.lock import Lock, LockDescription, Locks, holding
-from slothstate.native import glob_check, json_decode
+from slothstate.native import encode_row, encode_rows, glob_check, json_decode
 from slothstate.read_cache import ABSENT, FORMS
 from slothstate.sqlite import Engine, audit, backup, counters, keys, lists, location, sweep
 from slothstate.sqlite.engine import SYNCHRONOUS
@@ -22,6 +22,7 @@ from slothstate.sqlite.schema import check_library
 from slothstate.sqlite.sweeper import sweep_all
 from slothstate.values import (
     INTEGER_MIN,
+    KINDS,
     Encoded,
     Kind,
     Stored,
@@ -33,8 +34,8 @@ from slothstate.values import (
     describe,
     encode,
     encode_item,
+    encode_mapping,
     kind_of,
-    shorten,
 )
 
 __all__ = ["State", "open"]
@@ -150,8 +151,11 @@ class State(MutableMapping[str, Any]):
         >>> state.set("session", {"user": 7}, ttl=3600)
         True
         """
-        check_key(key)
-        kind, stored = encode(value)
+        row = encode_row(key, value, KINDS)
+        if row is None:
+            check_key(key)
+            row = encode(value)
+        kind, stored = row
         self._engine.write_key(keys.put, key, kind, stored, None if ttl is None else _milliseconds(ttl, "ttl"))
         return True
 
@@ -244,14 +248,7 @@ class State(MutableMapping[str, Any]):
         if not isinstance(mapping, Mapping):
             raise InvalidValue(f"mapping must be a mapping of keys to values, got {describe(mapping)}")
         ttl_ms = None if ttl is None else _milliseconds(ttl, "ttl")
-        rows = []
-        for key, value in mapping.items():
-            try:
-                kind, stored = encode(value)
-            except SlothStateError:
-                # Only now is the path worth its cost: for the values that can be stored nobody sees it.
-                kind, stored = encode(value, f"mapping[{shorten(key)}]")
-            rows.append((check_key(key), kind, stored))
+        rows = encode_rows(mapping, KINDS) or encode_mapping(mapping)
         if rows:
             self._engine.write(keys.put_many, rows, ttl_ms)
         return True

@@ -6,6 +6,7 @@ float as REAL); a table (dict) or list is JSON text written by the C codec. Noth
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import isfinite
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -31,6 +32,7 @@ __all__ = [
     "describe",
     "encode",
     "encode_item",
+    "encode_mapping",
     "kind_of",
     "same",
     "shorten",
@@ -50,7 +52,7 @@ EMPTY_TABLE: Final = "{}"
 SECONDS_MAX: Final = 10**10
 """The longest time to live: some three centuries, so that a deadline in milliseconds stays far inside 64 bits."""
 
-_COLUMN_TYPES: Final[dict[str, tuple[type, ...]]] = {
+_COLUMN_TYPES: Final[dict[Kind, tuple[type, ...]]] = {
     "string": (str,),
     "number": (int, float),
     "boolean": (int,),
@@ -58,7 +60,7 @@ _COLUMN_TYPES: Final[dict[str, tuple[type, ...]]] = {
     "list": (str,),
     "bytes": (bytes,),
 }
-KINDS: Final = tuple(_COLUMN_TYPES)
+KINDS: Final[tuple[Kind, ...]] = tuple(_COLUMN_TYPES)
 
 
 class Encoded(NamedTuple):
@@ -151,6 +153,15 @@ _KIND_OF_TYPE: Final[dict[type, Kind]] = {
 }
 
 
+def encode_mapping(mapping: Mapping[str, Any]) -> dict[Kind, list[tuple[str, Stored]]]:
+    """Return the keys and column values of a mapping, by kind. Raises: as `check_key` and `encode`."""
+    rows: dict[Kind, list[tuple[str, Stored]]] = {}
+    for key, value in mapping.items():
+        kind, stored = encode(value, f"value of {shorten(key)}")
+        rows.setdefault(kind, []).append((check_key(key), stored))
+    return rows
+
+
 def encode_item(item: object, name: str) -> str:
     """Return the JSON text of an item of a list. Raises: `InvalidValue`, `OutOfRange`, naming the path."""
     return item.stored if type(item) is Encoded else json_encode(item, name)
@@ -174,7 +185,7 @@ def as_encoded(kind: Kind, stored: Stored) -> Any:
     return stored
 
 
-def verify(key: str, kind: str, stored: object) -> None:
+def verify(key: str, kind: Kind, stored: object) -> None:
     """Check what no write of ours can produce. Raises: `StateCorrupt` naming the key."""
     if type(stored) not in _COLUMN_TYPES.get(kind, ()):
         raise StateCorrupt(f"key {key!r} is damaged: a {kind!r} cannot be stored as {type(stored).__name__}")

@@ -156,7 +156,7 @@ def test_locked_that_ends_after_a_loss_raises(state: State) -> None:
     """Leaving `locked` after the lock was unlocked under it raises LockLost, unless the body raised itself."""
     with pytest.raises(slothstate.LockLost), state.locked("job"):
         state.unlock("job")
-    with pytest.raises(KeyError, match="body"), state.locked("job"):  # noqa: PT012
+    with pytest.raises(KeyError, match="body"), state.locked("job"):
         state.unlock("job")
         raise KeyError("body")
 
@@ -231,7 +231,7 @@ def test_unlock_after_expiry_never_frees_the_next_owner(state: State, other: Sta
     (held,) = state.locks()
     assert held["alive"] is True
     other.unlock("job")
-    with pytest.raises(slothstate.LockLost), state.locked("job", ttl=1) as lock:  # noqa: PT012
+    with pytest.raises(slothstate.LockLost), state.locked("job", ttl=1) as lock:
         boot_clock.now_ms += 1_000
         assert other.lock("job", timeout=0)
         assert lock.lost is True
@@ -250,7 +250,7 @@ def test_ttl_runs_from_the_grant_not_from_the_call(state: State, other: State) -
 
 def test_transaction_of_a_lost_lock_raises_before_it_writes(state: State, other: State, boot_clock: BootClock) -> None:
     """Lock.transaction refuses with LockLost once the lock went to another owner; what it wrote before stays."""
-    with pytest.raises(slothstate.LockLost, match="'job'"), state.locked("job", ttl=5) as lock:  # noqa: PT012
+    with pytest.raises(slothstate.LockLost, match="'job'"), state.locked("job", ttl=5) as lock:
         with lock.transaction():
             state.set("balance", 1)
         boot_clock.now_ms += 5_000
