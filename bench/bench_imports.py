@@ -1,0 +1,74 @@
+"""What `import slothstate` adds to the start of Python, and what it does not load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from array import array
+from time import perf_counter_ns
+from typing import Any, Final
+
+from bench import peers
+from bench.compare import Series
+from bench.measure import Round
+from bench.report import OURS, Report
+from bench.under_pytest import require, run_measured
+
+TOPIC: Final = "imports"
+
+MODULES: Final = ("slothstate", "apsw", "diskcache", "redis")
+LATE: Final = ("filelock", "lupa", "click", "rich")
+"""What must not be loaded before it is needed."""
+
+START: Final = "start of Python"
+IMPORT: Final = "import, beyond the start of Python"
+
+_LOADED: Final = f"import sys, slothstate; print(*(name for name in {LATE!r} if name in sys.modules))"
+
+
+def start(statement: str) -> float:
+    """Return the nanoseconds a new interpreter takes to run a statement and end."""
+    began = perf_counter_ns()
+    subprocess.run([sys.executable, "-c", statement], check=True)
+    return perf_counter_ns() - began
+
+
+def loaded_too_early() -> list[str]:
+    """Return which of the late modules `import slothstate` has loaded."""
+    command = [sys.executable, "-c", _LOADED]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
+def run(report: Report) -> None:
+    modules = [name for name in MODULES if peers.missing(name) is None]
+    statements = {"": "pass", **{name: f"import {name}" for name in modules}}
+    for statement in statements.values():
+        start(statement)
+    found: dict[str, list[float]] = {name: [] for name in statements}
+    for _ in range(report.scale.starts):
+        for name, statement in statements.items():
+            found[name].append(start(statement))
+    report.add(TOPIC, START, "Python", Series(found[""], array("d", found[""])))
+    series = {}
+    for name in modules:
+        # A difference of two starts, so noise can make one of them nothing; never less.
+        added = [max(1.0, took - bare) for took, bare in zip(found[name], found[""], strict=True)]
+        series[name] = Series(added, array("d", added))
+    for name in modules:
+        report.add(TOPIC, IMPORT, name, series[name], series[OURS])
+    report.at_most("import slothstate: beyond the start of Python", 25, series[OURS].mean / 1e6, " ms")
+    early = loaded_too_early()
+    report.holds(f"import slothstate: none of {', '.join(LATE)} loaded", not early, ", ".join(early) or "none")
+
+
+PARAMETERS: Final = {"name": MODULES}
+
+
+def bench_imports(benchmark: Any, name: str) -> None:
+    require(name)
+
+    def measure() -> Round:
+        took = start(f"import {name}")
+        return Round(took, array("d", [took]))
+
+    run_measured(benchmark, measure, "start of Python and import")

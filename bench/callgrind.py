@@ -1,0 +1,95 @@
+"""Instructions an operation executes, counted by callgrind: the figure that does not wobble.
+
+Two interpreters run loops of different lengths under valgrind; the difference of their counts, start-up cancelled out,
+is that of so many operations. The kernel's work is not in it, so a write counts what the process itself does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from pathlib import Path
+from typing import Any, Final
+
+from bench import peers
+from bench.measure import Workload
+from bench.workloads import get, get_table, increment, set_scalar, set_table
+
+__all__ = ["OPERATIONS", "instructions", "missing", "table"]
+
+SHORT: Final = 1_000
+LONG: Final = 4_000
+
+OPERATIONS: Final[dict[str, tuple[Workload, dict[str, Any]]]] = {
+    "get, hot int": (get, {"kind": "int"}),
+    "get, hot table of five fields": (get_table, {}),
+    "set, int": (set_scalar, {}),
+    "set, table of five fields": (set_table, {}),
+    "increment": (increment, {}),
+}
+
+STORES: Final = ("slothstate", "apsw")
+
+
+def missing() -> str | None:
+    """Return why nothing can be counted here, or None."""
+    return None if shutil.which("valgrind") else "valgrind is not installed"
+
+
+def instructions(peer: str, operation: str, short: int = SHORT, long: int = LONG) -> float:
+    """Return the instructions one operation of a peer executes."""
+    return (_total(peer, operation, long) - _total(peer, operation, short)) / (long - short)
+
+
+def table() -> str:
+    """Count every operation of every store, and return a table; or the reason why not."""
+    if reason := missing():
+        return f"skipped: {reason}"
+    lines = [f"{'instructions an operation':32}" + "".join(f"{store:>14}" for store in STORES)]
+    for operation in OPERATIONS:
+        counts = [f"{instructions(store, operation):14,.0f}" for store in STORES]
+        lines.append(f"{operation:32}" + "".join(counts))
+    return "\n".join(lines)
+
+
+def _total(peer: str, operation: str, operations: int) -> int:
+    with tempfile.TemporaryDirectory(prefix="bench-callgrind-") as directory:
+        finished = subprocess.run(
+            [
+                "valgrind",
+                "--tool=callgrind",
+                "--callgrind-out-file=/dev/null",
+                sys.executable,
+                "-m",
+                "bench.callgrind",
+                peer,
+                operation,
+                str(operations),
+                directory,
+            ],
+            capture_output=True,
+            text=True,
+            # The order of sets and dicts must not differ between two runs.
+            env={**os.environ, "PYTHONHASHSEED": "0"},
+        )
+    counted = re.search(r"Collected : (\d+)", finished.stderr)
+    if finished.returncode or counted is None:
+        raise RuntimeError(f"callgrind failed on {operation} of {peer}:\n{finished.stderr}")
+    return int(counted[1])
+
+
+def _loop(peer: str, operation: str, operations: int, directory: Path) -> None:
+    workload, options = OPERATIONS[operation]
+    store = peers.load(peer).open(directory)
+    batch = workload(store, **options)(operations)
+    deque(map(batch.function, *batch.columns), maxlen=0)
+    store.close()
+
+
+if __name__ == "__main__":
+    _loop(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))

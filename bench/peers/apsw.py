@@ -1,0 +1,81 @@
+"""Bare SQLite through apsw: one prepared statement an operation, autocommit, the log as long as slothstate's.
+
+The table is the fastest that was found for small values: `WITHOUT ROWID`, the key its primary key, nothing else in it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from bench.peers import PROCESS_DEATH, Peer, is_absent, through_json
+
+DURABILITY: Final = f"synchronous=NORMAL: {PROCESS_DEATH}"
+
+_SELECT: Final = "select value from entries where key = ?"
+_UPSERT: Final = "insert into entries values (?, ?) on conflict (key) do update set value = excluded.value"
+_INCREMENT: Final = (
+    "insert into entries values (?, ?) on conflict (key) do update set value = value + excluded.value returning value"
+)
+_KEYS: Final = "select key from entries where key glob ? order by key"
+
+
+def missing() -> str | None:
+    return is_absent("apsw")
+
+
+def versions() -> dict[str, str]:
+    import apsw
+
+    return {"apsw": apsw.apsw_version()}
+
+
+def open(directory: Path, *, page_size: int | None = None, rowid: bool = False) -> Peer:
+    """`page_size`: as slothstate's unless given. `rowid`: an ordinary table with an index on the key instead."""
+    import apsw
+
+    from slothstate.sqlite.connection import WAL_CHECKPOINT_PAGES
+    from slothstate.sqlite.schema import PAGE_SIZE
+
+    size = page_size or PAGE_SIZE
+    db = apsw.Connection(str(directory / "bare.db"))
+    db.set_busy_timeout(30_000)
+    db.execute(f"pragma page_size = {size}")
+    db.execute("pragma journal_mode = wal").fetchall()
+    db.execute("pragma synchronous = normal")
+    db.execute(f"pragma wal_autocheckpoint = {WAL_CHECKPOINT_PAGES * PAGE_SIZE // size}").fetchall()
+    options = "strict" if rowid else "strict, without rowid"
+    db.execute(f"create table if not exists entries (key text not null primary key, value any) {options}")
+    assert db.pragma("page_size") == size
+    cursor = db.cursor()
+    execute = cursor.execute
+
+    def get(key: str) -> Any:
+        return execute(_SELECT, (key,)).get
+
+    def set_(key: str, value: Any) -> None:
+        execute(_UPSERT, (key, value))
+
+    def increment(key: str) -> Any:
+        return execute(_INCREMENT, (key, 1)).get
+
+    def set_many(mapping: dict[str, Any]) -> None:
+        execute("begin immediate")
+        cursor.executemany(_UPSERT, mapping.items())
+        execute("commit")
+
+    def keys(pattern: str) -> list[Any]:
+        return [key for (key,) in execute(_KEYS, (pattern,)).fetchall()]
+
+    return Peer(
+        name="apsw",
+        close=db.close,
+        directory=directory,
+        get=get,
+        set=set_,
+        set_many=set_many,
+        increment=increment,
+        keys=keys,
+        native=execute,
+        **through_json(get, set_),
+    )

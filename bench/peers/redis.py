@@ -1,0 +1,112 @@
+"""A Redis server of its own on a Unix socket; the first process to open a directory starts it.
+
+Every write goes to the append-only file before it is answered, and the file is never synced: what
+`synchronous=NORMAL` is to SQLite.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from bench.peers import PROCESS_DEATH, Peer, is_absent, through_json
+
+DURABILITY: Final = f"appendonly yes, appendfsync no: {PROCESS_DEATH}"
+
+START_SECONDS: Final = 10.0
+
+
+def missing() -> str | None:
+    if shutil.which("redis-server") is None:
+        return "redis-server is not installed"
+    return is_absent("redis")
+
+
+def versions() -> dict[str, str]:
+    import redis
+
+    words = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout.split()
+    server = next(word.removeprefix("v=") for word in words if word.startswith("v="))
+    return {"Redis": server, "redis-py": redis.__version__ + (" with hiredis" if find_spec("hiredis") else "")}
+
+
+def open(directory: Path) -> Peer:
+    import redis
+
+    socket = directory / "redis.sock"
+    server = None if socket.exists() else _start(directory, socket)
+    # Redis 6 commands in its old protocol: the client's newer handshake costs nothing per command either way.
+    client = redis.Redis(unix_socket_path=str(socket))
+    _wait(client, server)
+    locks: dict[str, Any] = {}
+
+    def close() -> None:
+        client.close()
+        if server is not None:
+            server.terminate()
+            server.wait()
+
+    def set_many(mapping: dict[str, Any]) -> None:
+        client.mset(mapping)
+
+    def push_many(key: str, items: list[Any]) -> Any:
+        return client.rpush(key, *items)
+
+    def lock(name: str) -> None:
+        locks[name] = client.lock(name)
+        locks[name].acquire()
+
+    def unlock(name: str) -> None:
+        locks.pop(name).release()
+
+    return Peer(
+        name="redis",
+        close=close,
+        directory=directory,
+        value=lambda value: str(value).encode(),
+        get=client.get,
+        set=client.set,
+        set_many=set_many,
+        increment=client.incr,
+        append=client.append,
+        push=client.rpush,
+        push_many=push_many,
+        pop=client.rpop,
+        keys=client.keys,
+        lock=lock,
+        unlock=unlock,
+        **through_json(client.get, client.set),
+    )
+
+
+def _start(directory: Path, socket: Path) -> subprocess.Popen[bytes]:
+    settings = {
+        "port": "0",
+        "unixsocket": str(socket),
+        "dir": str(directory),
+        "save": "",
+        "appendonly": "yes",
+        "appendfsync": "no",
+        "auto-aof-rewrite-percentage": "0",
+    }
+    words = [word for name, value in settings.items() for word in (f"--{name}", value)]
+    return subprocess.Popen(["redis-server", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _wait(client: Any, server: subprocess.Popen[bytes] | None) -> None:
+    import redis
+
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            client.ping()
+        except redis.ConnectionError:
+            if time.monotonic() >= deadline or (server is not None and server.poll() is not None):
+                raise
+            time.sleep(0.02)
+        else:
+            return

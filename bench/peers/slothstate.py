@@ -1,0 +1,64 @@
+"""slothstate itself, durability "process" (`synchronous=NORMAL`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from bench.peers import PROCESS_DEATH, Peer
+
+DURABILITY: Final = f"synchronous=NORMAL: {PROCESS_DEATH}"
+
+
+def missing() -> str | None:
+    return None
+
+
+def versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    import apsw
+
+    import slothstate
+
+    return {"slothstate": slothstate.__version__, "SQLite": apsw.sqlite_lib_version(), "cffi": version("cffi")}
+
+
+def open(directory: Path, *, page_size: int | None = None, **options: Any) -> Peer:
+    """`page_size` makes a store unlike any other, with the log as long in bytes; `options` go to `slothstate.open`."""
+    import slothstate
+    from slothstate import native
+    from slothstate.sqlite import connection, schema
+
+    if page_size is not None:
+        log_bytes = connection.WAL_CHECKPOINT_PAGES * schema.PAGE_SIZE
+        schema.PAGE_SIZE = page_size  # type: ignore[misc]
+        connection.WAL_CHECKPOINT_PAGES = log_bytes // page_size  # type: ignore[misc]
+    state = slothstate.open(directory / "state.db", **options)
+
+    def push_many(key: str, items: list[Any]) -> int:
+        return state.list_push(key, *items)
+
+    return Peer(
+        name="slothstate",
+        close=state.close,
+        directory=directory,
+        get=state.get,
+        set=state.set,
+        get_table=state.get,
+        set_table=state.set,
+        set_many=state.set_many,
+        increment=state.increment,
+        append=state.append,
+        compare_swap=state.compare_swap,
+        push=state.list_push,
+        push_many=push_many,
+        pop=state.list_pop,
+        keys=state.keys,
+        lock=state.lock,
+        unlock=state.unlock,
+        encode=native.json_encode,
+        encode_arguments=("value",),
+        decode=native.json_decode,
+        native=state,
+    )

@@ -1,0 +1,81 @@
+"""How much a run measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["FULL", "QUICK", "TINY", "Scale"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    name: str
+    rounds: int
+    """Turns that every lane of a topic takes, one after the other, before ratios are taken and their median."""
+    few_rounds: int
+    """The same where one operation takes milliseconds."""
+    budget: float
+    """Seconds a turn may take."""
+    many_keys: int
+    many_items: int
+    bulk: int
+    """Keys of one `set_many`."""
+    contention_seconds: float
+    processes: tuple[int, ...]
+    foreign_seconds: float
+    """How long hot reads go on beside a writer."""
+    handovers: int
+    takeovers: int
+    starts: int
+    """Interpreters started to time an import."""
+
+
+FULL: Final = Scale(
+    name="full",
+    rounds=15,
+    few_rounds=7,
+    budget=0.05,
+    many_keys=1_000_000,
+    many_items=1_000_000,
+    bulk=10_000,
+    contention_seconds=3.0,
+    processes=(1, 2, 4, 8),
+    foreign_seconds=0.5,
+    handovers=100,
+    takeovers=15,
+    starts=15,
+)
+
+QUICK: Final = Scale(
+    name="quick",
+    rounds=5,
+    few_rounds=3,
+    budget=0.01,
+    many_keys=50_000,
+    many_items=50_000,
+    bulk=10_000,
+    contention_seconds=0.4,
+    processes=(1, 2, 4),
+    foreign_seconds=0.2,
+    handovers=10,
+    takeovers=2,
+    starts=5,
+)
+
+TINY: Final = Scale(
+    name="tiny",
+    rounds=1,
+    few_rounds=1,
+    budget=0.001,
+    many_keys=2_000,
+    many_items=500,
+    bulk=100,
+    contention_seconds=0.05,
+    processes=(1, 2),
+    foreign_seconds=0.02,
+    handovers=2,
+    takeovers=1,
+    starts=1,
+)
+"""Only shows that the benches run."""
