@@ -88,7 +88,7 @@ def is_absent(module: str) -> str | None:
     return None
 
 
-def through_json(get: Callable[[Any], Any], set_: Callable[[Any, Any], Any]) -> dict[str, Callable[..., Any]]:
+def through_json(get: Callable[[Any], Any], set_: Callable[[Any, Any], Any]) -> dict[str, Any]:
     """Return `get_table` and `set_table` of a store that keeps text alone."""
     loads, dumps = json.loads, json.dumps
 
