@@ -112,6 +112,9 @@ PyObject *ss_encode_rows(PyObject *self, PyObject *const *arguments, Py_ssize_t 
         }
         PyObject *row = lists[kind] == NULL ? NULL : PyTuple_Pack(2, key, stored);
         Py_DECREF(stored);
+        if (row != NULL) {
+            PyObject_GC_UnTrack(row); /* str and numbers alone: thousands of them would only slow the collector */
+        }
         if (row == NULL || PyList_Append(lists[kind], row) < 0) {
             Py_CLEAR(rows);
         }
