@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import apsw
 
-from slothstate.errors import StateCorrupt, StateIOError, UnsafeState
+from slothstate.errors import InvalidValue, StateCorrupt, StateIOError, UnsafeState
 from slothstate.sqlite import schema
+from slothstate.values import describe
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 __all__ = [
     "Identity",
+    "check_path",
     "default_path",
     "lock_directory",
     "lock_file",
@@ -68,27 +70,51 @@ def default_path() -> str:
 def resolve(path: str | os.PathLike[str] | None, *, allow_remote: bool = False) -> str:
     """Return the real path of a store that may be opened or created; its directory exists afterwards (made 0700).
 
-    Raises: `UnsafeState` for what is not a plain file of ours or lies on a network file system; `StateIOError` when
-    the directory cannot be made.
+    Raises: `InvalidValue` for what is no path; `UnsafeState` for what is not a plain file of ours or lies on a network
+    file system; `StateIOError` when the directory cannot be made.
     """
-    text = os.fspath(default_path() if path is None else path)
-    if not isinstance(text, str):
-        raise UnsafeState(f"path must be a str, got {text!r}")
+    text = check_path(default_path() if path is None else path)
     if not text or "\0" in text or text == ":memory:":
         raise UnsafeState(f"path {text!r} is not the path of a file; a store is shared between processes through one")
     directory, name = os.path.split(os.path.abspath(os.path.expanduser(text)))
     if not name or text.endswith(("/", os.sep)):
         raise UnsafeState(f"path {text!r} names a directory; name a file in it, such as {text.rstrip('/')}/state.db")
-    try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise StateIOError(f"the directory of {text} cannot be made: {error}") from error
+    _make_directory(directory)
     # The directory may be reached through links (/tmp on macOS); only the file itself must not be one.
     real = os.path.join(os.path.realpath(directory), name)
     _refuse_unsafe(real)
     if not allow_remote:
         _refuse_remote(real)
     return real
+
+
+def check_path(path: str | os.PathLike[str]) -> str:
+    """Return a path as text. Raises: `InvalidValue` for another type; `UnsafeState` for what is not UTF-8."""
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        text = None
+    if not isinstance(text, str):
+        raise InvalidValue(f"path must be a str or an os.PathLike of one, got {describe(path)}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UnsafeState(f"path {text!r} is not UTF-8, which SQLite needs it to be") from error
+    return text
+
+
+def _make_directory(directory: str) -> None:
+    """Make a directory and those above it that are missing, 0700 each; `os.makedirs` leaves parents to the umask."""
+    missing = []
+    while not os.path.isdir(directory):
+        missing.append(directory)
+        directory = os.path.dirname(directory)
+    for path in reversed(missing):
+        try:
+            os.mkdir(path, 0o700)
+        except OSError as error:
+            if not os.path.isdir(path):
+                raise StateIOError(f"the directory {path} cannot be made: {error}") from error
 
 
 def _refuse_unsafe(path: str) -> None:
@@ -149,7 +175,7 @@ def _file_system(path: str) -> str | None:
                 # A later mount on the same point hides the earlier one.
                 if len(point) >= len(best) and (path + "/").startswith(point.rstrip("/") + "/"):
                     best, kind = point, fields[fields.index("-") + 1]
-    except (OSError, ValueError):
+    except (OSError, ValueError, IndexError):
         return None
     return kind
 
@@ -165,10 +191,7 @@ def lock_file(path: str, name: str) -> BaseFileLock:
     from filelock import FileLock
 
     directory = lock_directory(path)
-    try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise StateIOError(f"the directory for lock files cannot be made: {error}") from error
+    _make_directory(directory)
     return FileLock(os.path.join(directory, name), mode=0o600, thread_local=False)
 
 

@@ -52,7 +52,7 @@ class Sweeper:
         self._stopped.set()
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._interval):
+        while not self._stopped.wait(min(self._interval, threading.TIMEOUT_MAX)):
             engine = self._engine()
             if engine is None:
                 return
