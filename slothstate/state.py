@@ -96,7 +96,7 @@ def open(
     Raises: `UnsafeState` for a path that is not a store of ours (a link, a directory, another database, a newer
     version's file, a network file system); `StateCorrupt`; `StateIOError`; `InvalidValue` for the other arguments.
     """
-    if durability not in SYNCHRONOUS:
+    if not isinstance(durability, str) or durability not in SYNCHRONOUS:
         raise InvalidValue(f"durability must be 'process' or 'full', got {durability!r}")
     if isinstance(cache_size, bool) or not isinstance(cache_size, int) or cache_size < 0:
         raise InvalidValue(f"cache_size must be a number of bytes >= 0, got {cache_size!r}")
@@ -548,7 +548,7 @@ class State(MutableMapping[str, Any]):
 
         Raises: `UnsafeState` when `path` exists; `StateIOError` when it cannot be written.
         """
-        self._engine.read(backup.copy, self._engine.path, os.fspath(path))
+        self._engine.read(backup.copy, self._engine.path, location.check_path(path))
 
     def check(self) -> list[str]:
         """Return a sentence for everything that is wrong with the store; an empty list when it is sound.
