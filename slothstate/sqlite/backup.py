@@ -7,7 +7,7 @@ from typing import Final
 
 import apsw
 
-from slothstate.errors import StateIOError, UnsafeState
+from slothstate.errors import SlothStateError, StateIOError, UnsafeState
 from slothstate.sqlite.connection import Connection
 
 __all__ = ["copy"]
@@ -20,6 +20,8 @@ def copy(connection: Connection, now: int, path: str, target: str) -> None:
 
     Raises: `UnsafeState` when the target exists, whatever it is; `StateIOError` when it cannot be written.
     """
+    if connection.depth:
+        raise SlothStateError("a backup cannot be made inside a transaction, whose writes may yet be undone")
     if not target or "\0" in target:
         raise UnsafeState(f"backup path {target!r} is not the path of a file")
     target = os.path.abspath(os.path.expanduser(target))
