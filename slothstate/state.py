@@ -31,6 +31,7 @@ from slothstate.values import (
     check_key,
     check_number,
     check_seconds,
+    damaged,
     describe,
     encode,
     encode_item,
@@ -237,7 +238,7 @@ class State(MutableMapping[str, Any]):
         {'a': 1, 'b': 2}
         """
         rows = self._engine.read(keys.get_many, [check_key(key) for key in _check_keys(keys_)])
-        return {key: self._decode(row.kind, row.stored) for key, row in rows.items()}
+        return {key: _decoded(self._decode, key, row.kind, row.stored) for key, row in rows.items()}
 
     def set_many(self, mapping: Mapping[str, Any], ttl: float | None = None) -> bool:
         """Set several keys in one transaction, all with the same TTL in seconds or none. Returns True.
@@ -378,7 +379,7 @@ class State(MutableMapping[str, Any]):
         >>> state.list_pop("queue")
         2
         """
-        return self._item(self._engine.write_key(lists.pop, check_key(key)), default)
+        return self._item(key, self._engine.write_key(lists.pop, check_key(key)), default)
 
     def list_shift(self, key: str, default: Any = None) -> Any:
         """Remove and return the first item of a list, `default` if there is none. An emptied list disappears.
@@ -390,14 +391,14 @@ class State(MutableMapping[str, Any]):
         >>> state.list_shift("queue")
         1
         """
-        return self._item(self._engine.write_key(lists.shift, check_key(key)), default)
+        return self._item(key, self._engine.write_key(lists.shift, check_key(key)), default)
 
-    def _item(self, text: str | None, default: Any) -> Any:
+    def _item(self, key: str, text: str | None, default: Any) -> Any:
         if text is None:
             return default
-        if text.startswith("{"):
-            return self._decode("table", text)
-        return self._decode("list", text) if text.startswith("[") else json_decode(text)
+        if text.startswith(("{", "[")):
+            return _decoded(self._decode, key, "table" if text.startswith("{") else "list", text)
+        return json_decode(text)
 
     def list_length(self, key: str) -> int:
         """Return the number of items of a list, 0 if the key is missing. Raises: `WrongType`.
@@ -421,7 +422,7 @@ class State(MutableMapping[str, Any]):
         for name, bound in (("start", start), ("stop", stop)):
             if isinstance(bound, bool) or not isinstance(bound, int):
                 raise InvalidValue(f"{name} must be an int, got {describe(bound)}")
-        return self._decode("list", self._engine.read(lists.section, key, start, stop))
+        return _decoded(self._decode, key, "list", self._engine.read(lists.section, key, start, stop))
 
     # Transactions and locks
 
@@ -668,6 +669,13 @@ class _Values(ValuesView[Any]):
         return any(found == value for found in self)
 
 
+def _decoded(decode: Callable[[Kind, Stored], Any], key: str, kind: Kind, stored: Stored) -> Any:
+    try:
+        return decode(kind, stored)
+    except ValueError as error:
+        raise damaged(key, error) from error
+
+
 def _load(engine: Engine, decode: Callable[[Kind, Stored], Any], key: str, default: Any) -> Any:
     """Return the value of a key from the store, `default` if it is missing, and keep it in the read cache."""
     engine.ensure_identity()
@@ -679,7 +687,7 @@ def _load(engine: Engine, decode: Callable[[Kind, Stored], Any], key: str, defau
     if row is None:
         cache.store(token, key, ABSENT, None, None)
         return default
-    value = decode(row.kind, row.stored)
+    value = _decoded(decode, key, row.kind, row.stored)
     form = FORMS[row.kind]
     cache.store(token, key, form, row.stored if form else value, row.expires_at_ms)
     return value

@@ -29,7 +29,9 @@ __all__ = [
     "check_key",
     "check_number",
     "check_seconds",
+    "damaged",
     "describe",
+    "document",
     "encode",
     "encode_item",
     "encode_mapping",
@@ -168,11 +170,17 @@ def encode_item(item: object, name: str) -> str:
 
 
 def as_python(kind: Kind, stored: Stored) -> Any:
-    """Return the Python value of a verified row: a dict or list is built anew each time."""
+    """Return the Python value of a verified row: a dict or list is built anew each time.
+
+    Raises: `ValueError` for a damaged table or list.
+    """
     if kind == "boolean":
         return stored == 1
     if kind == "table" or kind == "list":
-        return json_decode(stored)  # type: ignore[arg-type]
+        value = json_decode(stored)  # type: ignore[arg-type]
+        if type(value) is not (dict if kind == "table" else list):
+            raise ValueError(f"its JSON is not a {kind}")
+        return value
     return stored
 
 
@@ -188,7 +196,21 @@ def as_encoded(kind: Kind, stored: Stored) -> Any:
 def verify(key: str, kind: Kind, stored: object) -> None:
     """Check what no write of ours can produce. Raises: `StateCorrupt` naming the key."""
     if type(stored) not in _COLUMN_TYPES.get(kind, ()):
-        raise StateCorrupt(f"key {key!r} is damaged: a {kind!r} cannot be stored as {type(stored).__name__}")
+        what = "items are missing" if stored is None else f"a {kind!r} cannot be stored as {type(stored).__name__}"
+        raise damaged(key, what)
+
+
+def document(key: str, kind: str, text: str) -> Any:
+    """Return the dict or list of a row's JSON text, built anew. Raises: `StateCorrupt` naming the key."""
+    try:
+        return as_python(kind, text)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise damaged(key, error) from error
+
+
+def damaged(key: str, what: object) -> StateCorrupt:
+    """Return the error for a key whose row no write of ours can have left."""
+    return StateCorrupt(f"key {key!r} is damaged: {what}")
 
 
 def same(left: object, right: object) -> bool:

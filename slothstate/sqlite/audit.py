@@ -10,14 +10,19 @@ from slothstate.errors import InvalidKey, StateCorrupt
 from slothstate.native import json_decode
 from slothstate.sqlite.connection import LIVE, Connection, Snapshot
 from slothstate.sqlite.schema import SCHEMA_VERSION
-from slothstate.values import check_key, verify
+from slothstate.values import check_key, damaged, document, shorten, verify
 
 __all__ = ["figures", "problems"]
 
 PROBLEMS_MAX: Final = 100
 
 _ENTRIES: Final = """
-select id, key, kind, value
+select
+  id,
+  cast(key as blob),
+  kind,
+  case typeof(value) when 'text' then cast(value as blob) else value end,
+  typeof(value)
 from entries
 where id > ?1
 order by id
@@ -49,6 +54,8 @@ def problems(connection: Connection, now: int) -> list[str]:
                 found += check(connection)
             except (apsw.CorruptError, apsw.NotADBError) as error:
                 found.append(f"a page of the database is damaged: {error}")
+            except UnicodeDecodeError as error:
+                found.append(f"a text of the database is damaged: {error}")
     return found[:PROBLEMS_MAX]
 
 
@@ -62,27 +69,24 @@ def _entries(connection: Connection) -> list[str]:
     last = -(2**63)
     while page := connection.execute(_ENTRIES, (last,)).fetchall():
         last = page[-1][0]
-        for _, key, kind, stored in page:
+        for _, raw_key, kind, stored, column_type in page:
             try:
-                check_key(key)
-                if stored is None and kind == "list":
+                key = check_key(raw_key.decode())
+            except (InvalidKey, UnicodeDecodeError) as error:
+                found.append(f"key {shorten(raw_key)} is damaged: {error}")
+                continue
+            try:
+                value = stored.decode() if column_type == "text" else stored
+                if value is None and kind == "list":
                     continue
-                verify(key, kind, stored)
+                verify(key, kind, value)
                 if kind in ("table", "list"):
-                    found += _document(key, kind, stored)
-            except (InvalidKey, StateCorrupt) as error:
+                    document(key, kind, value)
+            except StateCorrupt as error:
                 found.append(str(error))
+            except UnicodeDecodeError as error:
+                found.append(str(damaged(key, error)))
     return found
-
-
-def _document(key: str, kind: str, text: str) -> list[str]:
-    try:
-        value = json_decode(text)
-    except ValueError as error:
-        return [f"key {key!r} is damaged: its JSON cannot be read: {error}"]
-    if type(value) is not (dict if kind == "table" else list):
-        return [f"key {key!r} is damaged: its JSON is not a {kind}"]
-    return []
 
 
 def _lists(connection: Connection) -> list[str]:

@@ -261,12 +261,13 @@ class Snapshot:
             self._connection.execute("begin")
 
     def __exit__(self, *_: object) -> None:
-        # SQLite may have ended it on its own after an error.
+        # SQLite may have ended it on its own after an error. Rolled back, for there is nothing to keep: a commit reports
+        # once more the damage that a statement met.
         if not self._connection.depth and self._connection.db.in_transaction:
-            self._connection.execute("commit")
+            self._connection.execute("rollback")
 
 
-def translate(error: apsw.Error, path: str) -> Exception:
+def translate(error: apsw.Error | UnicodeDecodeError, path: str) -> Exception:
     """Return the error of ours that SQLite's result code stands for (never its text)."""
     make = _BY_CLASS.get(type(error)) or _BY_CODE.get(getattr(error, "result", 0) & 0xFF)
     if make is MemoryError:
@@ -294,7 +295,9 @@ _BY_CODE: Final[dict[int, type[Exception]]] = {
     apsw.SQLITE_TOOBIG: InvalidValue,
 }
 
-_BY_CLASS: Final[dict[type[apsw.Error], type[Exception]]] = {
+_BY_CLASS: Final[dict[type[Exception], type[Exception]]] = {
+    # What apsw makes of a TEXT that is not UTF-8.
+    UnicodeDecodeError: StateCorrupt,
     apsw.ConnectionClosedError: StateClosed,
     apsw.CursorClosedError: StateClosed,
 }

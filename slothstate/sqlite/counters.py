@@ -17,7 +17,8 @@ Unit: TypeAlias = Literal["characters", "octets"]
 FLOAT_MAX: Final = 1.7976931348623157e308
 
 # Integer overflow makes SQLite answer in floating point, and a text counts as the number it begins with: the guard
-# admits only a sum that is exact (both integers, integer sum) or a finite float. What it refuses changes nothing.
+# admits only a sum that is exact (both integers, integer sum) or a finite float. What it refuses changes nothing. In
+# SQLite's order of types every number comes before every text: below '' means "really a number".
 _INCREMENT: Final = sql(f"""
 insert into entries (key, kind, value)
 values (?2, 'number', ?3)
@@ -30,6 +31,7 @@ where entries.value is not null
 and (
   {EXPIRED}
   or entries.kind = 'number'
+  and entries.value < ''
   and case
     when typeof(entries.value + excluded.value) = 'integer' then 1
     when typeof(entries.value) = 'integer' and typeof(excluded.value) = 'integer' then 0
@@ -53,7 +55,7 @@ set
   end,
   expires_at_ms = case when {EXPIRED} then null else entries.expires_at_ms end
 where entries.value is not null
-and ({EXPIRED} or entries.kind = ?3)
+and ({EXPIRED} or entries.kind = ?3 and typeof(entries.value) = typeof(excluded.value))
 """
 
 _LENGTHS: Final[dict[Unit, str]] = {

@@ -104,7 +104,7 @@ class Engine:
                     self.ensure_identity()
                 own.require_open()
                 return operation(own, self.now(), *args)
-            except apsw.Error as error:
+            except (apsw.Error, UnicodeDecodeError) as error:
                 raise translate(error, self.path) from error
         connection = self._borrow()
         log = connection.log
@@ -116,7 +116,7 @@ class Engine:
                 self._check_identity()
         try:
             result = operation(connection, int(self.clock() * 1000), *args)
-        except apsw.Error as error:
+        except (apsw.Error, UnicodeDecodeError) as error:
             self._give_back(connection)
             raise translate(error, self.path) from error
         except BaseException:

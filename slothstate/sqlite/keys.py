@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from slothstate.native import NULL_PAGE_SEPARATOR, glob_filter
 from slothstate.patterns import key_range
 from slothstate.sqlite.connection import EXPIRED, LIVE, Atomic, Connection, Snapshot, sql
-from slothstate.values import KINDS, Kind, Stored, as_python, same, verify
+from slothstate.values import KINDS, Kind, Stored, damaged, document, same, verify
 
 __all__ = [
     "NO_KEY",
@@ -78,13 +78,16 @@ set kind = excluded.kind, value = excluded.value, expires_at_ms = null
 where entries.value is not null and {EXPIRED}
 """)
 
-# One statement and therefore one snapshot, also for a list in rows; ifnull evaluates the subquery for those alone.
+# One statement and therefore one snapshot, also for a list in rows; ifnull evaluates the subquery for those alone. A
+# list with a hole stays NULL, which `verify` refuses.
 _GET: Final = sql("""
 select
   kind,
   ifnull(value, (
-    select '[' || group_concat(item, ',') || ']'
-    from (select item from list_items where list_id = entries.id order by position)
+    select case
+      when count(*) = max(position) - min(position) + 1 then '[' || group_concat(item, ',') || ']'
+    end
+    from (select position, item from list_items where list_id = entries.id order by position)
   )),
   expires_at_ms
 from entries
@@ -129,7 +132,10 @@ from (
 
 def get(connection: Connection, now: int, key: str) -> Row | None:
     """Return the live row of a key, None if it is missing or expired. Raises: `StateCorrupt` for a damaged row."""
-    found = connection.execute(_GET, (key,)).get
+    try:
+        found = connection.execute(_GET, (key,)).get
+    except UnicodeDecodeError as error:
+        raise damaged(key, error) from error
     if found is None:
         return None
     kind, stored, expires_at_ms = found
@@ -227,7 +233,7 @@ def compare_swap(
         return bool(connection.changes())
     with Atomic(connection):
         row = get(connection, now, key)
-        if row is None or not same(as_python(row.kind, row.stored), old):
+        if row is None or not same(document(key, row.kind, str(row.stored)), old):
             return False
         identity = connection.execute(_REPLACE, (key, kind, stored)).get
         connection.execute(_REMOVE_ITEMS, (identity,))

@@ -8,13 +8,13 @@ pushed is there from its first item.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from slothstate.native import json_decode, json_encode
 from slothstate.sqlite import keys
 from slothstate.sqlite.connection import LIVE, Atomic, Connection, Snapshot, sql
 from slothstate.sqlite.refusals import wrong_type
-from slothstate.values import EMPTY_LIST, EMPTY_TABLE
+from slothstate.values import EMPTY_LIST, EMPTY_TABLE, damaged, document
 
 __all__ = ["length", "pop", "push", "section", "shift"]
 
@@ -59,16 +59,16 @@ values (({_ROWS}), ({_LAST}) + 1, ?3)
 returning position - ({_FIRST}) + 1
 """)
 
-# A list's only item is left to the slow path, which also removes the emptied list.
+# A list's only item is left to the slow path, which also removes the emptied list; so is a damaged one, which stays.
 _POP_ONE: Final = sql(f"""
 delete from list_items
-where list_id = ({_ROWS}) and position = ({_LAST}) and position > ({_FIRST})
+where list_id = ({_ROWS}) and position = ({_LAST}) and position > ({_FIRST}) and json_valid(item)
 returning item
 """)
 
 _SHIFT_ONE: Final = sql(f"""
 delete from list_items
-where list_id = ({_ROWS}) and position = ({_FIRST}) and position < ({_LAST})
+where list_id = ({_ROWS}) and position = ({_FIRST}) and position < ({_LAST}) and json_valid(item)
 returning item
 """)
 
@@ -83,7 +83,7 @@ _TAKE: Final = "delete from list_items where list_id = ?1 and position = ?2 retu
 _REMOVE_ENTRY: Final = "delete from entries where id = ?1"
 
 _SECTION: Final = sql("""
-select '[' || ifnull(group_concat(item, ','), '') || ']'
+select case when count(*) = ?3 - ?2 + 1 then '[' || group_concat(item, ',') || ']' end
 from (
   select item
   from list_items
@@ -111,7 +111,7 @@ def push(connection: Connection, now: int, key: str, items: Sequence[str]) -> in
             identity = connection.execute(_CREATE, (key,)).get
             found = _List(identity, None, 0, -1)
         elif found.text is not None:
-            found = _unpack(connection, found)
+            found = _unpack(connection, key, found)
         position = found.last
         for item in items:
             position += 1
@@ -136,7 +136,7 @@ def length(connection: Connection, now: int, key: str) -> int:
     found = _find(connection, now, key, "measure")
     if found is None:
         return 0
-    return found.size if found.text is None else len(json_decode(found.text))
+    return found.size if found.text is None else len(_items(key, found.text))
 
 
 def section(connection: Connection, now: int, key: str, start: int, stop: int) -> str:
@@ -148,15 +148,17 @@ def section(connection: Connection, now: int, key: str, start: int, stop: int) -
         found = _find(connection, now, key, "read a range of")
         if found is None:
             return EMPTY_LIST
-        items = None if found.text is None else json_decode(found.text)
+        items = None if found.text is None else _items(key, found.text)
         size = found.size if items is None else len(items)
         begin = max(0, start + size if start < 0 else start)
         end = min(size - 1, stop + size if stop < 0 else stop)
         if begin > end:
             return EMPTY_LIST
         if items is not None:
-            return json_encode(list(items)[begin : end + 1], key)
-        text: str = connection.execute(_SECTION, (found.identity, found.first + begin, found.first + end)).get
+            return json_encode(items[begin : end + 1], key)
+        text: str | None = connection.execute(_SECTION, (found.identity, found.first + begin, found.first + end)).get
+        if text is None:
+            raise damaged(key, "items are missing")
         return text
 
 
@@ -168,12 +170,27 @@ def _find(connection: Connection, now: int, key: str, verb: str) -> _List | None
     identity, kind, text, first, last = found
     if kind != "list" and not (kind == "table" and text == EMPTY_TABLE):
         raise wrong_type(verb, key, "list", kind)
+    if text is None and first is None:
+        raise damaged(key, "items are missing")
     return _List(identity, text, 0, -1) if text is not None else _List(identity, None, first, last)
 
 
-def _unpack(connection: Connection, found: _List) -> _List:
+def _items(key: str, text: str) -> list[Any]:
+    """Return the items of a list that is kept in its row; an empty table counts as an empty list."""
+    items: list[Any] = [] if text == EMPTY_TABLE else document(key, "list", text)
+    return items
+
+
+def _check_item(key: str, item: str) -> None:
+    try:
+        json_decode(item)
+    except ValueError as error:
+        raise damaged(key, f"an item cannot be read: {error}") from error
+
+
+def _unpack(connection: Connection, key: str, found: _List) -> _List:
     """Move the items of a list from its row to `list_items`."""
-    items = json_decode(found.text or EMPTY_LIST)
+    items = _items(key, found.text or EMPTY_LIST)
     connection.execute(_UNPACK, (found.identity,))
     connection.cursor.executemany(
         _ADD, ((found.identity, position, json_encode(item, "item")) for position, item in enumerate(items))
@@ -189,8 +206,10 @@ def _take(connection: Connection, now: int, key: str, verb: str, *, last: bool) 
         if found.text is not None:
             if found.text in (EMPTY_LIST, EMPTY_TABLE):
                 return None
-            found = _unpack(connection, found)
+            found = _unpack(connection, key, found)
         item: str = connection.execute(_TAKE, (found.identity, found.last if last else found.first)).get
+        # Before it is gone for good: a damaged item must be there to look at.
+        _check_item(key, item)
         if found.size == 1:
             connection.execute(_REMOVE_ENTRY, (found.identity,))
         return item
