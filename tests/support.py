@@ -53,12 +53,21 @@ def dump(path: object) -> dict[str, list[Any]]:
     return {table: raw(path, f"select * from {table} order by 1, 2") for table in TABLES}
 
 
+def bits(path: object) -> dict[str, list[Any]]:
+    """Return every row of a store bit by bit, whatever it holds: also text that is not UTF-8."""
+    columns = {table: [row[1] for row in raw(path, f"pragma table_info({table})")] for table in TABLES}
+    return {
+        table: raw(path, f"select {', '.join(f'typeof({c}), hex(cast({c} as blob))' for c in names)} from {table}")
+        for table, names in columns.items()
+    }
+
+
 @contextmanager
 def unchanged(path: object) -> Iterator[None]:
     """Fail if the block changes any row of a store."""
-    before = dump(path)
+    before = bits(path)
     yield
-    assert dump(path) == before
+    assert bits(path) == before
 
 
 def run_python(code: str, *arguments: object, options: Sequence[str] = ()) -> str:

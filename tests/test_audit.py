@@ -1,0 +1,175 @@
+"""Damage inside a sound database: verbs say which key it is and leave it alone, others work, `check` lists it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from support import raw, unchanged
+
+from slothstate import State, StateCorrupt
+
+pytestmark = pytest.mark.damaged
+
+GET = (lambda s: s.get("bad"), lambda s: s.get_many(["good", "bad"]), lambda s: s["bad"])
+SWAP = (lambda s: s.compare_swap("bad", {"a": 1}, 1), lambda s: s.compare_swap("bad", [1], 1))
+LIST = (
+    lambda s: s.list_length("bad"),
+    lambda s: s.list_range("bad"),
+    lambda s: s.list_pop("bad"),
+    lambda s: s.list_shift("bad"),
+    lambda s: s.list_push("bad", 1),
+)
+
+Calls = tuple[Callable[[State], object], ...]
+
+ENTRY = "insert into entries (id, key, kind, value) values (77, 'bad', {})"
+ITEMS = "insert into list_items values "
+
+# What was damaged: the statements that did it, and the calls that must notice.
+DAMAGE: dict[str, tuple[tuple[str, ...], Calls]] = {
+    "broken-table": ((ENTRY.format("""'table', '{"a":'"""),), (*GET, *SWAP)),
+    "broken-list": ((ENTRY.format("'list', '[1, 2'"),), (*GET, *SWAP, *LIST)),
+    "empty-json": ((ENTRY.format("'table', ''"),), (*GET, *SWAP)),
+    "table-is-list": ((ENTRY.format("'table', '[1]'"),), (*GET, *SWAP)),
+    "list-is-table": ((ENTRY.format("""'list', '{"a":1}'"""),), (*GET, *SWAP, *LIST)),
+    "list-is-scalar": ((ENTRY.format("'list', '7'"),), (*GET, *SWAP, *LIST)),
+    "json-of-bad-number": ((ENTRY.format("'list', '[01]'"),), (*GET, *SWAP, *LIST)),
+    "string-is-integer": ((ENTRY.format("'string', 7"),), (*GET, lambda s: s.append("bad", "x"))),
+    "string-is-blob": ((ENTRY.format("'string', x'00'"),), (*GET, lambda s: s.append("bad", "x"))),
+    "bytes-is-text": ((ENTRY.format("'bytes', 'x'"),), (*GET, lambda s: s.append("bad", b"x"))),
+    "number-is-text": (
+        (ENTRY.format("'number', '12x'"),),
+        (*GET, lambda s: s.increment("bad"), lambda s: s.increment("bad", 0.5), lambda s: s.decrement("bad")),
+    ),
+    "number-is-blob": ((ENTRY.format("'number', x'31'"),), (*GET, lambda s: s.increment("bad"))),
+    "boolean-is-text": ((ENTRY.format("'boolean', 'true'"),), GET),
+    "unknown-kind": ((ENTRY.format("'tuple', '[]'"),), GET),
+    "no-kind": ((ENTRY.format("'', 1"),), GET),
+    "null-number": ((ENTRY.format("'number', null"),), GET),
+    "list-without-items": ((ENTRY.format("'list', null"),), (*GET, *SWAP, *LIST)),
+    "list-with-a-hole": (
+        (ENTRY.format("'list', null"), f"{ITEMS} (77, 0, '1'), (77, 2, '3')"),
+        (*GET, *SWAP, lambda s: s.list_range("bad")),
+    ),
+    "broken-items": (
+        (ENTRY.format("'list', null"), f"{ITEMS} (77, 0, '[1'), (77, 1, '{{')"),
+        (*GET, *SWAP, lambda s: s.list_range("bad"), lambda s: s.list_pop("bad"), lambda s: s.list_shift("bad")),
+    ),
+    "item-is-two": (
+        (ENTRY.format("'list', null"), f"{ITEMS} (77, 0, '1,2')"),
+        (lambda s: s.list_pop("bad"), lambda s: s.list_shift("bad")),
+    ),
+    "text-not-utf8": ((ENTRY.format("'string', cast(x'ff' as text)"),), GET),
+}  # fmt: skip
+
+NOTICED = [(name, index) for name, (_, calls) in DAMAGE.items() for index in range(len(calls))]
+
+
+@pytest.mark.parametrize(("name", "index"), NOTICED)
+def test_damaged_value(state: State, path: str, name: str, index: int) -> None:
+    """A verb that meets a damaged value is `StateCorrupt` naming the key, and leaves every row as it is."""
+    statements, calls = DAMAGE[name]
+    state.set("good", {"a": 1})
+    raw(path, *statements)
+    with unchanged(path), pytest.raises(StateCorrupt, match="'bad'"):
+        calls[index](state)
+    assert not state._engine.in_transaction
+    assert state.get("good") == {"a": 1}
+    assert state.increment("n") == 1
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_check_lists_it(state: State, path: str, name: str) -> None:
+    """`check` names the damaged key and finds nothing else; what does not read the value works."""
+    statements, _ = DAMAGE[name]
+    state.set_many({"good": [1], "other": "x"})
+    state.list_push("rows", 1)
+    assert state.check() == []
+    raw(path, *statements)
+    found = state.check()
+    assert found
+    assert all("'bad'" in problem and "damaged" in problem for problem in found)
+    assert state.keys() == ["bad", "good", "other", "rows"]
+    assert (state.exists("bad"), state.get_ttl("bad"), len(state)) == (True, -1, 4)
+    assert state.set_ttl("bad", 60)
+
+
+@pytest.mark.parametrize("how", ["set", "delete", "clear", "expire", "set_many"])
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_can_be_removed(state: State, path: str, clock: object, name: str, how: str) -> None:
+    """Overwriting, deleting or sweeping a damaged key leaves a sound store."""
+    raw(path, *DAMAGE[name][0])
+    if how == "set":
+        state.set("bad", 1)
+    elif how == "set_many":
+        state.set_many({"bad": 1})
+    elif how == "delete":
+        assert state.delete("bad")
+    elif how == "clear":
+        assert state.clear("b*") == 1
+    else:
+        state.set_ttl("bad", 1)
+        clock.advance(1)  # type: ignore[attr-defined]
+        assert state.sweep() == 1
+    assert state.check() == []
+
+
+OTHER_DAMAGE = {
+    "orphan-items": ("insert into list_items values (999, 0, '1'), (999, 1, '2')", "2 list items belong to no list"),
+    "items-of-a-set-list": (
+        ENTRY.format("'list', '[1]'") + f"; {ITEMS} (77, 0, '1')",
+        "1 list items belong to no list",
+    ),
+    "key-with-nul": ("insert into entries (key, kind, value) values ('a' || char(0), 'number', 1)", "NUL"),
+    "empty-key": ("insert into entries (key, kind, value) values ('', 'number', 1)", "empty"),
+    "long-key": (
+        "insert into entries (key, kind, value) select replace(hex(zeroblob(2050)), '00', 'ab'), 'number', 1",
+        "4100 bytes",
+    ),
+    "key-not-utf8": ("insert into entries (key, kind, value) values (cast(x'ff' as text), 'number', 1)", "utf-8"),
+    "lock-without-owner": (
+        "insert into locks (name, nonce, owner, host, pid, boot_id, since_ms) values ('n', 1, '', '', 1, '', 1)",
+        "lock 'n' is damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_DAMAGE)
+def test_check_lists_other_damage(state: State, path: str, name: str) -> None:
+    """Damage that belongs to no readable key is found all the same, and keeps nobody from the sound keys."""
+    statement, says = OTHER_DAMAGE[name]
+    state.set("good", 1)
+    raw(path, *statement.split("; "))
+    assert any(says in problem for problem in state.check())
+    assert state.get("good") == 1
+
+
+def test_listing_a_key_that_is_not_utf8(state: State, path: str) -> None:
+    """A key that is not even text is `StateCorrupt` wherever it would have to be listed."""
+    raw(path, OTHER_DAMAGE["key-not-utf8"][0])
+    for call in (state.keys, lambda: list(state.scan()), lambda: state.keys("*a"), lambda: state.clear("*")):
+        with pytest.raises(StateCorrupt):
+            call()
+
+
+def test_check_is_bounded(state: State, path: str) -> None:
+    """A wholly damaged store gives a hundred sentences and not a million."""
+    state.set_many({f"k{number}": 1 for number in range(500)})
+    raw(path, "update entries set value = 'x'")
+    assert len(state.check()) == 100
+
+
+def test_damaged_page(state: State, path: str) -> None:
+    """A page that was overwritten is found by `check`, as an answer; a verb that meets it is `StateCorrupt`."""
+    state.set_many({f"k{number:04}": "x" * 100 for number in range(500)})
+    state.close()
+    with open(path, "r+b") as file:
+        size = file.seek(0, 2)
+        for offset in range(size // 2, size - 1024, 2048):
+            file.seek(offset // 1024 * 1024)
+            file.write(b"\xa5" * 1024)
+    with State(type(state._engine)(path)) as damaged:
+        assert damaged.check()
+        with pytest.raises(StateCorrupt, match=path):
+            [damaged.get(f"k{number:04}") for number in range(500)]
