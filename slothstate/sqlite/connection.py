@@ -261,8 +261,8 @@ class Snapshot:
             self._connection.execute("begin")
 
     def __exit__(self, *_: object) -> None:
-        # SQLite may have ended it on its own after an error. Rolled back, for there is nothing to keep: a commit reports
-        # once more the damage that a statement met.
+        # SQLite may have ended it on its own after an error. There is nothing to keep, and a commit would report once
+        # more the damage that a statement met.
         if not self._connection.depth and self._connection.db.in_transaction:
             self._connection.execute("rollback")
 
