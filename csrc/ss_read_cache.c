@@ -396,7 +396,7 @@ static PyObject *cache_leave_transaction(PyObject *object, PyObject *unused)
 /* ---- waiting ---- */
 
 /* Long enough to cost a waiter a few per cent of a core at most, short enough for a hand-over within a millisecond. */
-enum { WAIT_STEP_NS = 300000, WAIT_SLICE_STEPS = 60 };
+enum { WAIT_STEP_NS = 900000, WAIT_SLICE_STEPS = 22 };
 
 static PyObject *cache_wait(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
 {

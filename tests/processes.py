@@ -13,9 +13,10 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
@@ -103,6 +104,13 @@ class Worker:
     def signal(self, number: int) -> None:
         """Send a signal to the worker."""
         os.kill(self.pid, number)
+
+    def stop_for(self, seconds: float) -> None:
+        """Stop the worker wherever it is (SIGSTOP), and let it go on; one that has ended stays ended."""
+        with suppress(ProcessLookupError):
+            self.signal(signal.SIGSTOP)
+            time.sleep(seconds)
+            self.signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """Kill the worker (SIGKILL) and wait until it is gone."""
