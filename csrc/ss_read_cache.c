@@ -369,6 +369,16 @@ static PyObject *cache_detach(PyObject *object, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+static PyObject *cache_forked(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    read_cache *self = (read_cache *)object;
+    self->header = NULL;
+    self->waiters = 0; /* threads of the parent: detach() would wait for them for ever */
+    clear_all(self);
+    Py_RETURN_NONE;
+}
+
 static PyObject *cache_verified(PyObject *object, PyObject *seconds)
 {
     double value = PyFloat_AsDouble(seconds);
@@ -508,6 +518,7 @@ int ss_read_cache_export(void *list)
         {"settle", FASTCALL(cache_settle), METH_FASTCALL, NULL},
         {"attach", cache_attach, METH_O, NULL},
         {"detach", cache_detach, METH_NOARGS, NULL},
+        {"forked", cache_forked, METH_NOARGS, NULL},
         {"verified", cache_verified, METH_O, NULL},
         {"enter_transaction", cache_enter_transaction, METH_NOARGS, NULL},
         {"leave_transaction", cache_leave_transaction, METH_NOARGS, NULL},

@@ -59,6 +59,9 @@ class ReadCache(Protocol):
     def detach(self) -> None:
         """Stop using the wal-index. Must come before its connection is closed: the mapping goes with it."""
 
+    def forked(self) -> None:
+        """Forget the parent's wal-index, entries and waiting threads: for the child, straight after a fork."""
+
     def verified(self, seconds: float, /) -> None:
         """Allow hits for so long: the files were just seen to be the ones that are open."""
 

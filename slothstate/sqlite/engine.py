@@ -306,6 +306,7 @@ class Engine:
         self._connections = weakref.WeakSet()
         self._transactions = {}
         self._anchor = None
+        self.cache.forked()
         # The parent's has no thread here, and its event may have been copied while locked.
         self._sweeper = Sweeper(self, self._sweep_interval)
         if inherited:
