@@ -30,7 +30,9 @@ from slothstate.errors import (
 )
 from slothstate.lock import Lock, LockDescription
 from slothstate.sqlite.location import default_path
+from slothstate.sqlite.restore import restore
 from slothstate.state import State, open
+from slothstate.values import Record
 
 __all__ = [
     "AlreadyHeld",
@@ -43,6 +45,7 @@ __all__ = [
     "OutOfRange",
     "OutcomeUnknown",
     "PatternError",
+    "Record",
     "SlothStateError",
     "State",
     "StateBusy",
@@ -55,6 +58,7 @@ __all__ = [
     "WrongType",
     "default_path",
     "open",
+    "restore",
 ]
 
 

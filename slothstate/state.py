@@ -16,7 +16,7 @@ from slothstate.errors import InvalidKey, InvalidValue, SlothStateError
 from slothstate.lock import Lock, LockDescription, Locks, holding
 from slothstate.native import encode_row, encode_rows, glob_check, json_decode
 from slothstate.read_cache import ABSENT, FORMS
-from slothstate.sqlite import Engine, audit, backup, counters, keys, lists, location, sweep
+from slothstate.sqlite import Engine, audit, backup, compact, counters, keys, lists, location, moving, sweep
 from slothstate.sqlite.engine import SYNCHRONOUS
 from slothstate.sqlite.schema import check_library
 from slothstate.sqlite.sweeper import sweep_all
@@ -25,6 +25,7 @@ from slothstate.values import (
     KINDS,
     Encoded,
     Kind,
+    Record,
     Stored,
     as_encoded,
     as_python,
@@ -36,6 +37,7 @@ from slothstate.values import (
     encode,
     encode_item,
     encode_mapping,
+    encode_record,
     kind_of,
 )
 
@@ -550,6 +552,47 @@ class State(MutableMapping[str, Any]):
         Raises: `UnsafeState` when `path` exists; `StateIOError` when it cannot be written.
         """
         self._engine.read(backup.copy, self._engine.path, location.check_path(path))
+
+    def dump(self, pattern: str | None = None) -> Iterator[Record]:
+        """Iterate over the keys that match as `Record`s, sorted, all as they were at one moment.
+
+        Until the iterator is exhausted or closed the log of the store grows with every write: be quick.
+        Raises: `PatternError`.
+
+        >>> state.set("answer", 42)
+        True
+        >>> list(state.dump())
+        [Record(key='answer', kind='number', value=42, expires_at_ms=None)]
+        """
+        return self._dump(_check_pattern(pattern))
+
+    def _dump(self, pattern: str | None) -> Iterator[Record]:
+        with self._engine.snapshot() as (connection, now):
+            for key, row in moving.rows(connection, now, pattern):
+                yield Record(key, row.kind, self._decode(row.kind, row.stored), row.expires_at_ms)
+
+    def load(self, records: Iterable[Record]) -> int:
+        """Store records in one transaction, each replacing its key; return how many, without those already expired.
+
+        Raises: `InvalidValue` for a value that is not of the record's kind, or cannot be stored; `InvalidKey`;
+        `OutOfRange`. Nothing is then stored.
+
+        >>> from slothstate import Record
+        >>> state.load([Record("answer", "number", 42), Record("gone", "string", "x", expires_at_ms=1)])
+        1
+        """
+        return self._engine.write(moving.load, [encode_record(record) for record in records])
+
+    def compact(self) -> None:
+        """Remove what has expired and rewrite the file without the space that deleted keys left in it.
+
+        Others can read meanwhile, and write once it is done. It needs the size of the store in free disk space.
+        Raises: `SlothStateError` inside a transaction; `StateFull`.
+        """
+        if self._engine.in_transaction:
+            raise SlothStateError("a store cannot be compacted inside a transaction")
+        self.sweep()
+        self._engine.write(compact.compact)
 
     def check(self) -> list[str]:
         """Return a sentence for everything that is wrong with the store; an empty list when it is sound.

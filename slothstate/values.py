@@ -23,6 +23,7 @@ __all__ = [
     "VALUE_MAX_BYTES",
     "Encoded",
     "Kind",
+    "Record",
     "Stored",
     "as_encoded",
     "as_python",
@@ -35,6 +36,7 @@ __all__ = [
     "encode",
     "encode_item",
     "encode_mapping",
+    "encode_record",
     "kind_of",
     "same",
     "shorten",
@@ -74,6 +76,18 @@ class Encoded(NamedTuple):
 
     kind: Kind
     stored: str
+
+
+class Record(NamedTuple):
+    """A key with everything that is stored of it; what `State.dump` gives and `State.load` takes.
+
+    `expires_at_ms` is the moment of expiry in milliseconds since the epoch, None without a time to live.
+    """
+
+    key: str
+    kind: Kind
+    value: Any
+    expires_at_ms: int | None = None
 
 
 def check_key(key: str, name: str = "key") -> str:
@@ -167,6 +181,27 @@ def encode_mapping(mapping: Mapping[str, Any]) -> dict[Kind, list[tuple[str, Sto
 def encode_item(item: object, name: str) -> str:
     """Return the JSON text of an item of a list. Raises: `InvalidValue`, `OutOfRange`, naming the path."""
     return item.stored if type(item) is Encoded else json_encode(item, name)
+
+
+EXPIRY_MAX_MS: Final = 2**53
+"""The latest moment of expiry of a record: some 285,000 years on, and exact in every language."""
+
+
+def encode_record(record: Record) -> tuple[str, Kind, Stored, int | None]:
+    """Return the row that a record becomes.
+
+    Raises: `InvalidKey`, `InvalidValue`, `OutOfRange`, naming the key; `InvalidValue` for a value of another kind.
+    """
+    key, kind, value, expires_at_ms = record
+    check_key(key)
+    found, stored = encode(value, f"value of {shorten(key)}")
+    if found != kind:
+        raise InvalidValue(f"value of {shorten(key)}: a {kind} expected, got a {found}")
+    if expires_at_ms is not None and (type(expires_at_ms) is not int or not 0 <= expires_at_ms <= EXPIRY_MAX_MS):
+        raise InvalidValue(
+            f"expires_at_ms of {shorten(key)} must be milliseconds since 1970, got {describe(expires_at_ms)}"
+        )
+    return key, kind, stored, expires_at_ms
 
 
 def as_python(kind: Kind, stored: Stored) -> Any:

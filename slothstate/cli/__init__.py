@@ -20,6 +20,14 @@ __all__ = ["run_command_line"]
 FAMILIES = {
     "Scripts": {
         "run": "run",
+        "with-lock": "with_lock",
+    },
+    "Moving data": {
+        "dump": "moving",
+        "load": "moving",
+        "backup": "backup",
+        "restore": "backup",
+        "compact": "backup",
     },
 }
 """Every command's module in this package, by family: the order of the help."""

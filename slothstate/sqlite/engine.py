@@ -21,7 +21,7 @@ from slothstate import read_cache
 from slothstate.errors import SlothStateError, StateClosed, UnsafeState
 from slothstate.read_cache import NO_MARK, UNVERIFIED
 from slothstate.sqlite import forking, location, schema
-from slothstate.sqlite.connection import WAL_CHECKPOINT_PAGES, Atomic, BusyWait, Connection, translate
+from slothstate.sqlite.connection import WAL_CHECKPOINT_PAGES, Atomic, BusyWait, Connection, Snapshot, translate
 from slothstate.sqlite.sweeper import Sweeper
 
 __all__ = ["SYNCHRONOUS", "Engine"]
@@ -153,6 +153,20 @@ class Engine:
                 self._transactions.pop(thread, None)
                 self.cache.leave_transaction()
                 connection.checkpoint()
+                self._give_back(connection)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[tuple[Connection, int]]:
+        """Lend a connection whose reads all see the store as it was at one moment, and the clock's reading then."""
+        own = self._transactions.get(get_ident())
+        connection = own or self._borrow()
+        try:
+            with Snapshot(connection):
+                yield connection, self.now()
+        except apsw.Error as error:
+            raise translate(error, self.path) from error
+        finally:
+            if own is None:
                 self._give_back(connection)
 
     @property

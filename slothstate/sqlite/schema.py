@@ -12,7 +12,16 @@ import apsw
 
 from slothstate.errors import StateCorrupt, UnsafeState
 
-__all__ = ["APPLICATION_ID", "PAGE_SIZE", "SCHEMA_VERSION", "check", "check_library", "create", "identify"]
+__all__ = [
+    "APPLICATION_ID",
+    "PAGE_SIZE",
+    "SCHEMA_VERSION",
+    "check",
+    "check_library",
+    "create",
+    "identify",
+    "open_immutable",
+]
 
 APPLICATION_ID: Final = 0x736C6F74
 """`application_id` in the database header: "slot" in ASCII, the mark of our files."""
@@ -61,7 +70,7 @@ create table locks (
 ) strict""",
 )
 
-_SCHEMA: Final = "select sql from sqlite_schema where sql is not null and name not like 'sqlite_%' order by rowid"
+_SCHEMA: Final = "select sql from sqlite_schema where sql is not null and name not like 'sqlite_%'"
 
 
 def check_library() -> None:
@@ -89,14 +98,18 @@ def create(db: apsw.Connection) -> None:
     db.execute("pragma journal_mode = wal").fetchall()
 
 
+def open_immutable(path: str) -> apsw.Connection:
+    """Open a database to read the file alone: no lock is taken and no -wal or -shm appears beside it."""
+    uri = "file:" + path.replace("%", "%25").replace("?", "%3f").replace("#", "%23") + "?immutable=1"
+    return apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+
+
 def identify(path: str) -> tuple[int, int]:
     """Return `application_id` and `user_version` of an existing database without changing it or its neighbours.
 
-    `immutable=1` reads the file alone: no lock is taken and no -wal or -shm appears beside somebody else's database.
     Ours are complete in the main file before they get their name, so nothing can be missing from it.
     """
-    uri = "file:" + path.replace("%", "%25").replace("?", "%3f").replace("#", "%23") + "?immutable=1"
-    db = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    db = open_immutable(path)
     try:
         # Skips a test of the page count against the file's size, which fails while a checkpoint is copying pages.
         db.pragma("writable_schema", True)
@@ -116,5 +129,6 @@ def check(db: apsw.Connection, path: str) -> None:
         sql.replace("CREATE TABLE", "create table", 1).replace("CREATE INDEX", "create index", 1)
         for (sql,) in db.execute(_SCHEMA)
     ]
-    if found != list(_TABLES):
+    # VACUUM writes the tables before the indexes, whatever came first.
+    if sorted(found) != sorted(_TABLES):
         raise UnsafeState(f"{path} is not a slothstate store: its tables, indexes or triggers are not ours")

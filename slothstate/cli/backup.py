@@ -1,0 +1,88 @@
+"""`slothstate backup`, `restore` and `compact`: whole stores."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import click
+
+import slothstate
+from slothstate.cli.failure import Failure
+from slothstate.cli.options import MISUSE, open_state, store_command, store_path
+from slothstate.cli.progress import advancing
+from slothstate.cli.text import is_terminal, quantity, size
+
+__all__ = ["backup", "compact", "restore"]
+
+
+@store_command("backup")
+@click.argument("target")
+def backup(target: str, db: str | None) -> None:
+    """Write a copy of the store to the new file TARGET while others go on using it.
+
+    \b
+    Examples:
+      slothstate backup /mnt/backup/state.db
+      slothstate backup /mnt/backup/          # state-20261124-031500.db in there
+
+    The copy is complete and consistent, whoever writes meanwhile; it appears under its name when it is whole. It is a
+    store itself: `slothstate --db TARGET doctor` looks at it, `slothstate restore TARGET` brings it back.
+    """
+    path = Path(target)
+    with open_state(db) as state:
+        if path.is_dir():
+            store = Path(store_path(db))
+            path /= f"{store.stem}-{time.strftime('%Y%m%d-%H%M%S')}{store.suffix}"
+        with advancing("copying"):
+            state.backup(path)
+    click.echo(f"{path}: {size(path.stat().st_size)}")
+
+
+@store_command("restore")
+@click.argument("file")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def restore(file: str, yes: bool, db: str | None) -> None:
+    """Replace the contents of the store by those of the backup FILE.
+
+    \b
+    Example:
+      slothstate restore /mnt/backup/state-20261124-031500.db
+
+    Refused while any process has the store open. The backup is audited first, and only read; the store changes in one
+    transaction, or not at all. Nobody holds a lock afterwards, and fencing tokens go on above every one that the backup
+    or the replaced store ever gave: they never go back.
+    """
+    path = store_path(db)
+    if os.path.exists(path) and not yes:
+        if not is_terminal():
+            raise Failure(f"restore replaces everything in {path}: say so with --yes", MISUSE)
+        click.confirm(f"Replace everything in {path} by {file}?", abort=True, err=True)
+    with advancing("restoring"):
+        slothstate.restore(file, path)
+    with open_state(path) as state:
+        click.echo(f"{path}: {quantity(len(state), 'key')} restored from {file}")
+
+
+@store_command("compact")
+def compact(db: str | None) -> None:
+    """Give the space of deleted and expired keys back to the file system.
+
+    \b
+    Example:
+      slothstate compact
+
+    Others can read meanwhile and write afterwards. It needs free disk space of about twice the store's size.
+    """
+    path = store_path(db)
+    with open_state(db) as state:
+        before = _size(path)
+        with advancing("compacting"):
+            state.compact()
+        after = _size(path)
+    click.echo(f"{path}: {size(before)} before, {size(after)} after")
+
+
+def _size(path: str) -> int:
+    return sum(os.stat(path + suffix).st_size for suffix in ("", "-wal") if os.path.exists(path + suffix))

@@ -1,0 +1,35 @@
+"""How long work shows on a terminal: a bar, or a count where nobody knows the end; nothing in a pipe."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from slothstate.cli.text import is_terminal
+
+__all__ = ["advancing"]
+
+
+@contextmanager
+def advancing(
+    what: str, total: int | None = None, *, octets: bool = False, shown: bool = True
+) -> Iterator[Callable[[int], None]]:
+    """Show progress on stderr while the block runs, which calls the function it gets with each amount done.
+
+    `total` is None for work whose end is not known; `octets` counts bytes and not keys. It goes
+    without a trace.
+    """
+    if not shown or not is_terminal(sys.stderr) or os.environ.get("TERM") == "dumb":
+        yield lambda amount: None
+        return
+    # Imported here: it takes longer than most commands.
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    amount = DownloadColumn(binary_units=True) if octets else MofNCompleteColumn()
+    columns = [TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn()]
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda done: progress.advance(task, done)

@@ -1,0 +1,251 @@
+"""`slothstate with-lock`: a command that runs while a lock is held, as with flock(1)."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
+from typing import Final, NoReturn
+
+import click
+
+from slothstate import Lock, LockLost, LockTimeout, State
+from slothstate.cli.failure import Failure
+from slothstate.cli.options import MISUSE, NO, SECONDS, STORE_ERROR, open_state, store_command, store_path
+from slothstate.cli.text import duration, is_terminal
+from slothstate.values import check_key
+
+__all__ = ["with_lock"]
+
+NOTICE_AFTER: Final = 1.0
+"""Seconds of waiting after which a terminal is told for whom."""
+
+CANNOT_EXECUTE: Final = 126
+NOT_FOUND: Final = 127
+
+_PASSED_ON: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+
+_PR_SET_PDEATHSIG: Final = 1
+_SI_KERNEL: Final = 128
+
+
+@store_command("with-lock")
+@click.argument("name")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--timeout", type=SECONDS, help="Wait no longer than this; 0: do not wait.  [default: for ever]")
+@click.option(
+    "-E",
+    "--conflict-exit-code",
+    "conflict",
+    type=click.IntRange(0, 255),
+    metavar="CODE",
+    default=NO,
+    show_default=True,
+    help="The exit code when the lock was not acquired.",
+)
+def with_lock(name: str, command: tuple[str, ...], timeout: float | None, conflict: int, db: str | None) -> int:
+    """Run COMMAND while the lock NAME is held, and pass its exit code on.
+
+    \b
+    Example:
+      slothstate with-lock backup --timeout 10m -- rsync -a /srv/ /mnt/backup/
+
+    The lock is free as soon as the command ends, or this process dies, however it dies; what the command leaves running
+    in the background does not keep it. If this process is killed (SIGKILL), the command is killed too (on Linux):
+    going on without the lock would be worse. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 go to the command.
+
+    The command finds the lock's name and fencing token in $SLOTHSTATE_LOCK_NAME and $SLOTHSTATE_LOCK_TOKEN, and the
+    store in $SLOTHSTATE_DB.
+
+    Exit codes: those of the command, 128 + n if signal n ended it; 1 (or CODE) when the lock was not acquired; 126 or
+    127 when the command cannot be run; 2 misuse; 3 the store cannot be used, or the lock was lost meanwhile.
+    """
+    check_key(name, "NAME")
+    if not hasattr(os, "fork"):
+        raise Failure("with-lock needs fork(), which this system does not have", MISUSE)
+    with _leaving_on_signals(), _Child(command) as child, _open(child, db) as state:
+        code = 0
+        try:
+            with _held(state, name, timeout) as lock:
+                code = child.run(
+                    {
+                        "SLOTHSTATE_LOCK_NAME": name,
+                        "SLOTHSTATE_LOCK_TOKEN": str(lock.token),
+                        "SLOTHSTATE_DB": store_path(db),
+                    }
+                )
+        except LockTimeout as error:
+            raise Failure(f"lock {name!r} was not acquired: {_holder(state, name)}", conflict) from error
+        except LockLost as error:
+            raise Failure(f"{error}; the command ended with code {code}", STORE_ERROR) from error
+        return code
+
+
+@contextlib.contextmanager
+def _leaving_on_signals() -> Iterator[None]:
+    """End in good order on SIGTERM and SIGHUP while there is no command yet to pass them on to."""
+
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)
+
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _open(child: _Child, db: str | None) -> State:
+    # The threads of a State inherit the mask: a signal that one of them took would not be there to be passed on.
+    with child.signals_blocked():
+        return open_state(db, create=True)
+
+
+@contextlib.contextmanager
+def _held(state: State, name: str, timeout: float | None) -> Iterator[Lock]:
+    """Hold the lock; who waits for it at a terminal is told who has it."""
+    with contextlib.ExitStack() as stack:
+        if is_terminal(sys.stderr) and (timeout is None or timeout > NOTICE_AFTER):
+            try:
+                lock = stack.enter_context(state.locked(name, NOTICE_AFTER))
+            except LockTimeout:
+                click.echo(f"slothstate: waiting for lock {name!r}: {_holder(state, name)}", err=True)
+                rest = None if timeout is None else timeout - NOTICE_AFTER
+                lock = stack.enter_context(state.locked(name, rest))
+        else:
+            lock = stack.enter_context(state.locked(name, timeout))
+        yield lock
+
+
+def _holder(state: State, name: str) -> str:
+    for lock in state.locks():
+        if lock["name"] == name:
+            owner, held = lock["owner"], max(0.0, time.time() - lock["since"])
+            return f"process {owner['pid']} on {owner['host']} has held it for {duration(held)}"
+    return "whoever held it has just let it go"
+
+
+class _Child:
+    """A process that waits for its turn, then becomes the command.
+
+    It is forked first of all, while this process has no thread and no open store that a fork would have to mind. What
+    holds the lock is a descriptor that it never has, so nothing the command leaves behind can keep the lock.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
+        # Ignored by whoever started us, it would have the kernel drop the child's exit code.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        passed_on = [signal.Signals[name] for name in _PASSED_ON]
+        self._signals = {
+            signal.SIGCHLD,
+            *(number for number in passed_on if signal.getsignal(number) != signal.SIG_IGN),
+        }
+        die_with_parent = _parent_death()
+        read_turn, self._turn = os.pipe()
+        self._failure, write_failure = os.pipe()
+        parent = os.getpid()
+        self._pid = os.fork()
+        if not self._pid:
+            try:
+                die_with_parent()
+                os.close(self._turn)
+                if os.getppid() == parent:
+                    _become(command, read_turn, write_failure)
+            finally:
+                os._exit(NOT_FOUND)
+        os.close(read_turn)
+        os.close(write_failure)
+
+    def __enter__(self) -> _Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # A child whose turn never came sees the end of the pipe and leaves.
+        for descriptor in (self._turn, self._failure):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        self._turn = self._failure = -1
+        if self._pid:
+            os.waitpid(self._pid, 0)
+
+    def run(self, variables: Mapping[str, str]) -> int:
+        """Run the command with these environment variables added, pass signals on, and return its exit code.
+
+        Raises: `Failure` when the command cannot be run.
+        """
+        with self.signals_blocked():
+            with open(self._turn, "wb") as turn, contextlib.suppress(BrokenPipeError):
+                turn.write(json.dumps(variables).encode())
+            with open(self._failure, "rb") as failure:
+                problem = failure.read()
+            if problem:
+                number = int(problem)
+                message = f"cannot run {self._command[0]!r}: {os.strerror(number)}"
+                raise Failure(message, NOT_FOUND if number == errno.ENOENT else CANNOT_EXECUTE)
+            return self._wait()
+
+    @contextlib.contextmanager
+    def signals_blocked(self) -> Iterator[None]:
+        """Keep the signals that go to the command, and SIGCHLD, from this thread and those it starts meanwhile."""
+        # Blocked and taken one by one: only so does the kernel tell where a signal comes from.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _wait(self) -> int:
+        while True:
+            ended, status = os.waitpid(self._pid, os.WNOHANG)
+            if ended:
+                self._pid = 0
+                code = os.waitstatus_to_exitcode(status)
+                return code if code >= 0 else 128 - code
+            number, from_terminal = _next_signal(self._signals)
+            # The terminal's own (Ctrl-C, a hang-up) went to the command as well, which is in the same process group.
+            if number != signal.SIGCHLD and not from_terminal:
+                os.kill(self._pid, number)
+
+
+def _next_signal(numbers: set[signal.Signals]) -> tuple[int, bool]:
+    """Wait for one of these blocked signals; return it, and whether the terminal sent it."""
+    if sys.platform == "linux":
+        found = signal.sigwaitinfo(numbers)
+        return found.si_signo, found.si_code == _SI_KERNEL
+    number = signal.sigwait(numbers)
+    return number, number in (signal.SIGINT, signal.SIGQUIT) and is_terminal(sys.stdin)
+
+
+def _parent_death() -> Callable[[], object]:
+    """Return what a child calls to be killed when its parent dies; nothing happens where there is no such thing."""
+    if sys.platform != "linux":
+        return lambda: None
+    import ctypes
+
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+
+
+def _become(command: Sequence[str], turn: int, failure: int) -> None:
+    """Wait until the parent holds the lock, then run the command in this process's place."""
+    with open(turn, "rb") as pipe:
+        message = pipe.read()
+    if not message:
+        return
+    # Python ignores these two; a command expects them as they are by default.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    try:
+        os.execvpe(command[0], list(command), {**os.environ, **json.loads(message)})
+    except OSError as error:
+        os.write(failure, str(error.errno).encode())

@@ -1,0 +1,492 @@
+"""`slothstate dump`, `load`, `backup`, `restore` and `compact`: what goes out comes back, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import stat
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import SECONDS, slothstate, start
+from support import VALUES, raw
+
+import slothstate as package
+from slothstate import Record, State
+
+NESTED: Any = []
+for _ in range(499):
+    NESTED = [NESTED]
+
+EVERYTHING: dict[str, Any] = {
+    **VALUES,
+    "empty": "",
+    "text": 'quotes " and \\ \n\r\t\0\x1b\u2028\x85 é 😀 ',
+    'key with\nevery "thing" \u2028 é 😀': "x",
+    "zero": 0,
+    "least": -(2**63),
+    "most": 2**63 - 1,
+    "float": 1.0,
+    "minus-zero": -0.0,
+    "tiny": 5e-324,
+    "huge": 1.7976931348623157e308,
+    "third": 1 / 3,
+    "false": False,
+    "all-bytes": bytes(range(256)),
+    "no-bytes": b"",
+    "no-table": {},
+    "no-list": [],
+    "numbers": [1, 1.0, -0.0, 2**63 - 1, True, None, "1"],
+    "deep": NESTED,
+}
+
+
+def exact(state: State) -> list[str]:
+    """Every entry as text that tells 1 from 1.0 from True, and 0.0 from -0.0."""
+    return [repr(tuple(entry)) for entry in state.dump()]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The directory of the store state.db."""
+    return tmp_path
+
+
+@pytest.fixture
+def full(home: Path) -> list[str]:
+    """A store with a value of every kind, with and without TTLs, and a list that was pushed; what it holds."""
+    with package.open(home / "state.db") as state:
+        for key, value in EVERYTHING.items():
+            state.set(key, value)
+        state.set("session", {"user": 7}, ttl=3600.5)
+        state.list_push("queue", 1, 2.0, {"job": [None]}, "é")
+        state.set_ttl("queue", 86_400)
+        return exact(state)
+
+
+def other(home: Path) -> Path:
+    """The directory of another store."""
+    directory = home / "other"
+    directory.mkdir(exist_ok=True)
+    return directory
+
+
+def test_round_trip(home: Path, full: list[str]) -> None:
+    """Every kind comes back exactly, with its TTL to the millisecond."""
+    lines = slothstate("dump", home=home)
+    assert slothstate("load", home=other(home), stdin=lines.encode()) == f"loaded {len(full)} keys\n"
+    with package.open(other(home) / "state.db") as state:
+        assert exact(state) == full
+        assert math.copysign(1, state.get("minus-zero")) == -1
+        assert state.get("deep") == NESTED
+    assert slothstate("dump", home=other(home)) == lines
+
+
+def test_lines(home: Path) -> None:
+    """A line is JSON with key, kind, value and, only with a TTL, the moment of expiry; the keys are sorted."""
+    with package.open(home / "state.db") as state:
+        state.set("b", b"\xff\x00")
+        state.set("a", 1.0, ttl=60)
+        (expires_at_ms,) = (entry.expires_at_ms for entry in state.dump("a"))
+    assert slothstate("dump", home=home) == (
+        f'{{"key":"a","kind":"number","expires_at_ms":{expires_at_ms},"value":1.0}}\n'
+        '{"key":"b","kind":"bytes","value":"/wA="}\n'
+    )
+
+
+def test_dump_of_some_keys(home: Path, full: list[str]) -> None:
+    """With a pattern only the keys that match are dumped; a bad pattern is misuse; no key, no line."""
+    keys = [json.loads(line)["key"] for line in slothstate("dump", "no-*", home=home).splitlines()]
+    assert keys == ["no-bytes", "no-list", "no-table"]
+    assert slothstate("dump", "nothing*", home=home) == ""
+    slothstate("dump", "[", home=home, code=2)
+
+
+def test_dump_without_a_store(home: Path) -> None:
+    """Where there is no store, none appears."""
+    assert "no store" in slothstate("dump", home=home, code=3)
+    assert list(home.iterdir()) == []
+
+
+def test_dump_to_a_file(home: Path, full: list[str]) -> None:
+    """A file that dump makes is its owner's alone; one that exists is left as it was."""
+    slothstate("dump", "-o", "all.jsonl", home=home)
+    path = home / "all.jsonl"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_text(encoding="utf-8") == slothstate("dump", home=home)
+    path.write_text("mine")
+    assert "File exists" in slothstate("dump", "-o", "all.jsonl", home=home, code=2)
+    assert path.read_text() == "mine"
+
+
+def test_dump_shows_one_moment(state: State) -> None:
+    """What others write while a dump is read is not in it, and is there afterwards."""
+    state.set_many({f"key:{number:04}": 0 for number in range(2500)})
+    dumped = state.dump()
+    first = next(dumped)
+    state.set_many({f"key:{number:04}": 1 for number in range(2500)})
+    state.delete("key:2000")
+    state.set("key:9999", 1)
+    assert [entry.value for entry in (first, *dumped)] == [0] * 2500
+    assert state.get("key:0000") == 1
+
+
+def test_dump_left_early(state: State) -> None:
+    """A dump that nobody reads to its end keeps nothing open."""
+    state.set_many({"a": 1, "b": 2})
+    dumped = state.dump()
+    next(dumped)
+    dumped.close()  # type: ignore[attr-defined]
+    state.compact()
+    assert state.get("a") == 1
+
+
+def test_dump_inside_a_transaction(state: State) -> None:
+    """A dump inside a transaction shows what the transaction wrote."""
+    with state.transaction():
+        state.set("a", 1)
+        assert list(state.dump()) == [Record("a", "number", 1)]
+
+
+def test_reader_that_leaves(home: Path) -> None:
+    """When the reader of the pipe has enough, dump ends quietly."""
+    with package.open(home / "state.db") as state:
+        state.set_many({f"key:{number:05}": "x" * 100 for number in range(5000)})
+    with start("dump", home=home) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(SECONDS) == 141
+
+
+def test_merge(home: Path) -> None:
+    """Loading replaces the keys of the dump, kind and TTL too, and keeps the others."""
+    with package.open(home / "state.db") as state:
+        state.set_many({"kept": 1, "replaced": [1, 2]}, ttl=60)
+        state.list_push("pushed", 1, 2)
+    lines = b'{"key":"replaced","kind":"string","value":"new"}\n{"key":"pushed","kind":"number","value":5}\n'
+    assert slothstate("load", "--merge", home=home, stdin=lines) == "loaded 2 keys\n"
+    with package.open(home / "state.db") as state:
+        assert dict(state) == {"kept": 1, "replaced": "new", "pushed": 5}
+        assert state.get_ttl("replaced") == -1
+        assert state.get_ttl("kept") > 0
+
+
+def test_replace(home: Path) -> None:
+    """With --replace the keys of the dump are the only ones afterwards; locks stay."""
+    with package.open(home / "state.db") as state:
+        state.set_many({"gone": 1, "replaced": 2})
+        state.lock("deploy")
+        assert slothstate("load", "--replace", home=home, stdin=b'{"key":"replaced","value":3}') == "loaded 1 key\n"
+        assert dict(state) == {"replaced": 3}
+        assert [lock["name"] for lock in state.locks()] == ["deploy"]
+
+
+def test_time_passes_for_dumped_keys(home: Path) -> None:
+    """What expired since the dump is left out and counted; the rest expires at the same moment as before."""
+    soon = int(time.time() * 1000) + 100_000
+    lines = f'{{"key":"a","value":1,"expires_at_ms":1000}}\n{{"key":"b","value":2,"expires_at_ms":{soon}}}\n'
+    assert slothstate("load", home=home, stdin=lines.encode()) == "loaded 1 key, 1 key had expired\n"
+    with package.open(home / "state.db") as state:
+        assert list(state.dump()) == [Record("b", "number", 2, soon)]
+
+
+BAD_LINES = {
+    "": None,
+    "no json": "not JSON: Expecting value at column 1",
+    '{"key":"a","value":1': "not JSON",
+    '{"key":"a","value":1} {}': "not JSON: Extra data",
+    "[]": "a JSON object with key, kind and value expected",
+    '{"value":1}': "the field 'key' is missing",
+    '{"key":"a"}': "the field 'value' is missing",
+    '{"key":"a","value":1,"expires":5}': "unknown field 'expires'",
+    '{"key":"a","value":1,"kind":"integer"}': "kind must be one of",
+    '{"key":"a","value":1,"kind":"string"}': "a string expected, got a number",
+    '{"key":"a","value":true,"kind":"number"}': "a number expected, got a boolean",
+    '{"key":"a","value":null}': "kind must be one of",
+    '{"key":"a","value":null,"kind":"string"}': "cannot be stored",
+    '{"key":"a","value":"?","kind":"bytes"}': "base64",
+    '{"key":"a","value":5,"kind":"bytes"}': "base64",
+    '{"key":"","value":1}': "key must not be empty",
+    '{"key":5,"value":1}': "key must be a str",
+    '{"key":"a\\u0000b","value":1}': "NUL",
+    '{"key":"a","value":"\\ud800"}': "lone surrogate",
+    '{"key":"a","value":NaN}': "NaN cannot be stored",
+    '{"key":"a","value":1e999}': "inf cannot be stored",
+    '{"key":"a","value":9223372036854775808}': "64 bits",
+    '{"key":"a","value":[1,9223372036854775808]}': "64 bits",
+    '{"key":"a","value":1,"expires_at_ms":"soon"}': "expires_at_ms",
+    '{"key":"a","value":1,"expires_at_ms":1.5}': "expires_at_ms",
+    '{"key":"a","value":1,"expires_at_ms":-1}': "expires_at_ms",
+    '{"key":"a","value":' + "[" * 501 + "]" * 501 + "}": "nest",
+    '{"key":"a","value":' + "[" * 100_000: "nested too deeply",
+    '{"key":"a","value":' + "9" * 5000 + "}": "line 3",
+}
+
+
+@pytest.mark.parametrize("line", [line for line, problem in BAD_LINES.items() if problem], ids=lambda line: line[:40])
+@pytest.mark.parametrize("how", ["--merge", "--replace", "--dry-run"])
+def test_bad_lines(home: Path, line: str, how: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line that cannot be stored is named with its number and what is wrong, and nothing of its batch is stored."""
+    from slothstate.cli import run_command_line
+
+    with package.open(home / "state.db") as state:
+        state.set("before", 1)
+    (home / "bad.jsonl").write_text(f'{{"key":"first","value":1}}\n\n{line}\n{{"key":"last","value":1}}\n')
+    code = run_command_line(["load", how, "--db", str(home / "state.db"), str(home / "bad.jsonl")])
+    error = capsys.readouterr().err
+    assert code == 2, error
+    assert error.count("\n") == 1
+    assert f"{home / 'bad.jsonl'}, line 3: " in error
+    assert BAD_LINES[line] in error
+    with package.open(home / "state.db") as state:
+        assert dict(state) == {"before": 1}
+
+
+def test_line_that_is_not_utf8(home: Path) -> None:
+    """Bytes that are not UTF-8 are refused, naming line and byte."""
+    assert "stdin, line 1: not UTF-8 at byte 9" in slothstate("load", home=home, stdin=b'{"key":"\xff"}', code=2)
+
+
+def test_batches_before_a_bad_line(home: Path) -> None:
+    """Merging keeps the batches before a bad line and says so; replacing keeps what was there before."""
+    good = b"".join(b'{"key":"key:%d","value":1}\n' % number for number in range(1500))
+    error = slothstate("load", home=home, stdin=good + b"bad\n", code=2)
+    assert "stdin, line 1501: " in error
+    assert "1,000 keys from before it are loaded" in error
+    with package.open(home / "state.db") as state:
+        assert len(state) == 1000
+    assert "nothing was changed" in slothstate("load", "--replace", home=home, stdin=good + b"bad\n", code=2)
+    with package.open(home / "state.db") as state:
+        assert len(state) == 1000
+
+
+def test_dry_run(home: Path, full: list[str]) -> None:
+    """A dry run checks every line and makes no store."""
+    slothstate("dump", "-o", "all.jsonl", home=home)
+    printed = slothstate("load", "--dry-run", home / "all.jsonl", home=other(home))
+    assert printed == f"{len(full)} lines can be loaded\n"
+    assert list(other(home).iterdir()) == []
+
+
+def test_missing_file(home: Path) -> None:
+    """A file that cannot be read is named."""
+    assert "cannot read none.jsonl: No such file" in slothstate("load", "none.jsonl", home=home, code=2)
+
+
+def test_large_dump_streams(home: Path) -> None:
+    """A dump much larger than a batch comes back whole through a pipe between two processes."""
+    with package.open(home / "state.db") as state:
+        for start_at in range(0, 20_000, 5_000):
+            state.set_many({f"key:{number}": [number, "x" * 50] for number in range(start_at, start_at + 5_000)})
+        before = exact(state)
+    with start("dump", home=home) as dumping:
+        with start("load", home=other(home), stdin=dumping.stdout) as loading:
+            assert loading.communicate(timeout=SECONDS) == (b"loaded 20,000 keys\n", b"")
+        assert dumping.stdout is not None
+        dumping.stdout.close()
+        assert dumping.wait(SECONDS) == 0
+    with package.open(other(home) / "state.db") as state:
+        assert exact(state) == before
+
+
+def test_load_of_other_kinds_is_refused(state: State) -> None:
+    """State.load stores entries of the right kind only, all or none."""
+    with pytest.raises(package.InvalidValue, match="a string expected, got a number"):
+        state.load([Record("a", "number", 1), Record("b", "string", 1)])
+    assert len(state) == 0
+    assert state.load([]) == 0
+
+
+# Whole stores
+
+
+def test_backup_and_restore(home: Path, full: list[str]) -> None:
+    """A restored store holds what the backup holds, no more and no less, and the backup is left as it was."""
+    assert slothstate("backup", "copy.db", home=home).startswith("copy.db: ")
+    before = (home / "copy.db").read_bytes()
+    with package.open(home / "state.db") as state:
+        state.clear()
+        state.set("new", 1)
+    assert f"{len(full)} keys restored from copy.db" in slothstate("restore", "--yes", "copy.db", home=home)
+    with package.open(home / "state.db") as state:
+        assert exact(state) == full
+        assert state.check() == []
+    assert (home / "copy.db").read_bytes() == before
+    assert sorted(path.name for path in home.iterdir()) == ["copy.db", "state.db", "state.db-locks"]
+
+
+def test_backup_into_a_directory(home: Path, full: list[str]) -> None:
+    """A backup into a directory gets a name that says when; one onto an existing file is refused."""
+    (home / "backups").mkdir()
+    printed = slothstate("backup", "backups", home=home)
+    (made,) = (home / "backups").iterdir()
+    assert made.match("state-????????-??????.db")
+    assert printed.startswith(f"backups/{made.name}: ")
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600
+    assert "exists" in slothstate("backup", made, home=home, code=3)
+
+
+def test_restore_needs_a_yes(home: Path, full: list[str]) -> None:
+    """Where nobody can be asked, restoring over a store needs --yes; where there is no store it does not."""
+    slothstate("backup", "copy.db", home=home)
+    assert "--yes" in slothstate("restore", "copy.db", home=home, code=2)
+    slothstate("restore", home / "copy.db", home=other(home))
+    with package.open(other(home) / "state.db") as state:
+        assert exact(state) == full
+
+
+def test_restore_of_a_store_in_use(home: Path, full: list[str]) -> None:
+    """While any process has the store open, even idle, nothing is restored."""
+    slothstate("backup", "copy.db", home=home)
+    with package.open(home / "state.db") as state:
+        state.set("new", 1)
+        assert "is open in another process" in slothstate("restore", "--yes", "copy.db", home=home, code=3)
+        with pytest.raises(package.StateBusy):
+            package.restore(home / "copy.db", home / "state.db")
+        assert state.get("new") == 1
+        assert state.check() == []
+    package.restore(home / "copy.db", home / "state.db")
+    with package.open(home / "state.db") as state:
+        assert not state.exists("new")
+
+
+def acquire(path: Path, times: int) -> int:
+    """Acquire and free the lock "deploy"; return its last token."""
+    token = 0
+    with package.open(path) as state:
+        for _ in range(times):
+            with state.locked("deploy") as lock:
+                token = lock.token
+    return token
+
+
+def test_fencing_numbers_never_go_back(home: Path) -> None:
+    """After a restore the next token is above those of the backup and those that the replaced store gave."""
+    path, copy = home / "state.db", home / "copy.db"
+    acquire(path, 3)
+    with package.open(path) as state:
+        state.backup(copy)
+    last = acquire(path, 5)
+    package.restore(copy, path)
+    assert acquire(path, 1) > last
+    path.unlink()  # nobody can tell what it had given
+    package.restore(copy, path)
+    assert acquire(path, 1) > last + 10**9
+
+
+def test_locks_are_not_restored(home: Path) -> None:
+    """A lock that was held when the backup was made is free in the restored store."""
+    with package.open(home / "state.db") as state:
+        state.lock("deploy")
+        state.backup(home / "copy.db")
+    package.restore(home / "copy.db", home / "state.db")
+    with package.open(home / "state.db") as state:
+        assert state.locks() == []
+        assert state.lock("deploy", timeout=0)
+
+
+def test_restore_from_a_store_in_use(home: Path) -> None:
+    """Restoring from a store that is open elsewhere takes what is in its log as well."""
+    with package.open(home / "live.db") as live:
+        live.set("answer", 42)
+        assert (home / "live.db-wal").stat().st_size > 0
+        package.restore(home / "live.db", home / "state.db")
+        assert live.get("answer") == 42
+    with package.open(home / "state.db") as state:
+        assert dict(state) == {"answer": 42}
+
+
+@pytest.mark.damaged
+def test_what_is_no_backup(home: Path) -> None:
+    """A missing, empty, foreign or damaged file is not restored, nor the store from itself."""
+    path = home / "state.db"
+    with package.open(path) as state:
+        state.set_many({f"key:{number}": "x" * 200 for number in range(500)})
+        state.backup(home / "damaged.db")
+    with (home / "damaged.db").open("r+b") as damaged:
+        damaged.seek(20_000)
+        damaged.write(b"\xa5" * 4000)
+    (home / "empty.db").touch()
+    (home / "text.db").write_text("not a database\n" * 100)
+    raw(home / "foreign.db", "create table state (key text, value text)")
+    for name, problem in [
+        ("missing.db", "no such file"),
+        ("empty.db", "nothing is in it"),
+        ("text.db", "not an SQLite database"),
+        ("foreign.db", "another program's"),
+        ("damaged.db", "damaged"),
+        ("state.db", "the store itself"),
+    ]:
+        assert problem in slothstate("restore", "--yes", name, home=home, code=3)
+    with package.open(path) as state:
+        assert len(state) == 500
+        assert state.check() == []
+
+
+@pytest.mark.damaged
+def test_restore_over_a_damaged_store(home: Path) -> None:
+    """A damaged store is replaced like any other, and fencing numbers still go on."""
+    path = home / "state.db"
+    acquire(path, 3)
+    with package.open(path) as state:
+        state.set_many({f"key:{number}": "x" * 200 for number in range(500)})
+        state.backup(home / "copy.db")
+    size = path.stat().st_size
+    with path.open("r+b") as damaged:
+        damaged.seek(1024)
+        damaged.write(b"\xa5" * (size - 1024))
+    slothstate("restore", "--yes", "copy.db", home=home)
+    with package.open(path) as state:
+        assert len(state) == 500
+        assert state.check() == []
+    assert acquire(path, 1) > 3
+
+
+def test_killed_restore(home: Path) -> None:
+    """A restore that is killed at any moment leaves the old contents or the new, sound, never a mixture."""
+    with package.open(home / "state.db") as state:
+        state.set_many({f"new:{number}": "x" * 300 for number in range(3000)})
+        state.backup(home / "copy.db")
+        state.clear()
+        state.set_many({f"old:{number}": "x" * 300 for number in range(3000)})
+    for delay in (0.1, 0.15, 0.2, 0.22, 0.25, 0.3):
+        with start("restore", "--yes", "copy.db", home=home) as process:
+            try:
+                process.wait(delay)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        with package.open(home / "state.db") as state:
+            assert state.check() == []
+            assert {key.partition(":")[0] for key in state} in ({"old"}, {"new"})
+            assert len(state) == 3000
+
+
+def test_compact(home: Path) -> None:
+    """Compacting gives the space of deleted and expired keys back and keeps the rest, while others have it open."""
+    with package.open(home / "state.db") as state:
+        state.set_many({f"key:{number}": "x" * 500 for number in range(2000)})
+        state.list_push("queue", *range(100))
+        state.clear("key:*[1-9]")
+        before = exact(state)
+        full = (home / "state.db").stat().st_size + (home / "state.db-wal").stat().st_size
+        printed = slothstate("compact", home=home)
+        assert " before, " in printed
+        assert exact(state) == before
+        assert state.list_pop("queue") == 99
+        assert state.check() == []
+    assert (home / "state.db").stat().st_size < full / 5
+
+
+def test_compact_inside_a_transaction(state: State) -> None:
+    """Inside a transaction compacting is refused, and the transaction goes on."""
+    with state.transaction():
+        state.set("a", 1)
+        with pytest.raises(package.SlothStateError, match="transaction"):
+            state.compact()
+    assert state.get("a") == 1
