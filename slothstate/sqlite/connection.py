@@ -194,7 +194,8 @@ class Connection:
             return
         try:
             self.execute("commit")
-        except apsw.BusyError:
+        except (apsw.BusyError, apsw.FullError):
+            # Refused before the record that makes it a commit was written whole.
             raise
         except apsw.Error as error:
             raise OutcomeUnknown(f"COMMIT failed, the write may or may not be kept: {error}") from error
@@ -269,6 +270,8 @@ class Snapshot:
 
 def translate(error: apsw.Error | UnicodeDecodeError, path: str) -> Exception:
     """Return the error of ours that SQLite's result code stands for (never its text)."""
+    if getattr(error, "extendedresult", 0) in _AFTER_THE_WRITE:
+        return OutcomeUnknown(f"a sync to disk failed, the write may or may not be kept ({path}: {error})")
     make = _BY_CLASS.get(type(error)) or _BY_CODE.get(getattr(error, "result", 0) & 0xFF)
     if make is MemoryError:
         return MemoryError(f"SQLite ran out of memory on {path}")
@@ -277,6 +280,9 @@ def translate(error: apsw.Error | UnicodeDecodeError, path: str) -> Exception:
     # "database is locked" would be all that SQLite has to add.
     return make(f"{_ADVICE[make]} ({path})" if make is StateBusy else f"{_ADVICE[make]} ({path}: {error})")
 
+
+# The log was written and only then could not be synced: a crash now may bring the write back.
+_AFTER_THE_WRITE: Final = frozenset((apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC))
 
 _BY_CODE: Final[dict[int, type[Exception]]] = {
     apsw.SQLITE_BUSY: StateBusy,
