@@ -7,6 +7,7 @@ before. Nothing waits without a deadline, and leaving `processes()` ends whateve
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import pickle
@@ -220,3 +221,22 @@ def run_script(code: str, *args: str, deadline: float = SCRIPT) -> subprocess.Co
         timeout=deadline,
         check=False,
     )
+
+
+def run_function(fn: Callable[..., Any], *args: Any) -> Any:
+    """Return what `fn(None, *args)` returns in an interpreter of its own, which ends like any program.
+
+    For what happens at the interpreter's end; arguments and result go as JSON. The function's forked children may
+    leave by sys.exit.
+    """
+    code = f"""
+import json, sys
+sys.path[:0] = {sys.path!r}
+if __name__ == "__main__":
+    import {fn.__module__}
+    print(json.dumps({fn.__module__}.{fn.__name__}(None, *json.loads(sys.argv[1]))))
+"""
+    done = run_script(code, json.dumps(args))
+    assert done.returncode == 0, f"exit code {done.returncode}:\n{done.stderr}"
+    assert done.stderr == ""
+    return json.loads(done.stdout)

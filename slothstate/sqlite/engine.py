@@ -59,7 +59,8 @@ class Engine:
         self.cache = read_cache.make(cache_size, None if clock is time.time else clock)
         self._synchronous = SYNCHRONOUS[durability]
         self._idle: list[Connection] = []
-        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+        # References, and not a WeakSet: one that other threads change cannot be iterated over, but a set be copied.
+        self._connections: set[weakref.ref[Connection]] = set()
         self._transactions: dict[int, Connection] = {}
         self._opening = threading.Lock()
         self._paused = False
@@ -235,7 +236,7 @@ class Engine:
     def _close(self, connection: Connection) -> None:
         connection.close()
         # Not left to the garbage collector: the traceback of an error can keep it for long, and a fork waits for it.
-        self._connections.discard(connection)
+        self._connections.discard(weakref.ref(connection))
 
     def _connect(self, *, prepared: bool = True) -> Connection:
         with self._opening:
@@ -254,7 +255,7 @@ class Engine:
                     raise
             except apsw.Error as error:
                 raise translate(error, self.path) from error
-            self._connections.add(connection)
+            self._connections.add(weakref.ref(connection, self._connections.discard))
             return connection
 
     def ensure_identity(self) -> None:
@@ -292,32 +293,33 @@ class Engine:
         if self._opening.acquire(timeout=max(0.0, deadline - time.monotonic())):
             self._paused = True
         own = self._transactions.get(get_ident())
-        while True:
-            while self._idle:
-                self._close(self._idle.pop())
-            if all(connection in (own, self._anchor) for connection in self._connections):
-                break
+        # From now on a connection that is given back is closed, or threads that never pause would never be without.
+        idle, self._idle = self._idle, _Departing(self._close)
+        while idle:
+            self._close(idle.pop())
+        while any(connection not in (own, self._anchor) for connection in self._open_connections()):
             if time.monotonic() >= deadline:
                 return
-            time.sleep(0.001)
+            time.sleep(0.0005)
         if own is None and self._anchor is not None:
             self._drop_anchor()
 
     def after_fork_in_parent(self) -> None:
         self._reopen_after_fork()
+        self._idle = []
         if self._paused:
             self._paused = False
             self._opening.release()
 
     def after_fork_in_child(self) -> list[Connection]:
         """Forget the parent's connections. The caller keeps them alive: closing one would drop the parent's locks."""
-        inherited = list(self._connections)
+        inherited = self._open_connections()
         for connection in inherited:
             connection.inherited = True
         self._opening = threading.Lock()
         self._paused = False
         self._idle = []
-        self._connections = weakref.WeakSet()
+        self._connections = set()
         self._transactions = {}
         self._anchor = None
         self.cache.forked()
@@ -332,10 +334,24 @@ class Engine:
             self._reopen_after_fork()
         return inherited
 
+    def _open_connections(self) -> list[Connection]:
+        return [connection for reference in list(self._connections) if (connection := reference()) is not None]
+
     def _reopen_after_fork(self) -> None:
         if self._anchor is None and not self._connections:
             # The last connection of all takes the -wal and -shm with it, so only the database itself stays known.
             self._identity = self._identity[:1]
+
+
+class _Departing(list[Connection]):
+    """The list of idle connections while a fork is under way: it closes what it is given and stays empty."""
+
+    def __init__(self, close: Callable[[Connection], None]) -> None:
+        super().__init__()
+        self._close = close
+
+    def append(self, connection: Connection) -> None:
+        self._close(connection)
 
 
 def _again(error: SlothStateError) -> SlothStateError:
