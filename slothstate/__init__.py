@@ -29,6 +29,8 @@ from slothstate.errors import (
     WrongType,
 )
 from slothstate.lock import Lock, LockDescription
+from slothstate.sqlite.entries import Entry, Usage
+from slothstate.sqlite.health import Health
 from slothstate.sqlite.location import default_path
 from slothstate.sqlite.restore import restore
 from slothstate.state import State, open
@@ -36,6 +38,8 @@ from slothstate.values import Record
 
 __all__ = [
     "AlreadyHeld",
+    "Entry",
+    "Health",
     "InvalidKey",
     "InvalidValue",
     "Lock",
@@ -55,6 +59,7 @@ __all__ = [
     "StateIOError",
     "StateReadOnly",
     "UnsafeState",
+    "Usage",
     "WrongType",
     "default_path",
     "open",

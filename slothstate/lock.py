@@ -218,6 +218,15 @@ class Locks:
             if not self._is_expired(row, now_boot_ms)
         ]
 
+    def break_open(self, name: str, alive: bool) -> bool:
+        """Remove a lock that is free but not released, or with `alive` any; return whether it was there."""
+        self._require_usable(name)
+        row = self._engine.read(locks.find, name)
+        if row is None or not (alive or self._is_free(row)):
+            return False
+        # The very acquisition that was looked at: a new owner keeps its lock.
+        return bool(self._engine.write(locks.remove, name, row.nonce))
+
     def sweep(self) -> int:
         """Remove the rows of expired locks and what dead owners left, rows and files; return how many rows."""
         removed = self._engine.write(locks.remove_expired, boot_ms(), self._boot_id)

@@ -16,8 +16,23 @@ from slothstate.errors import InvalidKey, InvalidValue
 from slothstate.lock import Lock, LockDescription, Locks, holding
 from slothstate.native import encode_row, encode_rows, glob_check, json_decode
 from slothstate.read_cache import ABSENT, FORMS
-from slothstate.sqlite import Engine, audit, backup, compact, counters, keys, lists, location, moving, sweep
+from slothstate.sqlite import (
+    Engine,
+    audit,
+    backup,
+    compact,
+    counters,
+    entries,
+    health,
+    keys,
+    lists,
+    location,
+    moving,
+    sweep,
+)
 from slothstate.sqlite.engine import SYNCHRONOUS
+from slothstate.sqlite.entries import Entry, Usage
+from slothstate.sqlite.health import Health
 from slothstate.sqlite.schema import check_library
 from slothstate.sqlite.sweeper import sweep_all
 from slothstate.values import (
@@ -498,6 +513,17 @@ class State(MutableMapping[str, Any]):
             check_seconds(ttl, "ttl")
         return holding(self._locks, self._engine, name, _check_timeout(timeout), ttl, to_the_end=True)
 
+    def break_lock(self, name: str, *, alive: bool = False) -> bool:
+        """Take a lock away that its dead owner left; with `alive`, one whose owner lives, too. Return whether it was.
+
+        For an administrator: an owner that lives finds its lock lost (`Lock.lost`), and its fenced writes are refused,
+        but what else it does goes on. Nobody can be kept from acquiring a dead owner's lock; this only tidies up.
+
+        >>> state.break_lock("never-locked")
+        False
+        """
+        return self._locks.break_open(check_key(name, "name"), alive)
+
     def locks(self) -> list[LockDescription]:
         """Return the locks that are held by anybody: name, owner, token, since, expires, alive.
 
@@ -535,6 +561,73 @@ class State(MutableMapping[str, Any]):
             "cache_size": cache["bytes"],
             "busy_waits": engine.busy.count,
             "longest_busy_wait": engine.busy.longest,
+        }
+
+    def entry(self, key: str, preview: int = 0) -> Entry | None:
+        """Return kind, size, length and TTL of a key, and the first `preview` characters of its value; None if missing.
+
+        The value itself is neither built nor, where it is large, all read.
+
+        >>> state.set("site", "example.org")
+        True
+        >>> state.entry("site", preview=3)
+        Entry(key='site', kind='string', size=11, length=None, ttl=None, preview='exa')
+        """
+        return self._engine.read(entries.describe, check_key(key), preview)
+
+    def entries(self, pattern: str | None = None, preview: int = 0) -> Iterator[Entry]:
+        """Iterate over what `entry` says of the keys that match, in the order and in the manner of `scan`.
+
+        Raises: `PatternError`.
+
+        >>> state.set("site", "example.org")
+        True
+        >>> [(entry.key, entry.kind) for entry in state.entries("s*")]
+        [('site', 'string')]
+        """
+        _check_pattern(pattern)
+        return self._entries(pattern, preview)
+
+    def _entries(self, pattern: str | None, preview: int) -> Iterator[Entry]:
+        after: str | None = ""
+        while after is not None:
+            page, after = self._engine.read(entries.page, pattern, after, SCAN_PAGE, preview)
+            yield from page
+
+    def usage(self, prefix: str = "", delimiter: str = ":") -> list[Usage]:
+        """Return how many keys begin with `prefix`, and their bytes, by the part up to the next delimiter.
+
+        Keys without a delimiter behind `prefix` are counted under `prefix` itself. The largest come first.
+        Raises: `InvalidValue` unless both are str, and the delimiter is not empty.
+
+        >>> state.set_many({"user:1": "ab", "user:2": "cd", "site": "e"})
+        True
+        >>> state.usage()
+        [Usage(prefix='user:', keys=2, size=16), Usage(prefix='', keys=1, size=5)]
+        """
+        for name, text in (("prefix", prefix), ("delimiter", delimiter)):
+            if not isinstance(text, str):
+                raise InvalidValue(f"{name} must be a str, got {describe(text)}")
+        if not delimiter:
+            raise InvalidValue("delimiter must not be empty")
+        return self._engine.read(entries.usage, prefix, delimiter)
+
+    def health(self) -> Health:
+        """Return how the store is doing: settings as read back, file system, log, the processes that have it open.
+
+        >>> state.health()["settings"]["journal_mode"]
+        'wal'
+        """
+        engine = self._engine
+        engine.ensure_identity()
+        pages, copied = engine.read(health.wal)
+        return {
+            "settings": engine.read(health.settings),
+            "file_system": location.file_system(engine.path),
+            "wal_pages": pages,
+            "wal_pages_copied": copied,
+            "commits": engine.cache.mark(),
+            "users": health.users(engine.path),
         }
 
     def sweep(self) -> int:

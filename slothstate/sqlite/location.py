@@ -24,6 +24,7 @@ __all__ = [
     "Identity",
     "check_path",
     "default_path",
+    "file_system",
     "lock_directory",
     "lock_file",
     "prepare",
@@ -150,7 +151,7 @@ def _stat(path: str) -> os.stat_result | None:
 
 
 def _refuse_remote(path: str) -> None:
-    kind = _file_system(path)
+    kind = file_system(path)
     if kind in _REMOTE:
         raise UnsafeState(
             f"{path} lies on a network file system ({kind}), where SQLite's log is not shared safely between machines: "
@@ -158,7 +159,7 @@ def _refuse_remote(path: str) -> None:
         )
 
 
-def _file_system(path: str) -> str | None:
+def file_system(path: str) -> str | None:
     """Return the type of the file system that holds `path`, where the system tells (Linux), else None."""
     if not sys.platform.startswith("linux"):
         return None
