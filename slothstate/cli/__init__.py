@@ -18,6 +18,31 @@ from slothstate.cli.group import CommandGroup, drop_unread
 __all__ = ["run_command_line"]
 
 FAMILIES = {
+    "Keys": {
+        "get": "keys",
+        "set": "keys",
+        "delete": "keys",
+        "exists": "keys",
+        "keys": "keys",
+        "scan": "keys",
+        "clear": "keys",
+        "compare-swap": "keys",
+        "ttl": "keys",
+        "set-ttl": "keys",
+        "persist": "keys",
+    },
+    "Numbers and text": {
+        "increment": "numbers",
+        "decrement": "numbers",
+        "append": "numbers",
+    },
+    "Lists": {
+        "push": "lists",
+        "pop": "lists",
+        "shift": "lists",
+        "length": "lists",
+        "range": "lists",
+    },
     "Scripts": {
         "run": "run",
         "with-lock": "with_lock",
@@ -28,6 +53,10 @@ FAMILIES = {
         "backup": "backup",
         "restore": "backup",
         "compact": "backup",
+    },
+    "The store": {
+        "path": "keys",
+        "sweep": "keys",
     },
 }
 """Every command's module in this package, by family: the order of the help."""
