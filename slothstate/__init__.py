@@ -30,7 +30,7 @@ from slothstate.errors import (
 )
 from slothstate.lock import Lock, LockDescription
 from slothstate.sqlite.entries import Entry, Usage
-from slothstate.sqlite.health import Health
+from slothstate.sqlite.health import Health, User
 from slothstate.sqlite.location import default_path
 from slothstate.sqlite.restore import restore
 from slothstate.state import State, open
@@ -60,6 +60,7 @@ __all__ = [
     "StateReadOnly",
     "UnsafeState",
     "Usage",
+    "User",
     "WrongType",
     "default_path",
     "open",

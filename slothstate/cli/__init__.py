@@ -43,6 +43,11 @@ FAMILIES = {
         "length": "lists",
         "range": "lists",
     },
+    "Locks": {
+        "lock": "locks",
+        "unlock": "locks",
+        "locks": "locks",
+    },
     "Scripts": {
         "run": "run",
         "with-lock": "with_lock",
@@ -53,6 +58,13 @@ FAMILIES = {
         "backup": "backup",
         "restore": "backup",
         "compact": "backup",
+    },
+    "Looking": {
+        "stats": "looking",
+        "inspect": "looking",
+        "du": "looking",
+        "top": "top",
+        "doctor": "doctor",
     },
     "The store": {
         "path": "keys",

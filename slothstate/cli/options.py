@@ -158,7 +158,7 @@ def complete_key(context: click.Context, parameter: click.Parameter, incomplete:
 
 key_argument = click.argument("key", shell_complete=complete_key)
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+json_option = click.option("--json", "as_json_", is_flag=True, help="Print JSON.")
 
 
 class _Seconds(click.ParamType):  # type: ignore[type-arg]

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Final
 
+import click
+
 from slothstate.cli.text import styled
 
 __all__ = ["cut", "print_table", "terminal_width", "width"]
@@ -28,7 +30,9 @@ def terminal_width() -> int:
 
 
 def width(text: str) -> int:
-    """Return the columns a text takes: two for wide characters, none for combining ones."""
+    """Return the columns a text takes: two for wide characters, none for combining ones and for our own styles."""
+    if "\x1b" in text:
+        text = click.unstyle(text)
     if text.isascii():
         return len(text)
     return sum(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from typing import IO, Final
 
 import click
 
-__all__ = ["duration", "escaped", "is_terminal", "one_line", "quantity", "size", "styled"]
+__all__ = ["clock_time", "duration", "escaped", "is_terminal", "one_line", "quantity", "size", "styled"]
 
 # C0 and C1 controls, DEL, line separators, bidirectional overrides (which reorder what is read), undecodable bytes.
 _HARMFUL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -77,3 +78,8 @@ def duration(seconds: float) -> str:
 def quantity(count: int, singular: str, plural: str = "") -> str:
     """Return a count with its noun: `1 key`, `2 keys`."""
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
+def clock_time(seconds: float) -> str:
+    """Return a time since the epoch as UTC in ISO 8601: `2026-01-31T12:00:00Z`."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,0 +1,173 @@
+"""`lock unlock locks`: a lock has an owner, and on a command line that is a process that goes on running."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from typing import Final
+
+import click
+
+from slothstate import Lock, LockDescription, LockLost, LockTimeout, State
+from slothstate.cli.failure import Failure
+from slothstate.cli.options import DONE, NO, SECONDS, json_option, open_state, say_no, store_command
+from slothstate.cli.signals import until_signalled
+from slothstate.cli.table import print_table
+from slothstate.cli.text import clock_time, duration, escaped, is_terminal, styled
+from slothstate.cli.values import as_json, write
+
+__all__ = ["lock", "locks", "unlock"]
+
+LOOK_EVERY: Final = 0.5
+"""Seconds between two looks whether the lock is still held."""
+
+READ_SIZE: Final = 65_536
+
+
+@store_command("lock")
+@click.argument("name")
+@click.option("--timeout", type=SECONDS, help="Give up after this time; 0: do not wait.  [default: wait for ever]")
+@click.option("--for", "hold_for", type=SECONDS, help="Hold the lock for this time, then end.")
+@click.option("--until-eof", is_flag=True, help="Hold the lock until stdin ends.")
+def lock(db: str | None, name: str, timeout: float | None, hold_for: float | None, until_eof: bool) -> int:
+    """Acquire the lock NAME, print its token, and hold it in the foreground.
+
+    A lock lives as long as its process: this one holds it until Ctrl-C (or SIGTERM, SIGHUP), until --for is over, or
+    until stdin ends with --until-eof. To run a command under a lock, with-lock is the better choice.
+
+    The token is the fencing number: every acquisition of NAME has a higher one. Exits with 0 when it held and released
+    the lock, with 1 if it was not acquired within --timeout, or was taken away by `unlock --force`.
+
+    \b
+    Examples:
+      slothstate lock deploy                    # in one terminal, while you work in another
+      slothstate lock deploy --timeout 10 --for 1h &
+    """
+    with open_state(db, create=True) as state:
+        try:
+            with state.locked(name, timeout) as held:
+                _announce(held, hold_for, until_eof)
+                _hold(held, hold_for, until_eof)
+        except LockTimeout:
+            say_no(f"lock {name!r} was not acquired: {_holder_of(state, name)}")
+        except LockLost:
+            raise Failure(f"lock {name!r} was taken away from this process", NO) from None
+    return DONE
+
+
+def _announce(held: Lock, hold_for: float | None, until_eof: bool) -> None:
+    if is_terminal():
+        end = "stdin ends" if until_eof else "Ctrl-C"
+        end = end if hold_for is None else f"{end}, or for {duration(hold_for)}"
+        write(f"lock {escaped(held.name)} is held (token {held.token}) until {end}")
+    else:
+        write(str(held.token))
+    sys.stdout.flush()
+
+
+def _hold(held: Lock, hold_for: float | None, until_eof: bool) -> None:
+    deadline = None if hold_for is None else time.monotonic() + hold_for
+    with until_signalled():
+        while not held.lost:
+            pause = LOOK_EVERY if deadline is None else min(LOOK_EVERY, deadline - time.monotonic())
+            if pause <= 0:
+                return
+            if not until_eof:
+                time.sleep(pause)
+            elif select.select([0], [], [], pause)[0] and not os.read(0, READ_SIZE):
+                return
+
+
+@store_command("unlock")
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Take the lock away from an owner that lives.")
+def unlock(db: str | None, name: str, force: bool) -> int:
+    """Remove the lock NAME that a dead process left; with --force, one that a living process holds.
+
+    Only its owner releases a lock: the process that acquired it, by ending or by unlocking. A dead owner's lock is
+    free without this command, which only removes it from the list. --force is for a process that hangs and cannot be
+    ended: it finds its lock lost, and writes that are fenced by the token are refused, but what else it does goes on.
+
+    Exits with 1 if nobody holds NAME, or a living process does and --force is not given.
+
+    \b
+    Examples:
+      slothstate unlock deploy
+      slothstate unlock --force deploy
+    """
+    with open_state(db) as state:
+        if state.break_lock(name, alive=force):
+            return DONE
+        holder = _holder_of(state, name)
+        if _find(state, name) is None:
+            say_no(f"lock {name!r} is not held: nothing to unlock")
+        raise Failure(f"lock {name!r} is not yours to unlock: {holder}; end that process, or give --force", NO)
+
+
+def _find(state: State, name: str) -> LockDescription | None:
+    return next((found for found in state.locks() if found["name"] == name), None)
+
+
+def _holder_of(state: State, name: str) -> str:
+    found = _find(state, name)
+    if found is None:
+        return "it has just become free"
+    owner = found["owner"]
+    held_for = duration(max(0.0, time.time() - found["since"]))
+    return f"process {owner['pid']} on {owner['host']} has held it for {held_for} (token {found['token']})"
+
+
+@store_command("locks")
+@json_option
+def locks(db: str | None, as_json_: bool) -> int:
+    """List the locks: who holds what, since when, until when, and whether the owner lives.
+
+    A dead owner's lock is free: whoever wants it next gets it at once. In a pipe each lock is one line, its fields
+    separated by tabs: alive or dead, process, host, token, since, expires (both in UTC), name.
+
+    \b
+    Example:
+      slothstate locks
+    """
+    with open_state(db) as state:
+        found = state.locks()
+    if as_json_:
+        write(as_json(found))
+    elif is_terminal():
+        if not print_lock_table(found):
+            click.echo(styled("no locks", dim=True))
+    else:
+        for row in found:
+            write("\t".join(_fields(row)))
+    return DONE
+
+
+def _fields(row: LockDescription) -> list[str]:
+    return [
+        "alive" if row["alive"] else "dead",
+        str(row["owner"]["pid"]),
+        escaped(row["owner"]["host"]),
+        str(row["token"]),
+        clock_time(row["since"]),
+        "-" if row["expires"] is None else clock_time(row["expires"]),
+        escaped(row["name"]),
+    ]
+
+
+def print_lock_table(found: list[LockDescription]) -> int:
+    """Print locks as a table; return how many there are."""
+    now = time.time()
+    rows = [
+        [
+            "alive" if row["alive"] else styled("dead", fg="red"),
+            f"{row['owner']['pid']}@{escaped(row['owner']['host'])}",
+            str(row["token"]),
+            duration(max(0.0, now - row["since"])),
+            "" if row["expires"] is None else duration(max(0.0, row["expires"] - now)),
+            escaped(row["name"]),
+        ]
+        for row in found
+    ]
+    return print_table(["OWNER", "PROCESS", "TOKEN", "HELD FOR", "EXPIRES IN", "NAME"], rows, right=["TOKEN"])

@@ -1,0 +1,50 @@
+"""Figures of a store as metrics: https://prometheus.io/docs/instrumenting/exposition_formats/."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["exposition"]
+
+
+def exposition(figures: dict[str, Any], free: int, dead: int, commits: int) -> str:
+    """Return the metrics in the text format; every sample carries the store's path as a label."""
+    store = {"path": str(figures["path"])}
+    alive = figures["locks_held"] - dead
+    metrics: list[tuple[str, str, str, list[tuple[dict[str, str], int]]]] = [
+        ("info", "gauge", "Versions, as labels.", [(_versions(figures), 1)]),
+        ("keys", "gauge", "Live keys by kind.", [({"kind": k}, n) for k, n in figures["keys_by_kind"].items()]),
+        ("expired_keys", "gauge", "Keys that are expired and not swept yet.", [({}, figures["expired_pending"])]),
+        ("database_bytes", "gauge", "Size of the database.", [({}, figures["total_size"])]),
+        ("free_bytes", "gauge", "Part of the database that is unused.", [({}, free)]),
+        ("wal_bytes", "gauge", "Size of the write-ahead log.", [({}, figures["wal_size"])]),
+        (
+            "locks",
+            "gauge",
+            "Locks by whether their owner lives.",
+            [({"owner": "alive"}, alive), ({"owner": "dead"}, dead)],
+        ),
+        (
+            "commits_total",
+            "counter",
+            "Commits since a process has the store open.",
+            [({}, commits)] if commits >= 0 else [],
+        ),
+    ]
+    lines = []
+    for name, kind, text, samples in metrics:
+        lines += [f"# HELP slothstate_{name} {text}", f"# TYPE slothstate_{name} {kind}"]
+        lines += [f"slothstate_{name}{_labels(store | labels)} {value}" for labels, value in samples]
+    return "\n".join(lines) + "\n"
+
+
+def _versions(figures: dict[str, Any]) -> dict[str, str]:
+    return {"schema": str(figures["schema_version"]), "sqlite": str(figures["sqlite_version"])}
+
+
+def _labels(labels: dict[str, str]) -> str:
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

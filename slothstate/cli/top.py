@@ -1,0 +1,103 @@
+"""`top`: the store as it changes, in place on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from slothstate.cli.options import DONE, SECONDS, open_state, store_command
+from slothstate.cli.signals import until_signalled
+from slothstate.cli.text import is_terminal
+from slothstate.cli.top_screen import History, render
+
+__all__ = ["top"]
+
+BUSY_SHARE: Final = 0.2
+"""The share of the time that looking may take: on a large store the interval grows instead."""
+
+
+@store_command("top")
+@click.option("--interval", type=SECONDS, default=1.0, show_default="1s", help="Look this often.")
+@click.option("--once", is_flag=True, help="Look twice, an interval apart, print what was seen, and end.")
+@click.option("--delimiter", default=":", show_default=True, help="What ends a prefix of keys.")
+def top(db: str | None, interval: float, once: bool, delimiter: str) -> int:
+    """Watch the store: writes a second, keys by prefix, the log, locks, the processes that have it open.
+
+    A write is a commit: a transaction counts once, whatever it changes. q or Ctrl-C ends it. In a pipe the screens
+    follow one another.
+
+    \b
+    Examples:
+      slothstate top
+      slothstate top --once --interval 5
+    """
+    with open_state(db) as state:
+        history = History(state, delimiter)
+        history.look()
+        if once or not is_terminal():
+            with until_signalled():
+                _print_screens(history, interval, once)
+            return DONE
+        console = Console(highlight=False, markup=False, emoji=False)
+        with until_signalled(), _keys() as wait_for_key, Live(console=console, screen=True, auto_refresh=False) as live:
+            while True:
+                live.update(render(history, console), refresh=True)
+                if wait_for_key(_pause(history, interval)) in ("q", "Q"):
+                    break
+                history.look()
+    return DONE
+
+
+def _print_screens(history: History, interval: float, once: bool) -> None:
+    console = Console(highlight=False, markup=False, emoji=False)
+    while True:
+        time.sleep(_pause(history, interval))
+        history.look()
+        console.print(render(history, console))
+        sys.stdout.flush()
+        if once:
+            return
+        console.print()
+
+
+def _pause(history: History, interval: float) -> float:
+    return max(interval, history.cost / BUSY_SHARE)
+
+
+def _wait_without_keys(seconds: float) -> str:
+    time.sleep(seconds)
+    return ""
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[Callable[[float], str]]:
+    """Give a function that waits for a key, at most so many seconds, and returns it, "" if none came."""
+    if not is_terminal(sys.stdin):
+        yield _wait_without_keys
+        return
+    import termios
+    import tty
+
+    descriptor = sys.stdin.fileno()
+
+    def wait(seconds: float) -> str:
+        if not select.select([descriptor], [], [], seconds)[0]:
+            return ""
+        # A closed terminal reads as the end of the file, for ever.
+        return os.read(descriptor, 1).decode(errors="replace") or "q"
+
+    before = termios.tcgetattr(descriptor)
+    try:
+        tty.setcbreak(descriptor)
+        yield wait
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

@@ -1,0 +1,179 @@
+"""What `top` shows: samples of the store, the rates between them, and the screen made of both."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any, Final, NamedTuple
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from slothstate import Health, LockDescription, State, Usage
+from slothstate.cli.text import clock_time, duration, escaped, quantity, size
+
+__all__ = ["History", "render"]
+
+RATES: Final = 60
+"""Writes a second of so many looks make the curve."""
+
+WIDE: Final = 120
+"""Columns from which prefixes and locks stand side by side."""
+
+HEAD_LINES: Final = 8
+WRAP: Final = 2**32
+"""SQLite counts commits in 32 bits."""
+
+_BARS: Final = "▁▂▃▄▅▆▇█"
+
+
+class _Sample(NamedTuple):
+    at: float
+    figures: dict[str, Any]
+    health: Health
+    usage: list[Usage]
+    locks: list[LockDescription]
+
+
+class History:
+    """The last two samples of a store, and the rates of the last minute or so. `cost`: seconds the last look took."""
+
+    def __init__(self, state: State, delimiter: str) -> None:
+        self._state = state
+        self._delimiter = delimiter
+        self._before: _Sample | None = None
+        self._now: _Sample | None = None
+        self.rates: deque[float] = deque(maxlen=RATES)
+        self.cost = 0.0
+
+    def look(self) -> None:
+        """Take a sample."""
+        began = time.monotonic()
+        state = self._state
+        health, figures, locks = state.health(), state.stats(), state.locks()
+        self._before = self._now
+        self._now = _Sample(began, figures, health, state.usage("", self._delimiter), locks)
+        self.cost = time.monotonic() - began
+        if self._before is not None:
+            written = health["commits"] - self._before.health["commits"]
+            self.rates.append(written % WRAP / self.seconds)
+
+    @property
+    def now(self) -> _Sample:
+        """The last sample."""
+        assert self._now is not None, "nothing was looked at yet"
+        return self._now
+
+    @property
+    def seconds(self) -> float:
+        """The seconds between the last two samples."""
+        return self.now.at - self._before.at if self._before is not None else 0.0
+
+    def change(self, usage: Usage) -> int:
+        """Return how many keys a prefix gained since the look before."""
+        if self._before is None:
+            return 0
+        return usage.keys - next((row.keys for row in self._before.usage if row.prefix == usage.prefix), 0)
+
+
+def render(history: History, console: Console) -> RenderableType:
+    """Return the screen, in the width and height of the console."""
+    now = history.now
+    room = max(3, console.height - HEAD_LINES - 1) if console.is_terminal else len(now.usage) + len(now.locks) + 2
+    wide = console.width >= WIDE
+    locks_room = room if wide else min(len(now.locks) + 2, max(3, room // 2))
+    prefixes = _prefix_table(history, room if wide else room - (locks_room if now.locks else 0))
+    parts: list[RenderableType] = [_head(history, console), Text()]
+    if not now.locks:
+        parts.append(prefixes)
+    elif wide:
+        grid = Table.grid(padding=(0, 4))
+        grid.add_row(prefixes, _lock_table(now, locks_room))
+        parts.append(grid)
+    else:
+        parts += [prefixes, Text(), _lock_table(now, locks_room - 1)]
+    return Group(*parts)
+
+
+def _head(history: History, console: Console) -> RenderableType:
+    now = history.now
+    figures, health = now.figures, now.health
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in figures["keys_by_kind"].items())
+    unused = int(health["settings"]["freelist_count"]) * int(health["settings"]["page_size"])
+    behind = health["wal_pages"] - health["wal_pages_copied"]
+    dead = sum(not lock["alive"] for lock in now.locks)
+    facts = {
+        "writes": f"{history.rates[-1]:,.0f}/s  {_curve(history, console)}" if history.rates else "...",
+        "keys": f"{figures['total_keys']:,}" + (f"  ({kinds})" if kinds else ""),
+        "size": f"{size(figures['total_size'])}, {size(unused)} unused",
+        "log": f"{size(figures['wal_size'])}, {quantity(behind, 'page')} not in the database yet",
+        "expired": f"{quantity(figures['expired_pending'], 'key')} not swept yet",
+        "open in": _users(health),
+        "locks": f"{len(now.locks)} held" + (f", {dead} left by dead owners" if dead else ""),
+    }
+    title = Table.grid(expand=True)
+    title.add_column(no_wrap=True, overflow="ellipsis")
+    title.add_column(justify="right", no_wrap=True)
+    clock = Text(clock_time(time.time()), "dim") if console.is_terminal else Text()
+    title.add_row(Text.assemble(("slothstate  ", "bold"), escaped(figures["path"])), clock)
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold")
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    for name, text in facts.items():
+        grid.add_row(name, Text(text))
+    return Group(title, grid)
+
+
+def _users(health: Health) -> str:
+    users = health["users"]
+    if users is None:
+        return "unknown"
+    reading = [str(user.pid) for user in users if user.is_reading]
+    text = quantity(len(users), "process", "processes") + ", this one included"
+    return text + (f"; in a read transaction: {', '.join(reading[:5])}" if reading else "")
+
+
+def _curve(history: History, console: Console) -> str:
+    if not console.encoding.lower().startswith("utf"):
+        return ""
+    highest = max(*history.rates, 1.0)
+    return "".join(_BARS[min(len(_BARS) - 1, int(rate / highest * len(_BARS)))] for rate in history.rates)
+
+
+def _table() -> Table:
+    return Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+
+
+def _prefix_table(history: History, room: int) -> Table:
+    table = _table()
+    for heading in ("KEYS", "CHANGE", "SIZE"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("PREFIX", no_wrap=True, overflow="ellipsis")
+    usage = history.now.usage
+    shown = usage if len(usage) < room else usage[: max(1, room - 2)]
+    for row in shown:
+        change = history.change(row)
+        prefix = Text(escaped(row.prefix)) if row.prefix else Text("(no prefix)", "dim")
+        style = "green" if change > 0 else "red"
+        table.add_row(f"{row.keys:,}", Text(f"{change:+,}" if change else "", style), size(row.size), prefix)
+    if len(shown) < len(usage):
+        table.add_row("", "", "", Text(f"… {len(usage) - len(shown):,} more", "dim"))
+    return table
+
+
+def _lock_table(now: _Sample, room: int) -> Table:
+    table = _table()
+    table.add_column("OWNER")
+    table.add_column("PROCESS", no_wrap=True)
+    table.add_column("HELD FOR", no_wrap=True)
+    table.add_column("LOCK", no_wrap=True, overflow="ellipsis")
+    shown = now.locks if len(now.locks) < room else now.locks[: max(1, room - 2)]
+    for lock in shown:
+        owner = Text("alive") if lock["alive"] else Text("dead", "red")
+        held = duration(max(0.0, time.time() - lock["since"]))
+        process = f"{lock['owner']['pid']}@{escaped(lock['owner']['host'])}"
+        table.add_row(owner, Text(process), held, Text(escaped(lock["name"])))
+    if len(shown) < len(now.locks):
+        table.add_row("", "", "", Text(f"… {len(now.locks) - len(shown):,} more", "dim"))
+    return table
