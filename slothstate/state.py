@@ -12,7 +12,7 @@ from math import ceil
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-from slothstate.errors import InvalidKey, InvalidValue
+from slothstate.errors import InvalidKey, InvalidValue, SlothStateError
 from slothstate.lock import Lock, LockDescription, Locks, holding
 from slothstate.native import encode_row, encode_rows, glob_check, json_decode
 from slothstate.read_cache import ABSENT, FORMS
