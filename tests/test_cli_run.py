@@ -99,16 +99,16 @@ def test_selected_tasks(tmp_path: Path) -> None:
         ("task('a'):command('true'):build()", ["--task", "b"], 2, "unknown task 'b' (the script defines a)"),
         ("", ["--lua", "lua99"], 2, "Invalid value for '--lua'"),
         ("", ["--nonsense"], 2, "No such option"),
-        ("", ["extra"], 2, "Got unexpected extra argument"),
-        ("", ["--db", "."], 2, ""),
-        ("-- no database", ["--db", "deploy.lua"], 2, ""),
+        ("", ["extra.lua"], 2, "cannot read extra.lua: No such file or directory"),
+        ("", ["--db", "."], 3, ""),
+        ("-- no database", ["--db", "deploy.lua"], 3, ""),
         ("os.exit(9)", [], 9, None),
     ],
 )
 def test_exit_codes(
     source: str | None, arguments: list[str], code: int, error: str | None, lua: str, tmp_path: Path
 ) -> None:
-    """What goes wrong is one line on stderr and a code: 1 for the script, 2 for misuse; never a traceback."""
+    """What goes wrong is one line on stderr and a code: 1 the script, 2 misuse, 3 the store; never a traceback."""
     if source is not None:
         script(tmp_path, source)
     lua_option = [] if "--lua" in arguments else ["--lua", lua]
@@ -122,6 +122,52 @@ def test_exit_codes(
     assert "Traceback" not in done.stderr
     if source is not None:
         assert (tmp_path / "deploy.lua").read_text(encoding="utf-8") == source
+
+
+def test_arguments(lua: str, tmp_path: Path) -> None:
+    """What comes after -- is the script's, in `arg` and as `...`, whatever it looks like."""
+    name = script(tmp_path, "print(#arg, arg[0], arg[1], arg[3], ...)")
+    done = slothstate_run(name, "--lua", lua, "--", "--task", "é", "--", cwd=tmp_path)
+    assert done.stdout == f"3\t{name}\t--task\t--\t--task\té\t--\n"
+    assert slothstate_run(name, cwd=tmp_path).stdout == f"0\t{name}\tnil\tnil\n"
+
+
+def test_several_files(tmp_path: Path) -> None:
+    """Files run one after the other, each in a Lua of its own; the first that fails ends the run with its code."""
+    for name, source in (
+        ("a.lua", "x = 1; print('a')"),
+        ("b.lua", "print('b', x); os.exit(5)"),
+        ("c.lua", "print('c')"),
+    ):
+        (tmp_path / name).write_text(source)
+    done = slothstate_run("a.lua", "b.lua", "c.lua", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (5, "a\nb\tnil\n")
+
+
+def test_dry_run(lua: str, tmp_path: Path) -> None:
+    """A dry run shows the tasks in their order and runs none; what cannot run is said as in a run."""
+    name = script(tmp_path, PIPELINE)
+    done = slothstate_run(name, "--dry-run", "--lua", lua, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "release: 4 tasks",
+        "  1. build: Compile",
+        "  2. check (after build)",
+        "  3. publish (after check)",
+        "  4. notify",
+    ]
+    assert slothstate_run(name, "--dry-run", "--task", "nothing", cwd=tmp_path).returncode == 2
+
+
+def test_print_is_not_held_back(lua: str, tmp_path: Path) -> None:
+    """A line that the script prints arrives in a pipe while the script goes on."""
+    name = script(tmp_path, "print('first'); io.read(); print('second')")
+    command = command_line(name, "--lua", lua)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path), **pipes) as process:  # type: ignore[call-overload]
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"first\n"
+        assert process.communicate(b"\n", 30)[0] == b"second\n"
 
 
 def test_a_missing_file_creates_no_store(tmp_path: Path) -> None:
@@ -275,7 +321,7 @@ def test_a_run_in_a_terminal(tmp_path: Path) -> None:
     _, plain = in_terminal(command, tmp_path, {"TERM": "xterm-256color", "COLUMNS": "80", "NO_COLOR": "1"})
     assert code == 1
     assert "\x1b[" in coloured
-    assert without_times(re.sub(r"\x1b\[[\d;]*m", "", plain)).splitlines() == [
+    assert [line.rstrip() for line in without_times(re.sub(r"\x1b\[[\d;]*m", "", plain)).splitlines()] == [
         "▶ release  1.2.0  Build and publish",
         "  ● build  Compile",
         "    info  building",
@@ -285,6 +331,11 @@ def test_a_run_in_a_terminal(tmp_path: Path) -> None:
         "  ○ publish  check failed",
         "  ● notify",
         "  ✓ notify  TIME",
+        "   task     status     time  message",
+        "✓  build    ok       TIME  built",
+        "✗  check    failed   TIME  broken",
+        "○  publish  skipped          check failed",
+        "✓  notify   ok       TIME",
         "✗ release  2 ok, 1 failed, 1 skipped  TIME",
     ]
 

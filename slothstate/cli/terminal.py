@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from slothstate.lua.report import (
@@ -71,11 +72,31 @@ class TerminalReporter:
 
     def plan_finished(self, plan: Plan, results: list[TaskResult], seconds: float) -> None:
         self._in_workflow = False
+        if len(results) > 1:
+            self._table(results)
         if plan.workflow is not None:
             status = "ok" if all(result.status == "ok" for result in results) else "failed"
             line = Text.assemble((printable(plan.workflow.name), "bold"), f"  {count_results(results)}")
             line.append(f"  {duration(seconds)}", "dim")
             self._write(self._symbol(status, _RESULT_STYLES[status]), line)
+
+    def _table(self, results: list[TaskResult]) -> None:
+        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+        for heading in ("", "task", "status"):
+            table.add_column(heading, no_wrap=True)
+        table.add_column("time", justify="right", no_wrap=True)
+        # In one line: all of it stands where the task ended.
+        table.add_column("message", no_wrap=True, overflow="ellipsis")
+        for result in results:
+            style = _RESULT_STYLES[result.status]
+            table.add_row(
+                Text(self._symbols[result.status], style),
+                Text(printable(result.task.name), overflow="ellipsis"),
+                Text(result.status, style),
+                Text("" if result.status == "skipped" else duration(result.seconds), "dim"),
+                Text(printable(result.message).partition("\n")[0], "red" if result.status == "failed" else ""),
+            )
+        self._console.print(table)
 
     def _ended(self, result: TaskResult, style: str) -> Text:
         line = Text(printable(result.task.name), style)

@@ -58,22 +58,37 @@ class Host:
         self._runtime = new_runtime(implementation)
         self._parts = self._load_parts(state)
 
-    def run(self, source: bytes, path: str, tasks: Sequence[str] = ()) -> int:
+    def run(
+        self,
+        source: bytes,
+        path: str,
+        tasks: Sequence[str] = (),
+        arguments: Sequence[str] = (),
+        *,
+        dry_run: Callable[[Plan], None] | None = None,
+    ) -> int:
         """Run a script, then the workflows that it defined: all, or only the named tasks and what they need.
 
-        `path` is where the source came from: errors name it, and `require` looks beside it.
+        `path` is where the source came from: errors name it, and `require` looks beside it. The script finds the
+        `arguments` in its table `arg` and as `...`. With `dry_run` the script runs, but instead of each workflow that
+        function is called.
         Returns the exit code: 0, 1 when a task or hook failed, or what the script gave to os.exit.
 
         Raises: `ScriptSyntaxError`, `ScriptError`; `PlanError` for a cycle or an unknown task, before any task ran;
         `Interrupted`.
         """
-        chunk = self._load_script(source, path)
+        given = [os.fsencode(argument) for argument in arguments]
+        chunk = self._load_script(source, path, given)
         try:
-            self._call(chunk)
+            self._call(chunk, *given)
             described_tasks, workflows = self._described()
             plans = make_plans(described_tasks, workflows, tasks)
             if described_tasks and not plans:
                 self._reporter.log("warn", "tasks are defined, but no workflow: nothing runs (see --task)")
+            if dry_run is not None:
+                for plan in plans:
+                    dry_run(plan)
+                return 0
             results = [run_plan(plan, _Executor(self, plan), self._reporter) for plan in plans]
         except _Exit:
             return self._exit_code
@@ -147,7 +162,7 @@ class Host:
     def _stopped(self, status: str) -> Exception:
         return _Exit() if status == "exit" else Interrupted()
 
-    def _load_script(self, source: bytes, path: str) -> Any:
+    def _load_script(self, source: bytes, path: str, arguments: Sequence[bytes]) -> Any:
         source = source.removeprefix(b"\xef\xbb\xbf")
         if source.startswith(b"\x1b"):
             raise ScriptSyntaxError(f"{path}: compiled Lua; only source text can be run")
@@ -155,7 +170,7 @@ class Host:
             source = b"--" + source  # a line for the shell; the line numbers stay
         script = self._parts[b"script"]
         script[b"search"](os.fsencode(Path(path).parent))
-        self._runtime.globals()[b"arg"] = self._runtime.table_from({0: os.fsencode(path)})
+        self._runtime.globals()[b"arg"] = self._runtime.table_from(dict(enumerate((os.fsencode(path), *arguments))))
         loaded = script[b"load"](source, b"@" + os.fsencode(path))
         if isinstance(loaded, tuple):
             raise ScriptSyntaxError(_text(loaded[1]))
