@@ -29,7 +29,7 @@ _STYLES: Final[dict[str, dict[str, str | bool]]] = {
 @click.option("--quick", is_flag=True, help="Leave the audit of all keys and pages out.")
 @json_option
 def doctor(db: str | None, quick: bool, as_json_: bool) -> int:
-    """Examine the store and what it runs on, and say what to do about each finding.
+    """Examine the store, and say what to do about each finding.
 
     The SQLite library, the file system, modes, SQLite's settings as read back, an audit of every key and page, locks
     of dead owners, expired keys, the log and who holds it back, the C layer and the Lua runtimes.
@@ -60,9 +60,9 @@ def _print(finding: Finding) -> None:
     if not is_terminal():
         write("\t".join(map(escaped, finding)))
         return
-    head = f"{finding.severity:<8}{finding.subject:<12}"
+    head = f"{finding.severity:<8}{finding.subject:<13}"
     margin = " " * len(head)
-    styled_head = styled(f"{finding.severity:<8}", **_STYLES[finding.severity]) + f"{finding.subject:<12}"
+    styled_head = styled(f"{finding.severity:<8}", **_STYLES[finding.severity]) + f"{finding.subject:<13}"
     columns = max(30, terminal_width() - len(head))
     lines = textwrap.wrap(escaped(finding.text), columns)
     lines += [styled(line, bold=True) for line in textwrap.wrap(escaped(finding.advice), columns)]

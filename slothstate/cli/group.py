@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import click
 
@@ -17,6 +17,9 @@ from slothstate.cli.text import escaped
 from slothstate.errors import SlothStateError
 
 __all__ = ["CommandGroup", "drop_unread"]
+
+
+_NAME_WIDTH: Final = 12
 
 
 class CommandGroup(click.Group):
@@ -40,15 +43,10 @@ class CommandGroup(click.Group):
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         for family, names in self.families.items():
             with formatter.section(family):
-                commands = {name: self.get_command(context, name) for name in names}
-                formatter.write_dl(
-                    [
-                        (name, command.get_short_help_str(80))
-                        for name, command in commands.items()
-                        if command is not None
-                    ],
-                    col_max=16,
-                )
+                commands = [(name, self.get_command(context, name)) for name in names]
+                rows = [(name, command.get_short_help_str(80)) for name, command in commands if command is not None]
+                # Padded to one width, so that the texts of all families stand in one column.
+                formatter.write_dl([(name.ljust(_NAME_WIDTH), text) for name, text in rows])
 
     def invoke(self, context: click.Context) -> Any:
         try:

@@ -116,7 +116,7 @@ def set_(db: str | None, key: str, value: str, ttl: float | None, form: Form) ->
 @store_command("delete")
 @click.argument("keys", metavar="KEY...", nargs=-1, required=True)
 def delete(db: str | None, keys: tuple[str, ...]) -> int:
-    """Delete each KEY, all in one transaction.
+    """Delete keys, all in one transaction.
 
     Exits with 1 if one of them is missing; the others are deleted all the same.
 
@@ -134,7 +134,9 @@ def delete(db: str | None, keys: tuple[str, ...]) -> int:
 @store_command("exists")
 @key_argument
 def exists(db: str | None, key: str) -> int:
-    """Exit with 0 if KEY is there, with 1 if not; print nothing, like test(1).
+    """Exit with 0 if KEY is there, with 1 if not.
+
+    Nothing is printed, as by test(1).
 
     \b
     Example:
@@ -165,7 +167,7 @@ def listing_options(function: Any) -> Any:
 @pattern_argument
 @listing_options
 def keys(db: str | None, pattern: str | None, as_json_: bool, raw: bool, null: bool) -> int:
-    """List the keys that match PATTERN, all of them without one, in order.
+    """List the keys that match PATTERN, all without one, in order.
 
     * is any run of characters, ? one, [a-z] or [^a] one of a class, \\x the character x.
 
@@ -189,10 +191,10 @@ def keys(db: str | None, pattern: str | None, as_json_: bool, raw: bool, null: b
 @pattern_argument
 @listing_options
 def scan(db: str | None, pattern: str | None, as_json_: bool, raw: bool, null: bool) -> int:
-    """List keys as `keys` does, but a page at a time: for stores too large to list at once.
+    """List keys a page at a time, for stores too large for `keys`.
 
-    Nothing is locked between two pages; a key that is there all the time comes exactly once. --json prints one JSON
-    string a line.
+    The keys and their order are those of `keys`. Nothing is locked between two pages; a key that is there all the
+    time comes exactly once. --json prints one JSON string a line.
 
     \b
     Example:
@@ -234,9 +236,10 @@ def _ttl_cell(seconds: float | None) -> str:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Delete nothing, print how many keys would go.")
 def clear(db: str | None, pattern: str | None, yes: bool, dry_run: bool) -> int:
-    """Delete the keys that match PATTERN, all of them without one, and print how many went. Locks stay.
+    """Delete the keys that match PATTERN, all without one.
 
-    On a terminal it says how many keys would go, and asks. Where nobody can be asked it refuses without --yes.
+    Prints how many went. Locks stay. On a terminal it says how many keys would go, and asks. Where nobody can be
+    asked it refuses without --yes.
 
     \b
     Examples:
@@ -262,9 +265,9 @@ def clear(db: str | None, pattern: str | None, yes: bool, dry_run: bool) -> int:
 @store_command("ttl")
 @key_argument
 def ttl(db: str | None, key: str) -> int:
-    """Print the whole seconds that KEY has left, rounded up; -1 if it does not expire.
+    """Print the seconds that KEY has left; -1 if it does not expire.
 
-    Prints -2 and exits with 1 if the key is missing.
+    Whole seconds, rounded up. Prints -2 and exits with 1 if the key is missing.
 
     \b
     Example:
@@ -287,9 +290,9 @@ def ttl(db: str | None, key: str) -> int:
 @key_argument
 @click.argument("seconds", type=SECONDS)
 def set_ttl(db: str | None, key: str, seconds: float) -> int:
-    """Let KEY expire after SECONDS from now: 30, 0.5, 5m, 1h, 2d.
+    """Let KEY expire after SECONDS from now.
 
-    Exits with 1 if the key is missing.
+    SECONDS is a number, or one with a unit: 30, 0.5, 500ms, 5m, 1h, 2d.     Exits with 1 if the key is missing.
 
     \b
     Example:
@@ -324,9 +327,10 @@ def persist(db: str | None, key: str) -> int:
 @click.option("--absent", is_flag=True, help="Set KEY to NEW only if it is missing; there is no OLD.")
 @value_options
 def compare_swap(db: str | None, key: str, values: tuple[str, ...], absent: bool, form: Form) -> int:
-    """Set KEY to NEW if its value is OLD; both are read as `set` reads a VALUE. The time to live stays.
+    """Set KEY to NEW if its value is OLD.
 
-    Tables and lists are compared deeply; 1 equals 1.0, but true is not 1. Exits with 1 if nothing was swapped.
+    Both are read as `set` reads a VALUE. The time to live stays. Tables and lists are compared deeply; 1 equals
+    1.0, but true is not 1. Exits with 1 if nothing was swapped.
 
     \b
     Examples:
@@ -350,9 +354,9 @@ def compare_swap(db: str | None, key: str, values: tuple[str, ...], absent: bool
 
 @store_command("path")
 def path(db: str | None) -> int:
-    """Print which file the other commands would use, whether or not it is there.
+    """Print which file the other commands would use.
 
-    --db comes first, then $SLOTHSTATE_DB, then ~/.sloth-runner/state.db.
+    It need not be there. --db comes first, then $SLOTHSTATE_DB, then ~/.sloth-runner/state.db.
 
     \b
     Example:
@@ -370,9 +374,10 @@ def path(db: str | None) -> int:
 
 @store_command("sweep")
 def sweep(db: str | None) -> int:
-    """Remove now what has expired, and what dead owners of locks left; print how many keys went.
+    """Remove now what has expired.
 
-    Any process that has the store open does that every five minutes; this is for stores that nobody has open for long.
+    That is keys and locks, and the locks of dead owners; prints how many keys went. Any process that has the store
+    open does that every five minutes; this is for stores that nobody has open for long.
 
     \b
     Example:

@@ -31,9 +31,9 @@ _MISSING: Any = object()
 @click.argument("items", metavar="ITEM...", nargs=-1, required=True)
 @value_options
 def push(db: str | None, key: str, items: tuple[str, ...], form: Form) -> int:
-    """Add each ITEM to the end of the list at KEY and print its new length; a missing key counts as an empty list.
+    """Add items to the end of a list and print its new length.
 
-    An ITEM is read as `set` reads a VALUE; null is allowed, bytes are not.
+    A missing key counts as an empty list. An ITEM is read as `set` reads a VALUE; null is allowed, bytes are not.
 
     \b
     Examples:
@@ -52,9 +52,9 @@ def push(db: str | None, key: str, items: tuple[str, ...], form: Form) -> int:
 @key_argument
 @output_options
 def pop(db: str | None, key: str, shape: Shape) -> int:
-    """Remove the last item of the list at KEY and print it. An emptied list disappears.
+    """Remove the last item of a list and print it.
 
-    Exits with 1 if there is none.
+    An emptied list disappears. Exits with 1 if there is none.
 
     \b
     Example:
@@ -68,9 +68,9 @@ def pop(db: str | None, key: str, shape: Shape) -> int:
 @key_argument
 @output_options
 def shift(db: str | None, key: str, shape: Shape) -> int:
-    """Remove the first item of the list at KEY and print it. An emptied list disappears.
+    """Remove the first item of a list and print it.
 
-    Exits with 1 if there is none.
+    An emptied list disappears. Exits with 1 if there is none.
 
     \b
     Example:
@@ -90,7 +90,7 @@ def _print_taken(item: Any, key: str, shape: Shape) -> int:
 @store_command("length")
 @key_argument
 def length(db: str | None, key: str) -> int:
-    """Print the number of items of the list at KEY, 0 if it is missing.
+    """Print the number of items of a list, 0 if it is missing.
 
     \b
     Example:
@@ -107,9 +107,10 @@ def length(db: str | None, key: str) -> int:
 @click.argument("stop", type=int, default=-1)
 @output_options
 def range_(db: str | None, key: str, start: int, stop: int, shape: Shape) -> int:
-    """Print the items of the list at KEY from START to STOP: both inclusive, from 0, negative from the end.
+    """Print the items of a list from START to STOP.
 
-    One item a line, a line break in a string written as \\n; --json prints one JSON array.
+    Both are inclusive and count from 0, negative ones from the end; without them it is the whole list. One item a
+    line, a line break in a string written as \\n; --json prints one JSON array.
 
     \b
     Examples:

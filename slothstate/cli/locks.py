@@ -32,7 +32,7 @@ READ_SIZE: Final = 65_536
 @click.option("--for", "hold_for", type=SECONDS, help="Hold the lock for this time, then end.")
 @click.option("--until-eof", is_flag=True, help="Hold the lock until stdin ends.")
 def lock(db: str | None, name: str, timeout: float | None, hold_for: float | None, until_eof: bool) -> int:
-    """Acquire the lock NAME, print its token, and hold it in the foreground.
+    """Hold the lock NAME in the foreground; print its token.
 
     A lock lives as long as its process: this one holds it until Ctrl-C (or SIGTERM, SIGHUP), until --for is over, or
     until stdin ends with --until-eof. To run a command under a lock, with-lock is the better choice.
@@ -84,7 +84,7 @@ def _hold(held: Lock, hold_for: float | None, until_eof: bool) -> None:
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Take the lock away from an owner that lives.")
 def unlock(db: str | None, name: str, force: bool) -> int:
-    """Remove the lock NAME that a dead process left; with --force, one that a living process holds.
+    """Remove a lock that a dead process left (--force: any lock).
 
     Only its owner releases a lock: the process that acquired it, by ending or by unlocking. A dead owner's lock is
     free without this command, which only removes it from the list. --force is for a process that hangs and cannot be
@@ -122,7 +122,7 @@ def _holder_of(state: State, name: str) -> str:
 @store_command("locks")
 @json_option
 def locks(db: str | None, as_json_: bool) -> int:
-    """List the locks: who holds what, since when, until when, and whether the owner lives.
+    """List the locks: who holds what, since when, alive or dead.
 
     A dead owner's lock is free: whoever wants it next gets it at once. In a pipe each lock is one line, its fields
     separated by tabs: alive or dead, process, host, token, since, expires (both in UTC), name.

@@ -23,8 +23,12 @@ __all__ = ["du", "inspect", "stats"]
 PREVIEW: Final = 400
 """Characters of a text that `inspect` shows."""
 
-TREE_ITEMS: Final = 20
-TREE_DEPTH: Final = 8
+TREE_ITEMS: Final = (20, 8, 4, 4)
+"""Children that `inspect` shows at each level of the tree; what is deeper is only counted."""
+
+INLINE: Final = 50
+"""The longest JSON of a nested table or list that stands on one line."""
+
 LOADED_MAX: Final = 64 * 2**20
 """The largest table, in bytes of JSON, that `inspect` loads to show as a tree."""
 
@@ -33,7 +37,7 @@ LOADED_MAX: Final = 64 * 2**20
 @json_option
 @click.option("--prometheus", is_flag=True, help="Print metrics for Prometheus' textfile collector.")
 def stats(db: str | None, as_json_: bool, prometheus: bool) -> int:
-    """Show figures of the store: keys by kind, sizes, what is expired, locks.
+    """Show figures of the store: keys by kind, sizes, locks.
 
     In a pipe each figure is one line, name and value separated by a tab. --json adds what concerns this process alone.
 
@@ -90,9 +94,10 @@ def _print_facts(rows: dict[str, str]) -> None:
 @key_argument
 @json_option
 def inspect(db: str | None, key: str, as_json_: bool) -> int:
-    """Show what KEY holds: kind, size, time to live, length, and the beginning of its value, nested ones as a tree.
+    """Show what KEY holds, nested values as a tree.
 
-    --json prints key, kind, size, length, ttl and preview. Exits with 1 if the key is missing.
+    That is kind, size, time to live, length, and the beginning of the value. --json prints key, kind, size, length,
+    ttl and preview. Exits with 1 if the key is missing.
 
     \b
     Example:
@@ -106,7 +111,7 @@ def inspect(db: str | None, key: str, as_json_: bool) -> int:
             write(as_json(entry._asdict() | {"preview": shown(entry.preview)}))
             return DONE
         value = _beginning(state, entry)
-    rows = {"key": escaped(entry.key), "kind": entry.kind, "size": f"{size(entry.size)} ({entry.size:,} bytes)"}
+    rows = {"key": escaped(entry.key), "kind": entry.kind, "size": _exact_size(entry.size)}
     if entry.ttl is None:
         rows["ttl"] = "none"
     else:
@@ -123,14 +128,19 @@ def inspect(db: str | None, key: str, as_json_: bool) -> int:
         _print_tree(value, entry)
     else:
         goes_on = entry.kind in ("string", "bytes", "table") and len(entry.preview) >= PREVIEW
-        write(shown(entry.preview, keep="\n\t") + ("…" if goes_on else ""))
+        keep = "\n\t" if isinstance(entry.preview, str) else ""
+        write(shown(entry.preview, keep) + ("…" if goes_on else ""))
     return DONE
+
+
+def _exact_size(octets: int) -> str:
+    return size(octets) + (f" ({octets:,} bytes)" if octets >= 1024 else "")
 
 
 def _beginning(state: State, entry: Entry) -> Any:
     """Return the value, of a list only its beginning; None for a table that is too large to be shown."""
     if entry.kind == "list":
-        return state.list_range(entry.key, 0, TREE_ITEMS - 1)
+        return state.list_range(entry.key, 0, TREE_ITEMS[0] - 1)
     return state.get(entry.key) if entry.size <= LOADED_MAX else None
 
 
@@ -140,29 +150,29 @@ def _print_tree(value: Any, entry: Entry) -> None:
     from rich.tree import Tree
 
     tree = Tree(Text(entry.kind, "bold"), guide_style="dim")
-    _grow(tree, value, TREE_DEPTH)
+    _grow(tree, value, 0)
     if entry.length is not None and entry.length > len(value):
         tree.add(Text(f"… {entry.length - len(value):,} more", "dim"))
     Console(highlight=False, markup=False, emoji=False, width=None if is_terminal() else 200).print(tree)
 
 
-def _grow(tree: Tree, value: dict[str, Any] | list[Any], depth: int) -> None:
+def _grow(tree: Tree, value: dict[str, Any] | list[Any], level: int) -> None:
     from rich.text import Text
 
     for count, (name, item) in enumerate(_children(value)):
-        if count == TREE_ITEMS:
+        if count == TREE_ITEMS[level]:
             tree.add(Text(f"… {len(value) - count:,} more", "dim"))
             return
         label = Text(f"{cut(escaped(name), 60)}: ", "cyan", no_wrap=True, overflow="ellipsis")
         if not isinstance(item, dict | list):
             tree.add(label.append(cut(shown(as_json(item)), terminal_width()), ""))
-        elif not item:
-            tree.add(label.append(as_json(item), ""))
+        elif len(item) <= INLINE // 2 and len(text := escaped(as_json(item))) <= INLINE:
+            tree.add(label.append(text, ""))
         else:
             what = quantity(len(item), "field") if isinstance(item, dict) else quantity(len(item), "item")
             branch = tree.add(label.append(what, "dim"))
-            if depth > 1:
-                _grow(branch, item, depth - 1)
+            if level + 1 < len(TREE_ITEMS):
+                _grow(branch, item, level + 1)
 
 
 def _children(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
@@ -178,10 +188,10 @@ def _children(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show only the N largest.")
 @json_option
 def du(db: str | None, prefix: str, delimiter: str, limit: int | None, as_json_: bool) -> int:
-    """Show the space that keys and values take, by the part of the keys up to the first delimiter behind PREFIX.
+    """Show the space that keys and values take, by key prefix.
 
-    Keys without one are counted together, under PREFIX itself. To go deeper, give a prefix that was shown. In a pipe
-    each is one line: bytes, keys, prefix, separated by tabs.
+    A prefix ends at the first delimiter behind PREFIX. Keys without one are counted together, under PREFIX itself.
+    To go deeper, give a prefix that was shown. In a pipe each is one line: bytes, keys, prefix, separated by tabs.
 
     \b
     Examples:

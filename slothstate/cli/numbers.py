@@ -14,9 +14,9 @@ __all__ = ["append", "decrement", "increment"]
 @key_argument
 @click.argument("delta", type=NUMBER, default=1)
 def increment(db: str | None, key: str, delta: float) -> int:
-    """Add DELTA (1 without it) to the number at KEY and print the sum; a missing key counts as 0.
+    """Add DELTA (default 1) to a number and print the sum.
 
-    An integer stays one; 0.5 or 1.0 makes it a float. The time to live stays.
+    A missing key counts as 0. An integer stays one; 0.5 or 1.0 makes it a float. The time to live stays.
 
     \b
     Examples:
@@ -32,7 +32,9 @@ def increment(db: str | None, key: str, delta: float) -> int:
 @key_argument
 @click.argument("delta", type=NUMBER, default=1)
 def decrement(db: str | None, key: str, delta: float) -> int:
-    """Subtract DELTA (1 without it) from the number at KEY and print the difference; a missing key counts as 0.
+    """Subtract DELTA (default 1) from a number and print the rest.
+
+    A missing key counts as 0. The time to live stays.
 
     \b
     Example:
@@ -49,10 +51,11 @@ def decrement(db: str | None, key: str, delta: float) -> int:
 @click.option("--bytes", "form", flag_value="bytes", default=None, help="TEXT is bytes, added to bytes.")
 @click.option("--base64", "form", flag_value="base64", default=None, help="TEXT is base64 of bytes, added to bytes.")
 def append(db: str | None, key: str, text: str, form: Form) -> int:
-    """Append TEXT to the string at KEY and print its new length in characters; a missing key counts as empty.
+    """Append TEXT to a string and print its new length.
 
-    TEXT is always text, also if it looks like a number. A lone - reads stdin, without the newline at its end. With
-    --bytes or --base64 bytes are appended to bytes, and the length is one of bytes.
+    The length is one of characters; a missing key counts as empty. TEXT is always text, also if it looks like a
+    number. A lone - reads stdin, without the newline at its end. With --bytes or --base64 bytes are appended to
+    bytes, and the length is one of bytes.
 
     \b
     Example:

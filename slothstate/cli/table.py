@@ -20,7 +20,7 @@ GAP: Final = "  "
 SAMPLE: Final = 1_000
 """Rows that column widths are taken from: those behind them are printed as they come."""
 
-WIDEST: Final = 0.5
+WIDEST: Final = 1 / 3
 """A column's share of the terminal at most; a longer cell is shown whole and moves what is behind it."""
 
 
@@ -62,7 +62,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: S
     total = terminal_width()
     limit = max(12, int(total * WIDEST))
     widths = [
-        min(limit, max(width(heading), *(width(row[column]) for row in sample)))
+        max(width(heading), *(columns for row in sample if (columns := width(row[column])) <= limit), 0)
         for column, heading in enumerate(headings)
     ]
     is_right = [heading in right for heading in headings]

@@ -18,6 +18,7 @@ from slothstate.cli.options import DONE, SECONDS, open_state, store_command
 from slothstate.cli.signals import until_signalled
 from slothstate.cli.text import is_terminal
 from slothstate.cli.top_screen import History, render
+from slothstate.cli.values import write
 
 __all__ = ["top"]
 
@@ -30,10 +31,10 @@ BUSY_SHARE: Final = 0.2
 @click.option("--once", is_flag=True, help="Look twice, an interval apart, print what was seen, and end.")
 @click.option("--delimiter", default=":", show_default=True, help="What ends a prefix of keys.")
 def top(db: str | None, interval: float, once: bool, delimiter: str) -> int:
-    """Watch the store: writes a second, keys by prefix, the log, locks, the processes that have it open.
+    """Watch the store live: writes, keys by prefix, log, locks.
 
-    A write is a commit: a transaction counts once, whatever it changes. q or Ctrl-C ends it. In a pipe the screens
-    follow one another.
+    Also the processes that have it open. A write is a commit: a transaction counts once, whatever it changes. q or
+    Ctrl-C ends it. In a pipe the screens follow one another.
 
     \b
     Examples:
@@ -62,11 +63,14 @@ def _print_screens(history: History, interval: float, once: bool) -> None:
     while True:
         time.sleep(_pause(history, interval))
         history.look()
-        console.print(render(history, console))
+        with console.capture() as screen:
+            console.print(render(history, console))
+        # Grids are filled up with blanks, which only a screen needs.
+        write("\n".join(line.rstrip() for line in screen.get().splitlines()))
         sys.stdout.flush()
         if once:
             return
-        console.print()
+        write("")
 
 
 def _pause(history: History, interval: float) -> float:

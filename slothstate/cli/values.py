@@ -137,7 +137,7 @@ def print_value(value: Any, shape: Shape) -> None:
 
         write(escaped(json.dumps(value, ensure_ascii=False, indent=2), keep="\n"))
     else:
-        write(shown(value, keep="\n\t"))
+        write(shown(value, keep="" if isinstance(value, bytes) else "\n\t"))
 
 
 def print_item(item: Any, shape: Shape) -> None:
