@@ -20,7 +20,7 @@ import apsw
 from slothstate import read_cache
 from slothstate.errors import SlothStateError, StateClosed, UnsafeState
 from slothstate.read_cache import NO_MARK, UNVERIFIED
-from slothstate.sqlite import forking, location, schema
+from slothstate.sqlite import forking, guard, location, schema
 from slothstate.sqlite.connection import WAL_CHECKPOINT_PAGES, Atomic, BusyWait, Connection, Snapshot, translate
 from slothstate.sqlite.sweeper import Sweeper
 
@@ -72,6 +72,7 @@ class Engine:
         self._identity_until = 0.0
         # Never lent: while it is open nothing we close is the last connection, which would delete the -wal and -shm.
         self._anchor: Connection | None = None
+        self._unguard: Callable[[], object] | None = None
         self._raise_anchor(prepared=False)
         forking.register(self)
         self._sweeper.ensure_running()
@@ -207,13 +208,24 @@ class Engine:
 
     def _raise_anchor(self, *, prepared: bool = True) -> None:
         anchor = self._connect(prepared=prepared)
-        self.cache.attach(anchor.sqlite_file())
-        self._anchor = anchor
+        with self._opening:
+            if self._anchor is None and self._refusal is None:
+                self.cache.attach(anchor.sqlite_file())
+                guard.protect(self._identity)
+                # Also when nobody closes the engine: it must come before the collector closes the anchor.
+                self._unguard = weakref.finalize(self, guard.release, self._identity)
+                self._anchor = anchor
+                return
+        # Another thread was faster, or closed the engine.
+        self._close(anchor)
+        self.require_usable()
 
     def _drop_anchor(self) -> None:
         anchor, self._anchor = self._anchor, None
         self.cache.detach()
         if anchor is not None:
+            if self._unguard is not None:
+                self._unguard()
             self._close(anchor)
 
     def _give_back(self, connection: Connection) -> None:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from slothstate.errors import UnsafeState
+from slothstate.sqlite import guard
 
 if TYPE_CHECKING:
     from slothstate.sqlite.connection import Connection
@@ -75,6 +76,7 @@ def _after_in_child() -> None:
     global _turn
     _turn = threading.RLock()
     _prepared.clear()
+    guard.forget()
     # All, not only the prepared ones: an exception of a signal handler can have cut the preparation short.
     for engine in list(_engines):
         for connection in engine.after_fork_in_child():
