@@ -133,8 +133,8 @@ class Connection:
 
     __slots__ = ("__weakref__", "changes", "cursor", "db", "depth", "execute", "inherited", "log")
 
-    def __init__(self, path: str, *, synchronous: str, busy: BusyWait) -> None:
-        db = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
+    def __init__(self, path: str, *, synchronous: str, busy: BusyWait, vfs: str | None = None) -> None:
+        db = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW, vfs=vfs)
         try:
             for setting, value in _SETTINGS:
                 db.config(setting, value)

@@ -38,7 +38,8 @@ R = TypeVar("R")
 class Engine:
     """One store as one process uses it.
 
-    `clock` returns seconds since the epoch; every operation reads it once and passes it to SQL in milliseconds.
+    `clock` returns seconds since the epoch; every operation reads it once and passes it to SQL in milliseconds. `vfs`
+    names the SQLite VFS that its connections use: a disk that fails or loses power, in tests.
     """
 
     name: Final = "sqlite"
@@ -52,12 +53,14 @@ class Engine:
         sweep_interval: float = 300.0,
         cache_size: int = 64 * 2**20,
         clock: Callable[[], float] = time.time,
+        vfs: str | None = None,
     ) -> None:
         self.path = path
         self.clock = clock
         self.busy = BusyWait(busy_timeout)
         self.cache = read_cache.make(cache_size, None if clock is time.time else clock)
         self._synchronous = SYNCHRONOUS[durability]
+        self._vfs = vfs
         self._idle: list[Connection] = []
         # References, and not a WeakSet: one that other threads change cannot be iterated over, but a set be copied.
         self._connections: set[weakref.ref[Connection]] = set()
@@ -258,7 +261,7 @@ class Engine:
             try:
                 if not prepared:
                     location.prepare(self.path)
-                connection = Connection(self.path, synchronous=self._synchronous, busy=self.busy)
+                connection = Connection(self.path, synchronous=self._synchronous, busy=self.busy, vfs=self._vfs)
                 try:
                     schema.check(connection.db, self.path)
                     self._identity = location.same_files(self.path, self._identity)
