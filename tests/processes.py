@@ -62,6 +62,7 @@ class Worker:
     def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self._pipe, theirs = _context.Pipe()
         self._name = fn.__name__
+        self._ended = False
         self.process = _context.Process(target=_run, args=(theirs, fn, args), daemon=True)
         self.process.start()
         theirs.close()
@@ -120,7 +121,10 @@ class Worker:
         assert self.process.exitcode is not None, f"{self._name} survived SIGKILL"
 
     def end(self) -> None:
-        """End the worker, whatever it does."""
+        """End the worker, whatever it does; once it has ended, do nothing."""
+        if self._ended:
+            return
+        self._ended = True
         if self.process.is_alive():
             # A stopped process takes no SIGTERM before it goes on.
             self.signal(signal.SIGCONT)

@@ -37,6 +37,7 @@ Identity: TypeAlias = tuple[tuple[int, int] | None, ...]
 """(device, inode) of the database, its -wal and its -shm; None for one that is not there."""
 
 CREATION_TIMEOUT: Final = 60.0
+CREATION_POLL: Final = 0.005
 
 # These do not give POSIX locks and shared memory between machines, or not reliably; WAL needs both on one host
 # (https://sqlite.org/wal.html, "all processes must be on the same host computer").
@@ -213,7 +214,7 @@ def _create(path: str) -> None:
 
     creation = lock_file(path, "create.lock")
     try:
-        creation.acquire(timeout=CREATION_TIMEOUT)
+        creation.acquire(timeout=CREATION_TIMEOUT, poll_interval=CREATION_POLL)
     except Timeout as error:
         raise StateIOError(f"another process has been creating {path} for {CREATION_TIMEOUT:.0f} s") from error
     except OSError as error:

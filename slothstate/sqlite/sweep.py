@@ -26,6 +26,8 @@ delete from list_items
 where list_id = ?1 and position in (select position from list_items where list_id = ?1 limit ?2)
 """
 
+_HAS_ITEMS: Final = "select 1 from list_items where list_id = ?1 limit 1"
+
 _REMOVE: Final = "delete from entries where id = ?1"
 
 
@@ -42,7 +44,7 @@ def batch(connection: Connection, now: int) -> tuple[int, bool]:
             if in_rows:
                 connection.execute(_REMOVE_ITEMS, (identity, room))
                 room -= connection.changes()
-                if room <= 0:
+                if room <= 0 and connection.execute(_HAS_ITEMS, (identity,)).get:
                     return removed, True
             connection.execute(_REMOVE, (identity,))
             removed += 1
