@@ -292,7 +292,7 @@ def ttl(db: str | None, key: str) -> int:
 def set_ttl(db: str | None, key: str, seconds: float) -> int:
     """Let KEY expire after SECONDS from now.
 
-    SECONDS is a number, or one with a unit: 30, 0.5, 500ms, 5m, 1h, 2d.     Exits with 1 if the key is missing.
+    SECONDS is a number, or one with a unit: 30, 0.5, 500ms, 5m, 1h, 2d. Exits with 1 if the key is missing.
 
     \b
     Example:

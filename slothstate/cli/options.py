@@ -22,7 +22,7 @@ from slothstate import (
     WrongType,
 )
 from slothstate.cli.failure import Failure
-from slothstate.cli.text import is_terminal
+from slothstate.cli.text import escaped, is_terminal
 from slothstate.native import json_decode
 from slothstate.patterns import literal
 from slothstate.values import check_number
@@ -89,7 +89,7 @@ class StoreCommand(click.Command):
         process = parser._process_opts
 
         def process_unless_number(argument: str, state: Any) -> None:
-            if _NEGATIVE.match(argument):
+            if _NEGATIVE.match(argument) and argument not in parser._short_opt:
                 state.largs.append(argument)
             else:
                 process(argument, state)
@@ -129,7 +129,7 @@ def open_state(db: str | None, *, create: bool = False) -> State:
     path = store_path(db)
     if not create and not _is_there(path):
         raise Failure(
-            f"there is no store at {path}: name another with --db or $SLOTHSTATE_DB; 'slothstate set' creates it",
+            f"there is no store at {escaped(path)}: name another with --db or $SLOTHSTATE_DB; 'slothstate set' creates it",
             STORE_ERROR,
         )
     return slothstate.open(db)

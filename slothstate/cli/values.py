@@ -84,7 +84,7 @@ def read_argument(argument: str) -> str:
         return argument
     octets = read_octets(argument)
     try:
-        return octets.decode().removesuffix("\n").removesuffix("\r")
+        return octets.decode().removesuffix("\n")
     except UnicodeDecodeError as error:
         raise Failure(f"stdin is not UTF-8 at byte {error.start}: --bytes stores bytes as they are", MISUSE) from error
 

@@ -1,0 +1,535 @@
+"""The verbs on the command line: how values are typed and printed, exit codes, what is refused and how."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import command, slothstate, start
+from host_helpers import environment
+from terminal import ESC, Terminal, in_terminal, invoke, output, refusal
+
+from slothstate import State
+from slothstate import open as open_state
+
+TYPED: dict[str, Any] = {
+    "v1.2.3": "v1.2.3",
+    "5": 5,
+    "-5": -5,
+    "-0.5": -0.5,
+    "1.0": 1.0,
+    "1e3": 1000.0,
+    "007": "007",
+    "+5": "+5",
+    "true": True,
+    "True": "True",
+    "NaN": "NaN",
+    '"5"': "5",
+    '"-"': "-",
+    "": "",
+    " ": " ",
+    "9223372036854775807": 2**63 - 1,
+    '{"a": [1, 2.0, null]}': {"a": [1, 2.0, None]},
+    "[]": [],
+    "{}": {},
+    "{broken": "{broken",
+    "100%": "100%",
+    "größe €": "größe €",
+}
+
+NASTY = {
+    "dash": "-rf",
+    "option": "--json",
+    "newline": "a\nb\n",
+    "return": "a\r\n",
+    "tab": "\t",
+    "escape": f"{ESC}[31mred{ESC}]0;title\x07",
+    "c1": "\x9b31m",
+    "bidi": "\u202etxt.exe",
+    "percent": "%s %n %(x)s {} $HOME `id`",
+    "quote": "'\"\\",
+    "wide": "日本語 é 😀",
+    "spaces": "  two  ",
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The directory of the store state.db."""
+    return tmp_path
+
+
+@pytest.fixture
+def state(home: Path) -> State:
+    """The store, open in this process while commands work on it."""
+    return open_state(home / "state.db")
+
+
+def kind_and_value(value: Any) -> tuple[type, Any]:
+    """What tells 1 from 1.0 and from True."""
+    return type(value), value
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_values_are_typed_by_how_they_are_written(home: Path, state: State, typed: str) -> None:
+    """What is JSON is stored as that, anything else as a string; a negative number needs no `--`."""
+    assert output("set", "key", typed, home=home) == ""
+    assert kind_and_value(state["key"]) == kind_and_value(TYPED[typed])
+    assert output("set", "key", "-", home=home, stdin=typed + "\n") == ""
+    assert kind_and_value(state["key"]) == kind_and_value(TYPED[typed])
+
+
+@pytest.mark.parametrize(
+    ("options", "typed", "value"),
+    [
+        (["--string"], "5", "5"),
+        (["--string"], "null", "null"),
+        (["--json"], "5", 5),
+        (["--json"], '"a"', "a"),
+        (["--bytes"], "5", b"5"),
+        (["--base64"], "/wA=", b"\xff\0"),
+    ],
+)
+def test_the_form_of_a_value_can_be_said(home: Path, state: State, options: list[str], typed: str, value: Any) -> None:
+    """--string, --json, --bytes and --base64 say how a value is to be read, typed or from stdin."""
+    output("set", "key", typed, *options, home=home)
+    assert kind_and_value(state["key"]) == kind_and_value(value)
+    output("set", *options, "key", "-", home=home, stdin=typed)
+    assert kind_and_value(state["key"]) == kind_and_value(value)
+
+
+def test_bytes_come_and_go_exactly(home: Path, state: State) -> None:
+    """--bytes stores stdin to the last byte; a pipe gets the very same bytes back, --json gives base64."""
+    content = bytes(range(256)) + b"\n\r\n"
+    slothstate("set", "blob", "--bytes", "-", home=home, stdin=content)
+    assert state["blob"] == content
+    for options in ((), ("--raw",)):
+        assert invoke("get", "blob", *options, home=home).stdout_bytes == content
+    assert json.loads(output("get", "blob", "--json", home=home)) == base64.b64encode(content).decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "says"),
+    [
+        (["12345678901234567890"], b"", "an integer past 64 bits; --string stores the text"),
+        (["[1, 12345678901234567890]"], b"", "an integer past 64 bits; --string stores the text"),
+        (["1e999"], b"", "a number past the largest float; --string"),
+        (["null"], b"", "null is no value, except in a table or list: --string null"),
+        (["--json", "{broken"], b"", "invalid JSON text at byte 1 of 7"),
+        (["--base64", "a"], b"", "not base64"),
+        (["-"], b"ab\xff", "stdin is not UTF-8 at byte 2: --bytes"),
+        (["a", "--ttl", "5x"], b"", "'5x' is no duration: write 30, 1.5, 500ms, 5m, 1h or 2d"),
+        (["a", "--ttl", "0"], b"", "ttl must be a number of seconds > 0"),
+        (["a", "--jsno"], b"", "No such option '--jsno'"),
+        (["a", "b"], b"", "unexpected extra argument (b)"),
+        ([], b"", "Missing argument 'VALUE'"),
+    ],
+)
+def test_what_cannot_be_a_value_is_misuse(home: Path, arguments: list[str], stdin: bytes, says: str) -> None:
+    """A value that cannot be stored as it was meant, or a mistyped option, exits with 2 and creates no store."""
+    said = refusal("set", "key", *arguments, home=home, code=2, stdin=stdin)
+    assert says in said
+    assert arguments == ["a", "--ttl", "0"] or not (home / "state.db").exists()
+
+
+@pytest.mark.parametrize("key", NASTY)
+@pytest.mark.parametrize("value", NASTY)
+def test_nasty_keys_and_values_round_trip(home: Path, state: State, key: str, value: str) -> None:
+    """Dashes, line breaks, escapes and percent signs are stored and given back exactly, behind `--`."""
+    output("set", "--string", "--", NASTY[key], NASTY[value], home=home)
+    assert dict(state.items()) == {NASTY[key]: NASTY[value]}
+    assert output("get", "--raw", "--", NASTY[key], home=home) == NASTY[value]
+    assert json.loads(output("get", "--json", "--", NASTY[key], home=home)) == NASTY[value]
+    assert json.loads(output("keys", "--json", home=home)) == [NASTY[key]]
+    assert output("keys", "--null", home=home) == NASTY[key] + "\0"
+    output("delete", "--", NASTY[key], home=home)
+    assert len(state) == 0
+
+
+def test_huge_keys_and_values(home: Path, state: State) -> None:
+    """A key of 4096 bytes and a value of megabytes pass; a longer key is refused in one line."""
+    value = "x" * 5_000_000
+    slothstate("set", "k" * 4096, "-", home=home, stdin=value.encode())
+    assert state["k" * 4096] == value
+    assert slothstate("get", "k" * 4096, home=home) == value + "\n"
+    assert "4097 bytes" in refusal("set", "k" * 4097, "1", home=home, code=2)
+    assert len(in_terminal("keys", home=home)) < 10_000
+
+
+@pytest.mark.parametrize("value", [*NASTY.values(), 1.0, {"a": ["b\x1b", None]}, True])
+def test_what_get_prints_set_reads(home: Path, state: State, value: Any) -> None:
+    """In pipes `get | set -` copies a value: get adds one newline, set takes one away."""
+    state["key"] = value
+    output("set", "copy", "-", home=home, stdin=output("get", "key", home=home))
+    assert kind_and_value(state["copy"]) == kind_and_value(value)
+
+
+def test_errors_are_one_line(home: Path, state: State) -> None:
+    """A message names the key, whatever is in it, on one line, without control characters."""
+    state["evil\n\x1b[31m"] = "text"
+    said = refusal("increment", "evil\n\x1b[31m", home=home, code=2)
+    assert said == r"cannot increment 'evil\n\x1b[31m': expected a number, found a string"
+    assert ESC not in refusal("get", "a", "--db", f"no\n{ESC}[31m.db", home=home, code=3)
+
+
+EXIT_CODES: list[tuple[list[str], int, str]] = [
+    (["get", "text"], 0, "hello\n"),
+    (["get", "missing"], 1, ""),
+    (["get", "missing", "--default", "5"], 0, "5\n"),
+    (["get", "text", "--raw"], 0, "hello"),
+    (["get", "text", "--json"], 0, '"hello"\n'),
+    (["get", "list"], 0, '[1,"two",[3]]\n'),
+    (["delete", "text"], 0, ""),
+    (["delete", "missing"], 1, ""),
+    (["delete", "text", "missing", "list"], 1, ""),
+    (["exists", "text"], 0, ""),
+    (["exists", "missing"], 1, ""),
+    (["ttl", "text"], 0, "-1\n"),
+    (["ttl", "short"], 0, "100\n"),
+    (["ttl", "missing"], 1, "-2\n"),
+    (["set-ttl", "text", "1h"], 0, ""),
+    (["set-ttl", "missing", "5"], 1, ""),
+    (["persist", "short"], 0, ""),
+    (["persist", "text"], 1, ""),
+    (["persist", "missing"], 1, ""),
+    (["increment", "number"], 0, "8\n"),
+    (["increment", "number", "-9"], 0, "-2\n"),
+    (["increment", "number", "0.5"], 0, "7.5\n"),
+    (["increment", "missing", "1.0"], 0, "1.0\n"),
+    (["decrement", "number", "2"], 0, "5\n"),
+    (["append", "text", "!"], 0, "6\n"),
+    (["append", "text", "5"], 0, "6\n"),
+    (["append", "missing", "ü"], 0, "1\n"),
+    (["append", "blob", "--bytes", "ü"], 0, "4\n"),
+    (["append", "blob", "--base64", "/w=="], 0, "3\n"),
+    (["compare-swap", "text", "hello", "bye"], 0, ""),
+    (["compare-swap", "text", "bye", "hello"], 1, ""),
+    (["compare-swap", "number", "7.0", "8"], 0, ""),
+    (["compare-swap", "list", '[1, "two", [3]]', "[]"], 0, ""),
+    (["compare-swap", "missing", "--absent", "1"], 0, ""),
+    (["compare-swap", "text", "--absent", "1"], 1, ""),
+    (["push", "list", "5", "null", "x"], 0, "6\n"),
+    (["push", "missing", "5"], 0, "1\n"),
+    (["pop", "list"], 0, "[3]\n"),
+    (["shift", "list"], 0, "1\n"),
+    (["pop", "missing"], 1, ""),
+    (["shift", "missing"], 1, ""),
+    (["length", "list"], 0, "3\n"),
+    (["length", "missing"], 0, "0\n"),
+    (["range", "list"], 0, "1\ntwo\n[3]\n"),
+    (["range", "list", "1"], 0, "two\n[3]\n"),
+    (["range", "list", "-2", "-2"], 0, "two\n"),
+    (["range", "list", "0", "1", "--json"], 0, '[1,"two"]\n'),
+    (["range", "missing"], 0, ""),
+    (["keys"], 0, "blob\nlist\nnumber\nshort\ntext\n"),
+    (["keys", "[nt]*"], 0, "number\ntext\n"),
+    (["keys", "x*"], 0, ""),
+    (["scan", "--json", "[nt]*"], 0, '"number"\n"text"\n'),
+    (["scan", "l*"], 0, "list\n"),
+    (["clear", "--dry-run", "t*"], 0, "1\n"),
+    (["clear", "--yes", "t*"], 0, "1\n"),
+    (["clear", "--yes"], 0, "5\n"),
+    (["sweep"], 0, "0\n"),
+    (["keys", "["], 2, ""),
+    (["increment", "text"], 2, ""),
+    (["increment", "number", "x"], 2, ""),
+    (["increment", "number", "9223372036854775807"], 2, ""),
+    (["push", "text", "1"], 2, ""),
+    (["append", "blob", "text"], 2, ""),
+    (["get", ""], 2, ""),
+    (["compare-swap", "text", "hello"], 2, ""),
+    (["compare-swap", "text", "null", "1"], 2, ""),
+    (["compare-swap", "text", "--absent", "1", "2"], 2, ""),
+    (["compare-swap", "text", "-", "-"], 2, ""),
+    (["push", "list", "-", "-"], 2, ""),
+    (["clear"], 2, ""),
+    (["nonsense"], 2, ""),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "prints"), EXIT_CODES, ids=lambda value: str(value)[:40])
+def test_output_and_exit_code(home: Path, state: State, arguments: list[str], code: int, prints: str) -> None:
+    """In a pipe each command prints its answer alone; 1 is a silent no, 2 one line on stderr."""
+    state.set_many({"text": "hello", "number": 7, "list": [1, "two", [3]], "blob": b"ab"})
+    state.set("short", 1, ttl=100)
+    result = invoke(*arguments, home=home)
+    assert (result.exit_code, result.stdout) == (code, prints), result.stderr
+    assert result.stderr.count("\n") == (code == 2)
+
+
+def test_verbs_change_what_they_say(home: Path, state: State) -> None:
+    """The commands that print nothing have done what they say."""
+    state.set_many({"a": 1, "b": 2, "list": [1, None]})
+    output("set", "a", "5", "--ttl", "1.5m", home=home)
+    assert (state["a"], state.get_ttl("a")) == (5, 90)
+    output("set-ttl", "a", "500ms", home=home)
+    assert state.get_ttl("a") == 1
+    output("persist", "a", home=home)
+    assert state.get_ttl("a") == -1
+    invoke("delete", "a", "missing", "b", home=home)
+    assert state.keys() == ["list"]
+    assert output("pop", "list", home=home) == "null\n"
+    assert output("pop", "list", home=home) == "1\n"
+    assert state.keys() == []
+    output("set", "a", "1", "--ttl", "2d", home=home)
+    output("set", "a", "1", home=home)
+    assert state.get_ttl("a") == -1
+
+
+READING = [
+    *(["get", "a"], ["delete", "a"], ["exists", "a"], ["keys"], ["scan"], ["clear", "--yes"], ["ttl", "a"]),
+    *(["set-ttl", "a", "5"], ["persist", "a"], ["compare-swap", "a", "1", "2"], ["pop", "a"], ["shift", "a"]),
+    *(["length", "a"], ["range", "a"], ["unlock", "a"], ["locks"], ["stats"], ["inspect", "a"], ["du"], ["sweep"]),
+    ["top", "--once"],
+]
+WRITING = [
+    *(["set", "a", "1"], ["increment", "a"], ["decrement", "a"], ["append", "a", "b"], ["push", "a", "1"]),
+    *(["compare-swap", "a", "--absent", "1"], ["lock", "a", "--for", "10ms"]),
+]
+
+
+@pytest.mark.parametrize("arguments", READING, ids=" ".join)
+def test_reading_creates_no_store(home: Path, arguments: list[str]) -> None:
+    """A command that only reads or removes says with 3 that there is no store, and leaves nothing behind."""
+    said = refusal(*arguments, "--db", home / "sub" / "x.db", home=home, code=3)
+    assert said.startswith(f"there is no store at {home}/sub/x.db: name another with --db")
+    assert list(home.iterdir()) == []
+    (home / "empty.db").touch()
+    assert "no store" in refusal(*arguments, "--db", home / "empty.db", home=home, code=3)
+    assert [path.name for path in home.iterdir()] == ["empty.db"]
+
+
+@pytest.mark.parametrize("arguments", WRITING, ids=" ".join)
+def test_writing_creates_the_store(home: Path, arguments: list[str]) -> None:
+    """A command that stores something creates the store, and its directory."""
+    invoke(*arguments, "--db", home / "sub" / "x.db", home=home)
+    assert (home / "sub" / "x.db").stat().st_size > 0
+
+
+def test_a_store_that_cannot_be_used_is_3(home: Path) -> None:
+    """Another program's file, a link or a directory is refused with 3, in one line, and left as it was."""
+    (home / "other.db").write_text("this is somebody's letter, and long enough for a header of SQLite " * 3)
+    (home / "link.db").symlink_to("other.db")
+    for name in ("other.db", "link.db", "."):
+        assert name.rstrip(".") in refusal("get", "a", "--db", home / name, home=home, code=3)
+        refusal("set", "a", "1", "--db", home / name, home=home, code=3)
+    assert (home / "other.db").read_text().startswith("this is somebody's")
+    refusal("get", "a", "--db", "", home=home, code=3)
+
+
+def test_db_before_or_after_the_command(home: Path) -> None:
+    """--db goes before or after the command's name; the latter wins, and both win over $SLOTHSTATE_DB."""
+    first, second = home / "first.db", home / "second.db"
+    output("--db", first, "set", "a", "1", home=home)
+    output("--db", first, "set", "a", "2", "--db", second, home=home)
+    output("set", "a", "3", home=home)
+    assert output("get", "a", "--db", first, home=home) == "1\n"
+    assert output("--db", second, "get", "a", home=home) == "2\n"
+    assert output("get", "a", home=home) == "3\n"
+
+
+def test_path(home: Path) -> None:
+    """`path` prints the file that would be used, absolute, also if there is none; a terminal is told why."""
+    assert output("path", home=home) == f"{home}/state.db\n"
+    assert output("path", "--db", "~/x.db", home=home) == f"{home}/x.db\n"
+    assert output("--db", "/a/../b.db", "path", home=home) == "/b.db\n"
+    assert in_terminal("path", home=home, columns=300).startswith(f"{home}/state.db  ")
+    assert "($SLOTHSTATE_DB, does not exist yet)" in in_terminal("path", home=home, columns=300)
+    variables = environment(home)
+    done = subprocess.run(command("path"), env=variables, capture_output=True, check=True)
+    assert done.stdout.decode() == f"{home}/.sloth-runner/state.db\n"
+    assert list(home.iterdir()) == []
+
+
+def test_keys_are_one_a_line(home: Path, state: State) -> None:
+    """A line break in a key does not make two keys of it for a reader of lines; --raw prints it as it is."""
+    state.set_many({"a\nb": 1, "c\r": 2, "d\x1b": 3})
+    for verb in ("keys", "scan"):
+        assert output(verb, home=home) == "a\\nb\nc\\r\nd\x1b\n"
+        assert output(verb, "--raw", home=home) == "a\nb\nc\r\nd\x1b\n"
+        assert output(verb, "-0", home=home) == "a\nb\0c\r\0d\x1b\0"
+
+
+# In a terminal
+
+
+@pytest.mark.parametrize(
+    "verb", [["get", "evil\x1bkey"], ["keys"], ["scan"], ["range", "list"], ["inspect", "evil\x1bkey"]]
+)
+def test_no_escape_reaches_a_terminal(home: Path, state: State, verb: list[str]) -> None:
+    """Control characters of keys and values are escaped on a terminal, whatever shows them; only --raw sends them."""
+    evil = f"{ESC}]0;title\x07{ESC}[2J\x9b2J\u202e"
+    state.set_many({"evil\x1bkey": evil, "list": [evil, {evil: evil}], "table": {evil: [evil]}, "blob": evil.encode()})
+    shown = in_terminal(*verb, home=home)
+    # Headings and names of facts are set in bold: those escapes are ours.
+    for ours in (f"{ESC}[1m", f"{ESC}[0m", f"{ESC}[2m"):
+        shown = shown.replace(ours, "")
+    assert not set(shown) & {ESC, "\x07", "\x9b", "\u202e"}
+    assert "x1b" in shown
+
+
+def test_raw_reaches_a_terminal(home: Path, state: State) -> None:
+    """--raw sends a value to a terminal as it is."""
+    state["key"] = f"{ESC}[31mred"
+    assert in_terminal("get", "key", "--raw", home=home) == f"{ESC}[31mred"
+    assert in_terminal("get", "key", home=home) == "\\x1b[31mred\n"
+
+
+def test_get_in_a_terminal(home: Path, state: State) -> None:
+    """A table is indented for eyes; lines and tabs of a text stay; a missing key is said."""
+    state.set_many(
+        {"table": {"a": [1, {"b": None}], "c": 1.0}, "text": "two\n\tlines\r", "empty": {}, "blob": b"a\n\xff"}
+    )
+    assert json.loads(in_terminal("get", "table", home=home)) == state["table"]
+    assert in_terminal("get", "table", home=home).count("\n") > 5
+    assert in_terminal("get", "text", home=home) == "two\n        lines\\r\n".replace("        ", "\t")
+    assert in_terminal("get", "empty", home=home) == "{}\n"
+    assert in_terminal("get", "blob", home=home) == "a\\n\\xff\n"
+    assert in_terminal("get", "missing", home=home, code=1) == "slothstate: there is no key 'missing'\n"
+    assert in_terminal("exists", "missing", home=home, code=1) == ""
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_keys_in_a_terminal(home: Path, state: State, columns: int) -> None:
+    """A table shows kind, TTL, size, key and the beginning of the value, within the terminal's width."""
+    state.set_many({"number": 5, "text": "long " * 100, "größe:日本": "値" * 100, "list": ["a"]})
+    state.set("session", "x", ttl=3600)
+    shown = in_terminal("keys", home=home, columns=columns)
+    heading, *rows = shown.replace(f"{ESC}[1m", "").replace(f"{ESC}[0m", "").splitlines()
+    assert max(map(len, [heading, *rows])) <= columns
+    assert heading.split()[:4] == ["KIND", "TTL", "SIZE", "KEY"]
+    assert [row.split()[0] for row in rows] == ["string", "list", "number", "string", "string"]
+    assert "59m 59s" in rows[3] or "1h" in rows[3]
+    if columns > 40:
+        assert rows[2].split() == ["number", "1", "B", "number", "5"]
+        assert rows[4].endswith("…")
+
+
+def test_a_long_key_is_never_cut(home: Path, state: State) -> None:
+    """A key is shown whole, to be copied, and does not widen the column of the others."""
+    state.set_many({"k" * 200: 1, "short": 2})
+    shown = in_terminal("keys", home=home)
+    assert "k" * 200 in shown
+    assert shown.splitlines()[-1].split() == ["number", "1", "B", "short", "2"]
+
+
+def test_no_color(home: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NO_COLOR and a dumb terminal get no styles at all."""
+    state["key"] = 1
+    with contextlib.ExitStack() as stack:
+        monkeypatch.setenv("TERM", "dumb")
+        terminal = stack.enter_context(Terminal("keys", home=home))
+        terminal.end()
+        assert ESC in terminal.shown  # Terminal sets TERM itself
+    variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db")})
+    master, slave = os.openpty()
+    for name, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
+        subprocess.run(command("keys"), env=variables | {name: value}, stdout=slave, check=True)
+        assert ESC not in os.read(master, 65536).decode()
+    os.close(master)
+    os.close(slave)
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, 1), ("n\n", 1, 3), ("\n", 1, 3)])
+def test_clear_asks_in_a_terminal(home: Path, state: State, answer: str, code: int, left: int) -> None:
+    """It says how many keys would go and from where, and takes only yes for a yes."""
+    state.set_many({"user:1": 1, "user:2": 2, "site": 3})
+    with Terminal("clear", "user:*", home=home, columns=300) as terminal:
+        terminal.wait_for("[y/N]:")
+        assert f"Delete 2 keys matching user:* from {home}/state.db?" in terminal.shown
+        terminal.type(answer)
+        assert terminal.end() == code
+    assert len(state) == left
+
+
+def test_answers_in_a_terminal(home: Path, state: State) -> None:
+    """What a pipe gets as a bare number says in a terminal what it is."""
+    state.set_many({"a": 1, "b": 2})
+    state.set("c", 1, ttl=7200)
+    state.list_push("list", "x", "y\x1b")
+    assert "1h 59m" in in_terminal("ttl", "c", home=home) or "2h" in in_terminal("ttl", "c", home=home)
+    assert "no TTL" in in_terminal("ttl", "a", home=home)
+    assert in_terminal("clear", "--yes", "a", home=home) == "1 key deleted\n"
+    assert "4 keys" not in in_terminal("clear", "--dry-run", home=home)
+    assert (
+        in_terminal("clear", "--dry-run", home=home, columns=300) == f"3 keys would be deleted from {home}/state.db\n"
+    )
+    assert "no keys" in in_terminal("keys", "zz", home=home)
+    assert "\\x1b" in in_terminal("range", "list", home=home)
+    assert "not swapped: key 'b'" in in_terminal("compare-swap", "b", "1", "2", home=home, code=1)
+
+
+# Ends
+
+
+def test_a_closed_pipe_is_no_error(home: Path, state: State) -> None:
+    """`| head` ends a listing with 141 and not a word."""
+    state.set_many({f"key {number}" * 20: number for number in range(5000)})
+    for verb in ("keys", "scan"):
+        with start(verb, home=home) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.readline()
+            process.stdout.close()
+            assert process.wait(30) == 141
+            assert process.stderr.read() == b""
+
+
+def test_output_that_cannot_be_written(home: Path, state: State) -> None:
+    """A full disk for the output is one line and 3."""
+    state["key"] = "value"
+    with open("/dev/full", "wb") as full, start("get", "key", home=home, stdout=full) as process:
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (3, b"slothstate: cannot read or write: [Errno 28] No space left on device\n")
+
+
+def test_completion(home: Path, state: State) -> None:
+    """The shell's completion knows commands, options and the keys of the store."""
+    state.set_many({"user:1": 1, "user:2": 2, "us*": 3, "site": 4})
+
+    def completed(words: str) -> list[str]:
+        count = len(words.split()) - (not words.endswith(" "))
+        variables = {"_SLOTHSTATE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(count)}
+        variables |= environment(home, {"SLOTHSTATE_DB": str(home / "state.db")})
+        done = subprocess.run(command(), env=variables, capture_output=True, check=True, timeout=30)
+        return [line.partition(",")[2] for line in done.stdout.decode().splitlines() if line]
+
+    assert completed("slothstate get us") == ["us*", "user:1", "user:2"]
+    assert completed("slothstate get us*") == ["us*"]
+    assert completed("slothstate compare-") == ["compare-swap"]
+    assert "--ttl" in completed("slothstate set --t")
+    assert completed("slothstate get --db /nowhere us") == []
+
+
+def test_heavy_modules_are_not_imported_for_get(home: Path, state: State) -> None:
+    """`slothstate get` imports neither rich, nor lupa, nor filelock: starting is most of its time."""
+    state["key"] = 1
+    code = (
+        "import sys; from slothstate.cli import run_command_line; run_command_line(['get', 'key']);"
+        "print(sorted({'rich', 'lupa', 'filelock', 'asyncio', 'json'} & set(sys.modules)))"
+    )
+    variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db")})
+    done = subprocess.run([*command()[:1], "-c", code], env=variables, capture_output=True, check=True, timeout=30)
+    assert done.stdout == b"1\n[]\n"
+
+
+def _raise(error: BaseException) -> Callable[..., object]:
+    def fail(*_: object, **__: object) -> object:
+        raise error
+
+    return fail
+
+
+def test_interrupted(home: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of a command is one line and 130."""
+    monkeypatch.setattr(State, "keys", _raise(KeyboardInterrupt()))
+    assert refusal("keys", home=home, code=130) == "interrupted"
+    monkeypatch.setattr(State, "keys", _raise(MemoryError()))
+    assert refusal("keys", home=home, code=3) == "out of memory"
