@@ -50,6 +50,7 @@ FAMILIES = {
     },
     "Scripts": {
         "run": "run",
+        "shell": "shell",
         "with-lock": "with_lock",
     },
     "Moving data": {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from slothstate.lua.report import Reporter
     from slothstate.lua.workflow import Plan
 
-__all__ = ["run"]
+__all__ = ["run", "stderr_reporter"]
 
 
 class _RunCommand(click.Command):
@@ -87,7 +87,7 @@ def run(
     if find_spec("lupa") is None:
         raise ModuleNotFoundError("no lupa", name="lupa")
     sources = [_read(file) for file in files]
-    reporter = _reporter()
+    reporter = stderr_reporter()
     with slothstate.open(db) as state:
         for file, source in zip(files, sources, strict=True):
             host = Host(state, reporter, implementation)
@@ -120,7 +120,7 @@ def _show(plan: Plan) -> None:
         click.echo(escaped(f"{number:>3}. {task.name}{description}{after}"))
 
 
-def _reporter() -> Reporter:
+def stderr_reporter() -> Reporter:
     """Return what reports to stderr: for people if it is a terminal, else plain lines."""
     if sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
         from slothstate.cli.terminal import TerminalReporter

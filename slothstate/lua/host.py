@@ -101,6 +101,15 @@ class Host:
         """
         self._commands.interrupt(kill=kill)
 
+    def prompt(self) -> Any:
+        """Return what `slothstate shell` runs its lines with, the table that prompt.lua makes; instead of `run`."""
+        return self._load_part("prompt", self._parts)
+
+    @property
+    def exit_code(self) -> int:
+        """What the script gave to os.exit."""
+        return self._exit_code
+
     def overrun(self) -> float:
         """Return for how many seconds the current task has been past its timeout, 0 if it is not.
 
@@ -193,10 +202,12 @@ class Host:
             }
         )
         for name in _PARTS:
-            source = Path(__file__).with_name(f"{name}.lua").read_bytes()
-            chunk = self._runtime.globals()[b"load"](source, f"=slothstate:{name}".encode(), b"t")
-            parts[name.encode()] = chunk(parts)
+            parts[name.encode()] = self._load_part(name, parts)
         return parts
+
+    def _load_part(self, name: str, parts: Any) -> Any:
+        source = Path(__file__).with_name(f"{name}.lua").read_bytes()
+        return self._runtime.globals()[b"load"](source, f"=slothstate:{name}".encode(), b"t")(parts)
 
     def _in_time(self, verb: Verb) -> Verb:
         """Let a verb that waits for a lock wait no longer than the task may take."""

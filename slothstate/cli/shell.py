@@ -1,0 +1,253 @@
+"""`slothstate shell`: a Lua prompt with the store at hand."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import click
+
+from slothstate import SlothStateError, State
+from slothstate.cli.failure import Failure
+from slothstate.cli.options import MISUSE, NO, open_state, store_command, store_path
+from slothstate.cli.run import stderr_reporter
+from slothstate.cli.text import escaped, is_terminal, quantity
+from slothstate.lua.report import printable
+from slothstate.patterns import literal
+
+if TYPE_CHECKING:
+    from slothstate.lua.host import Host
+
+__all__ = ["shell"]
+
+HISTORY_LINES: Final = 2000
+COMPLETIONS_MAX: Final = 200
+
+# Where a string begins that is the first argument of a verb: what is completed there is a key, or a lock's name.
+_IN_A_KEY: Final = re.compile(r"""state\.(\w+)\s*\(?\s*(["'])((?:(?!\2).)*)$""")
+_LOCK_VERBS: Final = ("lock", "try_lock", "unlock", "with_lock")
+
+_WORD_BREAKS: Final = " \t\n\"'()[]{},;=+*/<>~#%^"
+
+
+@store_command("shell")
+@click.option("-e", "--execute", "source", metavar="LUA", help="Run this text and end.")
+@click.option(
+    "--lua",
+    "implementation",
+    type=click.Choice(["luajit", "lua54"]),
+    default="luajit",
+    show_default=True,
+    help="Which Lua it is.",
+)
+def shell(source: str | None, implementation: str, db: str | None) -> int:
+    """Talk to the store in Lua, line by line.
+
+    \b
+    Examples:
+      slothstate shell
+      slothstate shell -e 'state.get("config").debug'
+      echo 'state.increment("visits")' | slothstate shell
+
+    What is in reach is what `slothstate run` gives a script: `state`, `log`, `exec`, `data`. An expression shows its
+    value; a statement that is not finished goes on in the next line. Variables last if they are not local. The tab key
+    completes names, verbs, and keys inside quotes; the history is kept in $XDG_STATE_HOME/slothstate. Ctrl-C ends what
+    runs, Ctrl-D the shell.
+
+    Without a terminal it reads Lua from stdin and ends at the first error.
+
+    Exit codes: 0 done; 1 an error was raised; 2 misuse, or a syntax error; 3 the store cannot be used; and n for
+    os.exit(n).
+    """
+    from slothstate.lua.host import Host
+
+    with open_state(db, create=True) as state:
+        host = Host(state, stderr_reporter(), implementation)
+        prompt = _Prompt(host)
+        if source is not None:
+            return prompt.script([source], "-e")
+        if not is_terminal(sys.stdin):
+            return prompt.script(sys.stdin, "stdin")
+        click.echo(
+            f"{prompt.version} on {escaped(store_path(db))}, {quantity(len(state), 'key')}. "
+            "Try: state.keys()   End: Ctrl-D"
+        )
+        with _line_editing(state, prompt.names):
+            return prompt.talk()
+
+
+class _Prompt:
+    """Lua texts, run one by one in one runtime."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._lua = host.prompt()
+        self._exit_code: int | None = None
+        self.version = self._lua[b"version"].decode()
+
+    def talk(self) -> int:
+        """Read from the terminal and run, until Ctrl-D or os.exit; return the exit code."""
+        lines: list[str] = []
+        while self._exit_code is None:
+            try:
+                lines.append(input("... " if lines else "> "))
+            except EOFError:
+                click.echo()
+                break
+            except KeyboardInterrupt:
+                click.echo()
+                lines.clear()
+                continue
+            source = "\n".join(lines)
+            function, problem, is_unfinished = self._compile(source, "prompt")
+            if function is None and is_unfinished:
+                continue
+            lines.clear()
+            try:
+                problem = problem or self._run(function)
+            except KeyboardInterrupt:
+                problem = "interrupted"
+            if problem:
+                click.secho(printable(problem), fg="red", err=True)
+        return self._exit_code or 0
+
+    def script(self, lines: Iterable[str], name: str) -> int:
+        """Run a text that nobody types, statement by statement; return the exit code.
+
+        Raises: `Failure` at the first error.
+        """
+        pending, problem = "", ""
+        for number, line in enumerate(lines, start=1):
+            if not pending:
+                # Lines that were run before, so that errors name the right one.
+                pending = "\n" * (number - 1)
+            pending += line
+            function, problem, is_unfinished = self._compile(pending, name)
+            if function is None and is_unfinished:
+                continue
+            if function is None:
+                break
+            pending = ""
+            if failed := self._run(function):
+                raise Failure(printable(failed), NO)
+            if self._exit_code is not None:
+                return self._exit_code
+        if problem:
+            raise Failure(printable(problem), MISUSE)
+        return 0
+
+    def names(self, path: str) -> list[str]:
+        """Return the names of the fields of a global table; "" for the globals."""
+        names = self._lua[b"names"](path.encode())
+        return [names[index].decode(errors="replace") for index in range(1, len(names) + 1)]
+
+    def _compile(self, source: str, name: str) -> tuple[Any, str, bool]:
+        """Return the function that a text is; or None, the syntax error, and whether more lines could help."""
+        found = self._lua[b"compile"](source.encode(errors="surrogateescape"), f"={name}".encode())
+        return (None, _text(found[1]), found[2]) if isinstance(found, tuple) else (found, "", False)
+
+    def _run(self, function: Any) -> str:
+        """Run a function and print its results; return the text of its error, or "". Raises: `KeyboardInterrupt`."""
+        with _raising_on_interrupt():
+            kind, text, *count = self._lua[b"run"](function)
+        sys.stdout.flush()
+        if kind == b"exit":
+            self._exit_code = self._host.exit_code
+        elif kind == b"error":
+            return _text(text)
+        elif count[0]:
+            click.echo(printable(_text(text)))
+        return ""
+
+
+@contextlib.contextmanager
+def _raising_on_interrupt() -> Iterator[None]:
+    """Raise `KeyboardInterrupt` after the block too, if Lua code in it took the exception for an error of its own."""
+    interrupted = False
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupted:
+        raise KeyboardInterrupt
+
+
+def _text(octets: bytes) -> str:
+    return octets.decode(errors="surrogateescape")
+
+
+@contextlib.contextmanager
+def _line_editing(state: State, names: Callable[[str], list[str]]) -> Iterator[None]:
+    """Let the terminal's lines be edited and completed, and keep their history in a file that only its owner reads."""
+    try:
+        import readline
+    except ImportError:  # not every Python has it
+        yield
+        return
+    completer = _Completer(state, names)
+    readline.set_completer_delims(_WORD_BREAKS)
+    readline.set_completer(
+        lambda word, number: completer.complete(word, number, readline.get_line_buffer()[: readline.get_endidx()])
+    )
+    is_libedit = "libedit" in (readline.__doc__ or "")
+    readline.parse_and_bind("bind ^I rl_complete" if is_libedit else "tab: complete")
+    readline.set_history_length(HISTORY_LINES)
+    history = (
+        Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "slothstate" / "shell_history"
+    )
+    with contextlib.suppress(OSError):
+        readline.read_history_file(history)
+    try:
+        yield
+    finally:
+        # A history that cannot be kept is no reason to fail.
+        with contextlib.suppress(OSError):
+            history.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(history, os.O_CREAT | os.O_WRONLY, 0o600))
+            history.chmod(0o600)
+            readline.write_history_file(history)
+
+
+class _Completer:
+    """What the tab key offers: names with their table, or, inside the quotes of a verb's first argument, keys."""
+
+    def __init__(self, state: State, names: Callable[[str], list[str]]) -> None:
+        self._state = state
+        self._names = names
+        self._found: list[str] = []
+
+    def complete(self, word: str, number: int, line: str) -> str | None:
+        """Return the `number`-th way to complete the `word` at the end of `line`, None past the last."""
+        if number == 0:
+            inside = _IN_A_KEY.search(line)
+            self._found = self._named(word) if inside is None else self._keys(inside[1], inside[3], word)
+        return self._found[number] if number < len(self._found) else None
+
+    def _named(self, word: str) -> list[str]:
+        path, dot, beginning = word.rpartition(".")
+        return [path + dot + name for name in self._names(path) if name.startswith(beginning)]
+
+    def _keys(self, verb: str, beginning: str, word: str) -> list[str]:
+        with contextlib.suppress(SlothStateError):
+            if verb in _LOCK_VERBS:
+                found = [lock["name"] for lock in self._state.locks() if lock["name"].startswith(beginning)]
+            else:
+                found = list(islice(self._state.scan(literal(beginning) + "*"), COMPLETIONS_MAX))
+            before = len(beginning) - len(word)
+            return [key[before:] for key in found if key.isprintable() and '"' not in key and "'" not in key]
+        return []
