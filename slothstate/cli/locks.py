@@ -47,7 +47,7 @@ def lock(db: str | None, name: str, timeout: float | None, hold_for: float | Non
     """
     with open_state(db, create=True) as state:
         try:
-            with state.locked(name, timeout) as held:
+            with state.locked(name, timeout) as held, until_signalled():
                 _announce(held, hold_for, until_eof)
                 _hold(held, hold_for, until_eof)
         except LockTimeout:
@@ -69,15 +69,14 @@ def _announce(held: Lock, hold_for: float | None, until_eof: bool) -> None:
 
 def _hold(held: Lock, hold_for: float | None, until_eof: bool) -> None:
     deadline = None if hold_for is None else time.monotonic() + hold_for
-    with until_signalled():
-        while not held.lost:
-            pause = LOOK_EVERY if deadline is None else min(LOOK_EVERY, deadline - time.monotonic())
-            if pause <= 0:
-                return
-            if not until_eof:
-                time.sleep(pause)
-            elif select.select([0], [], [], pause)[0] and not os.read(0, READ_SIZE):
-                return
+    while not held.lost:
+        pause = LOOK_EVERY if deadline is None else min(LOOK_EVERY, deadline - time.monotonic())
+        if pause <= 0:
+            return
+        if not until_eof:
+            time.sleep(pause)
+        elif select.select([0], [], [], pause)[0] and not os.read(0, READ_SIZE):
+            return
 
 
 @store_command("unlock")

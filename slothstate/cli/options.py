@@ -128,10 +128,8 @@ def open_state(db: str | None, *, create: bool = False) -> State:
     """
     path = store_path(db)
     if not create and not _is_there(path):
-        raise Failure(
-            f"there is no store at {escaped(path)}: name another with --db or $SLOTHSTATE_DB; 'slothstate set' creates it",
-            STORE_ERROR,
-        )
+        advice = "name another with --db or $SLOTHSTATE_DB; 'slothstate set' creates it"
+        raise Failure(f"there is no store at {escaped(path)}: {advice}", STORE_ERROR)
     return slothstate.open(db)
 
 
