@@ -59,6 +59,7 @@ FAMILIES = {
         "backup": "backup",
         "restore": "backup",
         "compact": "backup",
+        "import": "imports",
     },
     "Looking": {
         "stats": "looking",
