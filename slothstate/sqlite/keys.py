@@ -117,13 +117,17 @@ _PERSIST: Final = f"update entries set expires_at_ms = null where key = ?2 and e
 _COUNT: Final = f"select count(*) from entries where {LIVE}"
 
 # Answered by the two indexes alone, without reading a row of the table: the expired keys are few, and are subtracted.
+# Asking first whether there are any saves a look-up for each key, which is a third of the whole.
 _PAGE: Final = sql("""
-select group_concat(key, char(0)), count(*), max(key)
+select group_concat(key, char(0))
 from (
   select key
   from entries
   where key >= ?2 and key < ?3
-  and id not in (select id from entries where expires_at_ms <= ?1)
+  and (
+    (select not exists (select 1 from entries where expires_at_ms <= ?1))
+    or id not in (select id from entries where expires_at_ms <= ?1)
+  )
   order by key
   limit ?4
 )
@@ -296,8 +300,10 @@ def page_of_keys(
     if after:
         # The least text above `after`: no key holds NUL.
         lower = max(lower, after + NULL_PAGE_SEPARATOR)
-    page, rows, last = connection.execute(_PAGE, (now, lower, UNBOUNDED if upper is None else upper, limit)).get
-    if not rows:
+    page = connection.execute(_PAGE, (now, lower, UNBOUNDED if upper is None else upper, limit)).get
+    if page is None:
         return [], None
     found = page.split(NULL_PAGE_SEPARATOR) if pattern is None else glob_filter(pattern, page)
-    return found, last if rows == limit else None
+    if page.count(NULL_PAGE_SEPARATOR) + 1 < limit:
+        return found, None
+    return found, page.rpartition(NULL_PAGE_SEPARATOR)[2]
