@@ -255,7 +255,7 @@ class State(MutableMapping[str, Any]):
         {'a': 1, 'b': 2}
         """
         rows = self._engine.read(keys.get_many, [check_key(key) for key in _check_keys(keys_)])
-        return {key: _decoded(self._decode, key, row.kind, row.stored) for key, row in rows.items()}
+        return {key: _decoded(self._decode, key, kind, stored) for key, (kind, stored, _) in rows.items()}
 
     def set_many(self, mapping: Mapping[str, Any], ttl: float | None = None) -> bool:
         """Set several keys in one transaction, all with the same TTL in seconds or none. Returns True.
@@ -662,7 +662,8 @@ class State(MutableMapping[str, Any]):
     def _dump(self, pattern: str | None) -> Iterator[Record]:
         with self._engine.snapshot() as (connection, now):
             for key, row in moving.rows(connection, now, pattern):
-                yield Record(key, row.kind, self._decode(row.kind, row.stored), row.expires_at_ms)
+                kind, stored, expires_at_ms = row
+                yield Record(key, kind, self._decode(kind, stored), expires_at_ms)
 
     def load(self, records: Iterable[Record]) -> int:
         """Store records in one transaction, each replacing its key; return how many, without those already expired.
@@ -823,9 +824,14 @@ def _load(engine: Engine, decode: Callable[[Kind, Stored], Any], key: str, defau
     if row is None:
         cache.store(token, key, ABSENT, None, None)
         return default
-    value = _decoded(decode, key, row.kind, row.stored)
-    form = FORMS[row.kind]
-    cache.store(token, key, form, row.stored if form else value, row.expires_at_ms)
+    kind, stored, expires_at_ms = row
+    form = FORMS[kind]
+    if form:
+        value = _decoded(decode, key, kind, stored)
+        cache.store(token, key, form, stored, expires_at_ms)
+    else:
+        value = stored == 1 if kind == "boolean" else stored
+        cache.store(token, key, form, value, expires_at_ms)
     return value
 
 

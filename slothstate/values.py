@@ -14,6 +14,7 @@ from slothstate.errors import InvalidKey, InvalidValue, OutOfRange, StateCorrupt
 from slothstate.native import json_decode, json_encode
 
 __all__ = [
+    "COLUMN_TYPES",
     "EMPTY_LIST",
     "EMPTY_TABLE",
     "INTEGER_MAX",
@@ -56,15 +57,20 @@ EMPTY_TABLE: Final = "{}"
 SECONDS_MAX: Final = 10**10
 """The longest time to live: some three centuries, so that a deadline in milliseconds stays far inside 64 bits."""
 
-_COLUMN_TYPES: Final[dict[Kind, tuple[type, ...]]] = {
-    "string": (str,),
-    "number": (int, float),
-    "boolean": (int,),
-    "table": (str,),
-    "list": (str,),
-    "bytes": (bytes,),
-}
-KINDS: Final[tuple[Kind, ...]] = tuple(_COLUMN_TYPES)
+COLUMN_TYPES: Final[frozenset[tuple[Kind, type]]] = frozenset(
+    (
+        ("string", str),
+        ("number", int),
+        ("number", float),
+        ("boolean", int),
+        ("table", str),
+        ("list", str),
+        ("bytes", bytes),
+    )
+)
+"""What type the column of each kind may have."""
+
+KINDS: Final[tuple[Kind, ...]] = ("string", "number", "boolean", "table", "list", "bytes")
 
 
 class Encoded(NamedTuple):
@@ -230,7 +236,7 @@ def as_encoded(kind: Kind, stored: Stored) -> Any:
 
 def verify(key: str, kind: Kind, stored: object) -> None:
     """Check what no write of ours can produce. Raises: `StateCorrupt` naming the key."""
-    if type(stored) not in _COLUMN_TYPES.get(kind, ()):
+    if (kind, type(stored)) not in COLUMN_TYPES:
         what = "items are missing" if stored is None else f"a {kind!r} cannot be stored as {type(stored).__name__}"
         raise damaged(key, what)
 

@@ -78,12 +78,10 @@ def increment(connection: Connection, now: int, key: str, delta: int | float) ->
         if row is None:
             # An expired list in rows: the fast path leaves its items to us.
             keys.remove(connection, now, key)
-        elif row.kind != "number":
-            raise wrong_type("increment", key, "number", row.kind)
+        elif row[0] != "number":
+            raise wrong_type("increment", key, "number", row[0])
         else:
-            raise OutOfRange(
-                f"increment of {key!r}: {row.stored!r} + {delta!r} is out of range; the value is unchanged"
-            )
+            raise OutOfRange(f"increment of {key!r}: {row[1]!r} + {delta!r} is out of range; the value is unchanged")
         total = connection.execute(_INCREMENT, (now, key, delta)).get
     assert total is not None
     return total
@@ -102,7 +100,7 @@ def append(connection: Connection, now: int, key: str, kind: Kind, text: str | b
         with Atomic(connection):
             row = keys.get(connection, now, key)
             if row is not None:
-                raise wrong_type("append to", key, kind, row.kind)
+                raise wrong_type("append to", key, kind, row[0])
             keys.remove(connection, now, key)
             found = connection.execute(statement, (now, key, kind, text)).get
     return found if isinstance(found, int) else len(found or "")

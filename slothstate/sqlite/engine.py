@@ -111,7 +111,10 @@ class Engine:
                 return operation(own, self.now(), *args)
             except (apsw.Error, UnicodeDecodeError) as error:
                 raise translate(error, self.path) from error
-        connection = self._borrow()
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._borrow()
         log = connection.log
         mark = NO_MARK
         if written is not None:
@@ -198,8 +201,7 @@ class Engine:
             raise _again(self._refusal)
 
     def _borrow(self) -> Connection:
-        if self._refusal is not None:
-            raise _again(self._refusal)
+        # Of an engine that refuses none is idle.
         try:
             return self._idle.pop()
         except IndexError:
@@ -300,6 +302,7 @@ class Engine:
                     # For good: a file that comes back is another file, and its log is not the one we know.
                     self._refusal = error
                     self.cache.detach()
+                    self._trim()
 
     # What slothstate.sqlite.forking calls around a fork.
 
