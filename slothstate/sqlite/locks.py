@@ -56,6 +56,8 @@ _ROWS: Final = f"select {_COLUMNS} from locks order by name"
 
 _RELEASE: Final = "delete from locks where name = ?1 and nonce = ?2"
 
+_RELEASE_HELD: Final = f"{_RELEASE} returning ifnull(expires_boot_ms > ?3, 1)"
+
 _HOLDS: Final = sql("""
 select 1
 from locks
@@ -108,10 +110,7 @@ def holds(connection: Connection, now: int, name: str, nonce: int, boot_ms: int)
 
 def release(connection: Connection, now: int, name: str, nonce: int, boot_ms: int) -> bool:
     """Delete the row of an acquisition; return whether it still had the lock and its time was not up."""
-    with Atomic(connection):
-        held = holds(connection, now, name, nonce, boot_ms)
-        connection.execute(_RELEASE, (name, nonce))
-        return held
+    return bool(connection.execute(_RELEASE_HELD, (name, nonce, boot_ms)).get)
 
 
 def remove(connection: Connection, now: int, name: str, nonce: int) -> int:
