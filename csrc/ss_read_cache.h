@@ -1,13 +1,52 @@
-/* The read cache: values by key, valid as long as the wal-index header says that nothing was committed.
+/* The read cache: values by key (ss_cache_table.h), valid as long as the wal-index (ss_walindex.h) stays as it is.
  *
- * A Python type, `ReadCache`, whose methods slothstate/read_cache.py describes. All of them run under the GIL; only
- * `wait` releases it. The table is a fixed-window open-addressing hash: a key lives in one of WINDOW slots, an insert
- * replaces a dead entry of its window or else the next one in turn, and the table doubles while it is small.
+ * A Python type, `ReadCache`, whose methods slothstate/read_cache.py describes. One file each: the type itself with
+ * what a miss and a write do (ss_read_cache.c), hits (ss_read_cache_get.c), attaching and waiting
+ * (ss_read_cache_life.c). Everything runs under the GIL; only `wait`, and `detach` while it waits for waiters, release
+ * it. Between finding that the header is unchanged and answering no Python code runs.
  */
 #ifndef SS_READ_CACHE_H
 #define SS_READ_CACHE_H
 
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ss_cache_table.h"
+#include "ss_walindex.h"
+
+/* As in slothstate/read_cache.py. */
+enum ss_form { SS_FORM_SCALAR, SS_FORM_TABLE, SS_FORM_LIST, SS_FORM_ABSENT };
+
+typedef struct ss_read_cache {
+    PyObject_HEAD
+    ss_cache_table table;
+    const uint8_t *header;  /* borrowed from `owner`; NULL: detached, nothing hits */
+    ss_walindex_state seen; /* the state that the entries of the table's generation are of */
+    long long version;      /* counts the changes of `seen` */
+    int64_t verified_until_ns;
+    PyObject *owner;        /* owned; the connection whose mapping `header` is */
+    PyObject *clock;        /* owned; NULL: the system's */
+    PyObject *transactions; /* owned; a dict whose keys are the idents of the threads that hold one */
+    volatile unsigned attachment; /* counts attaching and detaching; read by waiters without the GIL */
+    unsigned waiters;             /* of this attachment */
+    unsigned leaving;             /* waiters of earlier ones, which still look at the mapping for a moment */
+    unsigned long long hits;
+    unsigned long long misses;
+} ss_read_cache;
+
 /* Appends the type `ReadCache` to the Python list `list`. Takes the GIL itself. Returns 0, or -1. */
 int ss_read_cache_export(void *list);
+
+/* Methods. */
+PyObject *ss_read_cache_reader(PyObject *self, PyObject *arguments);
+PyObject *ss_read_cache_remaining_ms(PyObject *self, PyObject *key);
+PyObject *ss_read_cache_attach(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
+PyObject *ss_read_cache_detach(PyObject *self, PyObject *unused);
+PyObject *ss_read_cache_forked(PyObject *self, PyObject *unused);
+PyObject *ss_read_cache_verified(PyObject *self, PyObject *seconds);
+PyObject *ss_read_cache_wait(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 
 #endif

@@ -12,6 +12,16 @@
 
 enum { SS_MILLISECOND = 1000000, SS_SECOND = 1000000000 };
 
+/* A number of seconds that someone passed; less than none and NaN are 0, more than thirty years are thirty. */
+static inline int64_t ss_from_seconds(double seconds)
+{
+    const double longest = 1e9;
+    if (!(seconds > 0)) {
+        return 0;
+    }
+    return (int64_t)((seconds < longest ? seconds : longest) * SS_SECOND);
+}
+
 /* Since the epoch, as time.time() counts it. */
 static inline int64_t ss_wall_clock(void)
 {
@@ -20,22 +30,31 @@ static inline int64_t ss_wall_clock(void)
     return (int64_t)now.tv_sec * SS_SECOND + now.tv_nsec;
 }
 
-/* Never goes back. Up to a tick (4 ms) late where the system has a clock that is several times cheaper for it. */
-static inline int64_t ss_coarse_clock(void)
+/* Never goes back. */
+static inline int64_t ss_steady_clock(void)
 {
 #ifdef _WIN32
     return (int64_t)GetTickCount64() * SS_MILLISECOND;
 #else
     struct timespec now;
-#ifdef CLOCK_MONOTONIC_COARSE
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-#else
     clock_gettime(CLOCK_MONOTONIC, &now);
-#endif
     return (int64_t)now.tv_sec * SS_SECOND + now.tv_nsec;
 #endif
 }
 
+/* The same, up to a tick (4 ms) late where the system has a clock that is several times cheaper for it. */
+static inline int64_t ss_coarse_clock(void)
+{
+#ifdef CLOCK_MONOTONIC_COARSE
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (int64_t)now.tv_sec * SS_SECOND + now.tv_nsec;
+#else
+    return ss_steady_clock();
+#endif
+}
+
+/* Ends early when a signal arrives. */
 static inline void ss_sleep(int64_t nanoseconds)
 {
 #ifdef _WIN32

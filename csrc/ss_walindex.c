@@ -3,10 +3,10 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { HEADER_SIZE = 48, CHANGE_OFFSET = 8, STAMP_OFFSET = 40, REGION_SIZE = 32768 };
+enum { HEADER_SIZE = 48, CHANGE_OFFSET = 8, INITIALIZED_OFFSET = 12, STAMP_OFFSET = 40, REGION_SIZE = 32768 };
 
-/* The beginning of sqlite3_io_methods and sqlite3_file (sqlite3.h, unchanged since 3.7.0); methods that are not called
- * here are only counted. */
+/* The beginning of sqlite3_io_methods and sqlite3_file (sqlite3.h, unchanged since 3.7.0); xClose to
+ * xDeviceCharacteristics are not called here and only counted. */
 struct io_methods {
     int version;
     int (*not_called[12])(void);
@@ -24,21 +24,37 @@ const uint8_t *ss_walindex_map(void *file)
     if (methods == NULL || methods->version < 2 || methods->shm_map == NULL) {
         return NULL;
     }
-    if (methods->shm_map(file, 0, REGION_SIZE, 0, &address) != 0 || address == NULL) {
+    if (methods->shm_map(file, 0, REGION_SIZE, 0, &address) != 0 || (uintptr_t)address % sizeof(uint64_t) != 0) {
         return NULL;
     }
     return (const uint8_t *)(uintptr_t)address;
+}
+
+/* The checksum of walChecksumBytes, in the byte order of this machine as the header's is. */
+static uint64_t checksum(const uint8_t *header)
+{
+    uint32_t sums[2] = {0, 0};
+    for (size_t offset = 0; offset < STAMP_OFFSET; offset += 2 * sizeof(uint32_t)) {
+        uint32_t words[2];
+        memcpy(words, header + offset, sizeof words);
+        sums[0] += words[0] + sums[1];
+        sums[1] += words[1] + sums[0];
+    }
+    uint64_t stamp;
+    memcpy(&stamp, sums, sizeof stamp);
+    return stamp;
 }
 
 bool ss_walindex_read(const uint8_t *header, ss_walindex_state *state)
 {
     uint8_t first[HEADER_SIZE];
     uint8_t second[HEADER_SIZE];
-    /* SQLite's own order (walIndexTryHdr): the first copy is read first because it is written last. */
-    uint64_t before = ss_walindex_stamp(header);
     memcpy(first, header, HEADER_SIZE);
+    ss_walindex_fence();
+    memcpy(second, header + HEADER_SIZE, HEADER_SIZE);
+    ss_walindex_fence(); /* and whatever the caller looks at next is at least as new */
     memcpy(&state->stamp, first + STAMP_OFFSET, sizeof state->stamp);
     memcpy(&state->change, first + CHANGE_OFFSET, sizeof state->change);
-    memcpy(second, header + HEADER_SIZE, HEADER_SIZE);
-    return memcmp(first, second, HEADER_SIZE) == 0 && state->stamp == before && ss_walindex_stamp(header) == before;
+    return memcmp(first, second, HEADER_SIZE) == 0 && first[INITIALIZED_OFFSET] != 0 &&
+           checksum(first) == state->stamp;
 }

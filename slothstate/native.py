@@ -76,7 +76,7 @@ glob_prefix: Callable[[str], str] = _functions["glob_prefix"]
 """`glob_prefix(pattern)`: the literal characters every match begins with. Raises: `PatternError`."""
 
 ReadCache: Callable[..., Any] = _functions["ReadCache"]
-"""The type that `slothstate.read_cache` describes: `ReadCache(limit, clock)`."""
+"""The type that `slothstate.read_cache` describes: `ReadCache(limit, clock, transactions)`."""
 
 
 def sqlite_file(control: Callable[[int], object]) -> int:

@@ -127,7 +127,7 @@ def open(
             durability=durability,
             busy_timeout=busy_timeout,
             sweep_interval=sweep_interval,
-            cache_size=cache_size,
+            cache_size=cache_size if read_cache else 0,
         ),
         read_cache=read_cache,
     )
@@ -626,7 +626,7 @@ class State(MutableMapping[str, Any]):
             "file_system": location.file_system(engine.path),
             "wal_pages": pages,
             "wal_pages_copied": copied,
-            "commits": engine.cache.mark(),
+            "commits": engine.cache.commits(),
             "users": health.users(engine.path),
         }
 

@@ -58,13 +58,13 @@ class Engine:
         self.path = path
         self.clock = clock
         self.busy = BusyWait(busy_timeout)
-        self.cache = read_cache.make(cache_size, None if clock is time.time else clock)
         self._synchronous = SYNCHRONOUS[durability]
         self._vfs = vfs
         self._idle: list[Connection] = []
         # References, and not a WeakSet: one that other threads change cannot be iterated over, but a set be copied.
         self._connections: set[weakref.ref[Connection]] = set()
         self._transactions: dict[int, Connection] = {}
+        self.cache = read_cache.make(cache_size, None if clock is time.time else clock, self._transactions)
         self._opening = threading.Lock()
         self._paused = False
         self._refusal: SlothStateError | None = None
@@ -147,7 +147,6 @@ class Engine:
         if own is None:
             self._check_identity()
             connection = self._borrow()
-            self.cache.enter_transaction()
         else:
             connection = own
         try:
@@ -159,7 +158,6 @@ class Engine:
         finally:
             if own is None:
                 self._transactions.pop(thread, None)
-                self.cache.leave_transaction()
                 connection.checkpoint()
                 self._give_back(connection)
 
@@ -215,7 +213,7 @@ class Engine:
         anchor = self._connect(prepared=prepared)
         with self._opening:
             if self._anchor is None and self._refusal is None:
-                self.cache.attach(anchor.sqlite_file())
+                self.cache.attach(anchor.sqlite_file(), anchor)
                 guard.protect(self._identity)
                 # Also when nobody closes the engine: it must come before the collector closes the anchor.
                 self._unguard = weakref.finalize(self, guard.release, self._identity)
@@ -338,7 +336,7 @@ class Engine:
         self._paused = False
         self._idle = []
         self._connections = set()
-        self._transactions = {}
+        self._transactions.clear()
         self._anchor = None
         self.cache.forked()
         # The parent's has no thread here, and its event may have been copied while locked.
