@@ -196,7 +196,7 @@ def test_the_cache_stays_within_its_bytes(path: str) -> None:
 
 
 def test_many_keys_are_all_cached(path: str) -> None:
-    """The table grows: ten thousand keys read once are ten thousand hits."""
+    """The table grows: ten thousand keys read once are hits, but for the few whose windows were full."""
     keys = [f"key:{number}" for number in range(10_000)]
     with slothstate.open(path) as state:
         state.set_many({key: key for key in keys})
@@ -204,7 +204,7 @@ def test_many_keys_are_all_cached(path: str) -> None:
             state.get(key)
         hits = state.stats()["cache_hits"]
         assert all(state.get(key) == key for key in keys)
-        assert state.stats()["cache_hits"] - hits > 9_990
+        assert state.stats()["cache_hits"] - hits > 9_900
 
 
 def test_the_cache_is_dead_after_close_and_after_a_replacement(tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ class Engine:
         # Never lent: while it is open nothing we close is the last connection, which would delete the -wal and -shm.
         self._anchor: Connection | None = None
         self._unguard: Callable[[], object] | None = None
-        self._raise_anchor(prepared=False)
+        with self._opening:
+            self._raise_anchor(prepared=False)
         forking.register(self)
         self._sweeper.ensure_running()
 
@@ -203,25 +204,26 @@ class Engine:
         try:
             return self._idle.pop()
         except IndexError:
-            connection = self._connect()
+            pass
+        # Both under one lock: a fork holds it, and waits for whoever has a connection in use.
+        with self._opening:
             if self._anchor is None:
                 self._raise_anchor()
                 self._sweeper.ensure_running()
-            return connection
+            return self._connect()
 
     def _raise_anchor(self, *, prepared: bool = True) -> None:
+        """Open the anchor; the caller holds `_opening`."""
         anchor = self._connect(prepared=prepared)
-        with self._opening:
-            if self._anchor is None and self._refusal is None:
-                self.cache.attach(anchor.sqlite_file(), anchor)
-                guard.protect(self._identity)
-                # Also when nobody closes the engine: it must come before the collector closes the anchor.
-                self._unguard = weakref.finalize(self, guard.release, self._identity)
-                self._anchor = anchor
-                return
-        # Another thread was faster, or closed the engine.
-        self._close(anchor)
-        self.require_usable()
+        self.cache.attach(anchor.sqlite_file(), anchor)
+        guard.protect(self._identity)
+        # Also when nobody closes the engine: it must come before the collector closes the anchor.
+        self._unguard = weakref.finalize(self, guard.release, self._identity)
+        self._anchor = anchor
+        if self._refusal is not None:
+            # Another thread closed the engine, maybe before there was an anchor to drop.
+            self._drop_anchor()
+            raise _again(self._refusal)
 
     def _drop_anchor(self) -> None:
         anchor, self._anchor = self._anchor, None
@@ -254,24 +256,24 @@ class Engine:
         self._connections.discard(weakref.ref(connection))
 
     def _connect(self, *, prepared: bool = True) -> Connection:
-        with self._opening:
-            if self._refusal is not None:
-                raise _again(self._refusal)
-            forking.refuse_inherited(self.path)
+        """Open a connection; the caller holds `_opening`."""
+        if self._refusal is not None:
+            raise _again(self._refusal)
+        forking.refuse_inherited(self.path)
+        try:
+            if not prepared:
+                location.prepare(self.path)
+            connection = Connection(self.path, synchronous=self._synchronous, busy=self.busy, vfs=self._vfs)
             try:
-                if not prepared:
-                    location.prepare(self.path)
-                connection = Connection(self.path, synchronous=self._synchronous, busy=self.busy, vfs=self._vfs)
-                try:
-                    schema.check(connection.db, self.path)
-                    self._identity = location.same_files(self.path, self._identity)
-                except BaseException:
-                    connection.close()
-                    raise
-            except apsw.Error as error:
-                raise translate(error, self.path) from error
-            self._connections.add(weakref.ref(connection, self._connections.discard))
-            return connection
+                schema.check(connection.db, self.path)
+                self._identity = location.same_files(self.path, self._identity)
+            except BaseException:
+                connection.close()
+                raise
+        except apsw.Error as error:
+            raise translate(error, self.path) from error
+        self._connections.add(weakref.ref(connection, self._connections.discard))
+        return connection
 
     def ensure_identity(self) -> None:
         """Look, at most every 50 ms, whether the files are still the ones that are open. Raises: `UnsafeState`."""
