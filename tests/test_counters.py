@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import unchanged
 
+import slothstate
 from slothstate import InvalidValue, OutOfRange, State, WrongType
+from slothstate.sqlite import counters
+from slothstate.sqlite.connection import Atomic
 
 MAX, MIN = 2**63 - 1, -(2**63)
 FLOAT_MAX = 1.7976931348623157e308
@@ -175,3 +178,29 @@ def test_append_many(shared_state: State, texts: list[str]) -> None:
     for number, text in enumerate(texts, 1):
         assert shared_state.append("k", text) == len("".join(texts[:number]))
     assert shared_state.get("k", "") == "".join(texts)
+
+
+@pytest.mark.parametrize(
+    ("before", "meanwhile", "verb", "total"),
+    [
+        ("text", 5, lambda state: state.increment("k", 2), 7),
+        ([1], 5, lambda state: state.increment("k", 2), 7),
+        (MAX, 5, lambda state: state.increment("k", 2), 7),
+        (5, "text", lambda state: state.append("k", "!"), 5),
+        ([1], b"bytes", lambda state: state.append("k", b"!"), 6),
+    ],
+)
+def test_a_value_that_changes_its_kind_meanwhile(
+    state: State, path: str, monkeypatch: pytest.MonkeyPatch, before: Any, meanwhile: Any, verb: Any, total: Any
+) -> None:
+    """A first try that met another kind is no verdict: what counts is what the key holds under the write lock."""
+    with slothstate.open(path) as other:
+
+        class AfterAnothersWrite(Atomic):
+            def __enter__(self) -> None:
+                other.set("k", meanwhile)
+                super().__enter__()
+
+        monkeypatch.setattr(counters, "Atomic", AfterAnothersWrite)
+        other.set("k", before)
+        assert verb(state) == total

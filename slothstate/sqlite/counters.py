@@ -80,9 +80,10 @@ def increment(connection: Connection, now: int, key: str, delta: int | float) ->
             keys.remove(connection, now, key)
         elif row[0] != "number":
             raise wrong_type("increment", key, "number", row[0])
-        else:
-            raise OutOfRange(f"increment of {key!r}: {row[1]!r} + {delta!r} is out of range; the value is unchanged")
+        # Only now nobody else can write: what refused the first try may have been another value.
         total = connection.execute(_INCREMENT, (now, key, delta)).get
+        if total is None and row is not None:
+            raise OutOfRange(f"increment of {key!r}: {row[1]!r} + {delta!r} is out of range; the value is unchanged")
     assert total is not None
     return total
 
@@ -99,8 +100,10 @@ def append(connection: Connection, now: int, key: str, kind: Kind, text: str | b
     if found is None:
         with Atomic(connection):
             row = keys.get(connection, now, key)
-            if row is not None:
+            if row is None:
+                keys.remove(connection, now, key)
+            elif row[0] != kind:
+                # Looked at again: what refused the first try may have been another value.
                 raise wrong_type("append to", key, kind, row[0])
-            keys.remove(connection, now, key)
             found = connection.execute(statement, (now, key, kind, text)).get
     return found if isinstance(found, int) else len(found or "")
