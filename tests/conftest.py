@@ -75,6 +75,21 @@ def _every_store_ends_sound(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """A function that notes a measured figure; all of them are printed at the end of the run."""
+    return lambda text: record_property("figure", text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]
+    figures = [text for report in reports for name, text in report.user_properties if name == "figure"]
+    if figures:
+        terminalreporter.section("figures")
+        for text in figures:
+            terminalreporter.write_line(text)
+
+
+@pytest.fixture
 def clock() -> Clock:
     return Clock()
 

@@ -7,6 +7,7 @@ import statistics
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -240,7 +241,7 @@ def test_store_works_where_the_system_has_no_such_locks(path: str, monkeypatch: 
     assert files(path) == AT_REST
 
 
-def test_the_guard_is_cheap(path: str) -> None:
+def test_the_guard_is_cheap(path: str, figure: Callable[[str], None]) -> None:
     """Taking and dropping the guard costs an open and a close less than a millisecond; the figure is printed."""
     costs = []
     with slothstate.open(path) as state:
@@ -254,5 +255,5 @@ def test_the_guard_is_cheap(path: str) -> None:
         guard.release(store)
         assert held(path) >= 2, "the State itself still protects it"
     cost = statistics.median(costs)
-    print(f"the guard costs {cost * 1e6:.0f} us for each open and close")
+    figure(f"the guard costs {cost * 1e6:.0f} us for each open and close")
     assert cost < 0.001
