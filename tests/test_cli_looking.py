@@ -260,7 +260,7 @@ def test_unlock_leaves_the_locks_of_the_living_alone(home: Path, state: State) -
         output("unlock", "job", "--force", home=home)
         assert state.locks() == []
         _, err = process.communicate(timeout=SECONDS)
-        assert (process.returncode, err) == (1, b"slothstate: lock 'job' was taken away from this process\n")
+        assert (process.returncode, err) == (3, b"slothstate: lock 'job' was taken away from this process\n")
     assert invoke("unlock", "job", home=home).exit_code == 1
     assert "nothing to unlock" in in_terminal("unlock", "job", home=home, code=1)
 

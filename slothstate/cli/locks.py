@@ -12,7 +12,7 @@ import click
 
 from slothstate import Lock, LockDescription, LockLost, LockTimeout, State
 from slothstate.cli.failure import Failure
-from slothstate.cli.options import DONE, NO, SECONDS, json_option, open_state, say_no, store_command
+from slothstate.cli.options import DONE, NO, SECONDS, STORE_ERROR, json_option, open_state, say_no, store_command
 from slothstate.cli.signals import until_signalled
 from slothstate.cli.table import print_table
 from slothstate.cli.text import clock_time, duration, escaped, is_terminal, styled
@@ -38,7 +38,7 @@ def lock(db: str | None, name: str, timeout: float | None, hold_for: float | Non
     until stdin ends with --until-eof. To run a command under a lock, with-lock is the better choice.
 
     The token is the fencing number: every acquisition of NAME has a higher one. Exits with 0 when it held and released
-    the lock, with 1 if it was not acquired within --timeout, or was taken away by `unlock --force`.
+    the lock, with 1 if it was not acquired within --timeout, with 3 if `unlock --force` took it away.
 
     \b
     Examples:
@@ -53,7 +53,7 @@ def lock(db: str | None, name: str, timeout: float | None, hold_for: float | Non
         except LockTimeout:
             say_no(f"lock {name!r} was not acquired: {_holder_of(state, name)}")
         except LockLost:
-            raise Failure(f"lock {name!r} was taken away from this process", NO) from None
+            raise Failure(f"lock {name!r} was taken away from this process", STORE_ERROR) from None
     return DONE
 
 
