@@ -533,3 +533,12 @@ def test_interrupted(home: Path, state: State, monkeypatch: pytest.MonkeyPatch) 
     assert refusal("keys", home=home, code=130) == "interrupted"
     monkeypatch.setattr(State, "keys", _raise(MemoryError()))
     assert refusal("keys", home=home, code=3) == "out of memory"
+
+
+def test_a_bug_is_one_line(home: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody expected is one line and 70, too; the traceback is there for who asks."""
+    monkeypatch.setattr(State, "keys", _raise(ZeroDivisionError("by\n0")))
+    assert refusal("keys", home=home, code=70).startswith(r"a bug in slothstate: ZeroDivisionError: by\n0; ")
+    monkeypatch.setenv("SLOTHSTATE_TRACEBACK", "1")
+    with pytest.raises(ZeroDivisionError):
+        invoke("keys", home=home)

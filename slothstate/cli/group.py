@@ -12,7 +12,7 @@ from typing import Any, Final, TextIO
 import click
 
 from slothstate.cli.failure import Failure
-from slothstate.cli.options import CLOSED_PIPE, INTERRUPTED, MISUSE, STORE_ERROR, exit_code_of
+from slothstate.cli.options import BUG, CLOSED_PIPE, INTERRUPTED, MISUSE, STORE_ERROR, exit_code_of
 from slothstate.cli.text import escaped
 from slothstate.errors import SlothStateError
 
@@ -20,6 +20,8 @@ __all__ = ["CommandGroup", "drop_unread"]
 
 
 _NAME_WIDTH: Final = 12
+
+_SHOW_TRACEBACK: Final = "SLOTHSTATE_TRACEBACK"
 
 
 class CommandGroup(click.Group):
@@ -100,6 +102,11 @@ def _exit_code(run: Callable[[], Any]) -> int:
         return _fail(f"cannot read or write: {error}", STORE_ERROR)
     except MemoryError:
         return _fail("out of memory", STORE_ERROR)
+    except Exception as error:
+        if os.environ.get(_SHOW_TRACEBACK):
+            raise
+        what = f"{type(error).__name__}: {error}"
+        return _fail(f"a bug in slothstate: {escaped(what)}; {_SHOW_TRACEBACK}=1 shows where: please report it", BUG)
     return code if isinstance(code, int) else 0
 
 

@@ -28,6 +28,7 @@ from slothstate.patterns import literal
 from slothstate.values import check_number
 
 __all__ = [
+    "BUG",
     "CLOSED_PIPE",
     "DONE",
     "INTERRUPTED",
@@ -55,6 +56,8 @@ MISUSE: Final = 2
 """What was asked cannot be: an unknown option, a bad key, value or pattern, a verb on a key of another kind."""
 STORE_ERROR: Final = 3
 """The store cannot do it now: missing, busy, full, damaged, not one to trust."""
+BUG: Final = 70
+"""Something that no code here expects; EX_SOFTWARE of sysexits.h."""
 INTERRUPTED: Final = 130
 CLOSED_PIPE: Final = 141
 
