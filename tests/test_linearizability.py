@@ -219,12 +219,12 @@ class Nemesis:
         what = self.chance.choice(
             (self.kill, self.stop, self.stop, self.checkpoint, self.sweep, self.reopen, self.compact)
         )
-        if any(worker.process.is_alive() for worker in self.workers.values()):
-            what()
-            self.done[what.__name__] += 1
+        what()
+        self.done[what.__name__] += 1
 
     def _victim(self) -> int:
-        return self.chance.choice([number for number, worker in self.workers.items() if worker.process.is_alive()])
+        alive = [number for number, worker in self.workers.items() if worker.process.is_alive()]
+        return self.chance.choice(alive or list(self.workers))
 
     def kill(self) -> None:
         number = self._victim()
@@ -235,9 +235,11 @@ class Nemesis:
 
     def stop(self) -> None:
         worker = self.workers[self._victim()]
-        worker.signal(signal.SIGSTOP)
-        time.sleep(self.chance.choice((0.01, 0.05, 0.2)))
-        worker.signal(signal.SIGCONT)
+        # One that has just ended cannot be stopped.
+        with suppress(ProcessLookupError):
+            worker.signal(signal.SIGSTOP)
+            time.sleep(self.chance.choice((0.01, 0.05, 0.2)))
+            worker.signal(signal.SIGCONT)
 
     def checkpoint(self) -> None:
         raw(self._path, "pragma wal_checkpoint(truncate)")
