@@ -20,7 +20,7 @@ __all__ = ["backup", "compact", "restore"]
 @store_command("backup")
 @click.argument("target")
 def backup(target: str, db: str | None) -> None:
-    """Write a copy of the store to the new file TARGET while others go on using it.
+    """Copy the store to the new file TARGET while it is in use.
 
     \b
     Examples:
@@ -44,7 +44,7 @@ def backup(target: str, db: str | None) -> None:
 @click.argument("file")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def restore(file: str, yes: bool, db: str | None) -> None:
-    """Replace the contents of the store by those of the backup FILE.
+    """Replace what is in the store by the backup FILE.
 
     \b
     Example:
@@ -67,7 +67,7 @@ def restore(file: str, yes: bool, db: str | None) -> None:
 
 @store_command("compact")
 def compact(db: str | None) -> None:
-    """Give the space of deleted and expired keys back to the file system.
+    """Give the space of deleted keys back to the file system.
 
     \b
     Example:

@@ -32,7 +32,7 @@ _FIELDS: Final = ("key", "kind", "value", "expires_at_ms")
 @click.argument("pattern", required=False)
 @click.option("-o", "--output", metavar="FILE", help="Write to a new file that only you can read, instead of stdout.")
 def dump(pattern: str | None, output: str | None, db: str | None) -> None:
-    """Write every key, or those that match PATTERN, as one line of JSON each.
+    """Write the keys, or those that match PATTERN, as JSON Lines.
 
     \b
     Examples:
@@ -84,16 +84,17 @@ def _line(record: Record) -> bytes:
 @click.option("--replace", "replace", flag_value=True, type=bool, help="Delete every other key, in one transaction.")
 @click.option("--dry-run", is_flag=True, help="Check every line, write nothing.")
 def load(file: str, replace: bool, dry_run: bool, db: str | None) -> None:
-    """Store the keys of FILE (default: stdin) that `slothstate dump` wrote.
+    """Store the keys that `slothstate dump` wrote to FILE.
 
     \b
     Examples:
       slothstate load state.jsonl
       slothstate dump | ssh other slothstate load --replace
 
-    Each key gets the value, kind and moment of expiry of its line, whatever it held before; one that has expired in
-    the meantime is left out. With --merge other keys stay, and each batch of up to 1000 lines is stored whole or not at
-    all. With --replace other keys go, and all of it is one transaction: until its end everybody sees the old keys.
+    Without FILE they come from stdin. Each key gets the value, kind and moment of expiry of its line, whatever it held
+    before; one that has expired in the meantime is left out. With --merge other keys stay, and each batch of up to 1000
+    lines is stored whole or not at all. With --replace other keys go, and all of it is one transaction: until its end
+    everybody sees the old keys.
 
     A line that cannot be stored ends the load and is named: with --merge the batches before it stay (loading them once
     more does no harm), with --replace nothing has changed.

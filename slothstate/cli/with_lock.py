@@ -50,7 +50,7 @@ _SI_KERNEL: Final = 128
     help="The exit code when the lock was not acquired.",
 )
 def with_lock(name: str, command: tuple[str, ...], timeout: float | None, conflict: int, db: str | None) -> int:
-    """Run COMMAND while the lock NAME is held, and pass its exit code on.
+    """Run COMMAND under the lock NAME; end with its exit code.
 
     \b
     Example:
