@@ -70,6 +70,15 @@ def unchanged(path: object) -> Iterator[None]:
     assert bits(path) == before
 
 
+def exactly(value: Any) -> Any:
+    """Return something that is equal only for values of the same types, order of keys and sign of zero included."""
+    if isinstance(value, dict):
+        return "dict", [(key, exactly(item)) for key, item in value.items()]
+    if isinstance(value, list):
+        return "list", [exactly(item) for item in value]
+    return type(value), repr(value)
+
+
 def run_python(code: str, *arguments: object, options: Sequence[str] = ()) -> str:
     """Run a script in a fresh interpreter and return what it printed; fail on a non-zero exit or on stderr output."""
     done = subprocess.run(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import dump, unchanged
+from support import dump, exactly, unchanged
 
 from slothstate import InvalidValue, OutOfRange, State
 from slothstate.values import same
@@ -49,15 +49,6 @@ NESTED: list[Any] = [
     SCALARS,
     {str(number): number for number in range(100)},
 ]
-
-
-def exactly(value: Any) -> Any:
-    """Return something that is equal only for values of the same types, order of keys and sign of zero included."""
-    if isinstance(value, dict):
-        return "dict", [(key, exactly(item)) for key, item in value.items()]
-    if isinstance(value, list):
-        return "list", [exactly(item) for item in value]
-    return type(value), repr(value)
 
 
 @pytest.mark.parametrize("value", [*SCALARS, *BYTES, *NESTED], ids=lambda value: repr(value)[:40])

@@ -1,0 +1,153 @@
+"""What a store must do, said in plain Python: a dict of values with the moment each expires."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, Final
+
+from slothstate import OutOfRange, WrongType
+from slothstate.native import glob_match
+from slothstate.values import kind_of, same
+
+MAX: Final = 2**63 - 1
+ABSENT: Final = object()
+
+
+class Model:
+    """One state of a store: the verbs of `State`, on a dict. `clock` reads milliseconds."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self.rows: dict[str, tuple[Any, int | None]] = {}
+
+    def fork(self) -> Model:
+        """Return a copy that goes its own way: what a transaction sees."""
+        twin = Model(self._clock)
+        twin.rows = copy.deepcopy(self.rows)
+        return twin
+
+    def live(self) -> dict[str, Any]:
+        """Return the values of the keys that have not expired, by key, in the order of a listing."""
+        now = self._clock()
+        return {key: value for key, (value, ends) in sorted(self.rows.items()) if ends is None or ends > now}
+
+    def _find(self, key: str, *kinds: str) -> Any:
+        value = self.live().get(key, ABSENT)
+        if value is ABSENT:
+            self.rows.pop(key, None)
+        elif kinds and kind_of(value) not in kinds and not (kinds == ("list",) and value == {}):
+            raise WrongType("", key)
+        return value
+
+    def _keep(self, key: str, value: Any) -> None:
+        """Change the value and not the expiry."""
+        self.rows[key] = value, self.rows.get(key, (None, None))[1]
+
+    def set(self, key: str, value: Any, ttl: float | None = None) -> bool:
+        self.rows[key] = copy.deepcopy(value), None if ttl is None else self._clock() + round(ttl * 1000)
+        return True
+
+    def get(self, key: str, default: Any = None) -> Any:
+        value = self._find(key)
+        return default if value is ABSENT else value
+
+    def delete(self, key: str) -> bool:
+        self._find(key)
+        return self.rows.pop(key, None) is not None
+
+    def exists(self, key: str) -> bool:
+        return self._find(key) is not ABSENT
+
+    def keys(self, pattern: str | None = None) -> list[str]:
+        return [key for key in self.live() if pattern is None or glob_match(pattern, key)]
+
+    def scan(self, pattern: str | None = None) -> list[str]:
+        return self.keys(pattern)
+
+    def clear(self, pattern: str | None = None) -> int:
+        return sum(self.delete(key) for key in self.keys(pattern))
+
+    def set_ttl(self, key: str, seconds: float) -> bool:
+        value = self._find(key)
+        if value is not ABSENT:
+            self.rows[key] = value, self._clock() + round(seconds * 1000)
+        return value is not ABSENT
+
+    def get_ttl(self, key: str) -> int:
+        if self._find(key) is ABSENT:
+            return -2
+        ends = self.rows[key][1]
+        return -1 if ends is None else -((self._clock() - ends) // 1000)
+
+    def persist(self, key: str) -> bool:
+        value = self._find(key)
+        had = value is not ABSENT and self.rows[key][1] is not None
+        if had:
+            self.rows[key] = value, None
+        return had
+
+    def increment(self, key: str, delta: float = 1) -> float:
+        value = self._find(key, "number")
+        total = delta if value is ABSENT else value + delta
+        if isinstance(total, int) and not -MAX - 1 <= total <= MAX:
+            raise OutOfRange
+        self._keep(key, total)
+        return total
+
+    def decrement(self, key: str, delta: float = 1) -> float:
+        return self.increment(key, -delta)
+
+    def append(self, key: str, text: Any) -> int:
+        kind = "bytes" if isinstance(text, bytes) else "string"
+        value = self._find(key, kind)
+        self._keep(key, text if value is ABSENT else value + text)
+        return len(self.rows[key][0])
+
+    def compare_swap(self, key: str, old: Any, new: Any) -> bool:
+        value = self._find(key)
+        swaps = value is ABSENT if old is None else value is not ABSENT and same(value, old)
+        if swaps:
+            self._keep(key, copy.deepcopy(new))
+        return swaps
+
+    def _list(self, key: str) -> list[Any]:
+        value = self._find(key, "list")
+        return [] if value is ABSENT else list(value)
+
+    def list_push(self, key: str, *items: Any) -> int:
+        value = [*self._list(key), *copy.deepcopy(items)]
+        if items:
+            self._keep(key, value)
+        return len(value)
+
+    def _take(self, key: str, index: int) -> Any:
+        value = self._list(key)
+        if not value:
+            return None
+        item = value.pop(index)
+        self._keep(key, value)
+        if not value:
+            del self.rows[key]
+        return item
+
+    def list_pop(self, key: str) -> Any:
+        return self._take(key, -1)
+
+    def list_shift(self, key: str) -> Any:
+        return self._take(key, 0)
+
+    def list_length(self, key: str) -> int:
+        return len(self._list(key))
+
+    def list_range(self, key: str, start: int, stop: int) -> list[Any]:
+        items = self._list(key)
+        start = max(start + len(items), 0) if start < 0 else start
+        stop = stop + len(items) if stop < 0 else stop
+        return items[start : stop + 1] if stop >= 0 else []
+
+    def get_many(self, keys: list[str]) -> dict[str, Any]:
+        return {key: self.get(key) for key in keys if self.exists(key)}
+
+    def set_many(self, mapping: dict[str, Any], ttl: float | None = None) -> bool:
+        return all(self.set(key, value, ttl) for key, value in mapping.items())

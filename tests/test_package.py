@@ -1,0 +1,98 @@
+"""The package as a whole: what importing it costs, and that it works under every switch of the interpreter."""
+
+from __future__ import annotations
+
+import re
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from support import run_python
+
+import slothstate
+
+# Each verb once, and the modules that only some of them need.
+SMOKE = """
+import sys, slothstate
+with slothstate.open(sys.argv[1]) as state:
+    state.set_many({"s": "x", "n": 1, "d": {"a": [1, None]}, "b": b"x"}, ttl=60)
+    state.list_push("l", 1, [2])
+    with state.transaction():
+        state.increment("n", 0.5)
+        state.append("s", "y")
+    with state.locked("name", timeout=5) as lock:
+        lock.ensure_held()
+        state.with_lock("other", lambda: None)
+    assert state.try_lock("t") and state.unlock("t")
+    for verb, argument in ((state.get, ""), (state.keys, "["), (state.list_push, "n"), (state.increment, "s")):
+        try:
+            verb(argument)
+        except slothstate.SlothStateError:
+            continue
+        raise SystemExit("accepted")
+    state.backup(sys.argv[1] + ".copy")
+    state.sweep()
+    print(sorted(state.items()), state.check(), sorted(state.scan("[a-l]")), state.list_pop("l"))
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [(), ("-bb", "-W", "error", "-X", "dev"), ("-O",), ("-OO",), ("-I",), ("-X", "utf8=0")],
+    ids=" ".join,
+)
+def test_interpreter_switches(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """The verbs work without assertions and docstrings, and without one warning when each is an error."""
+    said = run_python(SMOKE, tmp_path / "state.db", options=options)
+    items = "[('b', b'x'), ('d', {'a': [1, None]}), ('l', [1, [2]]), ('n', 1.5), ('s', 'xy')]"
+    assert said == f"{items} [] ['b', 'd', 'l'] [2]\n"
+
+
+def loaded(code: str, *arguments: object) -> set[str]:
+    """Return the top-level modules that a script has loaded at its end."""
+    said = run_python(f"{code}\nimport sys; print(*sorted({{name.split('.')[0] for name in sys.modules}}))", *arguments)
+    return set(said.split("\n")[-2].split())
+
+
+HEAVY = {"lupa", "click", "rich", "filelock", "sqlite3", "json", "asyncio", "random", "logging", "importlib.metadata"}
+
+
+def test_import_is_light(tmp_path: Path) -> None:
+    """Importing the package, and opening a store that is there, loads nothing that only some programs need."""
+    assert not HEAVY & (loaded("import slothstate") - loaded("import apsw"))
+    slothstate.open(tmp_path / "state.db").close()
+    code = (
+        "import slothstate, sys; s = slothstate.open(sys.argv[1]); s.set('k', [1]); s.get('k'); s.keys('*'); s.close()"
+    )
+    assert not HEAVY & (loaded(code, tmp_path / "state.db") - loaded("import apsw"))
+
+
+def test_import_is_fast() -> None:
+    """The import takes little more than that of apsw, which it needs."""
+
+    def cost(module: str) -> float:
+        def once() -> float:
+            began = time.perf_counter()
+            run_python(f"import {module}")
+            return time.perf_counter() - began
+
+        return min(once() for _ in range(3))
+
+    assert cost("slothstate") < cost("apsw, threading, contextlib, typing") + 0.1
+
+
+def test_version() -> None:
+    """`slothstate.__version__` is the installed one; another unknown name is an AttributeError."""
+    assert slothstate.__version__ == version("slothstate")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", slothstate.__version__)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        slothstate.nonsense  # noqa: B018
+
+
+def test_exports() -> None:
+    """`__all__` is sorted, and a star import brings exactly it."""
+    names: dict[str, object] = {}
+    exec("from slothstate import *", names)
+    assert {name for name in names if not name.startswith("__")} == set(slothstate.__all__)
+    assert slothstate.__all__ == sorted(slothstate.__all__)
