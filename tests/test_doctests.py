@@ -14,7 +14,7 @@ import pytest
 import slothstate
 from slothstate import Lock, State
 
-NO_EXAMPLE = {"backup", "close", "items", "values", "pop", "popitem", "setdefault"}
+NO_EXAMPLE = {"backup", "close", "compact", "items", "values", "pop", "popitem", "setdefault"}
 """Public methods without an example: their effect lies outside the State, or a dict's example says it all."""
 
 

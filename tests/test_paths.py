@@ -276,7 +276,7 @@ def test_network_file_systems(
 
 def test_allow_remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store on a network file system is refused before anything is made; `allow_remote` opens it all the same."""
-    monkeypatch.setattr(location, "_file_system", lambda path: "nfs4")
+    monkeypatch.setattr(location, "file_system", lambda path: "nfs4")
     with pytest.raises(UnsafeState, match=r"nfs4.*allow_remote=True"):
         slothstate.open(tmp_path / "state.db")
     assert list(tmp_path.iterdir()) == []
