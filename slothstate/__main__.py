@@ -16,6 +16,10 @@ def main() -> int:
         from slothstate.cli import run_command_line
 
         return run_command_line()
+    except KeyboardInterrupt:
+        # While modules were still being imported.
+        print("slothstate: interrupted", file=sys.stderr)
+        return 130
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in _EXTRA:
             raise

@@ -490,6 +490,19 @@ def test_output_that_cannot_be_written(home: Path, state: State) -> None:
     assert (process.returncode, err) == (3, b"slothstate: cannot read or write: [Errno 28] No space left on device\n")
 
 
+@pytest.mark.parametrize(
+    "arguments", ["get key", "keys", "stats", "lock a --for 10ms", "top --once --interval 10ms", "path"]
+)
+def test_closed_streams(home: Path, state: State, arguments: str) -> None:
+    """Without stdout, stderr or stdin a command does what it does, and has the same exit code."""
+    state["key"] = "value"
+    variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db")})
+    line = " ".join(command(arguments))
+    for closed in (">&-", ">&- 2>&- <&-"):
+        done = subprocess.run(["sh", "-c", f"{line} {closed}"], env=variables, stderr=subprocess.PIPE, timeout=30)
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_completion(home: Path, state: State) -> None:
     """The shell's completion knows commands, options and the keys of the store."""
     state.set_many({"user:1": 1, "user:2": 2, "us*": 3, "site": 4})

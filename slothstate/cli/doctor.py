@@ -24,6 +24,8 @@ _STYLES: Final[dict[str, dict[str, str | bool]]] = {
     "error": {"fg": "red", "bold": True},
 }
 
+_WATCHING: Final = "examining..."
+
 
 @store_command("doctor")
 @click.option("--quick", is_flag=True, help="Leave the audit of all keys and pages out.")
@@ -75,10 +77,10 @@ def _watched(findings: Iterator[Finding]) -> Iterator[Finding]:
     is_watched = is_terminal() and is_terminal(sys.stderr)
     while True:
         if is_watched:
-            click.echo("examining...\r", err=True, nl=False)
+            click.echo(f"{_WATCHING}\r", err=True, nl=False)
         finding = next(findings, None)
         if is_watched:
-            click.echo("\x1b[K", err=True, nl=False)
+            click.echo(" " * len(_WATCHING) + "\r", err=True, nl=False)
         if finding is None:
             return
         yield finding

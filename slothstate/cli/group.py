@@ -95,13 +95,15 @@ def _exit_code(run: Callable[[], Any]) -> int:
     except Failure as error:
         return _fail(str(error), error.exit_code)
     except SlothStateError as error:
-        return _fail(str(error), exit_code_of(error))
+        return _fail(escaped(str(error)), exit_code_of(error))
     except click.Abort:
         return _fail("interrupted", INTERRUPTED)
     except OSError as error:
         return _fail(f"cannot read or write: {error}", STORE_ERROR)
     except MemoryError:
         return _fail("out of memory", STORE_ERROR)
+    except ModuleNotFoundError:
+        raise  # slothstate.__main__ says which extra is missing
     except Exception as error:
         if os.environ.get(_SHOW_TRACEBACK):
             raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import sys
 import time
 from typing import Final
 
@@ -16,7 +15,7 @@ from slothstate.cli.options import DONE, NO, SECONDS, STORE_ERROR, json_option, 
 from slothstate.cli.signals import until_signalled
 from slothstate.cli.table import print_table
 from slothstate.cli.text import clock_time, duration, escaped, is_terminal, styled
-from slothstate.cli.values import as_json, write
+from slothstate.cli.values import as_json, flush, write
 
 __all__ = ["lock", "locks", "unlock"]
 
@@ -64,7 +63,7 @@ def _announce(held: Lock, hold_for: float | None, until_eof: bool) -> None:
         write(f"lock {escaped(held.name)} is held (token {held.token}) until {end}")
     else:
         write(str(held.token))
-    sys.stdout.flush()
+    flush()
 
 
 def _hold(held: Lock, hold_for: float | None, until_eof: bool) -> None:

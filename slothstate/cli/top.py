@@ -18,7 +18,7 @@ from slothstate.cli.options import DONE, SECONDS, open_state, store_command
 from slothstate.cli.signals import until_signalled
 from slothstate.cli.text import is_terminal
 from slothstate.cli.top_screen import History, render
-from slothstate.cli.values import write
+from slothstate.cli.values import flush, write
 
 __all__ = ["top"]
 
@@ -67,7 +67,7 @@ def _print_screens(history: History, interval: float, once: bool) -> None:
             console.print(render(history, console))
         # Grids are filled up with blanks, which only a screen needs.
         write("\n".join(line.rstrip() for line in screen.get().splitlines()))
-        sys.stdout.flush()
+        flush()
         if once:
             return
         write("")

@@ -24,6 +24,7 @@ __all__ = [
     "Form",
     "Shape",
     "as_json",
+    "flush",
     "output_options",
     "parse_value",
     "print_item",
@@ -176,6 +177,13 @@ def write(text: str) -> None:
         write_octets(text.encode(errors="backslashreplace") + b"\n")
 
 
+def flush() -> None:
+    """Hand on at once what was written: somebody waits for it."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
 def write_octets(octets: bytes) -> None:
-    """Write bytes to stdout as they are."""
-    click.echo(octets, nl=False)
+    """Write bytes to stdout as they are. Nothing is flushed: that would be a system call for each key of a listing."""
+    if sys.stdout is not None:
+        sys.stdout.buffer.write(octets)
