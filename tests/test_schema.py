@@ -145,6 +145,15 @@ def test_layout(store: Path) -> None:
     assert len(dump(store)["entries"]) == 2
 
 
+def test_store_that_was_taken_out_of_wal_mode(store: Path) -> None:
+    """A store that some tool left in another journal mode is opened in WAL mode again, with all that is in it."""
+    raw(store, "pragma journal_mode = delete")
+    with slothstate.open(store) as state, slothstate.open(store) as other:
+        assert other.increment("k") == 2
+        assert state.get("k") == 2
+        assert raw(store, "pragma journal_mode") == [("wal",)]
+
+
 @pytest.mark.parametrize("version", ["3.51.2", "3.51.0", "3.50.6", "3.44.5", "3.45.0", "3.49.9", "3.40.1", "3.7.0"])
 def test_vulnerable_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     """An SQLite with the WAL-reset bug is refused before anything is made, with what to install instead."""

@@ -123,7 +123,7 @@ def identify(path: str) -> tuple[int, int]:
 
 
 def check(db: apsw.Connection, path: str) -> None:
-    """Refuse a database whose tables are not exactly ours. Raises: `UnsafeState`."""
+    """Refuse a database whose tables are not exactly ours, and leave it in WAL mode. Raises: `UnsafeState`."""
     # SQLite keeps the text but writes the first words in capitals.
     found = [
         sql.replace("CREATE TABLE", "create table", 1).replace("CREATE INDEX", "create index", 1)
@@ -132,3 +132,7 @@ def check(db: apsw.Connection, path: str) -> None:
     # VACUUM writes the tables before the indexes, whatever came first.
     if sorted(found) != sorted(_TABLES):
         raise UnsafeState(f"{path} is not a slothstate store: its tables, indexes or triggers are not ours")
+    if db.pragma("journal_mode") != "wal":
+        # Some tool switched it. The first statement in the new mode makes the -wal and -shm, whose identity matters.
+        db.execute("pragma journal_mode = wal").fetchall()
+        db.execute(_SCHEMA).fetchall()
