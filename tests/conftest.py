@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
+import planted
 import pytest
 from support import Clock, state_at
 
@@ -17,6 +18,8 @@ from slothstate import State
 
 hypothesis.settings.register_profile("quick", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("quick")
+
+planted.plant()
 
 PACKAGE = os.path.dirname(slothstate.__file__)
 

@@ -21,6 +21,8 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
+import planted
+
 REPLY: Final = 60.0
 """Seconds a message may take. Generous: it bounds a hang, it measures nothing."""
 
@@ -151,6 +153,7 @@ class Worker:
 
 def _run(pipe: Connection, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    planted.plant()
     try:
         result = fn(Channel(pipe), *args)
     except BaseException:

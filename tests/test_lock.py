@@ -261,6 +261,31 @@ def test_transaction_of_a_lost_lock_raises_before_it_writes(state: State, other:
     assert state.get("balance") == 1
 
 
+def test_lock_that_expires_while_its_transaction_waits_to_begin(
+    state: State, other: State, boot_clock: BootClock
+) -> None:
+    """Lock.transaction looks at the lock when nobody else can write any more, not before it waits for that."""
+    began: list[str] = []
+
+    def write() -> None:
+        try:
+            with lock.transaction():
+                began.append("a lost lock's block")
+        except slothstate.LockLost:
+            began.append("refused")
+
+    with pytest.raises(slothstate.LockLost), state.locked("job", ttl=5) as lock:
+        thread = threading.Thread(target=write)
+        with other.transaction():
+            thread.start()
+            deadline = time.monotonic() + 10
+            while not state._engine.busy.count and time.monotonic() < deadline:
+                time.sleep(0.001)
+            boot_clock.now_ms += 5_000
+        thread.join()
+    assert began == ["refused"]
+
+
 def test_locks_are_refused_inside_transactions(state: State) -> None:
     """Each verb that takes or frees a lock says that it cannot inside a transaction; the transaction goes on."""
     with state.transaction():

@@ -78,6 +78,27 @@ def test_write_between_two_batches(
         assert other.get_many(["a", "b", "c"]) == {"a": ["new"], "b": 2}
 
 
+def test_key_that_is_set_again_as_a_sweep_begins(
+    state: State, open_state: Callable[[], State], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another process sets in the moment before the sweep's transaction stays, whatever it replaced."""
+
+    class AfterAnothersWrite(sweep.Atomic):
+        def __enter__(self) -> None:
+            other.set("value", "new")
+            other.list_push("rows", "new")
+            super().__enter__()
+
+    with open_state() as other:
+        state.set("value", "old", ttl=1)
+        state.list_push("rows", "old")
+        state.set_ttl("rows", 1)
+        clock.advance(1)
+        monkeypatch.setattr(sweep, "Atomic", AfterAnothersWrite)
+        assert state.sweep() == 0
+        assert (state.get("value"), state.list_range("rows")) == ("new", ["new"])
+
+
 def test_sweep_clears_expired_locks(state: State, path: str) -> None:
     """The rows of locks whose time is up go too, and are no keys in the count."""
     assert state.try_lock("short", 0.001)
