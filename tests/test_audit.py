@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from support import raw, unchanged
+from support import Clock, raw, unchanged
 
 from slothstate import State, StateCorrupt
 
@@ -97,7 +97,7 @@ def test_check_lists_it(state: State, path: str, name: str) -> None:
 
 @pytest.mark.parametrize("how", ["set", "delete", "clear", "expire", "set_many"])
 @pytest.mark.parametrize("name", DAMAGE)
-def test_damage_can_be_removed(state: State, path: str, clock: object, name: str, how: str) -> None:
+def test_damage_can_be_removed(state: State, path: str, clock: Clock, name: str, how: str) -> None:
     """Overwriting, deleting or sweeping a damaged key leaves a sound store."""
     raw(path, *DAMAGE[name][0])
     if how == "set":
@@ -110,7 +110,7 @@ def test_damage_can_be_removed(state: State, path: str, clock: object, name: str
         assert state.clear("b*") == 1
     else:
         state.set_ttl("bad", 1)
-        clock.advance(1)  # type: ignore[attr-defined]
+        clock.advance(1)
         assert state.sweep() == 1
     assert state.check() == []
 

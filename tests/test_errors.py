@@ -9,7 +9,7 @@ from pathlib import Path
 
 import apsw
 import pytest
-from support import dump, raw
+from support import dump, unchanged
 
 import slothstate
 from slothstate import (
@@ -114,10 +114,8 @@ def test_classification_is_by_result_code(code: str, extended: int) -> None:
 
 def test_cause_is_kept(state: State, path: str) -> None:
     """An error that came from SQLite has SQLite's as its cause, and an error of a check has none."""
-    state.set("k", 1)
-    raw(path, "create temp table t (x)", "select 1")
+    state.close()
     with pytest.raises(StateClosed) as caught:
-        state.close()
         state.get("k")
     assert caught.value.__cause__ is None
     other = Path(path).with_name("other.db")
@@ -167,22 +165,33 @@ def test_full_database(state: State, path: str) -> None:
 
 
 def test_caught_full_inside_a_transaction(state: State, path: str) -> None:
-    """When SQLite itself rolled a transaction back, what follows is refused and not committed piece by piece."""
+    """Where no room is left SQLite gives the whole transaction up: catching `StateFull` does not save a part of it."""
     state.set("k", 1)
     db = state._engine._idle[-1].db
     db.pragma("max_page_count", db.pragma("page_count") + 2)
-    before = dump(path)
-    with pytest.raises((StateFull, StateIOError)), state.transaction():
+    with unchanged(path), pytest.raises(StateIOError, match="nothing of it is kept"), state.transaction():
         state.increment("n")
-        try:
+        with pytest.raises(StateFull):
             state.set("k", "x" * 100_000)
-        except StateFull:
-            rolled_back = not db.in_transaction
+        state.increment("n")
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_transaction_that_sqlite_rolled_back(state: State, path: str, nested: bool) -> None:
+    """After an error for which SQLite ends the transaction, what follows is refused, not committed piece by piece."""
+    state.set("k", 1)
+    db = state._engine._idle[-1].db
+    with unchanged(path), pytest.raises(StateIOError, match="nothing of it is kept"), state.transaction():
+        state.increment("n")
+        db.execute("rollback")
+        with pytest.raises(StateIOError):
             state.increment("n")
-            if not rolled_back:
-                raise
-    assert dump(path) == before
-    db.pragma("max_page_count", 2**30)
+        with pytest.raises(StateIOError):
+            state.get("k")
+        if nested:
+            with pytest.raises(StateIOError), state.transaction():
+                raise AssertionError("began a savepoint of nothing")
+    assert state.increment("n") == 1
 
 
 def test_commit_that_fails(state: State, path: str, monkeypatch: pytest.MonkeyPatch) -> None:

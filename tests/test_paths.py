@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import conftest
 import pytest
 from support import run_python
 
@@ -402,6 +403,16 @@ def test_store_in_a_read_only_directory(shared_directory: Path) -> None:
 def test_errors_of_access_are_os_errors() -> None:
     """Whoever catches OSError catches these."""
     assert all(issubclass(error, OSError) for error in (StateIOError, StateReadOnly, StateCorrupt))
+
+
+def test_an_open_by_path_would_be_noticed(tmp_path: Path) -> None:
+    """The hook that watches every test sees what code of the package opens, and not what the tests do."""
+    store = tmp_path / "some.db"
+    store.write_bytes(b"")
+    assert conftest._opened == []
+    exec(compile("open(path).close()", os.path.join(conftest.PACKAGE, "module.py"), "exec"), {"path": str(store)})
+    assert conftest._opened == [str(store)]
+    conftest._opened.clear()
 
 
 def test_path_like(tmp_path: Path) -> None:
