@@ -251,6 +251,8 @@ EXIT_CODES: list[tuple[list[str], int, str]] = [
     (["push", "list", "-", "-"], 2, ""),
     (["clear"], 2, ""),
     (["nonsense"], 2, ""),
+    (["import"], 2, ""),
+    (["import", "a\x1b\nb", "c"], 2, ""),
 ]
 
 

@@ -88,7 +88,7 @@ def _exit_code(run: Callable[[], Any]) -> int:
         code = run()
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx is not None else "slothstate"
-        message = " ".join(error.format_message().split("\n")).rstrip(".")
+        message = " ".join(error.format_message().split()).rstrip(".")
         return _fail(f"{message} (see '{path} --help')", MISUSE)
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
