@@ -17,10 +17,10 @@ def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "slothstate", *map(str, arguments)]
 
 
-def start(*arguments: str | Path, home: Path, **options: object) -> subprocess.Popen[bytes]:
+def start(*arguments: str | Path, home: Path, term: str = "dumb", **options: object) -> subprocess.Popen[bytes]:
     """Start `slothstate` on the store state.db in `home`, with pipes for its output."""
     settings: dict[str, object] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db")})
+    variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db"), "TERM": term})
     return subprocess.Popen(command(*arguments), cwd=home, env=variables, **(settings | options))  # type: ignore[call-overload]
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
+import pty
+import re
 import stat
 import time
 from pathlib import Path
@@ -292,6 +296,41 @@ def test_large_dump_streams(home: Path) -> None:
         assert dumping.wait(SECONDS) == 0
     with package.open(other(home) / "state.db") as state:
         assert exact(state) == before
+
+
+def at_terminal(home: Path, *arguments: str, stream: str) -> bytes:
+    """Run a command with a terminal for one of its streams; return what the terminal got."""
+    controller, terminal = pty.openpty()
+    with start(*arguments, home=home, term="xterm", **{stream: terminal}) as process:
+        os.close(terminal)
+        shown = b""
+        with contextlib.suppress(OSError):
+            while chunk := os.read(controller, 10_000):
+                shown += chunk
+        os.close(controller)
+        out, err = process.communicate(timeout=SECONDS)
+    assert (process.returncode, err or b"") == (0, b"")
+    return shown + (out or b"")
+
+
+def test_dump_at_a_terminal(home: Path) -> None:
+    """At a terminal what could drive it is escaped as JSON does, and still loads as the same value."""
+    text = "\x1b[31m \x9b31m \x7f \u202e \u2028 é 😀"
+    with package.open(home / "state.db") as state:
+        state.set("a\x9b", text)
+    shown = at_terminal(home, "dump", stream="stdout").decode()
+    assert re.findall("[^ -~\r\né😀]", shown) == []
+    assert slothstate("load", home=other(home), stdin=shown.encode()) == "loaded 1 key\n"
+    with package.open(other(home) / "state.db") as state:
+        assert dict(state) == {"a\x9b": text}
+
+
+def test_progress(home: Path) -> None:
+    """At a terminal a bar shows how far loading is, and is gone afterwards; stdout stays clean."""
+    (home / "all.jsonl").write_text("".join(f'{{"key":"key:{number}","value":1}}\n' for number in range(3000)))
+    shown = at_terminal(home, "load", "all.jsonl", stream="stderr")
+    assert b"loading" in shown
+    assert shown.endswith(b"\x1b[2Kloaded 3,000 keys\n")
 
 
 def test_load_of_other_kinds_is_refused(state: State) -> None:

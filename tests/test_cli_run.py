@@ -331,11 +331,10 @@ def test_a_run_in_a_terminal(tmp_path: Path) -> None:
         "  ○ publish  check failed",
         "  ● notify",
         "  ✓ notify  TIME",
-        "   task     status     time  message",
-        "✓  build    ok       TIME  built",
-        "✗  check    failed   TIME  broken",
-        "○  publish  skipped          check failed",
-        "✓  notify   ok       TIME",
+        "✓ build    ok       TIME  built",
+        "✗ check    failed   TIME  broken",
+        "○ publish  skipped          check failed",
+        "✓ notify   ok       TIME",
         "✗ release  2 ok, 1 failed, 1 skipped  TIME",
     ]
 

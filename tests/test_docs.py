@@ -164,8 +164,6 @@ def test_links() -> None:
     for path in DOCS.glob("*.md"):
         for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", path.read_text(encoding="utf-8")):
             linked = (path.parent / target) if target else path
-            if linked.stem in OTHERS:
-                continue
             assert linked.exists(), f"{path.name} links to {target}"
             if anchor:
                 headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)

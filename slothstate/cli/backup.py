@@ -10,9 +10,9 @@ import click
 
 import slothstate
 from slothstate.cli.failure import Failure
-from slothstate.cli.options import MISUSE, open_state, store_command, store_path
-from slothstate.cli.progress import advancing
-from slothstate.cli.text import is_terminal, quantity, size
+from slothstate.cli.options import MISUSE, NO, open_state, store_command, store_path
+from slothstate.cli.progress import working
+from slothstate.cli.text import escaped, is_terminal, quantity, size
 
 __all__ = ["backup", "compact", "restore"]
 
@@ -35,9 +35,9 @@ def backup(target: str, db: str | None) -> None:
         if path.is_dir():
             store = Path(store_path(db))
             path /= f"{store.stem}-{time.strftime('%Y%m%d-%H%M%S')}{store.suffix}"
-        with advancing("copying"):
+        with working("copying"):
             state.backup(path)
-    click.echo(f"{path}: {size(path.stat().st_size)}")
+    click.echo(f"{escaped(str(path))}: {size(path.stat().st_size)}")
 
 
 @store_command("restore")
@@ -58,11 +58,12 @@ def restore(file: str, yes: bool, db: str | None) -> None:
     if os.path.exists(path) and not yes:
         if not is_terminal():
             raise Failure(f"restore replaces everything in {path}: say so with --yes", MISUSE)
-        click.confirm(f"Replace everything in {path} by {file}?", abort=True, err=True)
-    with advancing("restoring"):
+        if not click.confirm(f"Replace everything in {escaped(path)} by {escaped(file)}?", err=True):
+            raise Failure("nothing was restored", NO)
+    with working("restoring"):
         slothstate.restore(file, path)
     with open_state(path) as state:
-        click.echo(f"{path}: {quantity(len(state), 'key')} restored from {file}")
+        click.echo(f"{escaped(path)}: {quantity(len(state), 'key')} restored from {escaped(file)}")
 
 
 @store_command("compact")
@@ -78,10 +79,10 @@ def compact(db: str | None) -> None:
     path = store_path(db)
     with open_state(db) as state:
         before = _size(path)
-        with advancing("compacting"):
+        with working("compacting"):
             state.compact()
         after = _size(path)
-    click.echo(f"{path}: {size(before)} before, {size(after)} after")
+    click.echo(f"{escaped(path)}: {size(before)} before, {size(after)} after")
 
 
 def _size(path: str) -> int:

@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 import apsw
 import click
 
-from slothstate import InvalidKey, InvalidValue, OutOfRange, Record, State
+from slothstate import InvalidKey, InvalidValue, OutOfRange, Record, SlothStateError, State
 from slothstate.cli.failure import Failure
 from slothstate.cli.options import MISUSE, open_state, store_command, store_path
 from slothstate.cli.progress import advancing
@@ -97,6 +97,8 @@ def import_(
             stored, expired = (
                 (0, 0) if first is None else _store(state, chain([first], found), prefix, skipped, advance)
             )
+    except SlothStateError:  # some of which are OSErrors: it is our store then that cannot be used
+        raise
     except (apsw.Error, OSError) as error:
         raise Failure(f"cannot read {path}: {error}", MISUSE) from error
     note = f", {quantity(expired, 'key')} had expired" if expired else ""

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any, Final, NoReturn
@@ -25,6 +26,9 @@ __all__ = ["dump", "load"]
 BATCH_KEYS: Final = 1000
 BATCH_BYTES: Final = 4 * 2**20
 
+# What JSON leaves as it is, and a terminal may take for a command, or show in another order.
+_DRIVES_TERMINALS: Final = re.compile("[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
 _FIELDS: Final = ("key", "kind", "value", "expires_at_ms")
 
 
@@ -43,12 +47,18 @@ def dump(pattern: str | None, output: str | None, db: str | None) -> None:
     `slothstate load` brings back exactly what was dumped. All lines show the store as it was at one moment; locks are
     not part of it.
     """
-    with open_state(db) as state, _output(output) as stream:
-        shown = output is not None or not is_terminal()
-        with advancing("dumping", len(state) if pattern is None else None, shown=shown) as advance:
-            for record in state.dump(pattern):
-                stream.write(_line(record))
-                advance(1)
+    to_terminal = output is None and is_terminal()
+    with (
+        open_state(db) as state,
+        _output(output) as stream,
+        advancing("dumping", len(state) if pattern is None else None, shown=not to_terminal) as advance,
+    ):
+        for record in state.dump(pattern):
+            line = _line(record)
+            if to_terminal:
+                line = _DRIVES_TERMINALS.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+            stream.write(line.encode())
+            advance(1)
 
 
 @contextlib.contextmanager
@@ -70,12 +80,12 @@ def _output(path: str | None) -> Iterator[IO[bytes]]:
         raise
 
 
-def _line(record: Record) -> bytes:
+def _line(record: Record) -> str:
     value = base64.b64encode(record.value).decode() if record.kind == "bytes" else record.value
     expiry = "" if record.expires_at_ms is None else f',"expires_at_ms":{record.expires_at_ms}'
     # Put together from texts: as one document, a value at the limit of nesting would be past it.
     key, text = json_encode(record.key, "key"), json_encode(value, "value")
-    return f'{{"key":{key},"kind":"{record.kind}"{expiry},"value":{text}}}\n'.encode()
+    return f'{{"key":{key},"kind":"{record.kind}"{expiry},"value":{text}}}\n'
 
 
 @store_command("load")

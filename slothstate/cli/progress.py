@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from slothstate.cli.text import is_terminal
 
-__all__ = ["advancing"]
+__all__ = ["advancing", "working"]
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def advancing(
     `total` is None for work whose end is not known; `octets` counts bytes and not keys. It goes
     without a trace.
     """
-    if not shown or not is_terminal(sys.stderr) or os.environ.get("TERM") == "dumb":
+    if not shown or not _is_watched():
         yield lambda amount: None
         return
     # Imported here: it takes longer than most commands.
@@ -33,3 +33,19 @@ def advancing(
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=total)
         yield lambda done: progress.advance(task, done)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show on stderr that something is done that cannot tell how far it is, while the block runs."""
+    if not _is_watched():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{what}..."):
+        yield
+
+
+def _is_watched() -> bool:
+    return is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from slothstate.lua.report import (
@@ -81,22 +80,20 @@ class TerminalReporter:
             self._write(self._symbol(status, _RESULT_STYLES[status]), line)
 
     def _table(self, results: list[TaskResult]) -> None:
-        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-        for heading in ("", "task", "status"):
-            table.add_column(heading, no_wrap=True)
-        table.add_column("time", justify="right", no_wrap=True)
-        # In one line: all of it stands where the task ended.
-        table.add_column("message", no_wrap=True, overflow="ellipsis")
+        """Write a line for each task; in one line its message too, all of which stands where the task ended."""
+        rows = []
         for result in results:
+            seconds = "" if result.status == "skipped" else duration(result.seconds)
+            message = printable(result.message).partition("\n")[0]
+            rows.append((result, Text(printable(result.task.name)), seconds, Text(message)))
+        width = min(max(name.cell_len for _, name, _, _ in rows), max(20, self._console.width // 3))
+        for result, name, seconds, message_text in rows:
             style = _RESULT_STYLES[result.status]
-            table.add_row(
-                Text(self._symbols[result.status], style),
-                Text(printable(result.task.name), overflow="ellipsis"),
-                Text(result.status, style),
-                Text("" if result.status == "skipped" else duration(result.seconds), "dim"),
-                Text(printable(result.message).partition("\n")[0], "red" if result.status == "failed" else ""),
-            )
-        self._console.print(table)
+            name.truncate(width, overflow="ellipsis", pad=True)
+            line = Text.assemble((self._symbols[result.status], style), " ", name, (f"  {result.status:<7}", style))
+            line.append(f"  {seconds:>6}", "dim")
+            message_text.truncate(max(10, self._console.width - line.cell_len - 2), overflow="ellipsis")
+            self._console.print(Text.assemble(line, "  ", message_text), soft_wrap=True)
 
     def _ended(self, result: TaskResult, style: str) -> Text:
         line = Text(printable(result.task.name), style)

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import FileIO
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -37,7 +38,7 @@ _SI_KERNEL: Final = 128
 
 @store_command("with-lock")
 @click.argument("name")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("command", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("--timeout", type=SECONDS, help="Wait no longer than this; 0: do not wait.  [default: for ever]")
 @click.option(
     "-E",
@@ -151,30 +152,31 @@ class _Child:
             *(number for number in passed_on if signal.getsignal(number) != signal.SIG_IGN),
         }
         die_with_parent = _parent_death()
-        read_turn, self._turn = os.pipe()
-        self._failure, write_failure = os.pipe()
+        read_turn, write_turn = os.pipe()
+        read_failure, write_failure = os.pipe()
         parent = os.getpid()
         self._pid = os.fork()
         if not self._pid:
             try:
                 die_with_parent()
-                os.close(self._turn)
+                os.close(write_turn)
                 if os.getppid() == parent:
                     _become(command, read_turn, write_failure)
             finally:
                 os._exit(NOT_FOUND)
         os.close(read_turn)
         os.close(write_failure)
+        # Unbuffered: closing one whose reader has died must not fail.
+        self._turn = FileIO(write_turn, "w")
+        self._failure = FileIO(read_failure)
 
     def __enter__(self) -> _Child:
         return self
 
     def __exit__(self, *_: object) -> None:
         # A child whose turn never came sees the end of the pipe and leaves.
-        for descriptor in (self._turn, self._failure):
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
-        self._turn = self._failure = -1
+        self._turn.close()
+        self._failure.close()
         if self._pid:
             os.waitpid(self._pid, 0)
 
@@ -184,10 +186,10 @@ class _Child:
         Raises: `Failure` when the command cannot be run.
         """
         with self.signals_blocked():
-            with open(self._turn, "wb") as turn, contextlib.suppress(BrokenPipeError):
-                turn.write(json.dumps(variables).encode())
-            with open(self._failure, "rb") as failure:
-                problem = failure.read()
+            with contextlib.suppress(BrokenPipeError):
+                self._turn.write(json.dumps(variables).encode())
+            self._turn.close()
+            problem = self._failure.read()
             if problem:
                 number = int(problem)
                 message = f"cannot run {self._command[0]!r}: {os.strerror(number)}"

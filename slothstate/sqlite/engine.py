@@ -165,6 +165,7 @@ class Engine:
     @contextmanager
     def snapshot(self) -> Iterator[tuple[Connection, int]]:
         """Lend a connection whose reads all see the store as it was at one moment, and the clock's reading then."""
+        self.ensure_identity()
         own = self._transactions.get(get_ident())
         connection = own or self._borrow()
         try:

@@ -49,7 +49,6 @@ def restore(source: str | os.PathLike[str], path: str | os.PathLike[str] | None 
         raise UnsafeState(f"{backup} is not a backup: there is no such file, or nothing is in it")
     if os.path.exists(target) and os.path.samefile(backup, target):
         raise UnsafeState(f"{backup} is the store itself: name a backup of it")
-    location.prepare(backup)
     draft = f"{target}.{os.getpid()}-restore"
     try:
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600))
@@ -70,7 +69,8 @@ def restore(source: str | os.PathLike[str], path: str | os.PathLike[str] | None 
 
 
 def _read_backup(copy: Connection, backup: str) -> None:
-    """Fill the draft from the backup and audit it. Raises: `StateCorrupt`."""
+    """Fill the draft from the backup and audit it. Raises: `UnsafeState`, `StateCorrupt`."""
+    location.prepare(backup)
     with closing(_open_backup(backup)) as db:
         schema.check(db, backup)
         with copy.db.backup("main", db, "main") as progress:
