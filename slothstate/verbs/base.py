@@ -1,0 +1,53 @@
+"""What every family of verbs shares: the engine, and how a stored value becomes one of the calling language."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from slothstate.lock import Locks
+from slothstate.native import glob_check
+from slothstate.sqlite import Engine, counters
+from slothstate.values import Kind, Stored, check_seconds, damaged
+
+__all__ = ["MISSING", "SCAN_PAGE", "Verbs", "check_pattern", "check_timeout", "decoded", "milliseconds"]
+
+MISSING: Final = object()
+"""A default that no value is."""
+
+SCAN_PAGE: Final = 1000
+"""Keys that an iteration reads at a time."""
+
+
+class Verbs:
+    """The base of the families of verbs, which `slothstate.State` puts together."""
+
+    _engine: Engine
+    _locks: Locks
+    _decode: Callable[[Kind, Stored], Any]
+    _length_unit: counters.Unit
+
+
+def decoded(decode: Callable[[Kind, Stored], Any], key: str, kind: Kind, stored: Stored) -> Any:
+    """Return the value of a row. Raises: `StateCorrupt` naming the key if its JSON cannot be read."""
+    try:
+        return decode(kind, stored)
+    except ValueError as error:
+        raise damaged(key, error) from error
+
+
+def milliseconds(seconds: float, name: str) -> int:
+    """Return a time to live in milliseconds, at least one. Raises: `InvalidValue`."""
+    return max(1, round(check_seconds(seconds, name) * 1000))
+
+
+def check_timeout(timeout: float | None) -> float | None:
+    """Return how long to wait, in seconds; None for ever. Raises: `InvalidValue`."""
+    return None if timeout is None else check_seconds(timeout, "timeout", zero=True)
+
+
+def check_pattern(pattern: str | None) -> str | None:
+    """Return a pattern; None for every key. Raises: `PatternError`."""
+    if pattern is not None:
+        glob_check(pattern)
+    return pattern

@@ -1,0 +1,208 @@
+"""Keys and their values: set, get, delete, compare and swap, time to live, listing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import ceil
+from typing import Any
+
+from slothstate.errors import InvalidKey, InvalidValue
+from slothstate.native import encode_row, encode_rows
+from slothstate.read_cache import ABSENT, FORMS
+from slothstate.sqlite import Engine, keys
+from slothstate.values import KINDS, Kind, Stored, as_python, check_key, describe, encode, encode_mapping
+from slothstate.verbs.base import SCAN_PAGE, Verbs, check_pattern, decoded, milliseconds
+
+__all__ = ["KeyVerbs", "load_value"]
+
+
+class KeyVerbs(Verbs):
+    """The verbs that every kind of value has."""
+
+    def set(self, key: str, value: Any, ttl: float | None = None) -> bool:
+        """Set a key to a value, replacing value, kind and TTL: without `ttl` (seconds) the key does not expire.
+
+        Returns True. Raises: `InvalidValue`, `OutOfRange` for a value or TTL that cannot be stored.
+
+        >>> state.set("session", {"user": 7}, ttl=3600)
+        True
+        """
+        row = encode_row(key, value, KINDS)
+        if row is None:
+            check_key(key)
+            row = encode(value)
+        kind, stored = row
+        self._engine.write_key(keys.put, key, kind, stored, None if ttl is None else milliseconds(ttl, "ttl"))
+        return True
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value of a key, `default` if it is missing or expired. Tables and lists are fresh copies.
+
+        >>> state.get("missing", "fallback")
+        'fallback'
+        """
+        return load_value(self._engine, self._decode, key, default)
+
+    def delete(self, key: str) -> bool:
+        """Delete a key; return whether it was there.
+
+        >>> state.delete("missing")
+        False
+        """
+        return self._engine.write_key(keys.delete, check_key(key))
+
+    def exists(self, key: str) -> bool:
+        """Return whether a key is there.
+
+        >>> state.exists("missing")
+        False
+        """
+        return self._engine.read(keys.exists, check_key(key))
+
+    def clear(self, pattern: str | None = None) -> int:
+        """Delete the keys that match a pattern, all of them without one; return how many. Locks are never touched.
+
+        Raises: `PatternError`.
+
+        >>> state.set_many({"user:1": "a", "user:2": "b", "site": "c"})
+        True
+        >>> state.clear("user:*")
+        2
+        """
+        return self._engine.write(keys.clear, check_pattern(pattern))
+
+    def keys(self, pattern: str | None = None) -> list[str]:
+        """Return the keys that match a pattern, all of them without one, sorted by code point.
+
+        `*` matches any run, `?` one character, `[a-z]` `[^a]` `[!a]` one of a class, `\\x` the character x.
+        Raises: `PatternError`.
+
+        >>> state.set_many({"user:1": "a", "user:2": "b", "site": "c"})
+        True
+        >>> state.keys("user:?")
+        ['user:1', 'user:2']
+        """
+        return self._engine.read(keys.keys, check_pattern(pattern))
+
+    def scan(self, pattern: str | None = None) -> Iterator[str]:
+        """Iterate over the keys `keys(pattern)` would return, in the same order, a page at a time.
+
+        No transaction is open between two keys. A key that is there all the time comes exactly once.
+        Raises: `PatternError`.
+
+        >>> state.set("site", "c")
+        True
+        >>> next(state.scan("s*"))
+        'site'
+        """
+        check_pattern(pattern)
+        return self._scan(pattern)
+
+    def _scan(self, pattern: str | None) -> Iterator[str]:
+        after: str | None = ""
+        while after is not None:
+            page, after = self._engine.read(keys.page_of_keys, pattern, after, SCAN_PAGE)
+            yield from page
+
+    def get_many(self, keys_: Iterable[str]) -> dict[str, Any]:
+        """Return the values of several keys as they were at one moment, without the missing ones.
+
+        >>> state.set_many({"a": 1, "b": 2})
+        True
+        >>> state.get_many(["a", "b", "c"])
+        {'a': 1, 'b': 2}
+        """
+        rows = self._engine.read(keys.get_many, [check_key(key) for key in _check_keys(keys_)])
+        return {key: decoded(self._decode, key, kind, stored) for key, (kind, stored, _) in rows.items()}
+
+    def set_many(self, mapping: Mapping[str, Any], ttl: float | None = None) -> bool:
+        """Set several keys in one transaction, all with the same TTL in seconds or none. Returns True.
+
+        >>> state.set_many({"a": 1, "b": [1, 2]}, ttl=60)
+        True
+        """
+        if not isinstance(mapping, Mapping):
+            raise InvalidValue(f"mapping must be a mapping of keys to values, got {describe(mapping)}")
+        ttl_ms = None if ttl is None else milliseconds(ttl, "ttl")
+        rows = encode_rows(mapping, KINDS) or encode_mapping(mapping)
+        if rows:
+            self._engine.write(keys.put_many, rows, ttl_ms)
+        return True
+
+    def compare_swap(self, key: str, old: Any, new: Any) -> bool:
+        """Set a key to `new` if its value is deeply equal to `old` (None: if it is missing); return whether it was.
+
+        1 equals 1.0, but True is not 1. The TTL stays.
+        Raises: `InvalidValue`, `OutOfRange` for values that cannot be stored.
+
+        >>> state.compare_swap("version", None, 1)
+        True
+        >>> state.compare_swap("version", 7, 8)
+        False
+        """
+        check_key(key)
+        kind, stored = encode(new, "new")
+        if old is None:
+            return self._engine.write_key(keys.insert_absent, key, kind, stored)
+        expected = encode(old, "old")
+        if expected[0] in ("table", "list"):
+            # As it would come back: a tuple as a list, a subclass as its base.
+            old = as_python(*expected)
+        return self._engine.write_key(keys.compare_swap, key, old, expected, kind, stored)
+
+    def set_ttl(self, key: str, seconds: float) -> bool:
+        """Let a key expire `seconds` (> 0, fractions allowed) from now; return whether there is such a key.
+
+        Raises: `InvalidValue`.
+
+        >>> state.set("session", "abc")
+        True
+        >>> state.set_ttl("session", 300)
+        True
+        """
+        return self._engine.write_key(keys.set_expiry, check_key(key), milliseconds(seconds, "seconds"))
+
+    def get_ttl(self, key: str) -> int:
+        """Return the whole seconds a key has left, rounded up; -1 without a TTL, -2 if there is no such key.
+
+        >>> state.get_ttl("missing")
+        -2
+        """
+        left_ms = self._engine.read(keys.remaining_ms, check_key(key))
+        return left_ms if left_ms < 0 else ceil(left_ms / 1000)
+
+    def persist(self, key: str) -> bool:
+        """Take the TTL of a key away; return whether it had one.
+
+        >>> state.persist("missing")
+        False
+        """
+        return self._engine.write_key(keys.persist, check_key(key))
+
+
+def load_value(engine: Engine, decode: Callable[[Kind, Stored], Any], key: str, default: Any) -> Any:
+    """Return the value of a key from the store, `default` if it is missing, and keep it in the read cache."""
+    engine.ensure_identity()
+    cache = engine.cache
+    # The token is taken before the row is read and compared after it, so nothing that was overwritten in between is
+    # kept; what a transaction reads is its own and never kept.
+    token = None if engine.in_transaction else cache.sync()
+    row = engine.read(keys.get, check_key(key))
+    if row is None:
+        cache.store(token, key, ABSENT, None, None)
+        return default
+    kind, stored, expires_at_ms = row
+    form = FORMS[kind]
+    if form:
+        value = decoded(decode, key, kind, stored)
+        cache.store(token, key, form, stored, expires_at_ms)
+    else:
+        value = stored == 1 if kind == "boolean" else stored
+        cache.store(token, key, form, value, expires_at_ms)
+    return value
+
+
+def _check_keys(keys_: Iterable[str]) -> Iterable[str]:
+    if isinstance(keys_, str | bytes) or not isinstance(keys_, Iterable):
+        raise InvalidKey(f"keys must be an iterable of keys, got {describe(keys_)}")
+    return keys_

@@ -1,0 +1,108 @@
+"""Transactions, and locks across processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+from slothstate.lock import Lock, LockDescription, holding
+from slothstate.values import check_key, check_seconds
+from slothstate.verbs.base import Verbs, check_timeout
+
+__all__ = ["LockVerbs"]
+
+T = TypeVar("T")
+
+
+class LockVerbs(Verbs):
+    """The verbs that keep others out."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Hold a write transaction for the calling thread while the block runs: all of it is kept, or nothing.
+
+        Reads inside see its own writes. Inside another it is a savepoint. An exception undoes it and passes through.
+        Other processes and threads cannot write meanwhile: keep it short.
+        Raises: `StateBusy` on entering; `OutcomeUnknown` when COMMIT itself failed.
+
+        >>> with state.transaction():
+        ...     balance = state.get("balance", 0)
+        ...     _ = state.set("balance", balance + 10)
+        """
+        return self._engine.transaction()
+
+    def try_lock(self, name: str, ttl: float = 30.0) -> bool:
+        """Acquire a lock without waiting; False if anybody holds it, this State included.
+
+        It is freed by `unlock`, after `ttl` seconds even if the owner lives, or when the owner dies.
+
+        >>> state.try_lock("deploy", 30)
+        True
+        >>> state.try_lock("deploy", 30)
+        False
+        """
+        return self._locks.try_acquire(check_key(name, "name"), check_seconds(ttl, "ttl"))
+
+    def lock(self, name: str, timeout: float | None = None) -> bool:
+        """Acquire a lock, waiting up to `timeout` seconds (None: for ever, 0: not at all); return whether it was.
+
+        It is held until `unlock`, or until this process dies.
+        Raises: `AlreadyHeld` at once if this State holds it in this thread.
+
+        >>> state.lock("migration", timeout=60)
+        True
+        """
+        return self._locks.acquire(check_key(name, "name"), check_timeout(timeout), None) is not None
+
+    def unlock(self, name: str) -> bool:
+        """Release a lock from any thread; False when this State does not hold it (any more).
+
+        >>> state.unlock("never-locked")
+        False
+        """
+        return self._locks.release(check_key(name, "name"))
+
+    def with_lock(self, name: str, fn: Callable[[], T], timeout: float | None = None) -> T:
+        """Return what `fn()` returns, run under a lock that is released afterwards in any case.
+
+        Raises: `LockTimeout` if the lock was not acquired within `timeout` seconds; `AlreadyHeld`.
+
+        >>> state.with_lock("report", lambda: "done", timeout=15)
+        'done'
+        """
+        check_key(name, "name")
+        with holding(self._locks, self._engine, name, check_timeout(timeout), to_the_end=False):
+            return fn()
+
+    def locked(self, name: str, timeout: float | None = None, ttl: float | None = None) -> AbstractContextManager[Lock]:
+        """Hold a lock while the block runs, as a `Lock` with a fencing token. A `ttl` in seconds is not renewed.
+
+        Raises: `LockTimeout`, `AlreadyHeld` on entering; `LockLost` on leaving after a loss, unless the body raised.
+
+        >>> with state.locked("deploy", timeout=5) as lock:
+        ...     lock.lost
+        False
+        """
+        check_key(name, "name")
+        if ttl is not None:
+            check_seconds(ttl, "ttl")
+        return holding(self._locks, self._engine, name, check_timeout(timeout), ttl, to_the_end=True)
+
+    def break_lock(self, name: str, *, alive: bool = False) -> bool:
+        """Take a lock away that its dead owner left; with `alive`, one whose owner lives, too. Return whether it was.
+
+        For an administrator: an owner that lives finds its lock lost (`Lock.lost`), and its fenced writes are refused,
+        but what else it does goes on. Nobody can be kept from acquiring a dead owner's lock; this only tidies up.
+
+        >>> state.break_lock("never-locked")
+        False
+        """
+        return self._locks.break_open(check_key(name, "name"), alive)
+
+    def locks(self) -> list[LockDescription]:
+        """Return the locks that are held by anybody: name, owner, token, since, expires, alive.
+
+        >>> state.locks()
+        []
+        """
+        return self._locks.describe()

@@ -1,0 +1,207 @@
+"""Looking into a store and looking after it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from slothstate.errors import InvalidValue, SlothStateError
+from slothstate.sqlite import audit, backup, compact, counters, entries, health, keys, lists, location, moving, sweep
+from slothstate.sqlite.entries import Entry, Usage
+from slothstate.sqlite.health import Health
+from slothstate.sqlite.sweeper import sweep_all
+from slothstate.values import Record, check_key, describe, encode_record
+from slothstate.verbs.base import SCAN_PAGE, Verbs, check_pattern
+
+__all__ = ["UpkeepVerbs"]
+
+_VERBS: Final[dict[Callable[..., object], str]] = {
+    keys.get: "get",
+    keys.get_many: "get_many",
+    keys.put: "set",
+    keys.put_many: "set_many",
+    keys.delete: "delete",
+    keys.exists: "exists",
+    keys.clear: "clear",
+    keys.keys: "keys",
+    keys.page_of_keys: "scan",
+    keys.set_expiry: "set_ttl",
+    keys.remaining_ms: "get_ttl",
+    keys.persist: "persist",
+    keys.compare_swap: "compare_swap",
+    keys.insert_absent: "compare_swap",
+    counters.increment: "increment",
+    counters.append: "append",
+    lists.push: "list_push",
+    lists.pop: "list_pop",
+    lists.shift: "list_shift",
+    lists.length: "list_length",
+    lists.section: "list_range",
+}
+
+
+class UpkeepVerbs(Verbs):
+    """The verbs of whoever operates a store."""
+
+    def stats(self) -> dict[str, Any]:
+        """Return figures of the store and of this process's use of it; sizes in bytes, waits in seconds.
+
+        >>> state.stats()["total_keys"]
+        0
+        """
+        engine = self._engine
+        cache = engine.cache.figures()
+        operations: dict[str, int] = {}
+        for operation, count in list(engine.operations.items()):
+            verb = _VERBS.get(operation)
+            if verb is not None:
+                operations[verb] = operations.get(verb, 0) + count
+        operations["get"] = operations.get("get", 0) + cache["hits"]
+        return {
+            **engine.read(audit.figures),
+            "wal_size": location.size(engine.path + "-wal"),
+            "expired_pending": engine.read(sweep.pending),
+            "locks_held": len(self._locks.describe()),
+            "path": engine.path,
+            "backend": engine.name,
+            "operations": operations,
+            "cache_hits": cache["hits"],
+            "cache_misses": cache["misses"],
+            "cache_size": cache["bytes"],
+            "busy_waits": engine.busy.count,
+            "longest_busy_wait": engine.busy.longest,
+        }
+
+    def entry(self, key: str, preview: int = 0) -> Entry | None:
+        """Return kind, size, length and TTL of a key, and the first `preview` characters of its value; None if missing.
+
+        The value itself is neither built nor, where it is large, all read.
+
+        >>> state.set("site", "example.org")
+        True
+        >>> state.entry("site", preview=3)
+        Entry(key='site', kind='string', size=11, length=None, ttl=None, preview='exa')
+        """
+        return self._engine.read(entries.describe, check_key(key), preview)
+
+    def entries(self, pattern: str | None = None, preview: int = 0) -> Iterator[Entry]:
+        """Iterate over what `entry` says of the keys that match, in the order and in the manner of `scan`.
+
+        Raises: `PatternError`.
+
+        >>> state.set("site", "example.org")
+        True
+        >>> [(entry.key, entry.kind) for entry in state.entries("s*")]
+        [('site', 'string')]
+        """
+        check_pattern(pattern)
+        return self._entries(pattern, preview)
+
+    def _entries(self, pattern: str | None, preview: int) -> Iterator[Entry]:
+        after: str | None = ""
+        while after is not None:
+            page, after = self._engine.read(entries.page, pattern, after, SCAN_PAGE, preview)
+            yield from page
+
+    def usage(self, prefix: str = "", delimiter: str = ":") -> list[Usage]:
+        """Return how many keys begin with `prefix`, and their bytes, by the part up to the next delimiter.
+
+        Keys without a delimiter behind `prefix` are counted under `prefix` itself. The largest come first.
+        Raises: `InvalidValue` unless both are str, and the delimiter is not empty.
+
+        >>> state.set_many({"user:1": "ab", "user:2": "cd", "site": "e"})
+        True
+        >>> state.usage()
+        [Usage(prefix='user:', keys=2, size=16), Usage(prefix='', keys=1, size=5)]
+        """
+        for name, text in (("prefix", prefix), ("delimiter", delimiter)):
+            if not isinstance(text, str):
+                raise InvalidValue(f"{name} must be a str, got {describe(text)}")
+        if not delimiter:
+            raise InvalidValue("delimiter must not be empty")
+        return self._engine.read(entries.usage, prefix, delimiter)
+
+    def health(self) -> Health:
+        """Return how the store is doing: settings as read back, file system, log, the processes that have it open.
+
+        >>> state.health()["settings"]["journal_mode"]
+        'wal'
+        """
+        engine = self._engine
+        engine.ensure_identity()
+        pages, copied = engine.read(health.wal)
+        return {
+            "settings": engine.read(health.settings),
+            "file_system": location.file_system(engine.path),
+            "wal_pages": pages,
+            "wal_pages_copied": copied,
+            "commits": engine.cache.commits(),
+            "users": health.users(engine.path),
+        }
+
+    def sweep(self) -> int:
+        """Remove now what has expired, keys and locks; return how many keys went.
+
+        >>> state.sweep()
+        0
+        """
+        self._locks.sweep()
+        return sweep_all(self._engine)
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """Write a consistent copy of the store to a new file (0600) while others go on using it.
+
+        Raises: `UnsafeState` when `path` exists; `StateIOError` when it cannot be written.
+        """
+        self._engine.read(backup.copy, self._engine.path, location.check_path(path))
+
+    def dump(self, pattern: str | None = None) -> Iterator[Record]:
+        """Iterate over the keys that match as `Record`s, sorted, all as they were at one moment.
+
+        Until the iterator is exhausted or closed the log of the store grows with every write: be quick.
+        Raises: `PatternError`.
+
+        >>> state.set("answer", 42)
+        True
+        >>> list(state.dump())
+        [Record(key='answer', kind='number', value=42, expires_at_ms=None)]
+        """
+        return self._dump(check_pattern(pattern))
+
+    def _dump(self, pattern: str | None) -> Iterator[Record]:
+        with self._engine.snapshot() as (connection, now):
+            for key, row in moving.rows(connection, now, pattern):
+                kind, stored, expires_at_ms = row
+                yield Record(key, kind, self._decode(kind, stored), expires_at_ms)
+
+    def load(self, records: Iterable[Record]) -> int:
+        """Store records in one transaction, each replacing its key; return how many, without those already expired.
+
+        Raises: `InvalidValue` for a value that is not of the record's kind, or cannot be stored; `InvalidKey`;
+        `OutOfRange`. Nothing is then stored.
+
+        >>> from slothstate import Record
+        >>> state.load([Record("answer", "number", 42), Record("gone", "string", "x", expires_at_ms=1)])
+        1
+        """
+        return self._engine.write(moving.load, [encode_record(record) for record in records])
+
+    def compact(self) -> None:
+        """Remove what has expired and rewrite the file without the space that deleted keys left in it.
+
+        Others can read meanwhile, and write once it is done. It needs the size of the store in free disk space.
+        Raises: `SlothStateError` inside a transaction; `StateFull`.
+        """
+        if self._engine.in_transaction:
+            raise SlothStateError("a store cannot be compacted inside a transaction")
+        self.sweep()
+        self._engine.write(compact.compact)
+
+    def check(self) -> list[str]:
+        """Return a sentence for everything that is wrong with the store; an empty list when it is sound.
+
+        >>> state.check()
+        []
+        """
+        return self._engine.read(audit.problems)
