@@ -15,7 +15,7 @@ from slothstate import InvalidKey, InvalidValue, PatternError, State
 from slothstate.native import glob_match
 from slothstate.patterns import key_range
 from slothstate.sqlite import keys as keys_module
-from slothstate.verbs import keys as keys_module
+from slothstate.verbs import keys as verbs_module
 
 SAMPLE = sorted([
     "a", "a*", "a:1", "a:10", "a:2", "a[", "a\\", "ab", "b", "A", "é", "éa", "\ud7ff", "\ud7ffx", "\ue000",
@@ -33,7 +33,7 @@ def pages_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """A function that sets how many keys a page of `keys` and of `scan` holds."""
 
     def set_size(size: int) -> None:
-        monkeypatch.setattr(keys_module, "SCAN_PAGE", size)
+        monkeypatch.setattr(verbs_module, "SCAN_PAGE", size)
         monkeypatch.setattr(keys_module, "PAGE_OF_KEYS", size)
 
     return set_size
