@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from support import Clock
@@ -94,6 +95,14 @@ def test_usage_by_prefix(state: State, delimiter: str) -> None:
     assert {row.prefix: row.keys for row in state.usage(f"user{d}", d)} == {f"user{d}": 1, f"user{d}2{d}": 2}
     assert state.usage("[a", d) == [Usage(f"[a]{d}", 1, octets(keys[4]))]
     assert state.usage("nobody", d) == []
+
+
+@pytest.mark.parametrize("preview", [-1, True, 1.0, "1", None, 2**64])
+def test_entry_refuses_a_preview_that_is_no_length(state: State, preview: Any) -> None:
+    """A preview that is no int >= 0 is refused, before anything is read."""
+    for call in (lambda: state.entry("a", preview), lambda: state.entries(None, preview)):
+        with pytest.raises(InvalidValue, match="preview"):
+            call()
 
 
 def test_usage_refuses_an_empty_delimiter(state: State) -> None:

@@ -11,7 +11,7 @@ from slothstate.sqlite import audit, backup, compact, counters, entries, health,
 from slothstate.sqlite.entries import Entry, Usage
 from slothstate.sqlite.health import Health
 from slothstate.sqlite.sweeper import sweep_all
-from slothstate.values import Record, check_key, describe, encode_record
+from slothstate.values import INTEGER_MAX, Record, check_key, describe, encode_record
 from slothstate.verbs.base import SCAN_PAGE, Verbs, check_pattern
 
 __all__ = ["UpkeepVerbs"]
@@ -76,19 +76,19 @@ class UpkeepVerbs(Verbs):
     def entry(self, key: str, preview: int = 0) -> Entry | None:
         """Return kind, size, length and TTL of a key, and the first `preview` characters of its value; None if missing.
 
-        The value itself is neither built nor, where it is large, all read.
+        The value is not built. Raises: `InvalidValue` unless `preview` is an int >= 0.
 
         >>> state.set("site", "example.org")
         True
         >>> state.entry("site", preview=3)
         Entry(key='site', kind='string', size=11, length=None, ttl=None, preview='exa')
         """
-        return self._engine.read(entries.describe, check_key(key), preview)
+        return self._engine.read(entries.describe, check_key(key), _check_count(preview, "preview"))
 
     def entries(self, pattern: str | None = None, preview: int = 0) -> Iterator[Entry]:
         """Iterate over what `entry` says of the keys that match, in the order and in the manner of `scan`.
 
-        Raises: `PatternError`.
+        Raises: `PatternError`, `InvalidValue`.
 
         >>> state.set("site", "example.org")
         True
@@ -96,7 +96,7 @@ class UpkeepVerbs(Verbs):
         [('site', 'string')]
         """
         check_pattern(pattern)
-        return self._entries(pattern, preview)
+        return self._entries(pattern, _check_count(preview, "preview"))
 
     def _entries(self, pattern: str | None, preview: int) -> Iterator[Entry]:
         after: str | None = ""
@@ -205,3 +205,9 @@ class UpkeepVerbs(Verbs):
         []
         """
         return self._engine.read(audit.problems)
+
+
+def _check_count(number: int, name: str) -> int:
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= INTEGER_MAX:
+        raise InvalidValue(f"{name} must be an int >= 0, got {describe(number)}")
+    return number
