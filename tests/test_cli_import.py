@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlitedict
 from command import slothstate
 from support import raw
 
@@ -202,13 +203,11 @@ def fill_cache(cache: Any) -> None:
 @pytest.mark.parametrize("kind", ["Cache", "FanoutCache"])
 def test_diskcache(home: Path, kind: str) -> None:
     """Plain values come over with their TTLs; pickles and odd keys are counted and named; the cache is as it was."""
-    diskcache = pytest.importorskip("diskcache")
     directory = theirs(home)
     script = (
         "import sys; sys.path[:0] = [sys.argv[2]]; import diskcache, test_cli_import;"
         f"cache = diskcache.{kind}(sys.argv[1]); test_cli_import.fill_cache(cache); cache.close()"
     )
-    assert diskcache
     subprocess.run([sys.executable, "-c", script, str(directory), os.path.dirname(__file__)], check=True)
     before = files(directory)
     process = subprocess.run(
@@ -292,7 +291,6 @@ def test_sqlitedict(home: Path) -> None:
 
 def test_sqlitedict_by_itself(home: Path) -> None:
     """A file that sqlitedict wrote with JSON for its encoding comes over whole, tables and lists as such."""
-    sqlitedict = pytest.importorskip("sqlitedict")
     path = theirs(home) / "dict.sqlite"
     values = {"table": {"a": [1, 2.0, None]}, "list": [], "text": "x", "number": 5, "true": True}
     with sqlitedict.SqliteDict(str(path), tablename='odd "name"', encode=json.dumps, decode=json.loads) as rows:
