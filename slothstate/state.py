@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -55,7 +56,7 @@ def open(
     """
     if not isinstance(durability, str) or durability not in SYNCHRONOUS:
         raise InvalidValue(f"durability must be 'process' or 'full', got {durability!r}")
-    if isinstance(cache_size, bool) or not isinstance(cache_size, int) or cache_size < 0:
+    if isinstance(cache_size, bool) or not isinstance(cache_size, int) or not 0 <= cache_size <= sys.maxsize:
         raise InvalidValue(f"cache_size must be a number of bytes >= 0, got {cache_size!r}")
     check_library()
     check_seconds(sweep_interval, "sweep_interval")

@@ -198,6 +198,8 @@ def encode_record(record: Record) -> tuple[str, Kind, Stored, int | None]:
 
     Raises: `InvalidKey`, `InvalidValue`, `OutOfRange`, naming the key; `InvalidValue` for a value of another kind.
     """
+    if not isinstance(record, tuple) or len(record) != len(Record._fields):
+        raise InvalidValue(f"a record must be a Record, got {describe(record)}")
     key, kind, value, expires_at_ms = record
     check_key(key)
     found, stored = encode(value, f"value of {shorten(key)}")

@@ -237,7 +237,7 @@ def compare_swap(
         return bool(connection.changes())
     with Atomic(connection):
         row = get(connection, now, key)
-        if row is None or not same(document(key, row[0], str(row[1])), old):
+        if row is None or row[0] not in ("table", "list") or not same(document(key, row[0], str(row[1])), old):
             return False
         identity = connection.execute(_REPLACE, (key, kind, stored)).get
         connection.execute(_REMOVE_ITEMS, (identity,))

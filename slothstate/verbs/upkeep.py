@@ -11,7 +11,7 @@ from slothstate.sqlite import audit, backup, compact, counters, entries, health,
 from slothstate.sqlite.entries import Entry, Usage
 from slothstate.sqlite.health import Health
 from slothstate.sqlite.sweeper import sweep_all
-from slothstate.values import INTEGER_MAX, Record, check_key, describe, encode_record
+from slothstate.values import INTEGER_MAX, Record, check_key, describe, encode, encode_record
 from slothstate.verbs.base import SCAN_PAGE, Verbs, check_pattern
 
 __all__ = ["UpkeepVerbs"]
@@ -118,6 +118,8 @@ class UpkeepVerbs(Verbs):
         for name, text in (("prefix", prefix), ("delimiter", delimiter)):
             if not isinstance(text, str):
                 raise InvalidValue(f"{name} must be a str, got {describe(text)}")
+            # Refuses a lone surrogate.
+            encode(text, name)
         if not delimiter:
             raise InvalidValue("delimiter must not be empty")
         return self._engine.read(entries.usage, prefix, delimiter)
