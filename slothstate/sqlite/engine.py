@@ -11,7 +11,7 @@ import time
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from threading import get_ident
 from typing import Any, Final, TypeVar, TypeVarTuple
 
@@ -74,6 +74,7 @@ class Engine:
         self._identity: location.Identity = ()
         self._identity_until = 0.0
         # Never lent: while it is open nothing we close is the last connection, which would delete the -wal and -shm.
+        # Only `_check_version` reads through it.
         self._anchor: Connection | None = None
         self._unguard: Callable[[], object] | None = None
         with self._opening:
@@ -277,7 +278,7 @@ class Engine:
         return connection
 
     def ensure_identity(self) -> None:
-        """Look, at most every 50 ms, whether the files are still the ones that are open. Raises: `UnsafeState`."""
+        """Look, at most every 50 ms, whether files and layout are still what was opened. Raises: `UnsafeState`."""
         if time.monotonic() >= self._identity_until:
             self._check_identity()
 
@@ -287,6 +288,7 @@ class Engine:
                 location.same_files(self.path, self._identity)
             except UnsafeState:
                 self._latch()
+            self._check_version()
         if self._refusal is not None:
             raise _again(self._refusal)
         self._identity_until = time.monotonic() + IDENTITY_CHECK_INTERVAL
@@ -304,6 +306,21 @@ class Engine:
                     self._refusal = error
                     self.cache.detach()
                     self._trim()
+
+    def _check_version(self) -> None:
+        """Refuse from now on if a newer slothstate has changed the layout of the store meanwhile."""
+        # Not waited for: whoever has it is opening, closing or looking itself.
+        if self._opening.acquire(blocking=False):
+            try:
+                if self._refusal is None and self._anchor is not None:
+                    with suppress(apsw.Error):
+                        schema.check_version(self._anchor.execute("pragma user_version").get, self.path)
+            except UnsafeState as error:
+                self._refusal = error
+                self.cache.detach()
+                self._trim()
+            finally:
+                self._opening.release()
 
     # What slothstate.sqlite.forking calls around a fork.
 

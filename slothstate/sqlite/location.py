@@ -248,11 +248,7 @@ def _refuse_foreign(path: str) -> None:
     application, version = schema.identify(path)
     if application != schema.APPLICATION_ID:
         raise UnsafeState(f"{path} is not a slothstate store: it is another program's SQLite database")
-    if version != schema.SCHEMA_VERSION:
-        advice = "upgrade slothstate" if version > schema.SCHEMA_VERSION else "no release ever wrote that version"
-        raise UnsafeState(
-            f"{path} has schema version {version}, this slothstate reads version {schema.SCHEMA_VERSION}: {advice}"
-        )
+    schema.check_version(version, path)
 
 
 def same_files(path: str, known: Identity) -> Identity:

@@ -18,6 +18,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "check",
     "check_library",
+    "check_version",
     "create",
     "identify",
     "open_immutable",
@@ -122,8 +123,19 @@ def identify(path: str) -> tuple[int, int]:
         db.close()
 
 
+def check_version(version: int, path: str) -> None:
+    """Refuse a store of another version than ours. Raises: `UnsafeState` that names both."""
+    if version != SCHEMA_VERSION:
+        advice = "upgrade slothstate" if version > SCHEMA_VERSION else "no release ever wrote that version"
+        raise UnsafeState(
+            f"{path} has schema version {version}, this slothstate reads version {SCHEMA_VERSION}: {advice}"
+        )
+
+
 def check(db: apsw.Connection, path: str) -> None:
-    """Refuse a database whose tables are not exactly ours, and leave it in WAL mode. Raises: `UnsafeState`."""
+    """Refuse a database whose version or tables are not ours, and leave it in WAL mode. Raises: `UnsafeState`."""
+    # Once more, through the log: before, only what the main file holds was looked at.
+    check_version(db.pragma("user_version"), path)
     # SQLite keeps the text but writes the first words in capitals.
     found = [
         sql.replace("CREATE TABLE", "create table", 1).replace("CREATE INDEX", "create index", 1)
