@@ -23,7 +23,7 @@ VARIABLE: Final = "SLOTHSTATE_PLANTED"
 
 def stamp_read_after_the_row() -> None:
     """The cache takes the store's stamp only after the row was read: what was committed in between stays unseen."""
-    load = state._load
+    load = state.load_value
 
     def late(engine: engine.Engine, decode: Any, key: str, default: Any) -> Any:
         return load(_Late(engine), decode, key, default)  # type: ignore[arg-type]
@@ -45,7 +45,7 @@ def stamp_read_after_the_row() -> None:
             cache = self._engine.cache
             cache.store(None if self._engine.in_transaction else cache.sync(), *what)
 
-    state._load = late
+    state.load_value = late
 
 
 def no_second_look_at_the_stamp() -> None:
@@ -138,7 +138,7 @@ def acknowledged_before_commit() -> None:
 
 def uncommitted_values_are_cached() -> None:
     """What a transaction reads is kept in the cache, and stays there when it is rolled back."""
-    load = state._load
+    load = state.load_value
 
     class Open:
         """An engine that never says it is in a transaction."""
@@ -151,7 +151,7 @@ def uncommitted_values_are_cached() -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(self._engine, name)
 
-    state._load = lambda engine, *rest: load(Open(engine), *rest)  # type: ignore[arg-type]
+    state.load_value = lambda engine, *rest: load(Open(engine), *rest)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
