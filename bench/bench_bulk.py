@@ -38,19 +38,19 @@ def set_many(peer: Peer, *, size: int) -> Source:
 
 def lanes(scale: Scale) -> list[Lane]:
     return [
-        Lane(what=_what(scale), peer=peer, workload=set_many, options={"size": scale.bulk}, limit=1)
+        Lane(what=what(scale), peer=peer, workload=set_many, options={"size": scale.bulk}, limit=1)
         for peer in ("slothstate", "apsw", "lmdb", "diskcache", "sqlitedict", "redis")
     ]
 
 
-def _what(scale: Scale) -> str:
+def what(scale: Scale) -> str:
     return f"set_many of {scale.bulk:,}"
 
 
 def run(report: Report) -> None:
     report.measure(TOPIC, lanes(report.scale))
-    what = _what(report.scale)
-    report.at_most(f"{what}: times executemany", 1.4, report.times(what, "slothstate", than="apsw"))
+    name = what(report.scale)
+    report.at_most(f"{name}: times executemany", 1.4, report.times(name, "slothstate", than="apsw"))
 
 
 PARAMETERS: Final = {"lane": lanes(QUICK)}

@@ -19,22 +19,27 @@ from typing import Any, Final
 
 from bench import peers
 from bench.measure import Workload
+from bench.report import OURS
 from bench.workloads import get, get_table, increment, set_scalar, set_table
 
 __all__ = ["OPERATIONS", "instructions", "missing", "table"]
 
 SHORT: Final = 1_000
 LONG: Final = 4_000
+TIMEOUT: Final = 120.0
+
+UNCACHED: Final = "get, uncached int"
 
 OPERATIONS: Final[dict[str, tuple[Workload, dict[str, Any]]]] = {
     "get, hot int": (get, {"kind": "int"}),
+    UNCACHED: (get, {"kind": "int"}),
     "get, hot table of five fields": (get_table, {}),
     "set, int": (set_scalar, {}),
     "set, table of five fields": (set_table, {}),
     "increment": (increment, {}),
 }
 
-STORES: Final = ("slothstate", "apsw")
+STORES: Final = (OURS, "apsw")
 
 
 def missing() -> str | None:
@@ -77,6 +82,7 @@ def _total(peer: str, operation: str, operations: int) -> int:
             text=True,
             # The order of sets and dicts must not differ between two runs.
             env={**os.environ, "PYTHONHASHSEED": "0"},
+            timeout=TIMEOUT,
         )
     counted = re.search(r"Collected : (\d+)", finished.stderr)
     if finished.returncode or counted is None:
@@ -86,7 +92,8 @@ def _total(peer: str, operation: str, operations: int) -> int:
 
 def _loop(peer: str, operation: str, operations: int, directory: Path) -> None:
     workload, options = OPERATIONS[operation]
-    store = peers.load(peer).open(directory)
+    uncached = {"read_cache": False} if peer == OURS and operation == UNCACHED else {}
+    store = peers.load(peer).open(directory, **uncached)
     # As much is prepared for the short loop as for the long one, so that it cancels out too.
     batch = workload(store, **options)(LONG)
     deque(islice(map(batch.function, *batch.columns), operations), maxlen=0)

@@ -9,9 +9,21 @@ from math import ceil, floor, log10
 from typing import Final
 from xml.sax.saxutils import escape
 
-from bench import bench_counters, bench_lists, bench_locks, bench_reads, bench_writes, machine
+from bench import (
+    bench_bulk,
+    bench_contention,
+    bench_counters,
+    bench_foreign,
+    bench_keys,
+    bench_lists,
+    bench_locks,
+    bench_reads,
+    bench_writes,
+    machine,
+)
 from bench.report import OURS, Report, Row
-from bench.tables import COMMAND, duration
+from bench.scale import Scale
+from bench.tables import COMMAND, duration, multiple
 
 __all__ = ["svg"]
 
@@ -24,18 +36,6 @@ TITLE: Final = 30
 LINE: Final = 16
 MARGIN: Final = 24
 CAPTION_CHARACTERS: Final = 126
-
-# What is shown, in this order; by the beginning of its name.
-_SHOWN: Final = (
-    bench_reads.INT,
-    bench_reads.TABLE,
-    bench_writes.INT,
-    bench_writes.TABLE,
-    bench_counters.INCREMENT,
-    bench_lists.SHORT,
-    "set_many of",
-    bench_locks.UNCONTENDED,
-)
 
 _STYLE: Final = """
 .page { fill: #ffffff; stroke: #d0d7de; } text { font: 12px system-ui, sans-serif; fill: #1f2328; }
@@ -62,7 +62,7 @@ def svg(report: Report) -> str:
         for row in rows:
             length = max(2.0, (log10(row.series.mean) - low) / (high - low) * BARS)
             ours = row.label == OURS
-            beside = "" if ours or row.ratio is None else f"  ({row.ratio:.3g}x)"
+            beside = "" if ours or row.ratio is None else f"  ({multiple(row.ratio)})"
             parts += [
                 _text(bars_left - 8, top + 12, row.label, anchor="end"),
                 f'<rect class="{"ours" if ours else "bar"}" x="{bars_left}" y="{top}" '
@@ -90,14 +90,34 @@ def svg(report: Report) -> str:
     )
 
 
+def _shown(scale: Scale) -> tuple[tuple[str, str], ...]:
+    """Return topic and operation of what is shown, in this order."""
+    return (
+        (bench_reads.TOPIC, bench_reads.INT),
+        (bench_reads.TOPIC, bench_reads.TABLE),
+        (bench_foreign.TOPIC, bench_foreign.BESIDE),
+        (bench_writes.TOPIC, bench_writes.INT),
+        (bench_writes.TOPIC, bench_writes.TABLE),
+        (bench_counters.TOPIC, bench_counters.INCREMENT),
+        (bench_contention.TOPIC, bench_contention.what(scale.processes[-1])),
+        (bench_lists.TOPIC, bench_lists.SHORT),
+        (bench_bulk.TOPIC, bench_bulk.what(scale)),
+        (bench_keys.TOPIC, bench_keys.what("prefix", scale)),
+        (bench_keys.TOPIC, bench_keys.what("all", scale)),
+        (bench_locks.TOPIC, bench_locks.UNCONTENDED),
+        (bench_locks.TOPIC, bench_locks.HANDOVER),
+    )
+
+
 def _groups(report: Report) -> dict[str, list[Row]]:
-    """Return the rows that are shown, each operation's fastest first."""
-    groups: dict[str, list[Row]] = {}
-    for beginning in _SHOWN:
-        for row in report.rows:
-            if row.what.startswith(beginning):
-                groups.setdefault(row.what, []).append(row)
-    return {what: sorted(rows, key=lambda row: row.series.mean) for what, rows in groups.items()}
+    """Return the rows that are shown, each operation's fastest first; a topic that was not run is not shown."""
+    groups = {
+        what: sorted(
+            (row for row in report.rows if (row.topic, row.what) == (topic, what)), key=lambda row: row.series.mean
+        )
+        for topic, what in _shown(report.scale)
+    }
+    return {what: rows for what, rows in groups.items() if rows}
 
 
 def _grid(x: float, bottom: float, power: int) -> str:

@@ -76,14 +76,19 @@ class Report:
     def at_least(self, what: str, goal: float, value: float | None, unit: str = "x") -> None:
         """Add a target that is reached from `goal` up; without a value it could not be measured, and is left out."""
         if value is not None:
-            self.targets.append(Target(what, f">= {goal:g}{unit}", f"{value:.3g}{unit}", value >= goal))
+            self.targets.append(Target(what, f">= {goal:g}{unit}", _figure(value, unit), value >= goal))
 
     def at_most(self, what: str, goal: float, value: float | None, unit: str = "x") -> None:
         """Add a target that is reached up to `goal`."""
         if value is not None:
-            self.targets.append(Target(what, f"<= {goal:g}{unit}", f"{value:.3g}{unit}", value <= goal))
+            self.targets.append(Target(what, f"<= {goal:g}{unit}", _figure(value, unit), value <= goal))
 
     def times(self, what: str, label: str, than: str = OURS, its: str | None = None) -> float | None:
         """Return how many times longer `label` took at `what` than `than` did at `its` (at `what` unless given)."""
         above, below = self.find(what, label), self.find(its or what, than)
         return None if above is None or below is None else ratio(above, below)
+
+
+def _figure(value: float, unit: str) -> str:
+    # Three digits, and never "1.4e+03".
+    return f"{value:.0f}{unit}" if value >= 100 else f"{value:.3g}{unit}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bench import machine
 from bench.report import Report, Row
 
-__all__ = ["duration", "page", "targets_table", "text"]
+__all__ = ["duration", "multiple", "page", "targets_table", "text"]
 
 HEADINGS = ("operation", "store", "mean", "p50", "p95", "p99", "max", "ratio")
 RIGHT = range(2, 8)
@@ -26,6 +26,11 @@ def duration(nanoseconds: float) -> str:
         if nanoseconds >= size * 0.9995:
             return f"{_three_digits(nanoseconds / size)} {unit}"
     return f"{nanoseconds:.0f} ns"
+
+
+def multiple(ratio: float) -> str:
+    """Return a ratio at three digits or so: 0.77x, 14.8x, 1403x."""
+    return f"{_three_digits(ratio)}x"
 
 
 def _three_digits(number: float) -> str:
@@ -111,7 +116,7 @@ def _by_topic(report: Report) -> dict[str, list[Row]]:
 
 def _cells(row: Row) -> tuple[str, ...]:
     times = (row.series.mean, *row.series.percentiles(50, 95, 99, 100))
-    ratio = "" if row.ratio is None else f"{_three_digits(row.ratio)}x"
+    ratio = "" if row.ratio is None else multiple(row.ratio)
     return (row.what, row.label, *map(duration, times), ratio)
 
 
