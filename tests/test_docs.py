@@ -1,4 +1,4 @@
-"""The pages in docs/: every example runs, page by page from top to bottom, and shows what the page says it shows.
+"""README.md and the pages in docs/: every example runs, page by page from top to bottom, and shows what the page says it shows.
 
 In a page, `console` blocks are what a terminal shows: lines after `$ ` are run by one shell, what follows is compared.
 `python` blocks are doctests if they have `>>>`, else scripts; `lua` blocks are scripts for `slothstate run`. A `text`
@@ -23,7 +23,7 @@ from slothstate.sqlite import schema
 
 DOCS = Path(__file__).parents[1] / "docs"
 
-PAGES = ("start", "verbs", "lua", "locks", "operating", "coming-from", "file-format")
+PAGES = ("README", "start", "verbs", "lua", "locks", "operating", "coming-from", "file-format")
 
 OTHERS = ("command-line", "benchmarks")
 """Pages with a test of their own."""
@@ -35,7 +35,7 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 _FILE = re.compile(r"^(?:#|--|//) ([\w.-]+\.\w+)$")
 
-_SHOWN_ONLY = ("text", "json", "sql", "ini")
+_SHOWN_ONLY = ("text", "json", "sql", "ini", "sh")
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,14 @@ class Block:
     output: str | None
 
 
+def path_of(page: str) -> Path:
+    """The file of a page."""
+    return (DOCS.parent if page == "README" else DOCS) / f"{page}.md"
+
+
 def blocks(page: str) -> list[Block]:
     """The fenced blocks of a page, each with the text block that follows it directly."""
-    source = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    source = path_of(page).read_text(encoding="utf-8")
     fences = list(_FENCE.finditer(source))
     found = []
     for fence, following in zip(fences, [*fences[1:], None], strict=True):
@@ -156,12 +161,12 @@ def test_examples(page: str, tmp_path: Path) -> None:
 
 def test_every_page_is_tested() -> None:
     """No page is left out here but those that have a test of their own."""
-    assert {path.stem for path in DOCS.glob("*.md")} - set(OTHERS) == set(PAGES)
+    assert {path.stem for path in DOCS.glob("*.md")} - set(OTHERS) | {"README"} == set(PAGES)
 
 
 def test_links() -> None:
     """Every link from page to page leads to a file, and to a heading in it."""
-    for path in DOCS.glob("*.md"):
+    for path in (path_of("README"), *DOCS.glob("*.md")):
         for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", path.read_text(encoding="utf-8")):
             linked = (path.parent / target) if target else path
             assert linked.exists(), f"{path.name} links to {target}"
@@ -169,6 +174,14 @@ def test_links() -> None:
                 headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
                 anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
                 assert anchor in anchors, f"{path.name} links to {target}#{anchor}"
+
+
+def test_readme_begins_with_two_commands() -> None:
+    """One command installs and runs the main job, one installs and runs the tests; .ci/run takes both from here."""
+    commands = [block.text for block in blocks("README") if block.language == "sh"]
+    assert len(commands) == 2
+    assert commands[0].endswith("slothstate run examples/hello.lua\n")
+    assert commands[1].endswith("pytest\n")
 
 
 def test_tables_of_the_file_format() -> None:
