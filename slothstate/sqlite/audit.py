@@ -71,7 +71,7 @@ def _entries(connection: Connection) -> list[str]:
         last = page[-1][0]
         for _, raw_key, kind, stored, column_type in page:
             try:
-                key = check_key(raw_key.decode())
+                key = check_key(raw_key.decode() if raw_key is not None else "")
             except (InvalidKey, UnicodeDecodeError) as error:
                 found.append(f"key {shorten(raw_key)} is damaged: {error}")
                 continue
