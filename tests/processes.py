@@ -101,7 +101,7 @@ class Worker:
                 kind, message = self._pipe.recv()
                 if kind == "message":
                     messages.append(message)
-        except (EOFError, pickle.UnpicklingError):
+        except (EOFError, OSError, pickle.UnpicklingError):
             pass
         return messages
 
