@@ -155,6 +155,8 @@ class Engine:
             with Atomic(connection):
                 self._transactions[thread] = connection
                 yield
+                # A long block: what is committed into a file that was replaced meanwhile would be lost.
+                self.ensure_identity()
         except apsw.Error as error:
             raise translate(error, self.path) from error
         finally:
