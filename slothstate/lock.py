@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
 from slothstate.errors import AlreadyHeld, LockLost, LockTimeout, SlothStateError, StateBusy, StateIOError
@@ -181,7 +182,13 @@ class Locks:
     def end(self, name: str, nonce: int) -> bool:
         """End one acquisition; False when it was lost or ended before, or is not this process's."""
         held = self._held.get(name)
-        return held is not None and held.nonce == nonce and self._release(held)
+        if held is None or held.nonce != nonce:
+            return False
+        if self._engine.in_transaction:
+            # Ctrl-C can leave two blocks to be ended in the wrong order; rolled back, this would be undone.
+            self._engine.after_transaction(partial(self.end, name, nonce))
+            return self.holds(held)
+        return self._release(held)
 
     def holds(self, held: _Held) -> bool:
         """Return whether the store still counts this acquisition as the lock's holder."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import get_ident
@@ -87,14 +88,16 @@ class BusyWait:
         finally:
             self._deadlines.pop(get_ident(), None)
 
-    def handler(self) -> Callable[[int], bool]:
-        """Return a busy handler for one connection."""
+    def handler(self, path: str) -> Callable[[int], bool]:
+        """Return a busy handler for one connection to `path`."""
         began = 0.0
 
         def wait(attempt: int) -> bool:
             nonlocal began
             now = time.monotonic()
             if attempt == 0:
+                if _is_for_itself(path):
+                    return False
                 began = now
                 self.count += 1
             self.longest = max(self.longest, now - began)
@@ -110,6 +113,22 @@ class BusyWait:
             return True
 
         return wait
+
+
+_connections: set[weakref.ref[Connection]] = set()
+"""All of this process. References, and not a WeakSet: a set can be copied while other threads change it."""
+
+
+def _is_for_itself(path: str) -> bool:
+    """Whether the calling thread itself is in the middle of a write to this file, as a signal handler can find it."""
+    thread = get_ident()
+    for reference in list(_connections):
+        connection = reference()
+        if connection is not None and connection.thread == thread and connection.path == path:
+            with suppress(apsw.Error):
+                if connection.db.txn_state("main") == apsw.SQLITE_TXN_WRITE:
+                    return True
+    return False
 
 
 class Log:
@@ -135,14 +154,27 @@ class Connection:
     run to its end (`.get` or `.fetchall()`), or its read transaction stays open.
     """
 
-    __slots__ = ("__weakref__", "changes", "cursor", "db", "depth", "execute", "inherited", "log")
+    __slots__ = (
+        "__weakref__",
+        "changes",
+        "cursor",
+        "db",
+        "depth",
+        "execute",
+        "inherited",
+        "log",
+        "path",
+        "serial",
+        "thread",
+        "working",
+    )
 
     def __init__(self, path: str, *, synchronous: str, busy: BusyWait, vfs: str | None = None) -> None:
         db = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW, vfs=vfs)
         try:
             for setting, value in _SETTINGS:
                 db.config(setting, value)
-            db.set_busy_handler(busy.handler())
+            db.set_busy_handler(busy.handler(path))
             for pragma, wanted in (
                 ("mmap_size", 0),
                 ("cell_size_check", 1),
@@ -164,6 +196,13 @@ class Connection:
         self.changes: Callable[[], int] = db.changes
         self.depth = 0
         self.inherited = False
+        self.serial = 0
+        self.path = path
+        # Who used it last; only that thread may ask what it is doing.
+        self.thread = 0
+        # Inside a transaction: an operation is under way, whose statement another one would end.
+        self.working = False
+        _connections.add(weakref.ref(self, _connections.discard))
 
     def sqlite_file(self) -> int:
         """Return the address of the connection's `sqlite3_file`."""
@@ -174,49 +213,64 @@ class Connection:
 
     def checkpoint(self) -> None:
         """Copy the log into the database if it has grown long; what cannot be copied now is copied later."""
-        if self.log.pages >= WAL_CHECKPOINT_PAGES:
+        if self.log.pages >= WAL_CHECKPOINT_PAGES and not self.inherited:
             self.log.pages = 0
             # The write that brought us here is committed: a full disk or a busy reader must not make it an error.
             with suppress(apsw.Error):
                 self.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
-    def begin(self) -> None:
-        """Begin a write transaction, or a savepoint inside one."""
-        if self.depth:
+    def begin(self) -> int:
+        """Begin a write transaction, or a savepoint inside one; return the level to end it at."""
+        level = self.depth
+        if level:
             self.require_open()
-            self.execute(f"savepoint level_{self.depth}")
+            self.execute(f"savepoint level_{level}")
         else:
+            self.serial += 1
             self.execute("begin immediate")
-        self.depth += 1
+        self.depth = level + 1
+        return level
 
-    def commit(self) -> None:
+    def commit(self, level: int) -> None:
         """End what `begin` began and keep it. Raises: `OutcomeUnknown` when COMMIT itself failed."""
         self.require_open()
-        if self.depth > 1:
-            self.execute(f"release level_{self.depth - 1}")
-            self.depth -= 1
-            return
-        try:
-            self.execute("commit")
-        except (apsw.BusyError, apsw.FullError):
-            # Refused before the record that makes it a commit was written whole.
-            raise
-        except apsw.Error as error:
-            raise OutcomeUnknown(f"COMMIT failed, the write may or may not be kept: {error}") from error
-        self.depth = 0
+        if self.depth != level + 1:
+            raise StateIOError("the undoing of a nested transaction was cut short; nothing of the outer one is kept")
+        if level:
+            self.execute(f"release level_{level}")
+        else:
+            try:
+                self.execute("commit")
+            except (apsw.BusyError, apsw.FullError):
+                # Refused before the record that makes it a commit was written whole.
+                raise
+            except apsw.Error as error:
+                raise OutcomeUnknown(f"COMMIT failed, the write may or may not be kept: {error}") from error
+        self.depth = level
 
-    def rollback(self) -> None:
+    def rollback(self, level: int) -> None:
         """End what `begin` began and undo it."""
         if self.inherited:
             return
-        self.depth -= 1
         # After some errors (disk full, I/O) SQLite has rolled back on its own.
         if self.db.in_transaction:
-            if self.depth:
-                self.execute(f"rollback to level_{self.depth}")
-                self.execute(f"release level_{self.depth}")
+            if level:
+                # No such savepoint: the exception that brought us here struck just after its release.
+                with suppress(apsw.SQLError):
+                    self.execute(f"rollback to level_{level}")
+                    self.execute(f"release level_{level}")
             else:
                 self.execute("rollback")
+        # Last: if an exception keeps us from it, the outer transaction finds a depth that is not its own.
+        self.depth = level
+
+    def require_idle(self) -> None:
+        """Refuse a signal handler that struck in the middle of an operation of this very transaction."""
+        if self.working:
+            raise SlothStateError(
+                "the state is in the middle of an operation of this thread's transaction: a signal handler cannot use "
+                "it now; set a flag, or use another State"
+            )
 
     def require_open(self) -> None:
         """Refuse to go on in a transaction that SQLite has already rolled back, or that is another process's.
@@ -233,24 +287,31 @@ class Connection:
 class Atomic:
     """A `with` block on a connection that is kept whole or undone whole; the first error is never masked."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "_level", "_serial")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def __enter__(self) -> None:
-        self._connection.begin()
+        self._level = self._connection.begin()
+        self._serial = self._connection.serial
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         connection = self._connection
+        if connection.serial != self._serial or connection.depth <= self._level:
+            # The transaction is over, maybe another one is under way: Ctrl-C can skip the end of an inner block, which
+            # then comes when the block is collected as garbage.
+            if kind is None:
+                raise StateIOError("the outer transaction has ended; nothing of it is kept")
+            return
         if kind is None:
             try:
-                connection.commit()
+                connection.commit(self._level)
             except BaseException:
-                connection.rollback()
+                connection.rollback(self._level)
                 raise
         else:
-            connection.rollback()
+            connection.rollback(self._level)
 
 
 class Snapshot:

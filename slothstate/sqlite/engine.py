@@ -64,8 +64,9 @@ class Engine:
         # References, and not a WeakSet: one that other threads change cannot be iterated over, but a set be copied.
         self._connections: set[weakref.ref[Connection]] = set()
         self._transactions: dict[int, Connection] = {}
+        self._afterwards: dict[int, list[Callable[[], object]]] = {}
         self.cache = read_cache.make(cache_size, None if clock is time.time else clock, self._transactions)
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
         self._paused = False
         self._refusal: SlothStateError | None = None
         self.operations: defaultdict[Callable[..., object], int] = defaultdict(int)
@@ -106,17 +107,22 @@ class Engine:
     def _run(self, operation: Callable[..., R], args: tuple[Any, ...], written: str | None = None) -> R:
         self.operations[operation] += 1
         if self._transactions and (own := self._transactions.get(get_ident())):
+            own.require_idle()
             try:
+                own.working = True
                 if written is not None:
                     self.ensure_identity()
                 own.require_open()
                 return operation(own, self.now(), *args)
             except (apsw.Error, UnicodeDecodeError) as error:
                 raise translate(error, self.path) from error
+            finally:
+                own.working = False
         try:
             connection = self._idle.pop()
         except IndexError:
             connection = self._borrow()
+        connection.thread = get_ident()
         log = connection.log
         mark = NO_MARK
         if written is not None:
@@ -129,8 +135,12 @@ class Engine:
         except (apsw.Error, UnicodeDecodeError) as error:
             self._give_back(connection)
             raise translate(error, self.path) from error
-        except BaseException:
+        except SlothStateError:
             self._give_back(connection)
+            raise
+        except BaseException:
+            # Ctrl-C between a statement's first row and its end: left alone it would hold on to the write lock.
+            self._close(connection)
             raise
         if written is not None:
             self.cache.settle(mark if log.committed else NO_MARK, written)
@@ -149,11 +159,15 @@ class Engine:
         if own is None:
             self._check_identity()
             connection = self._borrow()
+            connection.thread = thread
         else:
+            own.require_idle()
             connection = own
         try:
-            with Atomic(connection):
+            if own is None:
+                # Before it begins: a signal handler must not wait with another connection for this one.
                 self._transactions[thread] = connection
+            with Atomic(connection):
                 yield
                 # A long block: what is committed into a file that was replaced meanwhile would be lost.
                 self.ensure_identity()
@@ -161,9 +175,19 @@ class Engine:
             raise translate(error, self.path) from error
         finally:
             if own is None:
-                self._transactions.pop(thread, None)
+                # One call, which an exception of a signal handler cannot split. It is another's only when a block that
+                # such an exception left unended is collected as garbage.
+                ended = self._transactions.pop(thread, None)
+                if ended is not None and ended is not connection:
+                    self._transactions[thread] = ended
                 connection.checkpoint()
                 self._give_back(connection)
+                for callback in self._afterwards.pop(thread, ()):
+                    callback()
+
+    def after_transaction(self, callback: Callable[[], object]) -> None:
+        """Call `callback` when the transaction of the calling thread has ended, whichever way."""
+        self._afterwards.setdefault(get_ident(), []).append(callback)
 
     @contextmanager
     def snapshot(self) -> Iterator[tuple[Connection, int]]:
@@ -187,11 +211,13 @@ class Engine:
 
     def close(self) -> None:
         """Close the connections; those in use by other threads are closed when they are given back."""
-        self._refusal = self._refusal or StateClosed(f"the state on {self.path} is closed")
-        self._sweeper.stop()
-        while self._idle:
-            self._close(self._idle.pop())
-        self._drop_anchor()
+        # A thread that opens a connection meanwhile would find the -wal deleted and take it for an accident.
+        with self._opening:
+            self._refusal = self._refusal or StateClosed(f"the state on {self.path} is closed")
+            self._sweeper.stop()
+            while self._idle:
+                self._close(self._idle.pop())
+            self._drop_anchor()
 
     @property
     def refusal(self) -> SlothStateError | None:
@@ -354,10 +380,10 @@ class Engine:
         inherited = self._open_connections()
         for connection in inherited:
             connection.inherited = True
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
         self._paused = False
         self._idle = []
-        self._connections = set()
+        self._connections.clear()
         self._transactions.clear()
         self._anchor = None
         self.cache.forked()

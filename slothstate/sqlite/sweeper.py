@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
 import weakref
@@ -36,23 +37,29 @@ class Sweeper:
 
     def __init__(self, engine: Engine, interval: float) -> None:
         self._interval = interval
-        self._stopped = threading.Event()
-        self._engine = weakref.ref(engine, lambda _: self._stopped.set())
-        self._thread: threading.Thread | None = None
+        # Locked until the thread is to end. Not an Event: an exception out of a signal handler in the middle of its
+        # `set` leaves it locked for ever, and `stop` also runs from the garbage collector.
+        self._running = threading.Lock()
+        self._running.acquire()
+        self._engine = weakref.ref(engine, lambda _: self.stop())
+        self._started = False
 
     def ensure_running(self) -> None:
-        """Start the thread if it does not run: at first use, and in a forked child, which has none."""
-        if self._thread is None or not self._thread.is_alive():
-            self._stopped.clear()
-            self._thread = threading.Thread(target=self._run, name="slothstate-sweep", daemon=True)
-            self._thread.start()
+        """Start the thread at first use; a forked child, which has none, makes a Sweeper of its own."""
+        if not self._started:
+            self._started = True
+            # Not a Thread: its `start` waits for it, and breaks when a signal handler raises meanwhile.
+            _thread.start_new_thread(self._run, ())
 
     def stop(self) -> None:
-        """Ask the thread to end; it does so between two batches."""
-        self._stopped.set()
+        """Ask the thread to end, for good; it does so between two batches."""
+        try:
+            self._running.release()
+        except RuntimeError:
+            return
 
     def _run(self) -> None:
-        while not self._stopped.wait(min(self._interval, threading.TIMEOUT_MAX)):
+        while not self._running.acquire(timeout=self._interval):
             engine = self._engine()
             if engine is None:
                 return
