@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -146,26 +145,22 @@ def test_one_process_at_a_time_sweeps(tmp_path: Path) -> None:
         wait_until(lambda: dump(path)["entries"] == [])
 
 
-def sweepers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "slothstate-sweep"]
-
-
 def test_sweeper_ends_with_its_state(tmp_path: Path) -> None:
     """Closing a State ends its thread; so does forgetting it."""
     state = State(Engine(str(tmp_path / "closed.db")))
-    (thread,) = [thread for thread in sweepers() if thread.is_alive()][-1:]
+    sweeper = state._engine._sweeper
+    assert sweeper.is_running
     state.close()
-    thread.join(10)
-    assert not thread.is_alive()
+    wait_until(lambda: not sweeper.is_running)
 
     state = State(Engine(str(tmp_path / "forgotten.db")))
-    (thread,) = [thread for thread in sweepers() if thread.is_alive()][-1:]
+    sweeper = state._engine._sweeper
+    assert sweeper.is_running
     gone = weakref.ref(state)
     del state
     gc.collect()
     assert gone() is None
-    thread.join(10)
-    assert not thread.is_alive()
+    wait_until(lambda: not sweeper.is_running)
 
 
 def test_sweeper_does_not_keep_the_interpreter_alive(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support import dump, unchanged
@@ -136,7 +138,7 @@ def test_transaction_that_is_never_entered(state: State, open_state: Callable[[]
 
 def test_busy(path: str) -> None:
     """A writer that waits in vain for another is `StateBusy` after its timeout, with nothing written; reads go on."""
-    with State(Engine(path)) as first, State(Engine(path, busy_timeout=0.05)) as second:
+    with State(Engine(path)) as first, State(Engine(path, busy_timeout=0.05)) as second, ThreadPoolExecutor(1) as pool:
         first.set("a", 1)
         with first.transaction():
             first.set("a", 2)
@@ -150,7 +152,7 @@ def test_busy(path: str) -> None:
                 lambda: second.transaction().__enter__(),
             ):
                 with pytest.raises(StateBusy) as caught:
-                    write()
+                    pool.submit(write).result()
                 assert isinstance(caught.value, TimeoutError)
                 assert caught.value.__cause__ is not None
                 assert "database is locked" not in str(caught.value)
@@ -161,11 +163,13 @@ def test_busy(path: str) -> None:
         assert second.increment("n") == 1
 
 
-def test_two_states_in_one_thread_wait_for_each_other(path: str) -> None:
-    """A transaction belongs to its State: another State of the same thread is another writer."""
-    with State(Engine(path, busy_timeout=0)) as first, State(Engine(path, busy_timeout=0)) as second:
+def test_two_states_in_one_thread_do_not_wait_for_each_other(path: str) -> None:
+    """A transaction belongs to its State: another State of the same thread is another writer, refused at once."""
+    with State(Engine(path)) as first, State(Engine(path)) as second:
+        began = time.monotonic()
         with first.transaction(), pytest.raises(StateBusy):
             second.set("a", 1)
+        assert time.monotonic() - began < 5, "a wait that could never end"
         with first.transaction():
             assert second.keys() == []
 

@@ -36,18 +36,20 @@ class Sweeper:
     """A daemon thread that sweeps an engine's store every `interval` seconds, and ends with the engine."""
 
     def __init__(self, engine: Engine, interval: float) -> None:
-        self._interval = interval
+        # Longer than the system can wait is for ever.
+        self._interval = min(interval, threading.TIMEOUT_MAX)
         # Locked until the thread is to end. Not an Event: an exception out of a signal handler in the middle of its
         # `set` leaves it locked for ever, and `stop` also runs from the garbage collector.
         self._running = threading.Lock()
         self._running.acquire()
         self._engine = weakref.ref(engine, lambda _: self.stop())
         self._started = False
+        self.is_running = False
 
     def ensure_running(self) -> None:
         """Start the thread at first use; a forked child, which has none, makes a Sweeper of its own."""
         if not self._started:
-            self._started = True
+            self._started = self.is_running = True
             # Not a Thread: its `start` waits for it, and breaks when a signal handler raises meanwhile.
             _thread.start_new_thread(self._run, ())
 
@@ -59,6 +61,12 @@ class Sweeper:
             return
 
     def _run(self) -> None:
+        try:
+            self._sweep_now_and_then()
+        finally:
+            self.is_running = False
+
+    def _sweep_now_and_then(self) -> None:
         while not self._running.acquire(timeout=self._interval):
             engine = self._engine()
             if engine is None:
