@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 
 import pytest
-from support import Clock, unchanged
+from support import Clock, state_at, unchanged
 
 from slothstate import InvalidValue, State
 
@@ -51,6 +51,23 @@ def test_pop_popitem_setdefault_update(state: State) -> None:
     with pytest.raises(InvalidValue):
         state.setdefault("e")
     assert "e" not in state
+
+
+@pytest.mark.parametrize("milliseconds", range(1, 12))
+def test_pop_of_a_key_that_expires_meanwhile(path: str, milliseconds: int) -> None:
+    """A key is there for the whole of a `pop` or `popitem` or for none of it, whenever in the middle it expires."""
+    clock = Clock()
+
+    def ticking() -> float:
+        clock.ms += 1
+        return clock()
+
+    with state_at(path, ticking) as state:
+        state.set("a", 1, ttl=milliseconds / 1000)
+        assert state.pop("a", "default") in (1, "default")
+        state.set("z", 2)
+        state.set("a", 1, ttl=milliseconds / 1000)
+        assert state.popitem() in (("a", 1), ("z", 2))
 
 
 def test_truth_and_equality(state: State, open_state: object) -> None:

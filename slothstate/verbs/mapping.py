@@ -53,15 +53,28 @@ class MappingVerbs(KeyVerbs, LockVerbs, MutableMapping[str, Any]):  # type: igno
         # Mapping would compare the contents of two whole stores.
         return self is other
 
+    # The inherited two would raise KeyError for a key that expires between being read and being deleted.
+
     def pop(self, key: str, *default: Any) -> Any:
         """Remove a key and return its value, or the default; atomic. Raises: `KeyError` without a default."""
+        if len(default) > 1:
+            raise TypeError(f"pop() takes a key and at most one default, got {len(default)} defaults")
         with self.transaction():
-            return super().pop(key, *default)
+            value = self.get(key, MISSING)
+            if value is not MISSING:
+                self.delete(key)
+                return value
+        if not default:
+            raise KeyError(key)
+        return default[0]
 
     def popitem(self) -> tuple[str, Any]:
         """Remove the first key and return it with its value; atomic. Raises: `KeyError` when there is none."""
         with self.transaction():
-            return super().popitem()
+            for key, value in self.items():
+                self.delete(key)
+                return key, value
+        raise KeyError("popitem(): the store is empty")
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Return the value of a key, after setting it to `default` if it is missing; atomic."""
