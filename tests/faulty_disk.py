@@ -152,4 +152,9 @@ class FailingDisk(_Disk):
         self.calls += 1
         if self.calls == self._fail_at or (self._sticky and self.calls > self._fail_at):
             self.failed += 1
-            raise self._error(f"injected into {call} of {file}")
+            error = self._error(f"injected into {call} of {file}")
+            # What apsw sets on the errors that SQLite itself reports.
+            error.result = error.extendedresult = (
+                apsw.SQLITE_FULL if self._error is apsw.FullError else apsw.SQLITE_IOERR
+            )
+            raise error
