@@ -154,7 +154,6 @@ class FailingDisk(_Disk):
             self.failed += 1
             error = self._error(f"injected into {call} of {file}")
             # What apsw sets on the errors that SQLite itself reports.
-            error.result = error.extendedresult = (
-                apsw.SQLITE_FULL if self._error is apsw.FullError else apsw.SQLITE_IOERR
-            )
+            error.result = apsw.SQLITE_FULL if self._error is apsw.FullError else apsw.SQLITE_IOERR
+            error.extendedresult = error.result
             raise error
