@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
 from slothstate.errors import AlreadyHeld, LockLost, LockTimeout, SlothStateError, StateBusy, StateIOError
 from slothstate.sqlite import location, locks
+from slothstate.sqlite.engine import IDENTITY_CHECK_INTERVAL
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -100,6 +101,7 @@ class Locks:
         """
         self._held: dict[str, _Held] = {}
         self._owner = ""
+        self._owner_seen_until = 0.0
         self._owner_lock: BaseFileLock | None = None
         # Reentrant: a signal handler may use the State in the middle of anything.
         self._guard = threading.RLock()
@@ -205,6 +207,7 @@ class Locks:
             self._held.clear()
             owner_lock, self._owner_lock = self._owner_lock, None
             owner, self._owner = self._owner, ""
+            self._owner_seen_until = 0.0
         if owner_lock is not None:
             self._remove_owner_file(owner)
             owner_lock.release()
@@ -299,8 +302,9 @@ class Locks:
     # Owners
 
     def _become_owner(self) -> str:
-        # A file that somebody removed speaks for nobody any more.
-        if not self._owner or not os.path.exists(self._owner_path(self._owner)):
+        # A file that somebody removed speaks for nobody any more; looked at as often as the store's own files are.
+        now = time.monotonic()
+        if now >= self._owner_seen_until:
             with self._guard:
                 if not self._owner or not os.path.exists(self._owner_path(self._owner)):
                     owner = os.urandom(8).hex()
@@ -311,6 +315,7 @@ class Locks:
                         raise StateIOError(f"no lock can be owned on {self._engine.path}: {error}") from error
                     self._owner_lock = lock
                     self._owner = owner
+                self._owner_seen_until = now + IDENTITY_CHECK_INTERVAL
         return self._owner
 
     def _is_alive(self, owner: str, probe: BaseFileLock | None = None) -> bool:

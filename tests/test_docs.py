@@ -1,4 +1,4 @@
-"""README.md and the pages in docs/: every example runs, page by page from top to bottom, and shows what the page says it shows.
+"""README.md and the pages in docs/: every example runs, page by page from the top, and shows what the page shows.
 
 In a page, `console` blocks are what a terminal shows: lines after `$ ` are run by one shell, what follows is compared.
 `python` blocks are doctests if they have `>>>`, else scripts; `lua` blocks are scripts for `slothstate run`. A `text`

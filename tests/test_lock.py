@@ -12,6 +12,7 @@ import pytest
 import slothstate
 from slothstate import lock as lock_module
 from slothstate.sqlite import Engine
+from slothstate.sqlite.engine import IDENTITY_CHECK_INTERVAL
 from slothstate.state import State
 
 LATE = 0.1
@@ -358,11 +359,12 @@ def test_state_dropped_without_close_frees_its_locks(path: str, state: State) ->
 
 
 def test_removed_lock_files_are_made_again(path: str, state: State, other: State) -> None:
-    """Locks taken after somebody removed the directory of lock files still exclude each other."""
+    """Locks taken 50 ms after somebody removed the directory of lock files, or later, still exclude each other."""
     state.lock("before")
     for file in os.listdir(path + "-locks"):
         os.unlink(os.path.join(path + "-locks", file))
     os.rmdir(path + "-locks")
+    time.sleep(IDENTITY_CHECK_INTERVAL)
     assert state.try_lock("job")
     assert other.try_lock("job") is False
 
