@@ -129,10 +129,8 @@ PyObject *ss_read_cache_remaining_ms(PyObject *object, PyObject *key)
     }
     const ss_cache_entry *found = look(self, key);
     if (found == NULL) {
-        self->misses++;
         Py_RETURN_NONE;
     }
-    self->hits++;
     if (found->expires_at_ms == SS_CACHE_NEVER) {
         return PyLong_FromLong(found->form == SS_FORM_ABSENT ? NO_KEY : NO_TTL);
     }

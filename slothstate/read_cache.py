@@ -80,7 +80,7 @@ class ReadCache(Protocol):
         """
 
     def verified(self, seconds: float, /) -> None:
-        """Allow hits for so long: the files were just seen to be the ones that are open."""
+        """Allow hits for so long, or a clock tick (10 ms) less: the files that are open were just seen in place."""
 
     def wait(self, token: int, seconds: float, /) -> bool:
         """Wait, without the GIL, until the store is in another state than `token` says.
@@ -92,7 +92,7 @@ class ReadCache(Protocol):
         """Return how many commits there were since the wal-index was made (or recovered); -1 if that is not known."""
 
     def figures(self) -> dict[str, int]:
-        """Return hits, misses, entries and bytes."""
+        """Return hits and misses of `get`, entries and bytes."""
 
 
 def make(limit: int, clock: Callable[[], float] | None, transactions: dict[int, Any]) -> ReadCache:

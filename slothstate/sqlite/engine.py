@@ -30,6 +30,7 @@ SYNCHRONOUS: Final = {"process": "normal", "full": "full"}
 
 IDLE_CONNECTIONS: Final = 8
 IDENTITY_CHECK_INTERVAL: Final = 0.05
+CACHE_CLOCK_TICK: Final = 0.01
 
 A = TypeVarTuple("A")
 R = TypeVar("R")
@@ -250,10 +251,6 @@ class Engine:
         # Also when nobody closes the engine: it must come before the collector closes the anchor.
         self._unguard = weakref.finalize(self, guard.release, self._identity)
         self._anchor = anchor
-        if self._refusal is not None:
-            # Another thread closed the engine, maybe before there was an anchor to drop.
-            self._drop_anchor()
-            raise _again(self._refusal)
 
     def _drop_anchor(self) -> None:
         anchor, self._anchor = self._anchor, None
@@ -319,7 +316,8 @@ class Engine:
             self._check_version()
         if self._refusal is not None:
             raise _again(self._refusal)
-        self._identity_until = time.monotonic() + IDENTITY_CHECK_INTERVAL
+        # Due again by the time the cache stops hitting, up to a tick early: later, nothing would hit until then.
+        self._identity_until = time.monotonic() + IDENTITY_CHECK_INTERVAL - CACHE_CLOCK_TICK
         self.cache.verified(IDENTITY_CHECK_INTERVAL)
 
     def _latch(self) -> None:
