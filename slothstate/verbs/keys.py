@@ -57,6 +57,11 @@ class KeyVerbs(Verbs):
         >>> state.exists("missing")
         False
         """
+        left_ms = self._engine.cache.remaining_ms(key)
+        if left_ms is not None:
+            self._engine.operations[keys.exists] += 1
+            return left_ms != keys.NO_KEY
+        self._engine.ensure_identity()
         return self._engine.read(keys.exists, check_key(key))
 
     def clear(self, pattern: str | None = None) -> int:
@@ -168,7 +173,12 @@ class KeyVerbs(Verbs):
         >>> state.get_ttl("missing")
         -2
         """
-        left_ms = self._engine.read(keys.remaining_ms, check_key(key))
+        left_ms = self._engine.cache.remaining_ms(key)
+        if left_ms is not None:
+            self._engine.operations[keys.remaining_ms] += 1
+        else:
+            self._engine.ensure_identity()
+            left_ms = self._engine.read(keys.remaining_ms, check_key(key))
         return left_ms if left_ms < 0 else ceil(left_ms / 1000)
 
     def persist(self, key: str) -> bool:
