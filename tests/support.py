@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,9 @@ from slothstate import State
 from slothstate.sqlite import Engine
 
 TABLES: Final = ("entries", "list_items", "locks")
+
+MEASURABLE: Final = sys.platform.startswith("linux") and "asan" not in os.environ.get("LD_PRELOAD", "")
+"""Whether /proc says how much memory a process takes: AddressSanitizer holds back what is freed."""
 
 ABSENT: Final = object()
 """What `Verb.leaves` says when the key does not exist afterwards."""

@@ -16,7 +16,8 @@ from support import Clock
 import slothstate
 from slothstate import State, read_cache
 
-READS = 10_000_000
+READS = int(os.environ.get("SLOTHSTATE_READS", 10_000_000))
+"""Reads beside a writer; an instrumented build takes several times as long for each."""
 
 
 def committing(channel: Channel, path: str) -> None:
@@ -192,7 +193,7 @@ def test_the_cache_stays_within_its_bytes(path: str) -> None:
                 state.set(f"k{number}", "x" * 500)
         for number in range(2000):
             assert state.get(f"k{number}") == "x" * 500
-            assert state.stats()["cache_size"] <= 100_000
+            assert state._engine.cache.figures()["bytes"] <= 100_000
         state.set("large", "x" * 200_000)
         assert state.get("large") == "x" * 200_000
         assert state.stats()["cache_size"] <= 100_000
@@ -258,6 +259,54 @@ def writing(channel: Channel, path: str, number: int) -> None:
             number += 1
             state.set("a", number)
             state.set("b", number)
+
+
+def test_exists_and_get_ttl_are_answered_from_what_get_read(open_state: Callable[[], State], clock: Clock) -> None:
+    """They cost no look at the file when the key is known, and see every write and the end of a TTL at once."""
+    state, other = open_state(), open_state()
+    state.set("k", 1)
+    state.set("short", 1, ttl=10)
+    for key in ("k", "short", "absent"):
+        state.get(key)
+    engine = state._engine
+    engine.read = None  # type: ignore[method-assign,assignment]
+    assert [state.exists(key) for key in ("k", "short", "absent")] == [True, True, False]
+    assert [state.get_ttl(key) for key in ("k", "short", "absent")] == [-1, 10, -2]
+    clock.advance(0.001)
+    assert state.get_ttl("short") == 10
+    clock.advance(9.999)
+    assert [state.exists("short"), state.get_ttl("short")] == [False, -2]
+    del engine.read
+    assert state.stats()["operations"] == {"set": 2, "get": 3, "exists": 4, "get_ttl": 5}
+    other.delete("k")
+    other.set("absent", 1, ttl=5)
+    assert [state.exists("k"), state.get_ttl("k")] == [False, -2]
+    assert [state.exists("absent"), state.get_ttl("absent")] == [True, 5]
+
+
+def test_a_key_of_a_str_subclass_is_the_same_key(path: str) -> None:
+    """Whatever is written under an instance of a subclass is what the plain str reads, and the other way round."""
+
+    class Name(str):
+        pass
+
+    with slothstate.open(path) as state:
+        for number in range(10):
+            state.set("k", number)
+            assert state.get("k") == state.get(Name("k")) == number
+            state.set(Name("k"), -number)
+            assert state.get("k") == state.get(Name("k")) == -number
+            assert state.exists(Name("k"))
+            assert state.get_ttl(Name("k")) == -1
+
+
+def test_without_the_read_cache_nothing_is_kept(path: str) -> None:
+    """`read_cache=False` reads the store each time and keeps no copy of what it read."""
+    with slothstate.open(path, read_cache=False) as state:
+        state.set("k", "x" * 1000)
+        assert state.get("k") == "x" * 1000
+        assert state.stats()["cache_size"] < 5_000
+        assert state.stats()["cache_hits"] == 0
 
 
 def test_ten_million_reads_beside_a_writer_never_go_back(path: str) -> None:
