@@ -23,6 +23,8 @@ from typing import Any, Final
 
 import planted
 
+import slothstate
+
 REPLY: Final = 60.0
 """Seconds a message may take. Generous: it bounds a hang, it measures nothing."""
 
@@ -247,3 +249,18 @@ if __name__ == "__main__":
     assert done.returncode == 0, f"exit code {done.returncode}:\n{done.stderr}"
     assert done.stderr == ""
     return json.loads(done.stdout)
+
+
+def hold(channel: Channel, path: str, ttl: float | None = None) -> None:
+    """Hold the lock `job` until told to let go."""
+    with slothstate.open(path) as state:
+        with state.locked("job", timeout=30, ttl=ttl) as lock:
+            channel.send(lock.token)
+            channel.receive()
+        channel.send("released")
+
+
+def wait_until_waiting(worker: Worker) -> None:
+    """Return when a worker that said it would wait has had the time to; correct whether it has or not."""
+    worker.receive()
+    time.sleep(0.05)

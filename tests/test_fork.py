@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import gc
 import multiprocessing
 import os
@@ -17,10 +16,8 @@ from processes import Channel, Child, processes, run_function, run_script
 
 import slothstate
 from slothstate.sqlite import forking
-from slothstate.state import State
 
 ROUNDS = 20
-POOL_JOBS = 40
 FORKING_THREADS = 3
 
 
@@ -312,35 +309,6 @@ def child_collects_and_exits(channel: Channel, path: str) -> list[Any]:
     return seen
 
 
-def count_in_pool(path: str, number: int) -> int:
-    """A pool's job: with the State that a forked worker inherited, or one of its own."""
-    state = _shared if _shared is not None else slothstate.open(path)
-    state.list_push("jobs", number)
-    state.increment("pool")
-    if state is not _shared:
-        state.close()
-    return number
-
-
-_shared: State | None = None
-
-
-def use_pool(channel: Channel, path: str, method: str) -> list[Any]:
-    """Run jobs in a pool of processes beside the parent's own writes."""
-    global _shared
-    state = slothstate.open(path)
-    _shared = state if method == "fork" else None
-    context = multiprocessing.get_context(method)
-    with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
-        futures = [pool.submit(count_in_pool, path, number) for number in range(POOL_JOBS)]
-        for _ in range(POOL_JOBS):
-            state.increment("pool")
-        numbers = [future.result(60) for future in futures]
-    result = [sorted(numbers) == sorted(state.list_range("jobs")), state.get("pool")]
-    state.close()
-    return result
-
-
 @pytest.mark.parametrize("child_first", [True, False], ids=["child closes first", "parent closes first"])
 def test_fork_of_an_idle_state(path: str, child_first: bool) -> None:
     """Both sides of a fork go on with the State and see each other's writes, whoever closes first."""
@@ -437,14 +405,6 @@ def test_children_of_children(path: str) -> None:
 def test_child_that_drops_the_state_does_not_harm_the_parent(path: str) -> None:
     """Garbage collection and the end of a child touch neither the parent's locks nor its files nor its writes."""
     assert run_function(child_collects_and_exits, path) == [0, True, True, "2"]
-    with slothstate.open(path) as state:
-        assert state.check() == []
-
-
-@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
-def test_pool_of_processes(path: str, method: str) -> None:
-    """Jobs in a pool of each start method and the parent write to one store; nothing is lost."""
-    assert run_function(use_pool, path, method) == [True, 2 * POOL_JOBS]
     with slothstate.open(path) as state:
         assert state.check() == []
 

@@ -1,24 +1,17 @@
-"""Locks between processes: exclusion, death of the owner, forks, stopped owners, waiting, hand-over."""
+"""Locks between processes: exclusion, waiting, hand-over."""
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from processes import Channel, Child, Worker, processes
+from processes import Channel, hold, processes, wait_until_waiting
 
 import slothstate
-from slothstate import lock as lock_module
-from slothstate.sqlite import locks
-from slothstate.state import State
 
 LATE = 0.1
 """Seconds that a wait may end after its timeout."""
@@ -30,26 +23,12 @@ EXCLUSION_PROCESSES = 8
 EXCLUSION_ROUNDS = 40
 WAITERS = 16
 WAITER_ROUNDS = 6
-KILLS = 15
-PIPE_MESSAGES = 100
-TAKEOVER = 0.15
-"""Seconds, three times what is promised: the machine may be busy."""
-
 HANDOVERS = 25
 HANDOVER = 0.005
 """Seconds, five times what is promised."""
 
 WAITER_SHARE = 0.09
 """Of a core, three times what is promised."""
-
-
-def hold(channel: Channel, path: str, ttl: float | None = None) -> None:
-    """Hold the lock `job` until told to let go."""
-    with slothstate.open(path) as state:
-        with state.locked("job", timeout=30, ttl=ttl) as lock:
-            channel.send(lock.token)
-            channel.receive()
-        channel.send("released")
 
 
 def count_in_a_file(channel: Channel, path: str, counter: str, rounds: int) -> list[int]:
@@ -79,93 +58,6 @@ def acquire_again_and_again(channel: Channel, path: str, rounds: int) -> tuple[f
                 tokens.append(lock.token)
                 time.sleep(0.002)
     return longest, tokens
-
-
-def lock_for_ever(channel: Channel, path: str) -> None:
-    """Acquire and be killed, reporting every token; not so many that the pipe fills."""
-    with slothstate.open(path) as state:
-        for _ in range(PIPE_MESSAGES):
-            with state.locked("job", timeout=60) as lock:
-                channel.send((time.monotonic_ns(), lock.token))
-        channel.receive()
-
-
-def hold_and_leave_children(channel: Channel, path: str) -> None:
-    """Hold the lock, with a forked child and an executed one that would both live on after this process."""
-    with slothstate.open(path) as state:
-        state.lock("job")
-        forked = os.fork()
-        if forked == 0:
-            signal.pause()
-            os._exit(0)
-        executed = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
-        channel.send([forked, executed.pid])
-        channel.receive()
-
-
-def fork_inside_locked(channel: Channel, path: str) -> dict[str, Any]:
-    """Fork while holding the lock; return what the child and then the parent saw."""
-    seen: dict[str, Any] = {}
-    with slothstate.open(path) as state:
-        with state.locked("job") as lock:
-
-            def child(channel: Channel) -> dict[str, Any]:
-                return {
-                    "lost": lock.lost,
-                    "try_lock": state.try_lock("job"),
-                    "lock": state.lock("job", timeout=0.05),
-                    "unlock": state.unlock("job"),
-                    "other lock": state.try_lock("child's own"),
-                }
-
-            forked = Child(child)
-            seen["child"] = forked.receive()
-            seen["exit"] = forked.join()
-            seen["lost"] = lock.lost
-            lock.ensure_held()
-        seen["locks"] = [held["name"] for held in state.locks()]
-    return seen
-
-
-def leave_block_in_child(channel: Channel, path: str) -> bool:
-    """Let a forked child leave the parent's `locked` block, by its end and by an error; return whether it is held."""
-    with slothstate.open(path) as state:
-        for error in (None, KeyError):
-            pid = -1
-            try:
-                with state.locked("job", timeout=0) as lock:
-                    pid = os.fork()
-                    if pid == 0 and error is not None:
-                        raise error
-                    if pid:
-                        os.waitpid(pid, 0)
-                        lock.ensure_held()
-            except (slothstate.LockLost, KeyError):
-                if pid == 0:
-                    os._exit(0)
-                raise
-            assert pid, "the child must not come through its block as if it had held the lock"
-    return True
-
-
-def write_fenced_after_a_stop(channel: Channel, path: str, ttl: float) -> list[str]:
-    """Hold a lock with a TTL, be stopped past it, then try to write; return what happened."""
-    happened = []
-    with slothstate.open(path) as state:
-        try:
-            with state.locked("job", ttl=ttl) as lock:
-                channel.send(lock.token)
-                channel.receive()
-                happened.append(f"lost {lock.lost}")
-                try:
-                    with lock.transaction():
-                        state.set("balance", "stale")
-                except slothstate.LockLost:
-                    happened.append("transaction refused")
-        except slothstate.LockLost:
-            happened.append("block refused")
-        happened.append(f"unlock {state.unlock('job')}")
-    return happened
 
 
 def wait_for_the_lock(channel: Channel, path: str) -> str:
@@ -211,22 +103,6 @@ def take_over(channel: Channel, path: str) -> None:
             state.unlock("job")
             cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
             channel.send((acquired, cpu / (time.monotonic() - began)))
-
-
-def exit_holding(channel: Channel, path: str, how: str) -> None:
-    state = slothstate.open(path)
-    state.lock("job")
-    channel.send("held")
-    channel.receive()
-    if how == "os._exit":
-        os._exit(0)
-    sys.exit(0)
-
-
-def wait_until_waiting(worker: Worker) -> None:
-    """Return when a worker that said it would wait has had the time to; correct whether it has or not."""
-    worker.receive()
-    time.sleep(0.05)
 
 
 def test_counter_in_a_file_under_the_lock_is_exact(path: str, tmp_path: Path) -> None:
@@ -288,129 +164,6 @@ def test_sixteen_waiters_and_none_starves(path: str) -> None:
         assert state.check() == []
 
 
-def test_lock_of_a_killed_owner_is_taken_over_at_once(path: str) -> None:
-    """A waiter has the lock within 50 ms (median) of kill -9, whatever the TTL; the token rises."""
-    took = []
-    last = 0
-    with processes() as start, slothstate.open(path) as state:
-        for number in range(KILLS):
-            owner = start(hold, path, None if number % 2 else 3600)
-            token = owner.receive()
-            assert token > last
-            waiter = start(wait_then_report, path)
-            wait_until_waiting(waiter)
-            killed = time.monotonic()
-            owner.kill()
-            acquired, last = waiter.receive()
-            took.append(acquired - killed)
-            assert last > token
-            waiter.result()
-        assert state.check() == []
-    print(f"takeover after kill -9: median {statistics.median(took) * 1000:.0f} ms, max {max(took) * 1000:.0f} ms")
-    assert statistics.median(took) <= TAKEOVER
-
-
-def wait_then_report(channel: Channel, path: str) -> None:
-    with slothstate.open(path) as state:
-        channel.send("waiting")
-        with state.locked("job", timeout=30) as lock:
-            channel.send((time.monotonic(), lock.token))
-
-
-def test_try_lock_takes_a_dead_owners_lock_at_once(path: str) -> None:
-    """try_lock, which never waits, gets the lock of a dead owner, and locks() shows the owner's death before."""
-    with processes() as start, slothstate.open(path) as state:
-        owner = start(hold, path, 3600)
-        owner.receive()
-        assert state.try_lock("job") is False
-        owner.kill()
-        (left,) = state.locks()
-        assert left["alive"] is False
-        assert left["owner"]["pid"] == owner.pid
-        assert state.try_lock("job") is True
-        assert state.unlock("job") is True
-        assert state.check() == []
-
-
-@pytest.mark.parametrize("how", ["os._exit", "sys.exit"])
-def test_lock_of_a_process_that_ended_is_free(path: str, how: str) -> None:
-    """A process that ends without unlocking, one way or the other, leaves nothing locked."""
-    with processes() as start, slothstate.open(path) as state:
-        owner = start(exit_holding, path, how)
-        owner.receive()
-        owner.send("end")
-        owner.process.join(30)
-        assert state.lock("job", timeout=5) is True
-        assert state.check() == []
-
-
-def test_children_of_a_killed_owner_do_not_keep_its_lock(path: str) -> None:
-    """Neither a forked nor an executed child that outlives the owner keeps its lock alive."""
-    with processes() as start, slothstate.open(path) as state:
-        owner = start(hold_and_leave_children, path)
-        children = owner.receive()
-        try:
-            owner.kill()
-            assert state.lock("job", timeout=1) is True
-            for child in children:
-                os.kill(child, 0)
-        finally:
-            for child in children:
-                os.kill(child, signal.SIGKILL)
-        assert state.check() == []
-
-
-def test_child_forked_inside_locked_does_not_own_it(path: str) -> None:
-    """In a child forked inside `locked` the lock is lost, and nothing the child does frees it."""
-    with processes() as start:
-        seen = start(fork_inside_locked, path).result()
-        assert seen["child"] == {
-            "lost": True,
-            "try_lock": False,
-            "lock": False,
-            "unlock": False,
-            "other lock": True,
-        }
-        assert seen["exit"] == 0
-        assert seen["lost"] is False
-        assert "job" not in seen["locks"]
-        assert start(leave_block_in_child, path).result() is True
-    with slothstate.open(path) as state:
-        assert state.check() == []
-
-
-def test_owner_stopped_past_its_ttl_writes_nothing(path: str) -> None:
-    """An owner stopped past its TTL finds its lock lost, its fenced write refused, and frees nobody's lock."""
-    with processes() as start, slothstate.open(path) as state:
-        owner = start(write_fenced_after_a_stop, path, 0.2)
-        token = owner.receive()
-        owner.signal(signal.SIGSTOP)
-        with state.locked("job", timeout=10) as lock:
-            assert lock.token > token
-            with lock.transaction():
-                state.set("balance", "fresh")
-            owner.signal(signal.SIGCONT)
-            owner.send("go on")
-            assert owner.result() == ["lost True", "transaction refused", "block refused", "unlock False"]
-            lock.ensure_held()
-        assert state.get("balance") == "fresh"
-        assert state.check() == []
-
-
-def test_stopped_owner_without_a_ttl_keeps_its_lock(path: str) -> None:
-    """A stopped process lives: its lock without a TTL is not taken over."""
-    with processes() as start, slothstate.open(path) as state:
-        owner = start(hold, path)
-        owner.receive()
-        owner.signal(signal.SIGSTOP)
-        assert state.lock("job", timeout=0.3) is False
-        owner.signal(signal.SIGCONT)
-        owner.send("let go")
-        assert owner.receive() == "released"
-        assert state.lock("job", timeout=0) is True
-        assert state.check() == []
-
-
 def test_lock_with_a_ttl_of_a_living_owner_expires(path: str) -> None:
     """A waiter gets a lock when its TTL is up, not before, and not long after."""
     with processes() as start, slothstate.open(path) as state:
@@ -423,52 +176,6 @@ def test_lock_with_a_ttl_of_a_living_owner_expires(path: str) -> None:
         assert began + 0.5 <= acquired <= granted + 0.5 + LATE
         state.unlock("job")
         assert state.check() == []
-
-
-def test_tokens_rise_over_kills(path: str) -> None:
-    """Fencing tokens seen by processes that are killed while they take the lock again and again never fall back."""
-    history: list[tuple[int, int]] = []
-    with processes() as start, slothstate.open(path) as state:
-        for _ in range(6):
-            pair = [start(lock_for_ever, path) for _ in range(2)]
-            for worker in pair:
-                history.append(worker.receive())
-            for worker in pair:
-                worker.kill()
-                history += worker.acknowledged()
-            state.clear()
-            state.sweep()
-        with state.locked("job", timeout=5) as lock:
-            history.append((time.monotonic_ns(), lock.token))
-        assert state.check() == []
-    tokens = [token for _, token in sorted(history)]
-    assert tokens == sorted(set(tokens))
-
-
-def test_pid_decides_nothing(path: str, state: State) -> None:
-    """A row with a living process's pid but a dead owner is free; a dead pid with a living owner is not."""
-    dead = 2**22 - 1
-    claim = locks.Claim("dead owner", 1, "0123456789abcdef", "host", os.getpid(), lock_module.boot_id(), None)
-    state._engine.write(locks.acquire, claim, lambda row: False)
-    assert state.try_lock("dead owner") is True
-    other = slothstate.open(path)
-    other.lock("living owner")
-    (row,) = [row for row in state._engine.read(locks.rows) if row.name == "living owner"]
-    state._engine.write(locks.remove, row.name, row.nonce)
-    claim = locks.Claim("living owner", row.nonce, row.owner, "host", dead, row.boot_id, None)
-    state._engine.write(locks.acquire, claim, lambda row: False)
-    assert state.try_lock("living owner") is False
-    assert other.unlock("living owner") is True
-
-
-def test_locks_of_another_boot_are_free(state: State) -> None:
-    """A lock left by an earlier boot is free at once, whatever its TTL says on this boot's clock."""
-    for number, expires_boot_ms in enumerate((None, 1, lock_module.boot_ms() + 3_600_000)):
-        claim = locks.Claim(f"job {number}", 1, "0123456789abcdef", "host", 1, "an-earlier-boot", expires_boot_ms)
-        state._engine.write(locks.acquire, claim, lambda row: False)
-        assert state.try_lock(f"job {number}") is True
-    tokens = [held["token"] for held in state.locks()]
-    assert tokens == sorted(set(tokens)), "tokens go on"
 
 
 def test_interrupt_while_waiting_is_answered_and_leaks_nothing(path: str) -> None:

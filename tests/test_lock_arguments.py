@@ -1,0 +1,56 @@
+"""What the verbs of locks refuse: bad names, times and closed States, with nothing locked."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+import slothstate
+from slothstate.state import State
+
+
+@pytest.mark.parametrize("ttl", [0, -1, float("nan"), float("inf"), "30", None, True, [1]])
+def test_bad_ttl_writes_nothing(state: State, ttl: object) -> None:
+    """A TTL that is no positive finite number is refused by name and nothing is locked."""
+    with pytest.raises(slothstate.InvalidValue, match="ttl"):
+        state.try_lock("job", ttl)  # type: ignore[arg-type]
+    if ttl is not None:
+        with pytest.raises(slothstate.InvalidValue, match="ttl"):
+            state.locked("job", ttl=ttl)  # type: ignore[arg-type]
+    assert state.locks() == []
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), "1", True])
+def test_bad_timeout_writes_nothing(state: State, timeout: object) -> None:
+    """A timeout that is no finite number >= 0 is refused by name and nothing is locked."""
+    for acquire in (
+        lambda: state.lock("job", timeout),  # type: ignore[arg-type]
+        lambda: state.with_lock("job", pytest.fail, timeout),  # type: ignore[arg-type]
+        lambda: state.locked("job", timeout),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(slothstate.InvalidValue, match="timeout"):
+            acquire()
+    assert state.locks() == []
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "\ud800", 1, None, b"bytes", "x" * 4097])
+def test_bad_name_is_refused(state: State, name: object) -> None:
+    """A lock's name follows the rules of a key."""
+    for verb in (state.lock, state.try_lock, state.unlock, state.locked):
+        with pytest.raises(slothstate.InvalidKey):
+            verb(name)  # type: ignore[operator]
+    assert state.locks() == []
+
+
+def test_lock_verbs_on_a_closed_state(path: str) -> None:
+    """Each lock verb of a closed State raises StateClosed."""
+    state = slothstate.open(path)
+    state.lock("job")
+    state.close()
+    for verb in (state.lock, state.try_lock, state.unlock):
+        with pytest.raises(slothstate.StateClosed):
+            verb("job")
+    with pytest.raises(slothstate.StateClosed):
+        state.locks()
+    assert not os.path.exists(path + "-wal")
