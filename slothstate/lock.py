@@ -93,6 +93,7 @@ class Locks:
         self._boot_id = boot_id()
         self.forget()
         _all.add(self)
+        engine.upkeep = weakref.WeakMethod(self.sweep)
 
     def forget(self) -> None:
         """Hold nothing; what a forked child does, which owns none of its parent's locks.

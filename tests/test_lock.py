@@ -11,7 +11,7 @@ import pytest
 
 import slothstate
 from slothstate import lock as lock_module
-from slothstate.sqlite import Engine
+from slothstate.sqlite import Engine, locks
 from slothstate.sqlite.engine import IDENTITY_CHECK_INTERVAL
 from slothstate.state import State
 
@@ -380,6 +380,18 @@ def test_sweep_removes_what_dead_owners_left(path: str, state: State, boot_clock
     assert not os.path.exists(dead)
     assert [held["name"] for held in state.locks()] == ["kept"]
     assert state.unlock("kept")
+
+
+def test_background_sweep_removes_expired_locks(path: str) -> None:
+    """The background sweep clears the rows of expired locks, and leaves those that are held."""
+    state = State(Engine(path, sweep_interval=0.02))
+    state.lock("kept")
+    state.try_lock("short", ttl=0.001)
+    deadline = time.monotonic() + 20
+    while len(rows := state._engine.read(locks.rows)) > 1 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert [row.name for row in rows] == ["kept"]
+    state.close()
 
 
 def test_threads_of_one_state_exclude_each_other_and_none_starves(state: State) -> None:

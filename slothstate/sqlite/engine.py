@@ -72,6 +72,8 @@ class Engine:
         self._refusal: SlothStateError | None = None
         self.operations: defaultdict[Callable[..., object], int] = defaultdict(int)
         self._sweep_interval = sweep_interval
+        # What else the background sweep does, a weak reference: it must not keep its owner, and thereby us, alive.
+        self.upkeep: Callable[[], Callable[[], object] | None] = lambda: None
         self._sweeper = Sweeper(self, sweep_interval)
         self._identity: location.Identity = ()
         self._identity_until = 0.0

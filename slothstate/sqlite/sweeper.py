@@ -89,5 +89,8 @@ class Sweeper:
             return
         try:
             sweep_all(engine)
+            upkeep = engine.upkeep()
+            if upkeep is not None:
+                upkeep()
         finally:
             turn.release()
