@@ -299,7 +299,7 @@ class Engine:
             except BaseException:
                 connection.close()
                 raise
-        except apsw.Error as error:
+        except (apsw.Error, UnicodeDecodeError) as error:
             raise translate(error, self.path) from error
         self._connections.add(weakref.ref(connection, self._connections.discard))
         return connection

@@ -58,7 +58,7 @@ def restore(source: str | os.PathLike[str], path: str | os.PathLike[str] | None 
         with closing(Connection(draft, synchronous="off", busy=BusyWait(0.0))) as copy:
             try:
                 _read_backup(copy, backup)
-            except apsw.Error as error:
+            except (apsw.Error, UnicodeDecodeError) as error:
                 raise translate(error, backup) from error
             try:
                 _replace(target, copy)
