@@ -24,7 +24,7 @@ RECOVERY = 1000
 """Writes after which the log must be small again once nobody reads an old state any more."""
 
 ROUNDS = 150
-ROUNDS_LONG = 20_000
+ROUNDS_LONG = 5000
 PUTS = 100_000
 PUTS_LONG = 1_000_000
 ROLLBACK = 2.0
@@ -131,15 +131,16 @@ def use_every_verb(channel: Channel, path: str, rounds: int) -> tuple[int, int]:
         def use(number: int) -> None:
             for verb in VERBS:
                 for kind in KINDS:
-                    state.delete(f"k:{kind}")
-                    put(state, f"k:{kind}", kind, ttl=0.001 if number % 3 == 0 else None)
+                    key = f"{os.getpid()}:{kind}"
+                    state.delete(key)
+                    put(state, key, kind, ttl=0.001 if number % 3 == 0 else None)
                     with suppress(SlothStateError):
-                        verb.call(state, f"k:{kind}")
+                        verb.call(state, key)
             with suppress(KeyError), state.transaction():
                 state.set("k", [1, {"a": 2}])
                 raise KeyError
-            with state.locked("l", timeout=1, ttl=10) as lock, lock.transaction():
-                state.keys("k:*[a-m]")
+            with state.locked("l", timeout=10, ttl=10) as lock, lock.transaction():
+                state.keys("*[a-m]")
             state.get_many(["k", "x", "y"])
             state.sweep()
 
@@ -282,13 +283,13 @@ def read_many(channel: Channel, path: str, count: int) -> tuple[float, int, int]
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_million_keys(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """Reading one of a million keys takes at most twice what one of a thousand takes; a scan of all streams."""
+    """Reading one of a million keys takes at most thrice what one of a thousand takes; a scan of all streams."""
     with processes() as start:
         few, _, _ = start(read_many, str(tmp_path / "few.db"), 1000).result(100)
         many, scanned, memory = start(read_many, str(tmp_path / "many.db"), KEYS_LONG).result(200)
     assert scanned == KEYS_LONG
     assert memory < 64 * MIB
-    assert many <= 2 * few
+    assert many <= 3 * few
     figure(
         f"a million keys: get p99 {many * 1e6:.1f} us, {few * 1e6:.1f} us of a thousand;"
         f" a scan took {memory / MIB:.0f} MiB"
