@@ -28,7 +28,7 @@ from slothstate.errors import (
     UnsafeState,
     WrongType,
 )
-from slothstate.lock import Lock, LockDescription
+from slothstate.lock import Lock, LockDescription, Owner, Waiter
 from slothstate.sqlite.entries import Entry, Usage
 from slothstate.sqlite.health import Health, User
 from slothstate.sqlite.location import default_path
@@ -48,6 +48,7 @@ __all__ = [
     "LockTimeout",
     "OutOfRange",
     "OutcomeUnknown",
+    "Owner",
     "PatternError",
     "Record",
     "SlothStateError",
@@ -61,6 +62,7 @@ __all__ = [
     "UnsafeState",
     "Usage",
     "User",
+    "Waiter",
     "WrongType",
     "default_path",
     "open",

@@ -1,13 +1,12 @@
 """Locks across processes: who owns one, how to wait for one, and how to notice that one was lost.
 
-A lock is a row of the store (slothstate/sqlite/locks.py). A State that takes its first lock also takes an OS file lock
-of its own, in the directory beside the database, which the kernel drops when the process dies, however it dies. Whoever
-finds a lock taken looks at its owner's file: a dead owner's lock is free at once, without waiting for a TTL, without
-trusting a pid, and after a reboot or in another container alike.
+A lock is a row of the store (slothstate/sqlite/locks.py). A State that takes its first lock becomes an owner
+(slothstate/owner.py). Whoever finds a lock taken looks whether its owner lives: a dead owner's lock is free at once.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -17,30 +16,20 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
-from slothstate.errors import AlreadyHeld, LockLost, LockTimeout, SlothStateError, StateBusy, StateIOError
-from slothstate.sqlite import location, locks
-from slothstate.sqlite.engine import IDENTITY_CHECK_INTERVAL
+from slothstate.errors import AlreadyHeld, LockLost, LockTimeout, SlothStateError, StateBusy
+from slothstate.owner import POLL, Ownership, host
+from slothstate.sqlite import locks
+from slothstate.waiting import ANNOUNCE_AFTER, GRACE, Waiting
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
     from slothstate.sqlite import Engine
 
-__all__ = ["Lock", "LockDescription", "Locks", "Owner", "holding"]
-
-POLL: Final = 0.001
-"""Seconds at least between two looks at a lock that is taken, half to one and a half of it: a look costs 15 us."""
+__all__ = ["Lock", "LockDescription", "Locks", "Owner", "Waiter", "holding"]
 
 LIVENESS_INTERVAL: Final = 0.03
 """Seconds between two looks at the owner's file, which cost ten times as much as one at its row."""
-
-GRACE: Final = 0.05
-"""Seconds past its own deadline that an acquisition may wait for another process's write to end."""
-
-OWNER_TIMEOUT: Final = 10.0
-"""Seconds to become an owner; only a sweep that takes the new file for a dead owner's can make it wait at all."""
-
-_OWNER_FILE: Final = ("owner-", ".lock")
 
 
 class Owner(TypedDict):
@@ -50,8 +39,17 @@ class Owner(TypedDict):
     pid: int
 
 
+class Waiter(Owner):
+    """Who waits for a lock, and since when, in seconds since the epoch."""
+
+    since: float
+
+
 class LockDescription(TypedDict):
-    """A lock that somebody holds. Times are seconds since the epoch; `expires` is None without a TTL."""
+    """A lock that somebody holds. Times are seconds since the epoch; `expires` is None without a TTL.
+
+    `waiting` names those who live and have waited for more than a moment, whoever has waited for longest first.
+    """
 
     name: str
     owner: Owner
@@ -59,6 +57,7 @@ class LockDescription(TypedDict):
     since: float
     expires: float | None
     alive: bool
+    waiting: list[Waiter]
 
 
 class _Held(NamedTuple):
@@ -91,19 +90,20 @@ class Locks:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._boot_id = boot_id()
-        self.forget()
+        self._ownership = Ownership(engine.path)
+        self._waiting = Waiting(engine, self._ownership)
+        self._forget_held()
         _all.add(self)
         engine.upkeep = weakref.WeakMethod(self.sweep)
 
     def forget(self) -> None:
-        """Hold nothing; what a forked child does, which owns none of its parent's locks.
+        """Hold nothing; what a forked child does, which owns none of its parent's locks."""
+        self._forget_held()
+        self._ownership.forget()
+        self._waiting.forget()
 
-        filelock has closed the child's copy of the owner's file by then, so the child does not keep it locked either.
-        """
+    def _forget_held(self) -> None:
         self._held: dict[str, _Held] = {}
-        self._owner = ""
-        self._owner_seen_until = 0.0
-        self._owner_lock: BaseFileLock | None = None
         # Reentrant: a signal handler may use the State in the middle of anything.
         self._guard = threading.RLock()
 
@@ -123,7 +123,12 @@ class Locks:
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             held = self._attempt(name, ttl, nonce, deadline)
-            return held or self._wait(name, ttl, nonce, deadline)
+            if held is None:
+                try:
+                    held = self._wait(name, ttl, nonce, deadline)
+                finally:
+                    self._waiting.end(nonce)
+            return held
         except BaseException:
             with suppress(SlothStateError):
                 self.end(name, nonce)
@@ -148,7 +153,9 @@ class Locks:
         cache = self._engine.cache
         probe: BaseFileLock | None = None
         probed = ""
-        look_at_owner = time.monotonic() + LIVENESS_INTERVAL
+        began = time.monotonic()
+        look_at_owner = began + LIVENESS_INTERVAL
+        announce_at = began + ANNOUNCE_AFTER
         while deadline is None or time.monotonic() < deadline:
             token = cache.sync()
             row = self._engine.read(locks.find, name)
@@ -157,12 +164,15 @@ class Locks:
             if row is not None and not is_free and now >= look_at_owner:
                 look_at_owner = now + LIVENESS_INTERVAL
                 if row.owner != probed:
-                    probed, probe = row.owner, self._owner_file(row.owner)
-                is_free = not self._is_alive(row.owner, probe)
+                    probed, probe = row.owner, self._ownership.probe(row.owner)
+                is_free = not self._ownership.is_alive(row.owner, probe)
             if is_free:
                 held = self._attempt(name, ttl, nonce, deadline)
                 if held is not None:
                     return held
+            elif now >= announce_at:
+                is_announced = self._waiting.announce(name, nonce, began)
+                announce_at = math.inf if is_announced else now + ANNOUNCE_AFTER
             pause = LIVENESS_INTERVAL if deadline is None else min(LIVENESS_INTERVAL, deadline - now)
             if row is not None and row.expires_boot_ms is not None:
                 pause = min(pause, max(0, row.expires_boot_ms - now_boot_ms) / 1000)
@@ -204,18 +214,16 @@ class Locks:
                 # What cannot be written now is free all the same once its owner is gone.
                 with suppress(SlothStateError):
                     self._release(held)
+            self._waiting.close()
         with self._guard:
             self._held.clear()
-            owner_lock, self._owner_lock = self._owner_lock, None
-            owner, self._owner = self._owner, ""
-            self._owner_seen_until = 0.0
-        if owner_lock is not None:
-            self._remove_owner_file(owner)
-            owner_lock.release()
+        self._ownership.end()
 
     def describe(self) -> list[LockDescription]:
         """Return the locks that are held, by name; `alive` is False for one that its dead owner left."""
         now_ms, now_boot_ms = self._engine.now(), boot_ms()
+        held = [row for row in self._engine.read(locks.rows) if not self._is_expired(row, now_boot_ms)]
+        waiting = self._waiting.rows() if held else []
         return [
             {
                 "name": row.name,
@@ -223,10 +231,15 @@ class Locks:
                 "token": row.token,
                 "since": row.since_ms / 1000,
                 "expires": None if row.expires_boot_ms is None else (now_ms + row.expires_boot_ms - now_boot_ms) / 1000,
-                "alive": self._is_alive(row.owner),
+                "alive": self._ownership.is_alive(row.owner),
+                # Whoever has just acquired it waits no longer, but may not have removed its row yet.
+                "waiting": [
+                    {"host": waiter.host, "pid": waiter.pid, "since": waiter.since_ms / 1000}
+                    for waiter in waiting
+                    if waiter.name == row.name and waiter.nonce != row.nonce
+                ],
             }
-            for row in self._engine.read(locks.rows)
-            if not self._is_expired(row, now_boot_ms)
+            for row in held
         ]
 
     def break_open(self, name: str, alive: bool) -> bool:
@@ -244,10 +257,8 @@ class Locks:
         for row in self._engine.read(locks.rows):
             if self._is_free(row):
                 removed += self._engine.write(locks.remove, row.name, row.nonce)
-        with suppress(OSError):
-            for file in os.listdir(location.lock_directory(self._engine.path)):
-                if file.startswith(_OWNER_FILE[0]) and file.endswith(_OWNER_FILE[1]):
-                    self._is_alive(file.removeprefix(_OWNER_FILE[0]).removesuffix(_OWNER_FILE[1]))
+        removed += self._waiting.sweep()
+        self._ownership.sweep()
         return removed
 
     def _require_usable(self, name: str) -> None:
@@ -260,11 +271,11 @@ class Locks:
 
     def _attempt(self, name: str, ttl: float | None, nonce: int, deadline: float | None) -> _Held | None:
         """Acquire a lock if it is free; None if it is not, or if the store stays busy past the deadline."""
-        owner = self._become_owner()
+        owner = self._ownership.become()
         began = boot_ms()
         ttl_ms = None if ttl is None else max(1, round(ttl * 1000))
         expires_boot_ms = None if ttl_ms is None else began + ttl_ms
-        claim = locks.Claim(name, nonce, owner, _host(), os.getpid(), self._boot_id, expires_boot_ms)
+        claim = locks.Claim(name, nonce, owner, host(), os.getpid(), self._boot_id, expires_boot_ms)
         try:
             with self._engine.busy.until(None if deadline is None else deadline + GRACE):
                 token = self._engine.write(locks.acquire, claim, self._is_free)
@@ -291,60 +302,16 @@ class Locks:
         with self._guard:
             if self._held.get(held.name) is held:
                 del self._held[held.name]
+        if self._waiting.left:
+            self._waiting.tidy()
         return was_held
 
     def _is_free(self, row: locks.LockRow) -> bool:
-        return self._is_expired(row, boot_ms()) or not self._is_alive(row.owner)
+        return self._is_expired(row, boot_ms()) or not self._ownership.is_alive(row.owner)
 
     def _is_expired(self, row: locks.LockRow, now_boot_ms: int) -> bool:
         # Of another boot only the owner's file can tell: the clocks do not compare.
         return row.expires_boot_ms is not None and row.boot_id == self._boot_id and row.expires_boot_ms <= now_boot_ms
-
-    # Owners
-
-    def _become_owner(self) -> str:
-        # A file that somebody removed speaks for nobody any more; looked at as often as the store's own files are.
-        now = time.monotonic()
-        if now >= self._owner_seen_until:
-            with self._guard:
-                if not self._owner or not os.path.exists(self._owner_path(self._owner)):
-                    owner = os.urandom(8).hex()
-                    lock = self._owner_file(owner)
-                    try:
-                        lock.acquire(timeout=OWNER_TIMEOUT, poll_interval=POLL)
-                    except OSError as error:
-                        raise StateIOError(f"no lock can be owned on {self._engine.path}: {error}") from error
-                    self._owner_lock = lock
-                    self._owner = owner
-                self._owner_seen_until = now + IDENTITY_CHECK_INTERVAL
-        return self._owner
-
-    def _is_alive(self, owner: str, probe: BaseFileLock | None = None) -> bool:
-        """Return whether an owner lives; `probe` is a lock on its file that was made before."""
-        if owner == self._owner:
-            return True
-        if not os.path.exists(self._owner_path(owner)):
-            return False
-        lock = probe or self._owner_file(owner)
-        try:
-            lock.acquire(timeout=0)
-        except OSError:
-            # filelock's Timeout, which is one: somebody holds it. Or it cannot be asked now: waiting is the safe side.
-            return True
-        # Its process is dead, and no other State ever gets its random name: the file can go.
-        self._remove_owner_file(owner)
-        lock.release()
-        return False
-
-    def _owner_file(self, owner: str) -> BaseFileLock:
-        return location.lock_file(self._engine.path, owner.join(_OWNER_FILE))
-
-    def _owner_path(self, owner: str) -> str:
-        return os.path.join(location.lock_directory(self._engine.path), owner.join(_OWNER_FILE))
-
-    def _remove_owner_file(self, owner: str) -> None:
-        with suppress(OSError):
-            os.unlink(self._owner_path(owner))
 
 
 _all: weakref.WeakSet[Locks] = weakref.WeakSet()
@@ -362,10 +329,6 @@ if hasattr(os, "register_at_fork"):
 def new_nonce() -> int:
     """Return a random number that names one acquisition."""
     return int.from_bytes(os.urandom(8)) >> 1
-
-
-def _host() -> str:
-    return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
 
 
 class Lock:

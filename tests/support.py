@@ -15,7 +15,7 @@ import apsw
 from slothstate import State
 from slothstate.sqlite import Engine
 
-TABLES: Final = ("entries", "list_items", "locks")
+TABLES: Final = ("entries", "list_items", "locks", "lock_waiters")
 
 MEASURABLE: Final = sys.platform.startswith("linux") and "asan" not in os.environ.get("LD_PRELOAD", "")
 """Whether /proc says how much memory a process takes: AddressSanitizer holds back what is freed."""

@@ -132,6 +132,14 @@ OTHER_DAMAGE = {
         "insert into locks (name, nonce, owner, host, pid, boot_id, since_ms) values ('n', 1, '', '', 1, '', 1)",
         "lock 'n' is damaged",
     ),
+    "waiter-without-owner": (
+        "insert into lock_waiters (nonce, name, owner, host, pid, since_ms) values (1, 'n', '', '', 1, 1)",
+        "a waiter for lock 'n' is damaged: it names no owner",
+    ),
+    "waiter-without-lock": (
+        "insert into lock_waiters (nonce, name, owner, host, pid, since_ms) values (1, '', 'o', '', 1, 1)",
+        "a waiter for lock '' is damaged: it names no lock",
+    ),
 }
 
 

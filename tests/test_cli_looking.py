@@ -285,6 +285,30 @@ def test_locks_of_the_dead(home: Path, state: State) -> None:
     assert "no locks" in in_terminal("locks", home=home)
 
 
+def test_locks_list_who_waits(home: Path, state: State) -> None:
+    """Who waits stands below the lock, in a pipe, in a terminal and in JSON, and is gone when the wait has ended."""
+    state.lock("job")
+    with start("lock", "job", home=home) as process:
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline and not state.locks()[0]["waiting"]:
+            time.sleep(0.01)
+        first, second = (line.split("\t") for line in output("locks", home=home).splitlines())
+        assert (first[0], first[1], first[6]) == ("alive", str(os.getpid()), "job")
+        assert (second[0], second[1], second[3], second[5:]) == ("waits", str(process.pid), "-", ["-", "job"])
+        assert second[4] >= first[4]
+        (waiting,) = json.loads(output("locks", "--json", home=home))[0]["waiting"]
+        assert waiting["pid"] == process.pid
+        shown = STYLE.sub("", in_terminal("locks", home=home, columns=200))
+        assert re.search(rf"^waits +{process.pid}@\S+ +\S+ +job$", shown, re.MULTILINE)
+        shown = output("top", "--once", "--interval", "50ms", home=home)
+        assert re.search(r"^locks +1 held, 1 waiting$", shown, re.MULTILINE)
+        assert re.search(rf"^alive +{os.getpid()}@\S+ +\S+ +1 +job$", shown, re.MULTILINE)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=SECONDS)
+    assert output("locks", home=home).count("\n") == 1
+    assert raw(home / "state.db", "select * from lock_waiters") == []
+
+
 def test_sweep(home: Path, state: State) -> None:
     """`sweep` removes what has expired and prints how many keys went."""
     state.set_many({"a": 1, "b": 2, "c": 3}, ttl=60)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import select
 import time
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
 import click
 
@@ -23,6 +24,8 @@ LOOK_EVERY: Final = 0.5
 """Seconds between two looks whether the lock is still held."""
 
 READ_SIZE: Final = 65_536
+
+_COLOURS: Final = {"dead": "red", "waits": "yellow"}
 
 
 @store_command("lock")
@@ -120,10 +123,11 @@ def _holder_of(state: State, name: str) -> str:
 @store_command("locks")
 @json_option
 def locks(db: str | None, as_json_: bool) -> int:
-    """List the locks: who holds what, since when, alive or dead.
+    """List the locks: who holds what, since when, alive or dead, and who waits.
 
-    A dead owner's lock is free: whoever wants it next gets it at once. In a pipe each lock is one line, its fields
-    separated by tabs: alive or dead, process, host, token, since, expires (both in UTC), name.
+    A dead owner's lock is free: whoever wants it next gets it at once. Who waits is listed below the lock, once it has
+    waited for a tenth of a second. In a pipe the fields are separated by tabs: alive, dead or waits, process, host,
+    token, since, expires (both in UTC), name.
 
     \b
     Example:
@@ -137,35 +141,46 @@ def locks(db: str | None, as_json_: bool) -> int:
         if not print_lock_table(found):
             click.echo(styled("no locks", dim=True))
     else:
-        for row in found:
-            write("\t".join(_fields(row)))
+        for line in _lines(found):
+            expires = "-" if line.expires is None else clock_time(line.expires)
+            fields = (line.status, str(line.pid), line.host, line.token or "-", clock_time(line.since), expires)
+            write("\t".join((*fields, line.name)))
     return DONE
 
 
-def _fields(row: LockDescription) -> list[str]:
-    return [
-        "alive" if row["alive"] else "dead",
-        str(row["owner"]["pid"]),
-        escaped(row["owner"]["host"]),
-        str(row["token"]),
-        clock_time(row["since"]),
-        "-" if row["expires"] is None else clock_time(row["expires"]),
-        escaped(row["name"]),
-    ]
+class _Line(NamedTuple):
+    """A line of the list: a lock and its owner, or somebody who waits for it."""
+
+    status: str
+    pid: int
+    host: str
+    token: str
+    since: float
+    expires: float | None
+    name: str
+
+
+def _lines(found: list[LockDescription]) -> Iterator[_Line]:
+    for lock in found:
+        name, owner, token = escaped(lock["name"]), lock["owner"], str(lock["token"])
+        status = "alive" if lock["alive"] else "dead"
+        yield _Line(status, owner["pid"], escaped(owner["host"]), token, lock["since"], lock["expires"], name)
+        for waiter in lock["waiting"]:
+            yield _Line("waits", waiter["pid"], escaped(waiter["host"]), "", waiter["since"], None, name)
 
 
 def print_lock_table(found: list[LockDescription]) -> int:
-    """Print locks as a table; return how many there are."""
+    """Print locks and who waits for them as a table; return how many lines it has."""
     now = time.time()
     rows = [
         [
-            "alive" if row["alive"] else styled("dead", fg="red"),
-            f"{row['owner']['pid']}@{escaped(row['owner']['host'])}",
-            str(row["token"]),
-            duration(max(0.0, now - row["since"])),
-            "" if row["expires"] is None else duration(max(0.0, row["expires"] - now)),
-            escaped(row["name"]),
+            styled(line.status, fg=_COLOURS[line.status]) if line.status in _COLOURS else line.status,
+            f"{line.pid}@{line.host}",
+            line.token,
+            duration(max(0.0, now - line.since)),
+            "" if line.expires is None else duration(max(0.0, line.expires - now)),
+            line.name,
         ]
-        for row in found
+        for line in _lines(found)
     ]
-    return print_table(["OWNER", "PROCESS", "TOKEN", "HELD FOR", "EXPIRES IN", "NAME"], rows, right=["TOKEN"])
+    return print_table(["STATUS", "PROCESS", "TOKEN", "FOR", "EXPIRES IN", "NAME"], rows, right=["TOKEN"])

@@ -103,6 +103,7 @@ def _head(history: History, console: Console) -> RenderableType:
     unused = int(health["settings"]["freelist_count"]) * int(health["settings"]["page_size"])
     behind = health["wal_pages"] - health["wal_pages_copied"]
     dead = sum(not lock["alive"] for lock in now.locks)
+    waiting = sum(len(lock["waiting"]) for lock in now.locks)
     facts = {
         "writes": f"{history.rates[-1]:,.0f}/s  {_curve(history, console)}" if history.rates else "...",
         "keys": f"{figures['total_keys']:,}" + (f"  ({kinds})" if kinds else ""),
@@ -110,7 +111,9 @@ def _head(history: History, console: Console) -> RenderableType:
         "log": f"{size(figures['wal_size'])}, {quantity(behind, 'page')} not in the database yet",
         "expired": f"{quantity(figures['expired_pending'], 'key')} not swept yet",
         "open in": _users(health),
-        "locks": f"{len(now.locks)} held" + (f", {dead} left by dead owners" if dead else ""),
+        "locks": f"{len(now.locks)} held"
+        + (f", {dead} left by dead owners" if dead else "")
+        + (f", {waiting} waiting" if waiting else ""),
     }
     title = Table.grid(expand=True)
     title.add_column(no_wrap=True, overflow="ellipsis")
@@ -167,13 +170,14 @@ def _lock_table(now: _Sample, room: int) -> Table:
     table.add_column("OWNER")
     table.add_column("PROCESS", no_wrap=True)
     table.add_column("HELD FOR", no_wrap=True)
+    table.add_column("WAITING", justify="right", no_wrap=True)
     table.add_column("LOCK", no_wrap=True, overflow="ellipsis")
     shown = now.locks if len(now.locks) < room else now.locks[: max(1, room - 2)]
     for lock in shown:
         owner = Text("alive") if lock["alive"] else Text("dead", "red")
         held = duration(max(0.0, time.time() - lock["since"]))
         process = f"{lock['owner']['pid']}@{escaped(lock['owner']['host'])}"
-        table.add_row(owner, Text(process), held, Text(escaped(lock["name"])))
+        table.add_row(owner, Text(process), held, str(len(lock["waiting"]) or ""), Text(escaped(lock["name"])))
     if len(shown) < len(now.locks):
-        table.add_row("", "", "", Text(f"… {len(now.locks) - len(shown):,} more", "dim"))
+        table.add_row("", "", "", "", Text(f"… {len(now.locks) - len(shown):,} more", "dim"))
     return table

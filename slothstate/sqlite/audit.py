@@ -40,7 +40,9 @@ _ORPHANS: Final = "select count(*) from list_items where list_id not in (select 
 
 _BAD_ITEMS: Final = "select key, item from list_items join entries on entries.id = list_id"
 
-_LOCKS: Final = "select name, owner, boot_id from locks"
+_LOCKS: Final = "select name, owner from locks"
+
+_WAITERS: Final = "select name, owner from lock_waiters"
 
 _KINDS: Final = f"select kind, count(*) from entries where {LIVE} group by kind order by kind"
 
@@ -109,7 +111,11 @@ def _lists(connection: Connection) -> list[str]:
 def _lock_rows(connection: Connection) -> list[str]:
     return [
         f"lock {name!r} is damaged: it names no owner"
-        for name, owner, boot_id in connection.execute(_LOCKS)
+        for name, owner in connection.execute(_LOCKS)
+        if not name or not owner
+    ] + [
+        f"a waiter for lock {name!r} is damaged: it names no {'owner' if name else 'lock'}"
+        for name, owner in connection.execute(_WAITERS)
         if not name or not owner
     ]
 

@@ -78,15 +78,22 @@ class BusyWait:
 
     @contextmanager
     def until(self, deadline: float | None) -> Iterator[None]:
-        """Let the calling thread's waits in the block end at a `time.monotonic()` earlier than the timeout would."""
+        """Let the calling thread's waits in the block end at a `time.monotonic()` earlier than the timeout would.
+
+        Inside another such block the earlier of the two counts.
+        """
         if deadline is None:
             yield
             return
-        self._deadlines[get_ident()] = deadline
+        outer = self._deadlines.get(get_ident())
+        self._deadlines[get_ident()] = deadline if outer is None else min(outer, deadline)
         try:
             yield
         finally:
-            self._deadlines.pop(get_ident(), None)
+            if outer is None:
+                self._deadlines.pop(get_ident(), None)
+            else:
+                self._deadlines[get_ident()] = outer
 
     def handler(self, path: str) -> Callable[[int], bool]:
         """Return a busy handler for one connection to `path`."""

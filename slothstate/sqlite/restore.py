@@ -112,6 +112,7 @@ def _replace(target: str, copy: Connection) -> None:
             db.execute("rollback")
         last_token = max(last_token, known) if existed else last_token + UNKNOWN_TOKENS
         copy.execute("delete from locks")
+        copy.execute("delete from lock_waiters")
         copy.execute("delete from sqlite_sequence")
         copy.execute(_REMEMBER_TOKEN, (last_token,))
         # No pragma that reads the schema may come before: it may be damaged. By SQLite's default all is synced.

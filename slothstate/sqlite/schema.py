@@ -69,6 +69,16 @@ create table locks (
   since_ms integer not null,
   expires_boot_ms integer
 ) strict""",
+    # Few and short-lived rows, read all together: no index.
+    """\
+create table lock_waiters (
+  nonce integer primary key,
+  name text not null,
+  owner text not null,
+  host text not null,
+  pid integer not null,
+  since_ms integer not null
+) strict""",
 )
 
 _SCHEMA: Final = "select sql from sqlite_schema where sql is not null and name not like 'sqlite_%'"

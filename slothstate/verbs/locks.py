@@ -100,7 +100,10 @@ class LockVerbs(Verbs):
         return self._locks.break_open(check_key(name, "name"), alive)
 
     def locks(self) -> list[LockDescription]:
-        """Return the locks that are held by anybody: name, owner, token, since, expires, alive.
+        """Return the locks that are held by anybody: name, owner, token, since, expires, alive, waiting.
+
+        `waiting` lists who waits for the lock (host, pid, since), whoever has waited for longest first. A waiter tells
+        so once it has waited for a tenth of a second, if the store lets it write then.
 
         >>> state.locks()
         []
