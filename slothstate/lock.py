@@ -174,14 +174,14 @@ class Locks:
                 is_announced = self._waiting.announce(name, nonce, began)
                 announce_at = math.inf if is_announced else now + ANNOUNCE_AFTER
             pause = LIVENESS_INTERVAL if deadline is None else min(LIVENESS_INTERVAL, deadline - now)
-            if row is not None and row.expires_boot_ms is not None:
-                pause = min(pause, max(0, row.expires_boot_ms - now_boot_ms) / 1000)
+            if row is not None and row.expires_boot_ms is not None and row.boot_id == self._boot_id:
+                pause = min(pause, (row.expires_boot_ms - now_boot_ms) / 1000)
             if token is not None:
                 # Ends with the next commit of anybody, in C and without the GIL.
                 cache.wait(token, max(0.0, pause))
             # Not at each of the thousands of commits a second that the store may see; and jittered, so that many
             # waiters do not all look at the same moment. Without a wal-index this is all the waiting there is.
-            rest = min(pause, POLL * (0.5 + os.urandom(1)[0] / 256)) - (time.monotonic() - now)
+            rest = POLL * (0.5 + os.urandom(1)[0] / 256) - (time.monotonic() - now)
             if rest > 0:
                 time.sleep(rest)
         return None
