@@ -18,7 +18,7 @@ static PyObject *cache_sync(PyObject *object, PyObject *unused)
     (void)unused;
     ss_read_cache *self = (ss_read_cache *)object;
     ss_walindex_state state;
-    if (self->header == NULL || !ss_walindex_read(self->header, &state)) {
+    if (!ss_read_cache_usable(self) || !ss_walindex_read(self->header, &state)) {
         Py_RETURN_NONE;
     }
     move_to(self, state);

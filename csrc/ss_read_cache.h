@@ -40,6 +40,9 @@ typedef struct ss_read_cache {
 /* Appends the type `ReadCache` to the Python list `list`. Takes the GIL itself. Returns 0, or -1. */
 int ss_read_cache_export(void *list);
 
+/* Whether there is a wal-index to compare with, the files were seen lately, and the thread holds no transaction. */
+bool ss_read_cache_usable(const ss_read_cache *self);
+
 /* Methods. */
 PyObject *ss_read_cache_reader(PyObject *self, PyObject *arguments);
 PyObject *ss_read_cache_remaining_ms(PyObject *self, PyObject *key);

@@ -38,11 +38,16 @@ static bool is_in_transaction(const ss_read_cache *self)
     return found != 0;
 }
 
+bool ss_read_cache_usable(const ss_read_cache *self)
+{
+    return self->header != NULL && ss_coarse_clock() < self->verified_until_ns && !is_in_transaction(self);
+}
+
 /* What is known of a key and still true; NULL: ask the store. */
 static inline ss_cache_entry *look(const ss_read_cache *self, PyObject *key)
 {
-    if (self->header == NULL || !PyUnicode_CheckExact(key) || ss_walindex_stamp(self->header) != self->seen.stamp ||
-        ss_coarse_clock() >= self->verified_until_ns || is_in_transaction(self)) {
+    if (!ss_read_cache_usable(self) || !PyUnicode_CheckExact(key) ||
+        ss_walindex_stamp(self->header) != self->seen.stamp) {
         return NULL;
     }
     return ss_cache_find(&self->table, key);

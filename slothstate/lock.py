@@ -157,6 +157,7 @@ class Locks:
         look_at_owner = began + LIVENESS_INTERVAL
         announce_at = began + ANNOUNCE_AFTER
         while deadline is None or time.monotonic() < deadline:
+            self._engine.ensure_identity()
             token = cache.sync()
             row = self._engine.read(locks.find, name)
             now, now_boot_ms = time.monotonic(), boot_ms()

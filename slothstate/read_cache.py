@@ -47,7 +47,10 @@ class ReadCache(Protocol):
         """Return what `slothstate.sqlite.keys.remaining_ms` would, None where it has to be asked."""
 
     def sync(self) -> int | None:
-        """Return a token for the present state of the store; None where the cache cannot be used."""
+        """Return a token for the present state of the store.
+
+        None where the cache cannot be used: in a transaction, without a wal-index, or when `verified` has run out.
+        """
 
     def store(self, token: int | None, key: str, form: int, value: object, expires_at_ms: int | None, /) -> None:
         """Keep what was read since `sync()` gave `token`, unless anything was committed meanwhile.

@@ -92,7 +92,24 @@ class Engine:
 
     def read(self, operation: Callable[[Connection, int, *A], R], *args: *A) -> R:
         """Run `operation(connection, now, *args)`, inside this thread's transaction if it has one."""
-        return self._run(operation, args)
+        self.operations[operation] += 1
+        thread = get_ident()
+        if thread in self._transactions:
+            return self._run_inside(operation, args)
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._borrow()
+        connection.thread = thread
+        try:
+            result = operation(connection, int(self.clock() * 1000), *args)
+        except BaseException as error:
+            self._recover(connection, error)
+            raise
+        self._idle.append(connection)
+        if self._refusal is not None or len(self._idle) > IDLE_CONNECTIONS:
+            self._trim()
+        return result
 
     def write(self, operation: Callable[[Connection, int, *A], R], *args: *A) -> R:
         """Like `read`, for an operation that is one statement or wraps itself in `Atomic`.
@@ -101,26 +118,19 @@ class Engine:
         moved or replaced.
         """
         self.ensure_identity()
-        return self._run(operation, args)
+        if get_ident() in self._transactions:
+            self.operations[operation] += 1
+            return self._run_inside(operation, args)
+        return self._write(operation, args, None)
 
     def write_key(self, operation: Callable[[Connection, int, str, *A], R], key: str, *args: *A) -> R:
         """Like `write`, for an operation that changes this key alone: what is cached of others stays valid."""
-        return self._run(operation, (key, *args), key)
+        if get_ident() in self._transactions:
+            return self.write(operation, key, *args)
+        return self._write(operation, (key, *args), key)
 
-    def _run(self, operation: Callable[..., R], args: tuple[Any, ...], written: str | None = None) -> R:
+    def _write(self, operation: Callable[..., R], args: tuple[Any, ...], written: str | None) -> R:
         self.operations[operation] += 1
-        if self._transactions and (own := self._transactions.get(get_ident())):
-            own.require_idle()
-            try:
-                own.working = True
-                if written is not None:
-                    self.ensure_identity()
-                own.require_open()
-                return operation(own, self.now(), *args)
-            except (apsw.Error, UnicodeDecodeError) as error:
-                raise translate(error, self.path) from error
-            finally:
-                own.working = False
         try:
             connection = self._idle.pop()
         except IndexError:
@@ -135,15 +145,8 @@ class Engine:
                 self._check_identity()
         try:
             result = operation(connection, int(self.clock() * 1000), *args)
-        except (apsw.Error, UnicodeDecodeError) as error:
-            self._give_back(connection)
-            raise translate(error, self.path) from error
-        except SlothStateError:
-            self._give_back(connection)
-            raise
-        except BaseException:
-            # Ctrl-C between a statement's first row and its end: left alone it would hold on to the write lock.
-            self._close(connection)
+        except BaseException as error:
+            self._recover(connection, error)
             raise
         if written is not None:
             self.cache.settle(mark if log.committed else NO_MARK, written)
@@ -153,6 +156,30 @@ class Engine:
         if self._refusal is not None or len(self._idle) > IDLE_CONNECTIONS:
             self._trim()
         return result
+
+    def _run_inside(self, operation: Callable[..., R], args: tuple[Any, ...]) -> R:
+        """Run an operation on the connection of this thread's transaction."""
+        own = self._transactions[get_ident()]
+        own.require_idle()
+        try:
+            own.working = True
+            own.require_open()
+            return operation(own, self.now(), *args)
+        except (apsw.Error, UnicodeDecodeError) as error:
+            raise translate(error, self.path) from error
+        finally:
+            own.working = False
+
+    def _recover(self, connection: Connection, error: BaseException) -> None:
+        """Take the connection of a failed operation back, and raise what an error of SQLite stands for."""
+        if isinstance(error, apsw.Error | UnicodeDecodeError):
+            self._give_back(connection)
+            raise translate(error, self.path) from error
+        if isinstance(error, SlothStateError):
+            self._give_back(connection)
+        else:
+            # Ctrl-C between a statement's first row and its end: left alone it would hold on to the write lock.
+            self._close(connection)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

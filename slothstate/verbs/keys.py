@@ -192,11 +192,13 @@ class KeyVerbs(Verbs):
 
 def load_value(engine: Engine, decode: Callable[[Kind, Stored], Any], key: str, default: Any) -> Any:
     """Return the value of a key from the store, `default` if it is missing, and keep it in the read cache."""
-    engine.ensure_identity()
     cache = engine.cache
     # The token is taken before the row is read and compared after it, so nothing that was overwritten in between is
     # kept; what a transaction reads is its own and never kept.
-    token = None if engine.in_transaction else cache.sync()
+    token = cache.sync()
+    if token is None:
+        engine.ensure_identity()
+        token = cache.sync()
     row = engine.read(keys.get, check_key(key))
     if row is None:
         cache.store(token, key, ABSENT, None, None)
