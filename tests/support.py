@@ -17,8 +17,8 @@ from slothstate.sqlite import Engine
 
 TABLES: Final = ("entries", "list_items", "locks", "lock_waiters")
 
-MEASURABLE: Final = sys.platform.startswith("linux") and "asan" not in os.environ.get("LD_PRELOAD", "")
-"""Whether /proc says how much memory a process takes: AddressSanitizer holds back what is freed."""
+SANITIZED: Final = "asan" in os.environ.get("LD_PRELOAD", "")
+"""Whether AddressSanitizer is loaded, which holds back freed memory and may hang in a child forked beside threads."""
 
 ABSENT: Final = object()
 """What `Verb.leaves` says when the key does not exist afterwards."""

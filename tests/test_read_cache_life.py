@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 import apsw
 import pytest
 from processes import Channel, Child, processes
-from support import MEASURABLE, Clock, run_python
+from support import SANITIZED, Clock, run_python
 
 import slothstate
 from slothstate import State
@@ -341,6 +342,7 @@ def forking(channel: Channel, path: str) -> list[Any]:
     return [seen[:3], all(seen[3:]), hits > 45]
 
 
+@pytest.mark.skipif(SANITIZED, reason="forks beside threads")
 def test_both_sides_of_a_fork_see_each_others_writes(path: str) -> None:
     """Neither side answers from before the fork, hits go on, and threads of the parent that wait do not hang either."""
     with processes() as start:
@@ -371,6 +373,7 @@ def forking_in_transaction(channel: Channel, path: str) -> list[str]:
     return answers
 
 
+@pytest.mark.skipif(SANITIZED, reason="forks beside threads")
 def test_a_child_that_is_refused_gets_nothing_from_the_cache(path: str) -> None:
     """A child forked inside a transaction has the mapping and the entries in its memory, and is refused anyway."""
     with processes() as start:
@@ -404,7 +407,7 @@ print(sizes[-1] - sizes[1])
 """
 
 
-@pytest.mark.skipif(not MEASURABLE, reason="reads /proc, without AddressSanitizer")
+@pytest.mark.skipif(SANITIZED or not sys.platform.startswith("linux"), reason="measures memory through /proc")
 def test_memory_does_not_grow(path: str) -> None:
     """Hits, misses, evictions, errors and own writes leave nothing behind."""
     assert int(run_python(LEAK, path)) < 500_000
