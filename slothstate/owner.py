@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from slothstate.errors import StateIOError
 from slothstate.sqlite import location
-from slothstate.sqlite.engine import IDENTITY_CHECK_INTERVAL
+from slothstate.sqlite.pool import IDENTITY_CHECK_INTERVAL
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock

@@ -12,7 +12,7 @@ import pytest
 import slothstate
 from slothstate import lock as lock_module
 from slothstate.sqlite import Engine, locks
-from slothstate.sqlite.engine import IDENTITY_CHECK_INTERVAL
+from slothstate.sqlite.pool import IDENTITY_CHECK_INTERVAL
 from slothstate.state import State
 
 LATE = 0.1

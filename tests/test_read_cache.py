@@ -50,7 +50,7 @@ class Gap:
 @pytest.fixture
 def long_trust(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trust the files for a minute: where 50 ms run out on a slow machine, the cache is not asked at all."""
-    monkeypatch.setattr("slothstate.sqlite.engine.IDENTITY_CHECK_INTERVAL", 60.0)
+    monkeypatch.setattr("slothstate.sqlite.pool.IDENTITY_CHECK_INTERVAL", 60.0)
 
 
 @pytest.mark.parametrize("gap", ["sync", "read", "store", "after"])

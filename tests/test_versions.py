@@ -17,7 +17,7 @@ from support import KINDS, VERBS, raw, run_python
 import slothstate
 from slothstate import SlothStateError, State, UnsafeState
 from slothstate.sqlite import schema
-from slothstate.sqlite.engine import IDENTITY_CHECK_INTERVAL
+from slothstate.sqlite.pool import IDENTITY_CHECK_INTERVAL
 
 OPENERS = 8
 NOTICED = IDENTITY_CHECK_INTERVAL + 0.05
