@@ -29,6 +29,7 @@ from slothstate.errors import (
     WrongType,
 )
 from slothstate.lock import Lock, LockDescription, Owner, Waiter
+from slothstate.sqlite.activity import Activity
 from slothstate.sqlite.entries import Entry, Usage
 from slothstate.sqlite.health import Health, User
 from slothstate.sqlite.location import default_path
@@ -37,6 +38,7 @@ from slothstate.state import State, open
 from slothstate.values import Record
 
 __all__ = [
+    "Activity",
     "AlreadyHeld",
     "Entry",
     "Health",

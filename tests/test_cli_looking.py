@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -177,6 +178,28 @@ def test_top_counts_writes_of_all_processes(home: Path, state: State) -> None:
         process.communicate(timeout=SECONDS)
     assert any(rates)
     assert process.returncode == 0
+
+
+def test_top_shows_calls_and_hit_rate_of_all_processes(home: Path, state: State) -> None:
+    """Calls a second and the share of gets that a cache answered are those of whoever uses the store."""
+    state.set("n", 1)
+    with start("top", "--interval", "500ms", home=home) as process:
+        assert process.stdout is not None
+        seen = threading.Event()
+        worker = threading.Thread(target=lambda: [state.get("n") for _ in iter(seen.is_set, True)])
+        worker.start()
+        try:
+            deadline = time.monotonic() + SECONDS
+            line = b""
+            while time.monotonic() < deadline and not (line.startswith(b"calls") and b"gets" in line):
+                line = process.stdout.readline()
+        finally:
+            seen.set()
+            worker.join()
+        assert re.match(rb"calls +[\d,]+/s, [\d,]+/s of them gets: (100|9\d)\.\d% answered from a cache$", line), line
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=SECONDS)
+    assert not (home / "state.db-locks" / "watch").exists()
 
 
 @pytest.mark.parametrize("end", ["q", "SIGINT", "SIGTERM"])

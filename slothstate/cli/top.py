@@ -25,16 +25,19 @@ __all__ = ["top"]
 BUSY_SHARE: Final = 0.2
 """The share of the time that looking may take: on a large store the interval grows instead."""
 
+LATE: Final = 1.0
+"""Seconds that the next look may come late."""
+
 
 @store_command("top")
 @click.option("--interval", type=SECONDS, default=1.0, show_default="1s", help="Look this often.")
 @click.option("--once", is_flag=True, help="Look twice, an interval apart, print what was seen, and end.")
 @click.option("--delimiter", default=":", show_default=True, help="What ends a prefix of keys.")
 def top(db: str | None, interval: float, once: bool, delimiter: str) -> int:
-    """Watch the store live: writes, keys by prefix, log, locks.
+    """Watch the store live: writes, calls, hit rate, keys by prefix, log, locks.
 
-    Also the processes that have it open. A write is a commit: a transaction counts once, whatever it changes. q or
-    Ctrl-C ends it. In a pipe the screens follow one another.
+    Also the processes that have it open. A write is a commit: a transaction counts once, whatever it changes. A call is
+    one of a verb that works on keys. q or Ctrl-C ends it. In a pipe the screens follow one another.
 
     \b
     Examples:
@@ -43,26 +46,34 @@ def top(db: str | None, interval: float, once: bool, delimiter: str) -> int:
     """
     with open_state(db) as state:
         history = History(state, delimiter)
-        history.look()
-        if once or not is_terminal():
+        try:
             with until_signalled():
-                _print_screens(history, interval, once)
-            return DONE
-        console = Console(highlight=False, markup=False, emoji=False)
-        with until_signalled(), _keys() as wait_for_key, Live(console=console, screen=True, auto_refresh=False) as live:
-            while True:
-                live.update(render(history, console), refresh=True)
-                if wait_for_key(_pause(history, interval)) in ("q", "Q"):
-                    break
-                history.look()
+                history.look(_watch_for(history, interval))
+                if once or not is_terminal():
+                    _print_screens(history, interval, once)
+                else:
+                    _refresh_screen(history, interval)
+        finally:
+            # Nobody need go on telling what it does.
+            state.activity(0)
     return DONE
+
+
+def _refresh_screen(history: History, interval: float) -> None:
+    console = Console(highlight=False, markup=False, emoji=False)
+    with _keys() as wait_for_key, Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(render(history, console), refresh=True)
+            if wait_for_key(_pause(history, interval)) in ("q", "Q"):
+                return
+            history.look(_watch_for(history, interval))
 
 
 def _print_screens(history: History, interval: float, once: bool) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     while True:
         time.sleep(_pause(history, interval))
-        history.look()
+        history.look(_watch_for(history, interval))
         with console.capture() as screen:
             console.print(render(history, console))
         # Grids are filled up with blanks, which only a screen needs.
@@ -75,6 +86,10 @@ def _print_screens(history: History, interval: float, once: bool) -> None:
 
 def _pause(history: History, interval: float) -> float:
     return max(interval, history.cost / BUSY_SHARE)
+
+
+def _watch_for(history: History, interval: float) -> float:
+    return _pause(history, interval) + LATE
 
 
 def _wait_without_keys(seconds: float) -> str:

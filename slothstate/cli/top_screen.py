@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from slothstate import Health, LockDescription, State, Usage
+from slothstate import Activity, Health, LockDescription, State, Usage
 from slothstate.cli.text import clock_time, duration, escaped, quantity, size
 
 __all__ = ["History", "render"]
@@ -21,7 +21,10 @@ RATES: Final = 60
 WIDE: Final = 120
 """Columns from which prefixes and locks stand side by side."""
 
-HEAD_LINES: Final = 8
+HEAD_LINES: Final = 9
+REMEMBERED: Final = 60
+"""Seconds for which a process that does nothing is remembered, to have something to compare with."""
+
 WRAP: Final = 2**32
 """SQLite counts commits in 32 bits."""
 
@@ -36,6 +39,14 @@ class _Sample(NamedTuple):
     locks: list[LockDescription]
 
 
+class _Rates(NamedTuple):
+    """What somebody does in a second: operations, gets among them, and gets that were answered from a cache."""
+
+    operations: float = 0.0
+    gets: float = 0.0
+    hits: float = 0.0
+
+
 class History:
     """The last two samples of a store, and the rates of the last minute or so. `cost`: seconds the last look took."""
 
@@ -45,19 +56,39 @@ class History:
         self._before: _Sample | None = None
         self._now: _Sample | None = None
         self.rates: deque[float] = deque(maxlen=RATES)
+        self._activity: dict[str, Activity] = {}
+        self.activity: dict[str, _Rates] = {}
+        """By publisher; without those that do nothing now."""
         self.cost = 0.0
 
-    def look(self) -> None:
-        """Take a sample."""
+    def look(self, watch_for: float) -> None:
+        """Take a sample, and have everybody say what they do for the next seconds."""
         began = time.monotonic()
         state = self._state
         health, figures, locks = state.health(), state.stats(), state.locks()
         self._before = self._now
         self._now = _Sample(began, figures, health, state.usage("", self._delimiter), locks)
         self.cost = time.monotonic() - began
+        self._compare(state.activity(watch_for))
         if self._before is not None:
             written = health["commits"] - self._before.health["commits"]
             self.rates.append(written % WRAP / self.seconds)
+
+    def _compare(self, found: list[Activity]) -> None:
+        rates = {}
+        for now in found:
+            before = self._activity.get(now.publisher)
+            if before is not None and now.at_ns > before.at_ns:
+                seconds = (now.at_ns - before.at_ns) / 1e9
+                changes = (now.operations - before.operations, now.gets - before.gets, now.hits - before.hits)
+                rates[now.publisher] = _Rates(*(change / seconds for change in changes))
+            elif now.publisher in self.activity:
+                # Nothing new since the last look, which was just before.
+                rates[now.publisher] = self.activity[now.publisher]
+        known = self._activity | {activity.publisher: activity for activity in found}
+        oldest = time.monotonic_ns() - REMEMBERED * 10**9
+        self._activity = {publisher: last for publisher, last in known.items() if last.at_ns > oldest}
+        self.activity = rates
 
     @property
     def now(self) -> _Sample:
@@ -106,6 +137,7 @@ def _head(history: History, console: Console) -> RenderableType:
     waiting = sum(len(lock["waiting"]) for lock in now.locks)
     facts = {
         "writes": f"{history.rates[-1]:,.0f}/s  {_curve(history, console)}" if history.rates else "...",
+        "calls": _calls(history),
         "keys": f"{figures['total_keys']:,}" + (f"  ({kinds})" if kinds else ""),
         "size": f"{size(figures['total_size'])}, {size(unused)} unused",
         "log": f"{size(figures['wal_size'])}, {quantity(behind, 'page')} not in the database yet",
@@ -126,6 +158,15 @@ def _head(history: History, console: Console) -> RenderableType:
     for name, text in facts.items():
         grid.add_row(name, Text(text))
     return Group(title, grid)
+
+
+def _calls(history: History) -> str:
+    active = [rates for rates in history.activity.values() if rates.operations]
+    total = _Rates(*map(sum, zip(*active, strict=True))) if active else _Rates()
+    text = f"{total.operations:,.0f}/s"
+    if total.gets:
+        text += f", {total.gets:,.0f}/s of them gets: {total.hits / total.gets:.1%} answered from a cache"
+    return text
 
 
 def _users(health: Health) -> str:

@@ -19,6 +19,7 @@ from slothstate import read_cache
 from slothstate.errors import SlothStateError, StateClosed
 from slothstate.read_cache import NO_MARK, UNVERIFIED
 from slothstate.sqlite import forking
+from slothstate.sqlite.activity import Publisher
 from slothstate.sqlite.connection import WAL_CHECKPOINT_PAGES, Atomic, BusyWait, Connection, Snapshot, translate
 from slothstate.sqlite.pool import IDLE_CONNECTIONS, Pool
 from slothstate.sqlite.sweeper import Sweeper
@@ -60,6 +61,7 @@ class Engine(Pool):
         # What else the background sweep does, a weak reference: it must not keep its owner, and thereby us, alive.
         self.upkeep: Callable[[], Callable[[], object] | None] = lambda: None
         self._sweeper = Sweeper(self, sweep_interval)
+        self._publisher = Publisher(path)
         with self._opening:
             self._raise_anchor(prepared=False)
         forking.register(self)
@@ -71,7 +73,12 @@ class Engine(Pool):
     def after_fork_in_child(self) -> list[Connection]:
         """Begin anew, with a sweeper too: the parent's has no thread here, and may have been copied half-way."""
         self._sweeper = Sweeper(self, self._sweep_interval)
+        self._publisher = Publisher(self.path)
         return super().after_fork_in_child()
+
+    def _check_identity(self) -> None:
+        super()._check_identity()
+        self._publisher.publish(self)
 
     def now(self) -> int:
         """Return the clock's reading in milliseconds since the epoch."""
@@ -227,6 +234,7 @@ class Engine(Pool):
         with self._opening:
             self._refusal = self._refusal or StateClosed(f"the state on {self.path} is closed")
             self._sweeper.stop()
+            self._publisher.withdraw()
             while self._idle:
                 self._close(self._idle.pop())
             self._drop_anchor()

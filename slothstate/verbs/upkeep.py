@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from slothstate.errors import InvalidValue, SlothStateError
-from slothstate.sqlite import audit, backup, compact, counters, entries, health, keys, lists, location, moving, sweep
+from slothstate.sqlite import activity, audit, backup, compact, entries, health, location, moving, sweep
+from slothstate.sqlite.activity import Activity
 from slothstate.sqlite.entries import Entry, Usage
 from slothstate.sqlite.health import Health
 from slothstate.sqlite.sweeper import sweep_all
-from slothstate.values import INTEGER_MAX, Record, check_key, describe, encode, encode_record
+from slothstate.values import INTEGER_MAX, Record, check_key, check_seconds, describe, encode, encode_record
 from slothstate.verbs.base import SCAN_PAGE, Verbs, check_pattern
 
 __all__ = ["UpkeepVerbs"]
-
-_VERBS: Final[dict[Callable[..., object], str]] = {
-    keys.get: "get",
-    keys.get_many: "get_many",
-    keys.put: "set",
-    keys.put_many: "set_many",
-    keys.delete: "delete",
-    keys.exists: "exists",
-    keys.clear: "clear",
-    keys.keys: "keys",
-    keys.page_of_keys: "scan",
-    keys.set_expiry: "set_ttl",
-    keys.remaining_ms: "get_ttl",
-    keys.persist: "persist",
-    keys.compare_swap: "compare_swap",
-    keys.insert_absent: "compare_swap",
-    counters.increment: "increment",
-    counters.append: "append",
-    lists.push: "list_push",
-    lists.pop: "list_pop",
-    lists.shift: "list_shift",
-    lists.length: "list_length",
-    lists.section: "list_range",
-}
 
 
 class UpkeepVerbs(Verbs):
@@ -52,12 +29,6 @@ class UpkeepVerbs(Verbs):
         """
         engine = self._engine
         cache = engine.cache.figures()
-        operations: dict[str, int] = {}
-        for operation, count in list(engine.operations.items()):
-            verb = _VERBS.get(operation)
-            if verb is not None:
-                operations[verb] = operations.get(verb, 0) + count
-        operations["get"] = operations.get("get", 0) + cache["hits"]
         return {
             **engine.read(audit.figures),
             "wal_size": location.size(engine.path + "-wal"),
@@ -65,7 +36,7 @@ class UpkeepVerbs(Verbs):
             "locks_held": len(self._locks.describe()),
             "path": engine.path,
             "backend": engine.name,
-            "operations": operations,
+            "operations": activity.operations(engine),
             "cache_hits": cache["hits"],
             "cache_misses": cache["misses"],
             "cache_size": cache["bytes"],
@@ -141,6 +112,18 @@ class UpkeepVerbs(Verbs):
             "commits": engine.cache.commits(),
             "users": health.users(engine.path),
         }
+
+    def activity(self, seconds: float = 2.0) -> list[Activity]:
+        """Return what the processes that use the store have done so far, this one included, to compare with later.
+
+        They publish it only on request, several times a second as long as they do anything, and this is one for the
+        next `seconds`; 0 withdraws it. So the first call returns nothing. Raises: `InvalidValue`.
+
+        >>> state.activity(0)
+        []
+        """
+        self._engine.require_usable()
+        return activity.watch(self._engine.path, check_seconds(seconds, "seconds", zero=True))
 
     def sweep(self) -> int:
         """Remove now what has expired, keys and locks; return how many keys went.

@@ -1,0 +1,161 @@
+"""What the processes that have a store open do: counted by each for itself, published while somebody watches.
+
+A watcher touches a file in the lock directory, whose modification time says until when it wants to know. Whoever uses
+the store looks at that time when it looks at the store's files anyway, and writes its counters to a small file beside
+it. A process that does nothing publishes nothing, so a file that gets old counts no more and is removed, whether its
+process idles or is dead.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from threading import get_ident
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from slothstate.sqlite import counters, keys, lists, location
+
+if TYPE_CHECKING:
+    from slothstate.sqlite.engine import Engine
+
+__all__ = ["Activity", "Publisher", "operations", "watch"]
+
+PUBLISH_INTERVAL: Final = 0.4
+"""Seconds between two publications: two of them make a rate, and whoever looks twice in a second wants one."""
+
+OLD: Final = 2.0
+"""Seconds after which a publication counts no more."""
+
+_WATCH_FILE: Final = "watch"
+_ACTIVITY_FILE: Final = "activity-"
+
+_VERBS: Final[dict[Callable[..., object], str]] = {
+    keys.get: "get",
+    keys.get_many: "get_many",
+    keys.put: "set",
+    keys.put_many: "set_many",
+    keys.delete: "delete",
+    keys.exists: "exists",
+    keys.clear: "clear",
+    keys.keys: "keys",
+    keys.page_of_keys: "scan",
+    keys.set_expiry: "set_ttl",
+    keys.remaining_ms: "get_ttl",
+    keys.persist: "persist",
+    keys.compare_swap: "compare_swap",
+    keys.insert_absent: "compare_swap",
+    counters.increment: "increment",
+    counters.append: "append",
+    lists.push: "list_push",
+    lists.pop: "list_pop",
+    lists.shift: "list_shift",
+    lists.length: "list_length",
+    lists.section: "list_range",
+}
+
+
+class Activity(NamedTuple):
+    """What one State of a process had done when it published it: operations, gets among them, hits among those.
+
+    `publisher` tells apart what publishes, `at_ns` is a reading of the system's monotonic clock.
+    """
+
+    publisher: str
+    pid: int
+    at_ns: int
+    operations: int
+    gets: int
+    hits: int
+
+
+def operations(engine: Engine) -> dict[str, int]:
+    """Return how often this process used the engine, by verb."""
+    counted: dict[str, int] = {}
+    for operation, count in list(engine.operations.items()):
+        verb = _VERBS.get(operation)
+        if verb is not None:
+            counted[verb] = counted.get(verb, 0) + count
+    counted["get"] = counted.get("get", 0) + engine.cache.figures()["hits"]
+    return counted
+
+
+class Publisher:
+    """What publishes the activity of one engine."""
+
+    def __init__(self, path: str) -> None:
+        directory = location.lock_directory(path)
+        self._watch = os.path.join(directory, _WATCH_FILE)
+        self._file = os.path.join(directory, _ACTIVITY_FILE + os.urandom(8).hex())
+        self._published = False
+        self._due = 0.0
+
+    def publish(self, engine: Engine) -> None:
+        """Publish if somebody watches and it is time to. Fails never: who cannot write is not seen."""
+        now = time.monotonic()
+        if now < self._due:
+            return
+        try:
+            if os.stat(self._watch).st_mtime < time.time():
+                return
+        except OSError:
+            return
+        self._due = now + PUBLISH_INTERVAL
+        counted = operations(engine)
+        figures = (
+            os.getpid(),
+            time.monotonic_ns(),
+            sum(counted.values()),
+            counted["get"],
+            engine.cache.figures()["hits"],
+        )
+        draft = f"{self._file}.{get_ident()}"
+        with suppress(OSError):
+            _write(draft, " ".join(map(str, figures)))
+            self._published = True
+            os.replace(draft, self._file)
+
+    def withdraw(self) -> None:
+        """Remove what was published."""
+        if self._published:
+            with suppress(OSError):
+                os.unlink(self._file)
+
+
+def watch(path: str, seconds: float) -> list[Activity]:
+    """Return what is published now, and have everybody publish for so many seconds; with 0 nobody any more."""
+    directory = location.lock_directory(path)
+    request = os.path.join(directory, _WATCH_FILE)
+    found = []
+    with suppress(OSError):
+        if seconds > 0:
+            _write(request, "")
+            until = time.time() + seconds
+            os.utime(request, (until, until))
+        else:
+            os.unlink(request)
+    with suppress(OSError):
+        for name in os.listdir(directory):
+            if name.startswith(_ACTIVITY_FILE) and (activity := _read(os.path.join(directory, name))) is not None:
+                found.append(activity)
+    return found
+
+
+def _read(file: str) -> Activity | None:
+    """Return what a file publishes; None for one that is old, which is removed, and for a draft."""
+    with suppress(OSError, ValueError, TypeError):
+        if os.stat(file).st_mtime < time.time() - OLD:
+            os.unlink(file)
+            return None
+        publisher = os.path.basename(file).removeprefix(_ACTIVITY_FILE)
+        if "." not in publisher:
+            with open(file, encoding="ascii") as lines:
+                return Activity(publisher, *map(int, lines.read().split()))
+    return None
+
+
+def _write(file: str, text: str) -> None:
+    descriptor = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    with open(descriptor, "w", encoding="ascii") as lines:
+        lines.write(text)
