@@ -22,9 +22,6 @@ WIDE: Final = 120
 """Columns from which prefixes and locks stand side by side."""
 
 HEAD_LINES: Final = 9
-REMEMBERED: Final = 60
-"""Seconds for which a process that does nothing is remembered, to have something to compare with."""
-
 WRAP: Final = 2**32
 """SQLite counts commits in 32 bits."""
 
@@ -39,14 +36,6 @@ class _Sample(NamedTuple):
     locks: list[LockDescription]
 
 
-class _Rates(NamedTuple):
-    """What somebody does in a second: operations, gets among them, and gets that were answered from a cache."""
-
-    operations: float = 0.0
-    gets: float = 0.0
-    hits: float = 0.0
-
-
 class History:
     """The last two samples of a store, and the rates of the last minute or so. `cost`: seconds the last look took."""
 
@@ -56,9 +45,7 @@ class History:
         self._before: _Sample | None = None
         self._now: _Sample | None = None
         self.rates: deque[float] = deque(maxlen=RATES)
-        self._activity: dict[str, Activity] = {}
-        self.activity: dict[str, _Rates] = {}
-        """By publisher; without those that do nothing now."""
+        self.activity: list[Activity] = []
         self.cost = 0.0
 
     def look(self, watch_for: float) -> None:
@@ -69,26 +56,10 @@ class History:
         self._before = self._now
         self._now = _Sample(began, figures, health, state.usage("", self._delimiter), locks)
         self.cost = time.monotonic() - began
-        self._compare(state.activity(watch_for))
+        self.activity = state.activity(watch_for)
         if self._before is not None:
             written = health["commits"] - self._before.health["commits"]
             self.rates.append(written % WRAP / self.seconds)
-
-    def _compare(self, found: list[Activity]) -> None:
-        rates = {}
-        for now in found:
-            before = self._activity.get(now.publisher)
-            if before is not None and now.at_ns > before.at_ns:
-                seconds = (now.at_ns - before.at_ns) / 1e9
-                changes = (now.operations - before.operations, now.gets - before.gets, now.hits - before.hits)
-                rates[now.publisher] = _Rates(*(change / seconds for change in changes))
-            elif now.publisher in self.activity:
-                # Nothing new since the last look, which was just before.
-                rates[now.publisher] = self.activity[now.publisher]
-        known = self._activity | {activity.publisher: activity for activity in found}
-        oldest = time.monotonic_ns() - REMEMBERED * 10**9
-        self._activity = {publisher: last for publisher, last in known.items() if last.at_ns > oldest}
-        self.activity = rates
 
     @property
     def now(self) -> _Sample:
@@ -161,11 +132,15 @@ def _head(history: History, console: Console) -> RenderableType:
 
 
 def _calls(history: History) -> str:
-    active = [rates for rates in history.activity.values() if rates.operations]
-    total = _Rates(*map(sum, zip(*active, strict=True))) if active else _Rates()
-    text = f"{total.operations:,.0f}/s"
-    if total.gets:
-        text += f", {total.gets:,.0f}/s of them gets: {total.hits / total.gets:.1%} answered from a cache"
+    calls = gets = hits = 0.0
+    for activity in history.activity:
+        seconds = activity.elapsed_ns / 1e9
+        calls += activity.operations / seconds
+        gets += activity.gets / seconds
+        hits += activity.hits / seconds
+    text = f"{calls:,.0f}/s"
+    if gets:
+        text += f", {gets:,.0f}/s of them gets: {hits / gets:.1%} answered from a cache"
     return text
 
 

@@ -1,9 +1,9 @@
 """What the processes that have a store open do: counted by each for itself, published while somebody watches.
 
 A watcher touches a file in the lock directory, whose modification time says until when it wants to know. Whoever uses
-the store looks at that time when it looks at the store's files anyway, and writes its counters to a small file beside
-it. A process that does nothing publishes nothing, so a file that gets old counts no more and is removed, whether its
-process idles or is dead.
+the store looks at that time when it looks at the store's files anyway, and writes to a small file beside it what it has
+done since the time before. A process that does nothing publishes nothing, so a file that gets old counts no more and is
+removed, whether its process idles or is dead.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["Activity", "Publisher", "operations", "watch"]
 
 PUBLISH_INTERVAL: Final = 0.4
-"""Seconds between two publications: two of them make a rate, and whoever looks twice in a second wants one."""
+"""Seconds that a publication tells of, or more; whoever looks twice within a second wants one."""
+
+LONGEST: Final = 10.0
+"""Seconds that a publication tells of at most: what was done before anybody watched is no news."""
 
 OLD: Final = 2.0
 """Seconds after which a publication counts no more."""
@@ -57,14 +60,10 @@ _VERBS: Final[dict[Callable[..., object], str]] = {
 
 
 class Activity(NamedTuple):
-    """What one State of a process had done when it published it: operations, gets among them, hits among those.
+    """What one State of a process did within some nanoseconds: operations, gets among them, cache hits among those."""
 
-    `publisher` tells apart what publishes, `at_ns` is a reading of the system's monotonic clock.
-    """
-
-    publisher: str
     pid: int
-    at_ns: int
+    elapsed_ns: int
     operations: int
     gets: int
     hits: int
@@ -90,29 +89,30 @@ class Publisher:
         self._file = os.path.join(directory, _ACTIVITY_FILE + os.urandom(8).hex())
         self._published = False
         self._due = 0.0
+        self._before_ns = 0
+        self._before: list[int] = []
 
     def publish(self, engine: Engine) -> None:
         """Publish if somebody watches and it is time to. Fails never: who cannot write is not seen."""
-        now = time.monotonic()
-        if now < self._due:
+        clock = time.monotonic()
+        if clock < self._due:
             return
         try:
             if os.stat(self._watch).st_mtime < time.time():
                 return
         except OSError:
             return
-        self._due = now + PUBLISH_INTERVAL
-        counted = operations(engine)
-        figures = (
-            os.getpid(),
-            time.monotonic_ns(),
-            sum(counted.values()),
-            counted["get"],
-            engine.cache.figures()["hits"],
-        )
+        self._due = clock + PUBLISH_INTERVAL
+        counted, now_ns = operations(engine), time.monotonic_ns()
+        counts = [sum(counted.values()), counted["get"], engine.cache.figures()["hits"]]
+        before, elapsed_ns = self._before, now_ns - self._before_ns
+        self._before, self._before_ns = counts, now_ns
+        if not before or elapsed_ns > LONGEST * 1e9:
+            return
+        changes = [now - then for now, then in zip(counts, before, strict=True)]
         draft = f"{self._file}.{get_ident()}"
         with suppress(OSError):
-            _write(draft, " ".join(map(str, figures)))
+            _write(draft, " ".join(map(str, (os.getpid(), elapsed_ns, *changes))))
             self._published = True
             os.replace(draft, self._file)
 
@@ -148,10 +148,10 @@ def _read(file: str) -> Activity | None:
         if os.stat(file).st_mtime < time.time() - OLD:
             os.unlink(file)
             return None
-        publisher = os.path.basename(file).removeprefix(_ACTIVITY_FILE)
-        if "." not in publisher:
+        if "." not in os.path.basename(file):
             with open(file, encoding="ascii") as lines:
-                return Activity(publisher, *map(int, lines.read().split()))
+                activity = Activity(*map(int, lines.read().split()))
+            return activity if activity.elapsed_ns > 0 else None
     return None
 
 

@@ -114,10 +114,10 @@ class UpkeepVerbs(Verbs):
         }
 
     def activity(self, seconds: float = 2.0) -> list[Activity]:
-        """Return what the processes that use the store have done so far, this one included, to compare with later.
+        """Return what the processes that use the store have just done, this one included.
 
-        They publish it only on request, several times a second as long as they do anything, and this is one for the
-        next `seconds`; 0 withdraws it. So the first call returns nothing. Raises: `InvalidValue`.
+        They publish it only on request, twice a second or so as long as they do anything, and this is one for the next
+        `seconds`; 0 withdraws it. So the first call returns nothing. Raises: `InvalidValue`.
 
         >>> state.activity(0)
         []
