@@ -24,7 +24,7 @@ RECOVERY = 1000
 """Writes after which the log must be small again once nobody reads an old state any more."""
 
 ROUNDS = 150
-ROUNDS_LONG = 5000
+ROUNDS_LONG = 2000
 PUTS = 100_000
 PUTS_LONG = 1_000_000
 ROLLBACK = 2.0
