@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from support import unchanged
 
 import slothstate
-from slothstate import InvalidValue, OutOfRange, State, WrongType
+from slothstate import InvalidValue, OutOfRange, State, StateBusy, WrongType
 from slothstate.sqlite import counters
 from slothstate.sqlite.connection import Atomic
 
@@ -204,3 +205,37 @@ def test_a_value_that_changes_its_kind_meanwhile(
         monkeypatch.setattr(counters, "Atomic", AfterAnothersWrite)
         other.set("k", before)
         assert verb(state) == total
+
+
+@pytest.mark.parametrize(
+    ("grow", "size"),
+    [
+        (lambda state: state.increment("k"), lambda state: state.get("k")),
+        (lambda state: state.increment("k", 1.0), lambda state: state.get("k")),
+        (lambda state: state.append("k", "x"), lambda state: len(state.get("k"))),
+        (lambda state: state.list_push("k", 1), lambda state: state.list_length("k")),
+        (lambda state: state.list_push("k", *[1] * 3), lambda state: state.list_length("k") // 3),
+    ],
+    ids=["increment", "increment-float", "append", "push", "push-several"],
+)
+def test_another_writer_between_any_two_statements(path: str, grow: Any, size: Any) -> None:
+    """Whoever gets in before each of an operation's statements that he can, no growth is lost."""
+    with slothstate.open(path) as state, slothstate.open(path, busy_timeout=0) as other:
+        grow(state)
+        landed = 1
+
+        def get_in(*_: object) -> bool:
+            nonlocal landed
+            with suppress(StateBusy):
+                grow(other)
+                landed += 1
+            return True
+
+        (connection,) = state._engine._idle
+        connection.db.exec_trace = get_in
+        for _ in range(5):
+            grow(state)
+            landed += 1
+        connection.db.exec_trace = None
+        assert landed > 10
+        assert size(state) == landed
