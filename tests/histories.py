@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from slothstate import State, WrongType
-from slothstate.sqlite import engine
 from slothstate.sqlite.connection import Connection
 
 UNKNOWN: Final = object()
@@ -147,16 +146,13 @@ class Witness:
     def watch(self, recorder: Recorder) -> None:
         """Note the commits of this process from now on, in States that are opened from now on."""
         self.recorder = recorder
-        hook = self._commit
+        make = Connection.__init__
 
-        class Watched(Connection):
-            __slots__ = ()
+        def watched(connection: Connection, *arguments: Any, **names: Any) -> None:
+            make(connection, *arguments, **names)
+            connection.db.set_commit_hook(self._commit)
 
-            def __init__(self, *arguments: Any, **names: Any) -> None:
-                super().__init__(*arguments, **names)
-                self.db.set_commit_hook(hook)
-
-        engine.Connection = Watched  # type: ignore[misc]
+        Connection.__init__ = watched  # type: ignore[method-assign]
 
     def _commit(self) -> bool:
         recorder = self.recorder
