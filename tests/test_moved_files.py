@@ -12,7 +12,7 @@ import pytest
 
 import slothstate
 from slothstate import State, UnsafeState
-from slothstate.sqlite import engine
+from slothstate.sqlite import pool
 
 pytestmark = pytest.mark.damaged
 
@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _look_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are looked at every 50 ms; a test need not wait for that."""
-    monkeypatch.setattr(engine, "IDENTITY_CHECK_INTERVAL", 0.0)
+    monkeypatch.setattr(pool, "IDENTITY_CHECK_INTERVAL", 0.0)
 
 
 def older_copy(path: Path) -> None:
