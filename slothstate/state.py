@@ -82,7 +82,8 @@ class State(MappingVerbs, CounterVerbs, ListVerbs, UpkeepVerbs):  # type: ignore
     Raises, from every verb: `InvalidKey` for a key that is not a non-empty str of at most 4096 bytes of UTF-8 without
     NUL; `StateBusy` when another writer keeps the store for `busy_timeout`; `StateClosed`; `UnsafeState` when the file
     was moved or replaced; `StateCorrupt`, `StateFull`, `StateReadOnly`, `StateIOError` as their names say. After an
-    error the store is as it was and the State goes on working, unless it is closed or refuses the file.
+    error the store is as it was and the State goes on working, unless it is closed or refuses the file; only after
+    `OutcomeUnknown` a write may be kept or not.
     """
 
     def __init__(self, engine: Engine, *, read_cache: bool = True) -> None:

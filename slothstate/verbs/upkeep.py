@@ -24,6 +24,8 @@ class UpkeepVerbs(Verbs):
     def stats(self) -> dict[str, Any]:
         """Return figures of the store and of this process's use of it; sizes in bytes, waits in seconds.
 
+        docs/verbs.md lists them.
+
         >>> state.stats()["total_keys"]
         0
         """
@@ -175,7 +177,7 @@ class UpkeepVerbs(Verbs):
     def compact(self) -> None:
         """Remove what has expired and rewrite the file without the space that deleted keys left in it.
 
-        Others can read meanwhile, and write once it is done. It needs the size of the store in free disk space.
+        Others can read meanwhile, and write once it is done. It needs about twice the size of the store in free disk space.
         Raises: `SlothStateError` inside a transaction; `StateFull`.
         """
         if self._engine.in_transaction:
