@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 from console import check_page, steps
-from terminal import output
+from terminal import output, refusal
 
 from slothstate.cli import FAMILIES, commands
 
@@ -65,14 +65,25 @@ def test_a_command_is_in_the_manual(name: str) -> None:
 
 
 def test_the_list_of_commands(tmp_path: Path) -> None:
-    """`slothstate --help` lists every command, each in one line of 80 columns or at most two."""
+    """`slothstate --help` lists every command, each in one line of at most 80 columns."""
     text = output("--help", home=tmp_path)
     for family, names in FAMILIES.items():
         assert f"\n{family}:\n" in text
         for name in names:
-            assert re.search(rf"^  {re.escape(name)}  +\w", text, re.MULTILINE)
+            assert re.search(rf"^  {re.escape(name)}  +\w.*\.$", text, re.MULTILINE)
     assert max(map(len, text.splitlines())) <= 80
     assert output(home=tmp_path) == text
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("list_push", "push"), ("get_ttl", "ttl"), ("compare_swap", "compare-swap"), ("check", "doctor"), ("gett", "get")],
+)
+def test_a_verb_that_is_no_command(typed: str, meant: str, tmp_path: Path) -> None:
+    """Whoever types the name of a Python verb, or a slip of the pen, is told the command's name."""
+    advice = "(see 'slothstate --help')"
+    assert refusal(typed, home=tmp_path, code=2) == f"No such command '{typed}': did you mean '{meant}'? {advice}"
+    assert refusal("frobnicate", home=tmp_path, code=2) == f"No such command 'frobnicate' {advice}"
 
 
 def test_the_examples_of_the_manual_run(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import click
 
 from slothstate.cli.group import CommandGroup, drop_unread
+from slothstate.cli.options import db_option
 
 __all__ = ["run_command_line"]
 
@@ -44,6 +45,7 @@ FAMILIES = {
         "range": "lists",
     },
     "Locks": {
+        "with-lock": "with_lock",
         "lock": "locks",
         "unlock": "locks",
         "locks": "locks",
@@ -51,15 +53,6 @@ FAMILIES = {
     "Scripts": {
         "run": "run",
         "shell": "shell",
-        "with-lock": "with_lock",
-    },
-    "Moving data": {
-        "dump": "moving",
-        "load": "moving",
-        "backup": "backup",
-        "restore": "backup",
-        "compact": "backup",
-        "import": "imports",
     },
     "Looking": {
         "stats": "looking",
@@ -67,6 +60,14 @@ FAMILIES = {
         "du": "looking",
         "top": "top",
         "doctor": "doctor",
+    },
+    "Moving data": {
+        "dump": "moving",
+        "load": "moving",
+        "import": "imports",
+        "backup": "backup",
+        "restore": "backup",
+        "compact": "backup",
     },
     "The store": {
         "path": "keys",
@@ -90,7 +91,7 @@ def _print_version(context: click.Context, parameter: click.Parameter, wanted: b
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option("--db", metavar="PATH", help="The store.  [default: $SLOTHSTATE_DB, else ~/.sloth-runner/state.db]")
+@db_option
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
 )

@@ -74,7 +74,7 @@ _ADVICE: Final[dict[type[Exception], str]] = {
     slothstate.StateCorrupt: "copy the file and its -wal away, check the disk, restore a backup",
     slothstate.UnsafeState: "nothing was changed; look at the path, and at who put that file there",
     slothstate.StateIOError: "check the path, its modes and the disk (dmesg)",
-    slothstate.StateBusy: "look which process writes: slothstate top",
+    slothstate.StateBusy: "end the process that keeps it; fuser or lsof name those that have the file open",
 }
 
 

@@ -18,10 +18,12 @@ from slothstate.errors import SlothStateError
 
 __all__ = ["CommandGroup", "drop_unread"]
 
-
 _NAME_WIDTH: Final = 12
 
 _SHOW_TRACEBACK: Final = "SLOTHSTATE_TRACEBACK"
+
+_PART_OF: Final = {"check": "doctor"}
+"""The command that a verb without one of its own is part of."""
 
 
 class CommandGroup(click.Group):
@@ -41,6 +43,23 @@ class CommandGroup(click.Group):
         module = importlib.import_module(f"slothstate.cli.{self._modules[name]}")
         commands = (found for found in vars(module).values() if isinstance(found, click.Command))
         return next(command for command in commands if command.name == name)
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is asked for; what is none, but a verb of Python or nearly a command, gets a hint."""
+        name = arguments[0]
+        # An option of a command that stands before its name is left to click.
+        if name not in self._modules and not name.startswith("-") and not context.resilient_parsing:
+            context.fail(f"No such command {name!r}{self._hint(name)}")
+        return super().resolve_command(context, arguments)
+
+    def _hint(self, name: str) -> str:
+        from difflib import get_close_matches
+
+        verb = name.replace("_", "-").removeprefix("list-").removeprefix("get-")
+        close = [_PART_OF.get(verb, verb), *get_close_matches(name, self._modules, n=1)]
+        return next((f": did you mean {found!r}?" for found in close if found in self._modules), "")
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         for family, names in self.families.items():

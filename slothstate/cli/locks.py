@@ -123,7 +123,7 @@ def _holder_of(state: State, name: str) -> str:
 @store_command("locks")
 @json_option
 def locks(db: str | None, as_json_: bool) -> int:
-    """List the locks: who holds what, since when, alive or dead, and who waits.
+    """List the locks: who holds what, since when, and who waits.
 
     A dead owner's lock is free: whoever wants it next gets it at once. Who waits is listed below the lock, once it has
     waited for a tenth of a second. In a pipe the fields are separated by tabs: alive, dead or waits, process, host,

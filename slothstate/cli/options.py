@@ -113,9 +113,9 @@ def store_command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
 
 def db_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--db`; given before the command's name it is the default (see `slothstate.cli`)."""
-    return click.option(
-        "--db", metavar="PATH", help="The store.  [default: $SLOTHSTATE_DB, else ~/.sloth-runner/state.db]"
-    )(function)
+    return click.option("--db", metavar="PATH", help="The store.  [$SLOTHSTATE_DB, else ~/.sloth-runner/state.db]")(
+        function
+    )
 
 
 def store_path(db: str | None) -> str:

@@ -34,7 +34,7 @@ LATE: Final = 1.0
 @click.option("--once", is_flag=True, help="Look twice, an interval apart, print what was seen, and end.")
 @click.option("--delimiter", default=":", show_default=True, help="What ends a prefix of keys.")
 def top(db: str | None, interval: float, once: bool, delimiter: str) -> int:
-    """Watch the store live: writes, calls, hit rate, keys by prefix, log, locks.
+    """Watch the store live: writes, calls, hit rate, keys, locks.
 
     Also the processes that have it open. A write is a commit: a transaction counts once, whatever it changes. A call is
     one of a verb that works on keys. q or Ctrl-C ends it. In a pipe the screens follow one another.
