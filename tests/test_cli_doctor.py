@@ -198,7 +198,11 @@ def test_a_store_that_fails_meanwhile(home: Path, state: State, monkeypatch: pyt
         raise StateBusy("too busy")
 
     monkeypatch.setattr(State, "check", fail)
-    assert examined(home, 3)["store"] == ("error", "too busy", "look which process writes: slothstate top")
+    assert examined(home, 3)["store"] == (
+        "error",
+        "too busy",
+        "end the process that keeps it; fuser or lsof name those that have the file open",
+    )
 
 
 def test_lua_that_is_not_installed(home: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
