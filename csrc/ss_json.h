@@ -4,9 +4,10 @@
  * state, does not look at the locale, never reads at or past the end of its input, and is safe to call from a fuzzer.
  *
  * Numbers: a token without '.', 'e' or 'E' is a 64-bit integer, exact (SS_OUT_OF_RANGE past it); any other is an IEEE
- * double, correctly rounded (SS_NOT_FINITE when that is an infinity). The writer gives every double the shortest digits that read back to the same double and
- * a mark that it is one ("1.0", "1e+300", "-0.0"), so an integer stays an integer and a float a float.
- * Text is UTF-8, validated in both directions; an escaped lone surrogate is SS_BAD_UTF8. Duplicate keys are passed through in order.
+ * double, correctly rounded (SS_NOT_FINITE when that is an infinity). The writer gives every double the shortest digits
+ * that read back to the same double and a mark that it is one ("1.0", "1e+300", "-0.0"), so an integer stays an integer
+ * and a float a float. Text is UTF-8, validated in both directions; an escaped lone surrogate is SS_BAD_UTF8. Duplicate
+ * keys are passed through in order.
  */
 #ifndef SS_JSON_H
 #define SS_JSON_H

@@ -209,8 +209,8 @@ static bool open_container(encoder *e, PyObject *container, uint8_t bracket)
     return check(e, ss_buf_push(&e->buf, bracket));
 }
 
-/* Writes a scalar and a comma, or the opening bracket of a container that next_value then walks through. Subclasses are stored
- * as their base type, read in place: none of their methods is called. */
+/* Writes a scalar and a comma, or the opening bracket of a container that next_value then walks through. Subclasses are
+ * stored as their base type, read in place: none of their methods is called. */
 static bool write_value(encoder *e, PyObject *value)
 {
     if (PyUnicode_Check(value)) {
