@@ -14,7 +14,7 @@ from slothstate._native import ffi, lib
 from slothstate.errors import InvalidValue, OutOfRange, PatternError
 
 __all__ = [
-    "NULL_PAGE_SEPARATOR",
+    "KEY_SEPARATOR",
     "ReadCache",
     "encode_row",
     "encode_rows",
@@ -27,7 +27,7 @@ __all__ = [
     "sqlite_file",
 ]
 
-NULL_PAGE_SEPARATOR: Final = "\0"
+KEY_SEPARATOR: Final = "\0"
 """What separates the keys of a page handed to `glob_filter`; no key holds it."""
 
 

@@ -18,7 +18,7 @@ from slothstate.sqlite import waiters
 if TYPE_CHECKING:
     from slothstate.sqlite import Engine
 
-__all__ = ["ANNOUNCE_AFTER", "Waiting"]
+__all__ = ["ANNOUNCE_AFTER", "GRACE", "Waiting"]
 
 ANNOUNCE_AFTER: Final = 0.1
 """Seconds of waiting after which it is worth a write to say so; also between two tries in a busy store."""

@@ -10,7 +10,7 @@ import apsw
 from slothstate.errors import SlothStateError, StateIOError, UnsafeState
 from slothstate.sqlite.connection import Connection
 
-__all__ = ["copy"]
+__all__ = ["ALL_PAGES", "copy"]
 
 ALL_PAGES: Final = -1
 

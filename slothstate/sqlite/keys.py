@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from slothstate.native import NULL_PAGE_SEPARATOR, glob_filter
+from slothstate.native import KEY_SEPARATOR, glob_filter
 from slothstate.patterns import key_range
 from slothstate.sqlite.connection import EXPIRED, LIVE, Atomic, Connection, Snapshot, sql
 from slothstate.values import COLUMN_TYPES, KINDS, Kind, Stored, damaged, document, same, verify
@@ -17,6 +17,7 @@ from slothstate.values import COLUMN_TYPES, KINDS, Kind, Stored, damaged, docume
 __all__ = [
     "NO_KEY",
     "NO_TTL",
+    "UNBOUNDED",
     "Row",
     "clear",
     "compare_swap",
@@ -42,10 +43,8 @@ PAGE_OF_KEYS: Final = 50_000
 UNBOUNDED: Final = b""
 """An upper bound above every key: in SQLite's order of types each BLOB comes after all TEXT."""
 
-
 NO_TTL: Final = -1
 NO_KEY: Final = -2
-
 
 Row: TypeAlias = tuple[Kind, Stored, int | None]
 """A live key as it is stored: kind, value, `expires_at_ms`. A list's value is its JSON text, wherever its items are.
@@ -299,11 +298,11 @@ def page_of_keys(
     lower, upper = ("", None) if pattern is None else key_range(pattern)
     if after:
         # The least text above `after`: no key holds NUL.
-        lower = max(lower, after + NULL_PAGE_SEPARATOR)
+        lower = max(lower, after + "\0")
     page = connection.execute(_PAGE, (now, lower, UNBOUNDED if upper is None else upper, limit)).get
     if page is None:
         return [], None
-    found = page.split(NULL_PAGE_SEPARATOR) if pattern is None else glob_filter(pattern, page)
-    if page.count(NULL_PAGE_SEPARATOR) + 1 < limit:
+    found = page.split(KEY_SEPARATOR) if pattern is None else glob_filter(pattern, page)
+    if page.count(KEY_SEPARATOR) + 1 < limit:
         return found, None
-    return found, page.rpartition(NULL_PAGE_SEPARATOR)[2]
+    return found, page.rpartition(KEY_SEPARATOR)[2]
