@@ -17,6 +17,7 @@ __all__ = [
     "COLUMN_TYPES",
     "EMPTY_LIST",
     "EMPTY_TABLE",
+    "EXPIRY_MAX_MS",
     "INTEGER_MAX",
     "INTEGER_MIN",
     "KEY_MAX_BYTES",
@@ -202,6 +203,8 @@ def encode_record(record: Record) -> tuple[str, Kind, Stored, int | None]:
         raise InvalidValue(f"a record must be a Record, got {describe(record)}")
     key, kind, value, expires_at_ms = record
     check_key(key)
+    if kind not in KINDS:
+        raise InvalidValue(f"kind of {shorten(key)} must be one of {', '.join(KINDS)}, got {describe(kind)}")
     found, stored = encode(value, f"value of {shorten(key)}")
     if found != kind:
         raise InvalidValue(f"value of {shorten(key)}: a {kind} expected, got a {found}")

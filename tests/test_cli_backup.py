@@ -226,3 +226,11 @@ def test_compact_inside_a_transaction(state: State) -> None:
         with pytest.raises(package.SlothStateError, match="transaction"):
             state.compact()
     assert state.get("a") == 1
+
+
+@pytest.mark.parametrize("source", [None, 5, b"copy.db"])
+def test_a_backup_that_is_no_path(home: Path, source: object) -> None:
+    """restore() names the argument that is no path, and makes no store."""
+    with pytest.raises(package.InvalidValue, match="path must be"):
+        package.restore(source, home / "state.db")  # type: ignore[arg-type]
+    assert not (home / "state.db").exists()

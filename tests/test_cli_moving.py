@@ -337,5 +337,9 @@ def test_load_of_other_kinds_is_refused(state: State) -> None:
     """State.load stores entries of the right kind only, all or none."""
     with pytest.raises(package.InvalidValue, match="a string expected, got a number"):
         state.load([Record("a", "number", 1), Record("b", "string", 1)])
+    with pytest.raises(package.InvalidValue, match=r"kind of 'b' must be one of string, number, .*, got str 'text'"):
+        state.load([Record("a", "number", 1), Record("b", "text", "x")])  # type: ignore[arg-type]
+    with pytest.raises(package.InvalidValue, match="records must be an iterable of Records, got int 5"):
+        state.load(5)  # type: ignore[arg-type]
     assert len(state) == 0
     assert state.load([]) == 0

@@ -54,3 +54,14 @@ def test_lock_verbs_on_a_closed_state(path: str) -> None:
     with pytest.raises(slothstate.StateClosed):
         state.locks()
     assert not os.path.exists(path + "-wal")
+
+
+@pytest.mark.parametrize("fn", [None, 5, "print"])
+def test_what_cannot_be_called_is_never_waited_for(state: State, fn: object) -> None:
+    """with_lock refuses a function that is none at once, even while somebody else holds the lock."""
+    with (
+        slothstate.open(state.stats()["path"]) as other,
+        other.locked("job"),
+        pytest.raises(slothstate.InvalidValue, match="fn must be callable"),
+    ):
+        state.with_lock("job", fn)  # type: ignore[arg-type]

@@ -39,12 +39,12 @@ def restore(source: str | os.PathLike[str], path: str | os.PathLike[str] | None 
     Fencing numbers never go back: the next is above all that the backup knows of and all that the replaced store gave;
     where no store is left to tell, they go ahead by a million million. The backup is only read.
 
-    Raises: `StateBusy` while anybody has the store open; `UnsafeState` for a `source` or `path` that is not a store;
-    `StateCorrupt` for a damaged `source`. The store is then as it was.
+    Raises: `InvalidValue` for what is no path; `StateBusy` while anybody has the store open; `UnsafeState` for a
+    `source` or `path` that is not a store; `StateCorrupt` for a damaged `source`. The store is then as it was.
     """
     schema.check_library()
     target = location.resolve(path)
-    backup = os.path.abspath(os.path.expanduser(os.fspath(source)))
+    backup = os.path.abspath(os.path.expanduser(location.check_path(source)))
     if not os.path.isfile(backup) or not os.path.getsize(backup):
         raise UnsafeState(f"{backup} is not a backup: there is no such file, or nothing is in it")
     if os.path.exists(target) and os.path.samefile(backup, target):

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
+from slothstate.errors import InvalidValue
 from slothstate.lock import Lock, LockDescription, holding
-from slothstate.values import check_key, check_seconds
+from slothstate.values import check_key, check_seconds, describe
 from slothstate.verbs.base import Verbs, check_timeout
 
 __all__ = ["LockVerbs"]
@@ -65,12 +66,16 @@ class LockVerbs(Verbs):
     def with_lock(self, name: str, fn: Callable[[], T], timeout: float | None = None) -> T:
         """Return what `fn()` returns, run under a lock that is released afterwards in any case.
 
-        Raises: `LockTimeout` if the lock was not acquired within `timeout` seconds; `AlreadyHeld`.
+        Raises: `LockTimeout` if the lock was not acquired within `timeout` seconds; `AlreadyHeld`; `InvalidValue` for
+        an `fn` that cannot be called.
 
         >>> state.with_lock("report", lambda: "done", timeout=15)
         'done'
         """
         check_key(name, "name")
+        if not callable(fn):
+            # Before the lock is waited for, not after.
+            raise InvalidValue(f"fn must be callable, got {describe(fn)}")
         with holding(self._locks, self._engine, name, check_timeout(timeout), to_the_end=False):
             return fn()
 

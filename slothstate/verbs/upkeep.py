@@ -165,19 +165,22 @@ class UpkeepVerbs(Verbs):
     def load(self, records: Iterable[Record]) -> int:
         """Store records in one transaction, each replacing its key; return how many, without those already expired.
 
-        Raises: `InvalidValue` for a value that is not of the record's kind, or cannot be stored; `InvalidKey`;
-        `OutOfRange`. Nothing is then stored.
+        Raises: `InvalidValue` for what is no record, a value that is not of the record's kind, or one that cannot be
+        stored; `InvalidKey`; `OutOfRange`. Nothing is then stored.
 
         >>> from slothstate import Record
         >>> state.load([Record("answer", "number", 42), Record("gone", "string", "x", expires_at_ms=1)])
         1
         """
+        if not isinstance(records, Iterable):
+            raise InvalidValue(f"records must be an iterable of Records, got {describe(records)}")
         return self._engine.write(moving.load, [encode_record(record) for record in records])
 
     def compact(self) -> None:
         """Remove what has expired and rewrite the file without the space that deleted keys left in it.
 
-        Others can read meanwhile, and write once it is done. It needs about twice the size of the store in free disk space.
+        Others can read meanwhile, and write once it is done. It needs about twice the size of the store in free disk
+        space.
         Raises: `SlothStateError` inside a transaction; `StateFull`.
         """
         if self._engine.in_transaction:
