@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import shutil
-import sqlite3
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 import sqlitedict
 from command import slothstate
@@ -82,11 +82,10 @@ def theirs(home: Path) -> Path:
 def sloth_runner(home: Path) -> Path:
     """A database of sloth-runner with every text as a value."""
     path = theirs(home) / "runner.sqlite"
-    with closing(sqlite3.connect(path)) as db:
-        db.executescript("pragma journal_mode = wal;" + SLOTH_RUNNER)
+    with closing(apsw.Connection(str(path))) as db:
+        db.execute("pragma journal_mode = wal;" + SLOTH_RUNNER).fetchall()
         db.executemany("insert into state (key, value) values (?, ?)", [(f"k:{text}", text) for text in TEXTS])
         db.execute("insert into state (key, value) values ('binary', cast(x'ff00' as text))")
-        db.commit()
     return path
 
 
@@ -260,10 +259,9 @@ class Harmful:
 
 def make_table(path: Path, table: str, rows: dict[str, Any]) -> None:
     """Make a table as sqlitedict makes it."""
-    with closing(sqlite3.connect(path)) as db:
+    with closing(apsw.Connection(str(path))) as db:
         db.execute(f'create table "{table}" (key text primary key, value blob)')
         db.executemany(f'insert into "{table}" values (?, ?)', rows.items())
-        db.commit()
 
 
 def test_sqlitedict(home: Path) -> None:

@@ -26,17 +26,7 @@ from slothstate.errors import (
 )
 from slothstate.native import sqlite_file
 
-__all__ = [
-    "EXPIRED",
-    "LIVE",
-    "WAL_CHECKPOINT_PAGES",
-    "Atomic",
-    "BusyWait",
-    "Connection",
-    "Snapshot",
-    "sql",
-    "translate",
-]
+__all__ = ["EXPIRED", "LIVE", "Atomic", "BusyWait", "Connection", "Snapshot", "sql", "translate"]
 
 # The one place where SQL decides what "expired" means. In every statement of the engine ?1 is the clock reading.
 EXPIRED: Final = "ifnull(entries.expires_at_ms <= ?1, 0)"
