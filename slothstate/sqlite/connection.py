@@ -61,6 +61,15 @@ _SETTINGS: Final = (
 )
 
 
+FIRST_PAUSE: Final = 0.0006
+LONGEST_PAUSE: Final = 0.016
+"""Seconds a writer sleeps before it asks again: each time 0.6 ms longer than the last, up to 16 ms.
+
+A writer that takes over finds its pages outdated, so frequent turns cost everybody. With 0.1 ms and 2 ms, 8 processes
+on one counter did half of what one did alone; with these they do over 80 %, and nobody waits for more than 0.1 s.
+"""
+
+
 class BusyWait:
     """How long writers wait for each other: until a deadline, jittered, in Python so that signals are answered.
 
@@ -113,10 +122,10 @@ class BusyWait:
                 remaining = min(remaining, self._deadlines.get(get_ident(), math.inf) - now)
             if remaining <= 0:
                 return False
-            # Short first sleeps keep the hand-over short; the jitter (half to all of it) keeps writers from waking in
-            # step. `random` would cost the import of a package half the size of ours.
+            # The jitter (half to all of it) keeps writers from waking in step. `random` would cost the import of a
+            # package half the size of ours.
             jitter = 0.5 + os.urandom(1)[0] / 512
-            time.sleep(min(0.0001 * (attempt + 1), 0.002, remaining) * jitter)
+            time.sleep(min(FIRST_PAUSE * (attempt + 1), LONGEST_PAUSE, remaining) * jitter)
             return True
 
         return wait
