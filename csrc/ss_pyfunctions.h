@@ -62,6 +62,7 @@ PyObject *ss_json_encode(PyObject *self, PyObject *const *arguments, Py_ssize_t 
 PyObject *ss_json_decode(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 PyObject *ss_encode_row(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 PyObject *ss_encode_rows(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
+PyObject *ss_now_ms(PyObject *self, PyObject *unused);
 PyObject *ss_glob_check_str(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 PyObject *ss_glob_match_str(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 PyObject *ss_glob_filter_page(PyObject *self, PyObject *const *arguments, Py_ssize_t count);

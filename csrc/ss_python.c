@@ -107,6 +107,7 @@ int ss_python_export(void *list, void *errors)
          "encode_row($module, key, value, kinds, /)\n--\n\n(kind, stored), or None if Python must look."},
         {"encode_rows", FASTCALL(ss_encode_rows), METH_FASTCALL,
          "encode_rows($module, mapping, kinds, /)\n--\n\n{kind: [(key, stored), ...]}, or None if Python must look."},
+        {"now_ms", ss_now_ms, METH_NOARGS, "now_ms($module, /)\n--\n\nThe system's clock, in ms since the epoch."},
         {"glob_check", FASTCALL(ss_glob_check_str), METH_FASTCALL,
          "glob_check($module, pattern, /)\n--\n\nNone, or PatternError naming the position."},
         {"glob_match", FASTCALL(ss_glob_match_str), METH_FASTCALL,

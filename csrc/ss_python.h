@@ -2,7 +2,7 @@
 #ifndef SS_PYTHON_H
 #define SS_PYTHON_H
 
-/* Appends json_encode, json_decode, encode_row, encode_rows, glob_check, glob_match, glob_filter and glob_prefix to the
+/* Appends json_encode, json_decode, encode_row, encode_rows, now_ms, glob_check, glob_match, glob_filter and glob_prefix to the
  * Python list `list`.
  *
  * `errors` is the tuple of exception classes they raise: (InvalidValue, OutOfRange, PatternError). Both are borrowed;

@@ -1,8 +1,10 @@
+#include "ss_pyfunctions.h"
+
 #include <math.h>
 #include <string.h>
 
 #include "ss_buf.h"
-#include "ss_pyfunctions.h"
+#include "ss_time.h"
 
 /* The order of the tuple of kinds that Python passes. */
 enum { KIND_STRING, KIND_NUMBER, KIND_BOOLEAN, KIND_TABLE, KIND_LIST, KIND_BYTES, KIND_COUNT };
@@ -121,4 +123,11 @@ PyObject *ss_encode_rows(PyObject *self, PyObject *const *arguments, Py_ssize_t 
         Py_XDECREF(row);
     }
     return rows;
+}
+
+PyObject *ss_now_ms(PyObject *self, PyObject *unused)
+{
+    (void)self;
+    (void)unused;
+    return PyLong_FromLongLong(ss_wall_clock() / SS_MILLISECOND);
 }

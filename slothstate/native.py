@@ -24,6 +24,7 @@ __all__ = [
     "glob_prefix",
     "json_decode",
     "json_encode",
+    "now_ms",
     "sqlite_file",
 ]
 
@@ -59,6 +60,9 @@ None for what `values.check_key` and `values.encode` must look at, because it is
 
 encode_rows: Callable[[object, tuple[Any, ...]], dict[Any, list[tuple[Any, Any]]] | None] = _functions["encode_rows"]
 """`encode_rows(mapping, KINDS)`: `{kind: [(key, stored), ...]}` of a dict, None if `encode_row` is for any of it."""
+
+now_ms: Callable[[], int] = _functions["now_ms"]
+"""`now_ms()`: the system's clock in milliseconds since the epoch, at half the cost of `int(time.time() * 1000)`."""
 
 glob_check: Callable[[str], None] = _functions["glob_check"]
 """`glob_check(pattern)`: None. Raises: `PatternError` naming the pattern and the position."""

@@ -63,10 +63,12 @@ _SETTINGS: Final = (
 
 FIRST_PAUSE: Final = 0.0006
 LONGEST_PAUSE: Final = 0.016
-"""Seconds a writer sleeps before it asks again: each time 0.6 ms longer than the last, up to 16 ms.
+PATIENCE: Final = 0.05
+"""Seconds: a writer sleeps before it asks again, each time 0.6 ms longer than the last, up to 16 ms.
 
-A writer that takes over finds its pages outdated, so frequent turns cost everybody. With 0.1 ms and 2 ms, 8 processes
-on one counter did half of what one did alone; with these they do over 80 %, and nobody waits for more than 0.1 s.
+One that has waited for longer than `PATIENCE` asks as often as at first, and so is next before long. A writer that
+takes over finds its pages outdated, so frequent turns cost everybody: with 0.1 ms and 2 ms, 8 processes on one counter
+did half of what one does alone; with these they do over 80 %, and none waits for much more than 0.1 s.
 """
 
 
@@ -125,7 +127,8 @@ class BusyWait:
             # The jitter (half to all of it) keeps writers from waking in step. `random` would cost the import of a
             # package half the size of ours.
             jitter = 0.5 + os.urandom(1)[0] / 512
-            time.sleep(min(FIRST_PAUSE * (attempt + 1), LONGEST_PAUSE, remaining) * jitter)
+            pause = min(FIRST_PAUSE * (attempt + 1), LONGEST_PAUSE) if now - began < PATIENCE else FIRST_PAUSE
+            time.sleep(min(pause, remaining) * jitter)
             return True
 
         return wait

@@ -17,6 +17,7 @@ import apsw
 
 from slothstate import read_cache
 from slothstate.errors import SlothStateError, StateClosed
+from slothstate.native import now_ms
 from slothstate.read_cache import NO_MARK, UNVERIFIED
 from slothstate.sqlite import forking
 from slothstate.sqlite.activity import Publisher
@@ -53,7 +54,8 @@ class Engine(Pool):
         vfs: str | None = None,
     ) -> None:
         super().__init__(path, synchronous=SYNCHRONOUS[durability], busy=BusyWait(busy_timeout), vfs=vfs)
-        self.clock = clock
+        # The reading of the clock in milliseconds since the epoch, the one of an operation.
+        self.now: Callable[[], int] = now_ms if clock is time.time else lambda: int(clock() * 1000)
         self._afterwards: dict[int, list[Callable[[], object]]] = {}
         self.cache = read_cache.make(cache_size, None if clock is time.time else clock, self._transactions)
         self.operations: defaultdict[Callable[..., object], int] = defaultdict(int)
@@ -80,10 +82,6 @@ class Engine(Pool):
         super()._check_identity()
         self._publisher.publish(self)
 
-    def now(self) -> int:
-        """Return the clock's reading in milliseconds since the epoch."""
-        return int(self.clock() * 1000)
-
     def read(self, operation: Callable[[Connection, int, *A], R], *args: *A) -> R:
         """Run `operation(connection, now, *args)`, inside this thread's transaction if it has one."""
         self.operations[operation] += 1
@@ -96,7 +94,7 @@ class Engine(Pool):
             connection = self._borrow()
         connection.thread = thread
         try:
-            result = operation(connection, int(self.clock() * 1000), *args)
+            result = operation(connection, self.now(), *args)
         except BaseException as error:
             self._recover(connection, error)
             raise
@@ -112,24 +110,23 @@ class Engine(Pool):
         moved or replaced.
         """
         self.ensure_identity()
-        if get_ident() in self._transactions:
-            self.operations[operation] += 1
-            return self._run_inside(operation, args)
-        return self._write(operation, args, None)
+        return self._write(operation, args)
 
     def write_key(self, operation: Callable[[Connection, int, str, *A], R], key: str, *args: *A) -> R:
         """Like `write`, for an operation that changes this key alone: what is cached of others stays valid."""
-        if get_ident() in self._transactions:
-            return self.write(operation, key, *args)
         return self._write(operation, (key, *args), key)
 
-    def _write(self, operation: Callable[..., R], args: tuple[Any, ...], written: str | None) -> R:
+    def _write(self, operation: Callable[..., R], args: tuple[Any, ...], written: str | None = None) -> R:
         self.operations[operation] += 1
+        thread = get_ident()
+        if thread in self._transactions:
+            self.ensure_identity()
+            return self._run_inside(operation, args)
         try:
             connection = self._idle.pop()
         except IndexError:
             connection = self._borrow()
-        connection.thread = get_ident()
+        connection.thread = thread
         log = connection.log
         mark = NO_MARK
         if written is not None:
@@ -138,7 +135,7 @@ class Engine(Pool):
             if mark == UNVERIFIED:
                 self._check_identity()
         try:
-            result = operation(connection, int(self.clock() * 1000), *args)
+            result = operation(connection, self.now(), *args)
         except BaseException as error:
             self._recover(connection, error)
             raise

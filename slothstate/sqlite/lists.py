@@ -49,9 +49,12 @@ where key = ?2 and {LIVE}
 # `insert … select` from the same table through a temporary one.
 _ROWS: Final = f"select id from entries where key = ?2 and value is null and {LIVE}"
 
-_LAST: Final = f"select max(position) from list_items where list_id = ({_ROWS})"
+# Of whatever is under the key: `_ROWS` beside them says that it is such a list, and saying it once is quicker.
+_ID: Final = "select id from entries where key = ?2"
 
-_FIRST: Final = f"select min(position) from list_items where list_id = ({_ROWS})"
+_LAST: Final = f"select max(position) from list_items where list_id = ({_ID})"
+
+_FIRST: Final = f"select min(position) from list_items where list_id = ({_ID})"
 
 _PUSH_ONE: Final = sql(f"""
 insert or ignore into list_items (list_id, position, item)
