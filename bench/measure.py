@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any, Final
 
-__all__ = ["Batch", "Round", "Source", "Workload", "drain", "measure", "sampled"]
+__all__ = ["Batch", "Round", "Source", "Workload", "drain", "kept_waiting", "measure", "sampled"]
 
 SAMPLES: Final = 2_000
 """Operations of a round that are timed one by one, at most."""
@@ -54,8 +54,9 @@ class Round:
 def measure(source: Source, limit: int, budget: float) -> Round:
     """Time up to `limit` operations in a loop, then up to `SAMPLES` one by one; about `budget` seconds each at most.
 
-    The loop gives the mean (its own cost is some 15 ns a call, alike for every peer), the second pass the percentiles,
-    without what reading the clock costs. The garbage collector is off while the clock runs, as in `timeit`.
+    The loop gives the mean (its own cost is some 10 ns a call, alike for every peer), without the time other programs
+    took; the second pass the percentiles, with it, but without what reading the clock costs. The garbage collector is
+    off while the clock runs, as in `timeit`.
     """
     warming = source(min(limit, WARM_UP))
     few = sampled(warming)
@@ -75,9 +76,11 @@ def drain(batch: Batch) -> float:
     _quiet()
     try:
         calls = map(batch.function, *batch.columns)
+        waited = kept_waiting()
         began = perf_counter_ns()
         deque(calls, maxlen=0)
         elapsed = perf_counter_ns() - began
+        elapsed -= kept_waiting() - waited
     finally:
         gc.enable()
     if batch.verify is not None:
@@ -93,6 +96,7 @@ def sampled(batch: Batch) -> Round:
     clock_cost = _clock_cost()
     _quiet()
     try:
+        waited = kept_waiting()
         for index, arguments in enumerate(zip(*batch.columns, strict=True)):
             if before is not None:
                 before()
@@ -102,13 +106,27 @@ def sampled(batch: Batch) -> Round:
             samples.append(max(0, elapsed - clock_cost) / group)
             if expected is not None and found != expected[index]:
                 raise AssertionError(f"{function} {arguments}: {found!r} instead of {expected[index]!r}")
+        waited = kept_waiting() - waited
     finally:
         gc.enable()
     if batch.verify is not None:
         batch.verify()
-    # A scheduler that puts the process to sleep between two calls must not decide what they cost.
-    mean = _median(samples) if before is not None else sum(samples) / len(samples)
+    # Between two calls with something before them the process sleeps, and is woken late: the median is what they cost.
+    mean = _median(samples) if before is not None else max(1.0, sum(samples) - waited / group) / len(samples)
     return Round(mean, samples, len(samples) * group)
+
+
+def kept_waiting() -> int:
+    """Return the nanoseconds this thread was ready to run so far while other programs had the processors.
+
+    A mean without them is the same on a busy machine as on an idle one. Waiting for the disk, for locks or for another
+    process counts as ever. 0 where the kernel does not tell.
+    """
+    try:
+        with open("/proc/thread-self/schedstat") as counters:
+            return int(counters.read().split()[1])
+    except OSError:
+        return 0
 
 
 def _quiet() -> None:
