@@ -7,6 +7,7 @@ what must come back. Nothing is prepared, converted or compared while the clock 
 from __future__ import annotations
 
 import gc
+import resource
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any, Final
 
-__all__ = ["Batch", "Round", "Source", "Workload", "drain", "kept_waiting", "measure", "sampled"]
+__all__ = ["Batch", "Round", "Source", "Waiting", "Workload", "drain", "measure", "sampled"]
 
 SAMPLES: Final = 2_000
 """Operations of a round that are timed one by one, at most."""
@@ -76,11 +77,11 @@ def drain(batch: Batch) -> float:
     _quiet()
     try:
         calls = map(batch.function, *batch.columns)
-        waited = kept_waiting()
+        waiting = Waiting()
         began = perf_counter_ns()
         deque(calls, maxlen=0)
         elapsed = perf_counter_ns() - began
-        elapsed -= kept_waiting() - waited
+        elapsed -= waiting.ended(len(batch.columns[0]))
     finally:
         gc.enable()
     if batch.verify is not None:
@@ -96,7 +97,7 @@ def sampled(batch: Batch) -> Round:
     clock_cost = _clock_cost()
     _quiet()
     try:
-        waited = kept_waiting()
+        waiting = Waiting()
         for index, arguments in enumerate(zip(*batch.columns, strict=True)):
             if before is not None:
                 before()
@@ -106,7 +107,7 @@ def sampled(batch: Batch) -> Round:
             samples.append(max(0, elapsed - clock_cost) / group)
             if expected is not None and found != expected[index]:
                 raise AssertionError(f"{function} {arguments}: {found!r} instead of {expected[index]!r}")
-        waited = kept_waiting() - waited
+        waited = waiting.ended(len(samples))
     finally:
         gc.enable()
     if batch.verify is not None:
@@ -116,17 +117,34 @@ def sampled(batch: Batch) -> Round:
     return Round(mean, samples, len(samples) * group)
 
 
-def kept_waiting() -> int:
-    """Return the nanoseconds this thread was ready to run so far while other programs had the processors.
+class Waiting:
+    """What the scheduler did to this thread since the object was made.
 
-    A mean without them is the same on a busy machine as on an idle one. Waiting for the disk, for locks or for another
-    process counts as ever. 0 where the kernel does not tell.
+    A mean without the time a thread was ready to run while other programs had the processors is the same on a busy
+    machine as on an idle one. Waiting for the disk, for locks or for another process counts as ever.
     """
+
+    def __init__(self) -> None:
+        self._delay, self._sleeps = _scheduled()
+
+    def ended(self, calls: int) -> int:
+        """Return the nanoseconds to leave out of so many calls, 0 where the kernel does not tell.
+
+        A call that sleeps (a server or another thread does its work) is always woken with a delay, on an idle machine
+        too: nothing of that is left out.
+        """
+        delay, sleeps = _scheduled()
+        return 0 if sleeps - self._sleeps >= calls else delay - self._delay
+
+
+def _scheduled() -> tuple[int, int]:
+    """Return how many nanoseconds this thread waited for a processor so far, and how often it went to sleep."""
     try:
         with open("/proc/thread-self/schedstat") as counters:
-            return int(counters.read().split()[1])
+            delay = int(counters.read().split()[1])
     except OSError:
-        return 0
+        return 0, 0
+    return delay, resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 
 
 def _quiet() -> None:
