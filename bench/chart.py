@@ -29,7 +29,7 @@ __all__ = ["svg"]
 
 WIDTH: Final = 860
 LABELS: Final = 150
-BARS: Final = 600
+BARS: Final = 560
 BAR: Final = 16
 GAP: Final = 4
 TITLE: Final = 30

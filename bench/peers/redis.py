@@ -39,7 +39,6 @@ def open(directory: Path) -> Peer:
 
     socket = directory / "redis.sock"
     server = None if socket.exists() else _start(directory, socket)
-    # Redis 6 commands in its old protocol: the client's newer handshake costs nothing per command either way.
     client = redis.Redis(unix_socket_path=str(socket))
     _wait(client, server)
     locks: dict[str, Any] = {}
