@@ -10,7 +10,7 @@ from time import perf_counter_ns, sleep
 from typing import Any, Final
 
 from bench.compare import Lane, Series, Workers
-from bench.measure import Batch, Round, Source, Waiting
+from bench.measure import Batch, Round, Source, kept_waiting
 from bench.peers import Peer
 from bench.report import OURS, Report
 from bench.under_pytest import run_lane
@@ -92,7 +92,7 @@ def read_steadily(peer: Peer, seconds: float, disturbed: bool) -> tuple[Round, f
         neighbour = _neighbours[0]
         neighbour.send(commit_steadily, seconds)
     samples = array("d")
-    waiting = Waiting()
+    waited = kept_waiting()
     began = now = perf_counter_ns()
     end = began + int(seconds * 1e9)
     while now < end:
@@ -101,7 +101,7 @@ def read_steadily(peer: Peer, seconds: float, disturbed: bool) -> tuple[Round, f
             get(name)
         now = perf_counter_ns()
         samples.append((now - before) / KEYS)
-    mean = (now - began - waiting.ended(len(samples))) / (len(samples) * KEYS)
+    mean = (now - began - (kept_waiting() - waited)) / (len(samples) * KEYS)
     assert [get(name) for name in names] == list(range(KEYS))
     rate = 0.0
     if neighbour is not None:

@@ -7,7 +7,6 @@ what must come back. Nothing is prepared, converted or compared while the clock 
 from __future__ import annotations
 
 import gc
-import resource
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -52,36 +51,38 @@ class Round:
     operations: int = 0
 
 
-def measure(source: Source, limit: int, budget: float) -> Round:
+def measure(source: Source, limit: int, budget: float, served: bool = False) -> Round:
     """Time up to `limit` operations in a loop, then up to `SAMPLES` one by one; about `budget` seconds each at most.
 
     The loop gives the mean (its own cost is some 10 ns a call, alike for every peer), without the time other programs
     took; the second pass the percentiles, with it, but without what reading the clock costs. The garbage collector is
-    off while the clock runs, as in `timeit`.
+    off while the clock runs, as in `timeit`. `served` says that another process or thread does the work: what this one
+    waits for a processor then is that work, and nothing is left out.
     """
     warming = source(min(limit, WARM_UP))
-    few = sampled(warming)
+    few = sampled(warming, served)
     count = max(1, min(limit, int(budget * 1e9 / max(_median(few.samples) * warming.group, 1.0))))
     if limit == 1:
         return few
     batch = source(count)
     if batch.before is not None:
-        return sampled(batch)
-    mean = drain(batch)
-    one_by_one = sampled(source(min(count, SAMPLES)))
+        return sampled(batch, served)
+    mean = drain(batch, served)
+    one_by_one = sampled(source(min(count, SAMPLES)), served)
     return Round(mean, one_by_one.samples, count * batch.group)
 
 
-def drain(batch: Batch) -> float:
+def drain(batch: Batch, served: bool = False) -> float:
     """Return the nanoseconds an operation when the calls follow each other without a pause."""
     _quiet()
     try:
         calls = map(batch.function, *batch.columns)
-        waiting = Waiting()
+        waited = kept_waiting()
         began = perf_counter_ns()
         deque(calls, maxlen=0)
         elapsed = perf_counter_ns() - began
-        elapsed -= waiting.ended(len(batch.columns[0]))
+        if not served:
+            elapsed -= kept_waiting() - waited
     finally:
         gc.enable()
     if batch.verify is not None:
@@ -89,7 +90,7 @@ def drain(batch: Batch) -> float:
     return elapsed / (len(batch.columns[0]) * batch.group)
 
 
-def sampled(batch: Batch) -> Round:
+def sampled(batch: Batch, served: bool = False) -> Round:
     """Time the calls one by one and compare what each returned; the mean is that of the calls."""
     function, before, group = batch.function, batch.before, batch.group
     expected = batch.expected
@@ -97,7 +98,7 @@ def sampled(batch: Batch) -> Round:
     clock_cost = _clock_cost()
     _quiet()
     try:
-        waiting = Waiting()
+        waited = kept_waiting()
         for index, arguments in enumerate(zip(*batch.columns, strict=True)):
             if before is not None:
                 before()
@@ -107,7 +108,7 @@ def sampled(batch: Batch) -> Round:
             samples.append(max(0, elapsed - clock_cost) / group)
             if expected is not None and found != expected[index]:
                 raise AssertionError(f"{function} {arguments}: {found!r} instead of {expected[index]!r}")
-        waited = waiting.ended(len(samples))
+        waited = 0 if served else kept_waiting() - waited
     finally:
         gc.enable()
     if batch.verify is not None:
@@ -117,34 +118,17 @@ def sampled(batch: Batch) -> Round:
     return Round(mean, samples, len(samples) * group)
 
 
-class Waiting:
-    """What the scheduler did to this thread since the object was made.
+def kept_waiting() -> int:
+    """Return the nanoseconds this thread was ready to run so far while other programs had the processors.
 
-    A mean without the time a thread was ready to run while other programs had the processors is the same on a busy
-    machine as on an idle one. Waiting for the disk, for locks or for another process counts as ever.
+    A mean without them is the same on a busy machine as on an idle one. Waiting for the disk, for locks or for another
+    process counts as ever. 0 where the kernel does not tell.
     """
-
-    def __init__(self) -> None:
-        self._delay, self._sleeps = _scheduled()
-
-    def ended(self, calls: int) -> int:
-        """Return the nanoseconds to leave out of so many calls, 0 where the kernel does not tell.
-
-        Calls that sleep, because a server or another thread does their work, are woken with a delay on an idle machine
-        too: if more than a few of them did, nothing is left out.
-        """
-        delay, sleeps = _scheduled()
-        return 0 if sleeps - self._sleeps > calls // 50 else delay - self._delay
-
-
-def _scheduled() -> tuple[int, int]:
-    """Return how many nanoseconds this thread waited for a processor so far, and how often it went to sleep."""
     try:
         with open("/proc/thread-self/schedstat") as counters:
-            delay = int(counters.read().split()[1])
+            return int(counters.read().split()[1])
     except OSError:
-        return 0, 0
-    return delay, resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+        return 0
 
 
 def _quiet() -> None:

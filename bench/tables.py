@@ -89,10 +89,11 @@ def page(report: Report) -> str:
 _METHOD = (
     "Every store runs in a process and a directory of its own and is asked for one short round after the other, all",
     "stores in turn, so that whatever else the machine does hits all of them; ratios are taken within a round. A round",
-    "is a loop (its mean, without the time the scheduler gave to other programs) and a pass that times call by call",
-    "(the percentiles, with that time, but without the cost of reading the clock) and compares every result. Values",
-    "change with every write. Python's garbage collector is off while the clock runs. A library that knows only bytes",
-    "gets its keys and values converted beforehand.",
+    "is a loop (its mean, without the time the scheduler gave to other programs; for Redis and sqlitedict with it,",
+    "because another process or thread does their work) and a pass that times call by call (the percentiles, with that",
+    "time, but without the cost of reading the clock) and compares every result. Values change with every write.",
+    "Python's garbage collector is off while the clock runs. A library that knows only bytes gets its keys and values",
+    "converted beforehand.",
 )
 
 

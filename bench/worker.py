@@ -104,7 +104,7 @@ def _round(peer: peers.Peer, workload: Workload, options: dict[str, Any], limit:
     source = _sources.get(identity)
     if source is None:
         source = _sources[identity] = workload(peer, **options)
-    return measure(source, limit, budget)
+    return measure(source, limit, budget, peer.is_served)
 
 
 def _serve(pipe: Connection, name: str, directory: Path, options: dict[str, Any]) -> None:

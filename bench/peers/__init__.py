@@ -40,6 +40,8 @@ class Peer:
     close: Callable[[], Any]
     directory: Path | None = None
     """Where the store is, for a topic that needs a second process there."""
+    is_served: bool = False
+    """Whether another process or thread does the work while the caller waits."""
     key: Callable[[str], Any] = _same
     value: Callable[[Any], Any] = _same
     get: Callable[..., Any] | None = None

@@ -64,6 +64,7 @@ def open(directory: Path) -> Peer:
 
     return Peer(
         name="redis",
+        is_served=True,
         close=close,
         directory=directory,
         value=lambda value: str(value).encode(),

@@ -38,6 +38,7 @@ def open(directory: Path) -> Peer:
 
     return Peer(
         name="sqlitedict",
+        is_served=True,
         close=store.close,
         get=store.__getitem__,
         set=set_,
