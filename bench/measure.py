@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any, Final
 
-__all__ = ["Batch", "Round", "Source", "Waiting", "Workload", "drain", "measure", "sampled"]
+__all__ = ["Batch", "Round", "Source", "Workload", "drain", "measure", "sampled"]
 
 SAMPLES: Final = 2_000
 """Operations of a round that are timed one by one, at most."""
