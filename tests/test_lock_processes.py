@@ -167,8 +167,8 @@ def test_sixteen_waiters_and_none_starves(path: str) -> None:
 def test_lock_with_a_ttl_of_a_living_owner_expires(path: str) -> None:
     """A waiter gets a lock when its TTL is up, not before, and not long after."""
     with processes() as start, slothstate.open(path) as state:
-        owner = start(hold, path, 0.5)
         began = time.monotonic()
+        owner = start(hold, path, 0.5)
         owner.receive()
         granted = time.monotonic()
         assert state.lock("job", timeout=10) is True
