@@ -14,6 +14,7 @@ from bench.compare import Series
 from bench.measure import Round
 from bench.report import OURS, Report
 from bench.under_pytest import require, run_measured
+from bench.worker import directory_for
 
 TOPIC: Final = "imports"
 
@@ -27,13 +28,17 @@ IMPORT: Final = "import, beyond the start of Python, processor time"
 _LOADED: Final = f"import sys, slothstate; print(*(name for name in {LATE!r} if name in sys.modules))"
 
 
-def start(statement: str) -> float:
+def start(statement: str, compiled: str) -> float:
     """Return the nanoseconds of processor time a new interpreter takes to run a statement and end.
 
-    `site` is loaded but reads no .pth files: those of an editable install load half of the standard library.
+    `site` is loaded but reads no .pth files: those of an editable install load half of the standard library. Bytecode
+    is kept in the directory `compiled`: elsewhere PYTHONDONTWRITEBYTECODE would make a checkout compile every time what
+    installed packages bring compiled. The first start of each statement fills it.
     """
+    environment = {**_environment(), "PYTHONPYCACHEPREFIX": compiled}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     before = _children()
-    subprocess.run([sys.executable, "-S", "-c", f"import site; {statement}"], check=True, env=_environment())
+    subprocess.run([sys.executable, "-S", "-c", f"import site; {statement}"], check=True, env=environment)
     return _children() - before
 
 
@@ -56,12 +61,13 @@ def loaded_too_early() -> list[str]:
 def run(report: Report) -> None:
     modules = [name for name in MODULES if peers.missing(name) is None]
     statements = {"": "pass", **{name: f"import {name}" for name in modules}}
-    for statement in statements.values():
-        start(statement)
     found: dict[str, list[float]] = {name: [] for name in statements}
-    for _ in range(report.scale.starts):
-        for name, statement in statements.items():
-            found[name].append(start(statement))
+    with directory_for("imports") as compiled:
+        for statement in statements.values():
+            start(statement, str(compiled))
+        for _ in range(report.scale.starts):
+            for name, statement in statements.items():
+                found[name].append(start(statement, str(compiled)))
     report.add(TOPIC, START, "Python", Series(found[""], array("d", found[""])))
     series = {}
     for name in modules:
@@ -81,8 +87,11 @@ PARAMETERS: Final = {"name": MODULES}
 def bench_imports(benchmark: Any, name: str) -> None:
     require(name)
 
-    def measure() -> Round:
-        took = start(f"import {name}")
-        return Round(took, array("d", [took]))
+    with directory_for("imports") as compiled:
+        start(f"import {name}", str(compiled))
 
-    run_measured(benchmark, measure, "start of Python and import")
+        def measure() -> Round:
+            took = start(f"import {name}", str(compiled))
+            return Round(took, array("d", [took]))
+
+        run_measured(benchmark, measure, "start of Python and import")

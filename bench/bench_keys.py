@@ -86,8 +86,7 @@ def what(search: str, scale: Scale) -> str:
 def lanes(scale: Scale) -> list[Lane]:
     stores: tuple[dict[str, Any], ...] = (
         {"peer": "slothstate"},
-        # GLOB reads the index alone here, which is the faster of SQLite's two ways.
-        {"peer": "apsw", "variant": "GLOB", "open": {"rowid": True}},
+        {"peer": "apsw", "variant": "GLOB"},
         {"peer": "redis"},
     )
     return [

@@ -1,6 +1,7 @@
 """Bare SQLite through apsw: one prepared statement an operation, autocommit, the log as long as slothstate's.
 
-The table is the fastest that was found for small values: `WITHOUT ROWID`, the key its primary key, nothing else in it.
+The table is the fastest that was found, for small values and for GLOB: `WITHOUT ROWID`, the key its primary key,
+nothing else in it.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ def versions() -> dict[str, str]:
     return {"apsw": apsw.apsw_version()}
 
 
-def open(directory: Path, *, page_size: int | None = None, rowid: bool = False) -> Peer:
-    """`page_size`: as slothstate's unless given. `rowid`: an ordinary table with an index on the key instead."""
+def open(directory: Path, *, page_size: int | None = None) -> Peer:
+    """`page_size`: as slothstate's unless given."""
     import apsw
 
     from slothstate.sqlite.connection import WAL_CHECKPOINT_PAGES
@@ -44,8 +45,7 @@ def open(directory: Path, *, page_size: int | None = None, rowid: bool = False) 
     db.execute("pragma journal_mode = wal").fetchall()
     db.execute("pragma synchronous = normal")
     db.execute(f"pragma wal_autocheckpoint = {WAL_CHECKPOINT_PAGES * PAGE_SIZE // size}").fetchall()
-    options = "strict" if rowid else "strict, without rowid"
-    db.execute(f"create table if not exists entries (key text not null primary key, value any) {options}")
+    db.execute("create table if not exists entries (key text not null primary key, value any) strict, without rowid")
     assert db.pragma("page_size") == size
     cursor = db.cursor()
     execute = cursor.execute
