@@ -55,9 +55,9 @@ class Channel:
             raise AssertionError(f"no message from the test within {deadline} s")
         return self._pipe.recv()
 
-    def waiting(self) -> bool:
-        """Return whether a message of the test is there."""
-        return self._pipe.poll(0)
+    def waiting(self, timeout: float = 0) -> bool:
+        """Return whether a message of the test is there, or comes within `timeout` seconds."""
+        return self._pipe.poll(timeout)
 
 
 class Worker:
