@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
+from slothstate.boot import boot_id, boot_ms
 from slothstate.errors import AlreadyHeld, LockLost, LockTimeout, SlothStateError, StateBusy
 from slothstate.owner import POLL, Ownership, host
 from slothstate.sqlite import locks
@@ -66,22 +67,6 @@ class _Held(NamedTuple):
     nonce: int
     # Not its id: the system gives the id of a thread that has ended to the next one.
     thread: threading.Thread
-
-
-def boot_ms() -> int:
-    """Return milliseconds since the system booted, sleep included: a clock that nobody can set."""
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
-    return time.monotonic_ns() // 1_000_000
-
-
-def boot_id() -> str:
-    """Return what tells one boot of this system from another; "" where the system has no such thing."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
 
 
 class Locks:

@@ -14,7 +14,7 @@ import pytest
 from processes import Channel, Child, hold, processes, wait_until_waiting
 
 import slothstate
-from slothstate import lock as lock_module
+from slothstate import boot
 from slothstate.sqlite import locks
 from slothstate.state import State
 
@@ -267,7 +267,7 @@ def test_tokens_rise_over_kills(path: str) -> None:
 def test_pid_decides_nothing(path: str, state: State) -> None:
     """A row with a living process's pid but a dead owner is free; a dead pid with a living owner is not."""
     dead = 2**22 - 1
-    claim = locks.Claim("dead owner", 1, "0123456789abcdef", "host", os.getpid(), lock_module.boot_id(), None)
+    claim = locks.Claim("dead owner", 1, "0123456789abcdef", "host", os.getpid(), boot.boot_id(), None)
     state._engine.write(locks.acquire, claim, lambda row: False)
     assert state.try_lock("dead owner") is True
     other = slothstate.open(path)
@@ -282,7 +282,7 @@ def test_pid_decides_nothing(path: str, state: State) -> None:
 
 def test_locks_of_another_boot_are_free(state: State) -> None:
     """A lock left by an earlier boot is free at once, whatever its TTL says on this boot's clock."""
-    for number, expires_boot_ms in enumerate((None, 1, lock_module.boot_ms() + 3_600_000)):
+    for number, expires_boot_ms in enumerate((None, 1, boot.boot_ms() + 3_600_000)):
         claim = locks.Claim(f"job {number}", 1, "0123456789abcdef", "host", 1, "an-earlier-boot", expires_boot_ms)
         state._engine.write(locks.acquire, claim, lambda row: False)
         assert state.try_lock(f"job {number}") is True

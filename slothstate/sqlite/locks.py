@@ -2,7 +2,7 @@
 
 A row is a held lock. Its token is the fencing number, its nonce a random number that no other acquisition has: every
 statement that ends a lock matches the nonce, so it can never end another owner's. Deadlines are readings of the
-system's boot clock beside the boot they belong to, so a jump of the wall clock moves none.
+machine's boot clock (slothstate/boot.py) beside the boot they belong to, so a jump of the wall clock moves none.
 """
 
 from __future__ import annotations
