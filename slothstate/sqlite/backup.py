@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from typing import Final
 
 import apsw
 
 from slothstate.errors import SlothStateError, StateIOError, UnsafeState
+from slothstate.sqlite import location, schema
 from slothstate.sqlite.connection import Connection
 
-__all__ = ["ALL_PAGES", "copy"]
+__all__ = ["copy", "copy_pages"]
 
 ALL_PAGES: Final = -1
+
+
+def copy_pages(source: apsw.Connection, target: apsw.Connection) -> None:
+    """Make a database what another is now."""
+    with target.backup("main", source, "main") as progress:
+        # One step: pages copied between other processes' commits would be copied again from the start.
+        progress.step(ALL_PAGES)
 
 
 def copy(connection: Connection, now: int, path: str, target: str) -> None:
@@ -29,17 +38,12 @@ def copy(connection: Connection, now: int, path: str, target: str) -> None:
         raise UnsafeState(f"backup path {target} exists: name a new file, or remove it first")
     draft = f"{target}.{os.getpid()}-new"
     try:
-        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600))
+        location.create_file(draft)
     except OSError as error:
         raise StateIOError(f"the backup {target} cannot be written: {error}") from error
     try:
-        copied = apsw.Connection(draft, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
-        try:
-            # One step: pages copied between other processes' commits would be copied again from the start.
-            with copied.backup("main", connection.db, "main") as progress:
-                progress.step(ALL_PAGES)
-        finally:
-            copied.close()
+        with closing(schema.open_plain(draft)) as copied:
+            copy_pages(connection.db, copied)
         # link and unlink, not rename: a file that appeared meanwhile under the name must not be overwritten.
         os.link(draft, target)
     except OSError as error:

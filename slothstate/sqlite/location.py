@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Final, TypeAlias
-
-import apsw
 
 from slothstate.errors import InvalidValue, StateCorrupt, StateIOError, UnsafeState
 from slothstate.sqlite import schema
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Identity",
     "check_path",
+    "create_file",
     "default_path",
     "file_system",
     "lock_directory",
@@ -231,17 +231,19 @@ def _create(path: str) -> None:
                 os.unlink(draft + suffix)
             except FileNotFoundError:
                 continue
-        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600))
-        db = apsw.Connection(draft, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
-        try:
+        create_file(draft)
+        with closing(schema.open_plain(draft)) as db:
             schema.create(db)
-        finally:
-            db.close()
         os.replace(draft, path)
     except OSError as error:
         raise StateIOError(f"{path} cannot be created: {error}") from error
     finally:
         creation.release()
+
+
+def create_file(path: str) -> None:
+    """Create an empty file that only its owner reads, for SQLite to fill. Raises: `OSError` if there is anything."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600))
 
 
 def _refuse_foreign(path: str) -> None:

@@ -14,7 +14,7 @@ import apsw
 
 from slothstate.errors import StateBusy, StateCorrupt, StateIOError, UnsafeState
 from slothstate.sqlite import audit, location, schema
-from slothstate.sqlite.backup import ALL_PAGES
+from slothstate.sqlite.backup import copy_pages
 from slothstate.sqlite.connection import BusyWait, Connection, translate
 
 __all__ = ["restore"]
@@ -51,7 +51,7 @@ def restore(source: str | os.PathLike[str], path: str | os.PathLike[str] | None 
         raise UnsafeState(f"{backup} is the store itself: name a backup of it")
     draft = f"{target}.{os.getpid()}-restore"
     try:
-        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600))
+        location.create_file(draft)
     except OSError as error:
         raise StateIOError(f"{draft} cannot be written: {error}") from error
     try:
@@ -73,8 +73,7 @@ def _read_backup(copy: Connection, backup: str) -> None:
     location.prepare(backup)
     with closing(_open_backup(backup)) as db:
         schema.check(db, backup)
-        with copy.db.backup("main", db, "main") as progress:
-            progress.step(ALL_PAGES)
+        copy_pages(db, copy.db)
     copy.execute("pragma journal_mode = delete").fetchall()
     problems = audit.problems(copy, 0)
     if problems:
@@ -92,7 +91,7 @@ def _open_backup(backup: str) -> apsw.Connection:
 def _replace(target: str, copy: Connection) -> None:
     existed = location.size(target) > 0
     location.prepare(target)
-    with closing(apsw.Connection(target, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)) as db:
+    with closing(schema.open_plain(target)) as db:
         # Every connection to a store keeps a shared lock on the file from its first read to its close. With this mode
         # set before ours, we ask for the exclusive one, which is refused as long as there is any other.
         db.execute("pragma locking_mode = exclusive").fetchall()
@@ -116,6 +115,5 @@ def _replace(target: str, copy: Connection) -> None:
         copy.execute("delete from sqlite_sequence")
         copy.execute(_REMEMBER_TOKEN, (last_token,))
         # No pragma that reads the schema may come before: it may be damaged. By SQLite's default all is synced.
-        with db.backup("main", copy.db, "main") as progress:
-            progress.step(ALL_PAGES)
+        copy_pages(copy.db, db)
         db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)

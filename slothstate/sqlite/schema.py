@@ -22,6 +22,7 @@ __all__ = [
     "create",
     "identify",
     "open_immutable",
+    "open_plain",
 ]
 
 APPLICATION_ID: Final = 0x736C6F74
@@ -113,6 +114,11 @@ def open_immutable(path: str) -> apsw.Connection:
     """Open a database to read the file alone: no lock is taken and no -wal or -shm appears beside it."""
     uri = "file:" + path.replace("%", "%25").replace("?", "%3f").replace("#", "%23") + "?immutable=1"
     return apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+
+
+def open_plain(path: str) -> apsw.Connection:
+    """Open an existing database to read and write it, with nothing set up."""
+    return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
 
 
 def identify(path: str) -> tuple[int, int]:
