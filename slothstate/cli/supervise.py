@@ -11,13 +11,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from types import FrameType
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from slothstate.cli.failure import Failure
+from slothstate.cli.signals import ENDING, Ended, raising_when_ended
 
 if TYPE_CHECKING:
     from slothstate import State
@@ -36,17 +36,6 @@ _CLOSE_GRACE = 1.0
 
 _LOOK_EVERY = 0.25
 """Seconds between two looks at the clock of the running task."""
-
-_ENDING = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-"""The signals that ask a process to end."""
-
-
-class _Signalled(BaseException):
-    """A signal asks this process to end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 def supervise(host: Host, state: State, run: Callable[[], int]) -> int:
@@ -68,7 +57,7 @@ def supervise(host: Host, state: State, run: Callable[[], int]) -> int:
         finally:
             ended.set()
 
-    with _ending_signals():
+    with raising_when_ended():
         try:
             threading.Thread(target=work, name="slothstate-script", daemon=True).start()
             while not ended.wait(_LOOK_EVERY):
@@ -77,13 +66,13 @@ def supervise(host: Host, state: State, run: Callable[[], int]) -> int:
                     _leave(
                         state, f"a task could not be stopped {TIMEOUT_GRACE:g}s after its timeout; the run ends here", 1
                     )
-        except _Signalled as signalled:
+        except Ended as signalled:
             interrupted = signalled.number
         else:
             interrupted = 0
         if interrupted:
             message = "interrupted" if interrupted == signal.SIGINT else f"ended by {signal.Signals(interrupted).name}"
-            with contextlib.suppress(_Signalled):  # a second one: at once
+            with contextlib.suppress(Ended):  # a second one: at once
                 host.interrupt()
                 ended.wait(INTERRUPT_GRACE)
             if not ended.is_set():
@@ -95,26 +84,8 @@ def supervise(host: Host, state: State, run: Callable[[], int]) -> int:
     return outcome[0]
 
 
-@contextlib.contextmanager
-def _ending_signals() -> Iterator[None]:
-    """Turn the signals that end a process into `_Signalled`, unless they are ignored (nohup)."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise _Signalled(number)
-
-    before = {number: signal.getsignal(number) for number in _ENDING}
-    try:
-        for number, handler in before.items():
-            if handler is not signal.SIG_IGN:
-                signal.signal(number, end)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _leave(state: State, message: str, code: int) -> NoReturn:
-    for number in _ENDING:
+    for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
     closing = threading.Thread(target=state.close, name="slothstate-close", daemon=True)
     closing.start()
