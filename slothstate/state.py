@@ -17,7 +17,7 @@ from slothstate.native import json_decode
 from slothstate.sqlite import Engine, counters, location
 from slothstate.sqlite.engine import SYNCHRONOUS
 from slothstate.sqlite.schema import check_library
-from slothstate.values import Encoded, Kind, Stored, as_encoded, as_python, check_seconds
+from slothstate.values import Encoded, Kind, Stored, as_encoded, as_python, check_flag, check_seconds, describe
 from slothstate.verbs.counters import CounterVerbs
 from slothstate.verbs.keys import load_value
 from slothstate.verbs.lists import ListVerbs
@@ -55,9 +55,10 @@ def open(
     version's file, a network file system); `StateCorrupt`; `StateIOError`; `InvalidValue` for the other arguments.
     """
     if not isinstance(durability, str) or durability not in SYNCHRONOUS:
-        raise InvalidValue(f"durability must be 'process' or 'full', got {durability!r}")
+        raise InvalidValue(f"durability must be 'process' or 'full', got {describe(durability)}")
     if isinstance(cache_size, bool) or not isinstance(cache_size, int) or not 0 <= cache_size <= sys.maxsize:
-        raise InvalidValue(f"cache_size must be a number of bytes >= 0, got {cache_size!r}")
+        raise InvalidValue(f"cache_size must be a number of bytes >= 0, got {describe(cache_size)}")
+    check_flag(read_cache, "read_cache")
     check_library()
     check_seconds(sweep_interval, "sweep_interval")
     check_seconds(busy_timeout, "busy_timeout", zero=True)

@@ -29,6 +29,7 @@ __all__ = [
     "Stored",
     "as_encoded",
     "as_python",
+    "check_flag",
     "check_key",
     "check_number",
     "check_seconds",
@@ -310,6 +311,13 @@ def check_seconds(seconds: float, name: str, *, zero: bool = False) -> float:
             f"{name} must be a number of seconds {bound} and at most {SECONDS_MAX}, got {shorten(seconds)}"
         )
     return seconds
+
+
+def check_flag(flag: bool, name: str) -> bool:
+    """Return a flag. Raises: `InvalidValue` unless a bool: "no" would count as yes."""
+    if not isinstance(flag, bool):
+        raise InvalidValue(f"{name} must be True or False, got {describe(flag)}")
+    return flag
 
 
 def _check_text(text: str, name: str) -> str:

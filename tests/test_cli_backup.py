@@ -12,6 +12,7 @@ from support import VALUES, raw
 
 import slothstate as package
 from slothstate import State
+from slothstate.sqlite import location
 
 
 def exact(state: State) -> list[str]:
@@ -152,7 +153,7 @@ def test_what_is_no_backup(home: Path) -> None:
     (home / "text.db").write_text("not a database\n" * 100)
     raw(home / "foreign.db", "create table state (key text, value text)")
     for name, problem in [
-        ("missing.db", "no such file"),
+        ("missing.db", "there is no file"),
         ("empty.db", "nothing is in it"),
         ("text.db", "not an SQLite database"),
         ("foreign.db", "another program's"),
@@ -228,9 +229,26 @@ def test_compact_inside_a_transaction(state: State) -> None:
     assert state.get("a") == 1
 
 
+def test_restore_on_a_network_file_system(home: Path, full: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store on a network file system is refused by restore() as by open(), and restored with `allow_remote`."""
+    with package.open(home / "state.db") as state:
+        state.backup(home / "copy.db")
+    monkeypatch.setattr(location, "file_system", lambda path: "nfs4")
+    with pytest.raises(package.UnsafeState, match="nfs4"):
+        package.restore(home / "copy.db", home / "other.db")
+    package.restore(home / "copy.db", home / "other.db", allow_remote=True)
+    with package.open(home / "other.db", allow_remote=True) as state:
+        assert exact(state) == full
+
+
+def test_restore_looks_before_it_asks(home: Path, full: list[str]) -> None:
+    """A backup that is not there is named without first asking whether everything may be replaced by it."""
+    assert "there is no file missing.db" in slothstate("restore", "missing.db", home=home, code=3)
+
+
 @pytest.mark.parametrize("source", [None, 5, b"copy.db"])
 def test_a_backup_that_is_no_path(home: Path, source: object) -> None:
     """restore() names the argument that is no path, and makes no store."""
-    with pytest.raises(package.InvalidValue, match="path must be"):
+    with pytest.raises(package.InvalidValue, match=r"^source must be"):
         package.restore(source, home / "state.db")  # type: ignore[arg-type]
     assert not (home / "state.db").exists()

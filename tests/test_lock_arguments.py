@@ -56,6 +56,15 @@ def test_lock_verbs_on_a_closed_state(path: str) -> None:
     assert not os.path.exists(path + "-wal")
 
 
+@pytest.mark.parametrize("alive", ["no", 1, None])
+def test_breaking_a_lock_takes_a_bool(path: str, state: State, alive: object) -> None:
+    """break_lock refuses what is no bool for `alive`: a living owner keeps its lock."""
+    with slothstate.open(path) as other, other.locked("job"):
+        with pytest.raises(slothstate.InvalidValue, match="alive must be True or False"):
+            state.break_lock("job", alive=alive)  # type: ignore[arg-type]
+        assert len(state.locks()) == 1
+
+
 @pytest.mark.parametrize("fn", [None, 5, "print"])
 def test_what_cannot_be_called_is_never_waited_for(state: State, fn: object) -> None:
     """with_lock refuses a function that is none at once, even while somebody else holds the lock."""

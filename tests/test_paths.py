@@ -299,10 +299,10 @@ def test_unreadable_mount_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"durability": "none"}, "durability must be 'process' or 'full', got 'none'"),
+        ({"durability": "none"}, "durability must be 'process' or 'full', got str 'none'"),
         ({"durability": None}, "durability must be"),
         ({"durability": ["full"]}, "durability must be"),
-        ({"cache_size": -1}, "cache_size must be a number of bytes >= 0, got -1"),
+        ({"cache_size": -1}, "cache_size must be a number of bytes >= 0, got int -1"),
         ({"cache_size": 1.5}, "cache_size"),
         ({"cache_size": True}, "cache_size"),
         ({"sweep_interval": 0}, "sweep_interval must be a number of seconds > 0"),
@@ -311,6 +311,10 @@ def test_unreadable_mount_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         ({"busy_timeout": -1}, "busy_timeout must be a number of seconds >= 0"),
         ({"busy_timeout": None}, "busy_timeout"),
         ({"busy_timeout": float("inf")}, "busy_timeout"),
+        ({"read_cache": "no"}, "read_cache must be True or False, got str 'no'"),
+        ({"read_cache": 1}, "read_cache"),
+        ({"allow_remote": "no"}, "allow_remote must be True or False, got str 'no'"),
+        ({"allow_remote": None}, "allow_remote"),
     ],
 )
 def test_bad_arguments_of_open(tmp_path: Path, arguments: dict[str, Any], says: str) -> None:

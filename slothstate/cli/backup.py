@@ -10,7 +10,7 @@ import click
 
 import slothstate
 from slothstate.cli.failure import Failure
-from slothstate.cli.options import MISUSE, NO, open_state, store_command, store_path
+from slothstate.cli.options import MISUSE, NO, STORE_ERROR, open_state, store_command, store_path
 from slothstate.cli.progress import working
 from slothstate.cli.text import escaped, is_terminal, quantity, size
 
@@ -55,6 +55,8 @@ def restore(file: str, yes: bool, db: str | None) -> None:
     or the replaced store ever gave: they never go back.
     """
     path = store_path(db)
+    if not os.path.isfile(os.path.expanduser(file)):
+        raise Failure(f"nothing to restore: there is no file {escaped(file)}", STORE_ERROR)
     if os.path.exists(path) and not yes:
         if not is_terminal():
             raise Failure(f"restore replaces everything in {path}: say so with --yes", MISUSE)

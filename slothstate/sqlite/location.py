@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from slothstate.errors import InvalidValue, StateCorrupt, StateIOError, UnsafeState
 from slothstate.sqlite import schema
-from slothstate.values import describe
+from slothstate.values import check_flag, describe
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -75,6 +75,7 @@ def resolve(path: str | os.PathLike[str] | None, *, allow_remote: bool = False) 
     Raises: `InvalidValue` for what is no path; `UnsafeState` for what is not a plain file of ours or lies on a network
     file system; `StateIOError` when the directory cannot be made.
     """
+    check_flag(allow_remote, "allow_remote")
     text = check_path(default_path() if path is None else path)
     if not text or "\0" in text or text == ":memory:":
         raise UnsafeState(f"path {text!r} is not the path of a file; a store is shared between processes through one")
@@ -90,18 +91,21 @@ def resolve(path: str | os.PathLike[str] | None, *, allow_remote: bool = False) 
     return real
 
 
-def check_path(path: str | os.PathLike[str]) -> str:
-    """Return a path as text. Raises: `InvalidValue` for another type; `UnsafeState` for what is not UTF-8."""
+def check_path(path: str | os.PathLike[str], name: str = "path") -> str:
+    """Return a path as text; `name` is the argument's name in the message.
+
+    Raises: `InvalidValue` for another type; `UnsafeState` for what is not UTF-8.
+    """
     try:
         text = os.fspath(path)
     except TypeError:
         text = None
     if not isinstance(text, str):
-        raise InvalidValue(f"path must be a str or an os.PathLike of one, got {describe(path)}")
+        raise InvalidValue(f"{name} must be a str or an os.PathLike of one, got {describe(path)}")
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise UnsafeState(f"path {text!r} is not UTF-8, which SQLite needs it to be") from error
+        raise UnsafeState(f"{name} {text!r} is not UTF-8, which SQLite needs it to be") from error
     return text
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from slothstate.errors import InvalidValue
 from slothstate.lock import Lock, LockDescription, holding
-from slothstate.values import check_key, check_seconds, describe
+from slothstate.values import check_flag, check_key, check_seconds, describe
 from slothstate.verbs.base import Verbs, check_timeout
 
 __all__ = ["LockVerbs"]
@@ -102,7 +102,7 @@ class LockVerbs(Verbs):
         >>> state.break_lock("never-locked")
         False
         """
-        return self._locks.break_open(check_key(name, "name"), alive)
+        return self._locks.break_open(check_key(name, "name"), check_flag(alive, "alive"))
 
     def locks(self) -> list[LockDescription]:
         """Return the locks that are held by anybody: name, owner, token, since, expires, alive, waiting.
