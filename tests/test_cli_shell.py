@@ -166,7 +166,7 @@ def test_talking(lua: str, home: Path) -> None:
 
 
 def test_ctrl_c(lua: str, home: Path) -> None:
-    """Ctrl-C ends an endless loop, a wait for a lock and a half-typed line; the shell goes on."""
+    """Ctrl-C ends waits, a half-typed line, and endless loops, in coroutines and under pcall too; the shell goes on."""
     with open_state(home / "state.db") as state, terminal(home, "--lua", lua) as shell:
         assert state.lock("taken")
         for source in (
@@ -174,6 +174,10 @@ def test_ctrl_c(lua: str, home: Path) -> None:
             "state.lock('taken')",
             "exec.run('sleep 60')",
             "pcall(state.lock, 'taken')",
+            "coroutine.wrap(function() while true do end end)()",
+            "while true do pcall(function() while true do end end) end",
+            "coroutine.wrap(function() while true do pcall(function() while true do end end) end end)()",
+            "while true do pcall(state.lock, 'taken') end",
         ):
             shell.type(source + "\n")
             shell.read_until("\n")
@@ -185,6 +189,8 @@ def test_ctrl_c(lua: str, home: Path) -> None:
         time.sleep(0.2)  # a moment after its prompt readline begins to take signals
         shell.type("\x03")
         shell.read_until("\n> ")
+        shell.type("error('mine')\n")
+        assert "interrupted" not in shell.read_until("prompt:1: mine\n> ")
         shell.type("'alive'\n")
         shell.read_until('"alive"\n> ')
 

@@ -567,7 +567,13 @@ def test_coroutines_are_what_they_were(scripts: Scripts) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["exec.run('sleep 20')", "pcall(exec.run, 'sleep 20') while true do end", "while true do end"]
+    "body",
+    [
+        "exec.run('sleep 20')",
+        "pcall(exec.run, 'sleep 20') while true do end",
+        "while true do end",
+        "coroutine.wrap(function() while true do pcall(function() while true do end end) end end)()",
+    ],
 )
 def test_interrupt(scripts: Scripts, body: str) -> None:
     """An interrupt from another thread ends the running command, and a task with a timeout, at once."""

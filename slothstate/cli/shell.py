@@ -156,7 +156,7 @@ class _Prompt:
 
     def _run(self, function: Any) -> str:
         """Run a function and print its results; return the text of its error, or "". Raises: `KeyboardInterrupt`."""
-        with _raising_on_interrupt():
+        with _interrupting(self._host):
             kind, text, *count = self._lua[b"run"](function)
         sys.stdout.flush()
         if kind == b"exit":
@@ -169,21 +169,20 @@ class _Prompt:
 
 
 @contextlib.contextmanager
-def _raising_on_interrupt() -> Iterator[None]:
-    """Raise `KeyboardInterrupt` after the block too, if Lua code in it took the exception for an error of its own."""
-    interrupted = False
+def _interrupting(host: Host) -> Iterator[None]:
+    """Let Ctrl-C end what Lua runs in the block; raise `KeyboardInterrupt` then, also if that took it for an error."""
 
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        nonlocal interrupted
-        interrupted = True
+        host.is_interrupted = True
         raise KeyboardInterrupt
 
+    host.is_interrupted = False
     before = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-    if interrupted:
+    if host.is_interrupted:
         raise KeyboardInterrupt
 
 

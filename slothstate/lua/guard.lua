@@ -38,7 +38,9 @@ local watch
 
 local function hook()
     if not stopping then
-        if native.interrupted() then
+        -- In a prompt it is here that Python answers a Ctrl-C: by raising.
+        local ok, interrupted = pcall(native.interrupted)
+        if interrupted or not ok then
             stopping = "interrupt"
         elseif deadline and native.now() >= deadline then
             stopping = "timeout"
@@ -108,12 +110,15 @@ local function finish(ok, ...)
     return "error", describe((...))
 end
 
+-- Whether calls without a limit can be interrupted, too, at the price of an interpreter instead of a compiler.
+guard.always = false
+
 -- Calls `fn(...)`, until `limit` on the clock of native.now() at the latest (nil: unbounded).
 -- Returns "ok", the number of results and the results; "error" and its text; or "timeout", "exit", "interrupt".
 -- A call that came back by itself, but too late, has timed out as well.
 function guard.call(limit, fn, ...)
     deadline = limit
-    if limit then
+    if limit or guard.always then
         watch(INSTRUCTIONS_PER_CHECK)
     end
     return finish(pcall(fn, ...))

@@ -54,6 +54,8 @@ class Host:
         self._reporter = reporter
         self._commands = CommandRunner()
         self._exit_code = 0
+        self.is_interrupted = False
+        """Whether what the prompt runs is to end; for a handler of Ctrl-C to set."""
         self._limit: float | None = None
         self._runtime = new_runtime(implementation)
         self._parts = self._load_parts(state)
@@ -195,7 +197,7 @@ class Host:
         parts[b"native"] = self.table(
             {
                 "now": time.monotonic,
-                "interrupted": lambda: self._commands.interrupted,
+                "interrupted": lambda: self._commands.interrupted or self.is_interrupted,
                 "log": lambda level, message: self._reporter.log(cast(Level, _text(level)), _text(message)),
                 "execute": self._execute,
                 "exit": self._set_exit_code,

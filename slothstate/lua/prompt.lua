@@ -1,15 +1,11 @@
 -- The prompt of `slothstate shell`: a text compiled and run, its results as text for people, and names to complete.
 local host = ...
-local guard, native = host.guard, host.native
+local guard = host.guard
 local load, type, tostring, tonumber, next, select, rawget, ipairs = load, type, tostring, tonumber, next, select, rawget, ipairs
-local sethook = debug.sethook
 local concat, sort = table.concat, table.sort
 local null = state.null
-local jit = jit
-
 local prompt = { version = jit and jit.version or _VERSION }
 
-local INSTRUCTIONS_PER_CHECK = 10000
 local LINE = 76
 local ITEMS_MAX = 200
 
@@ -131,12 +127,8 @@ local function shown(kind, count, ...)
     return "ok", concat(texts, separator), count
 end
 
--- Runs a compiled text. Returns "ok", its results as text and their number; "error" and its text; or "exit".
+-- Runs a compiled text. Returns "ok", its results as text and their number; "error" and its text; "exit" or "interrupt".
 function prompt.run(fn)
-    -- Python answers a Ctrl-C only where it is called. Hooks do not run in compiled code: the compiler is off.
-    sethook(function()
-        native.interrupted()
-    end, "", INSTRUCTIONS_PER_CHECK)
     return shown(guard.call(nil, fn))
 end
 
@@ -161,8 +153,6 @@ function prompt.names(path)
     return names
 end
 
-if jit then
-    jit.off()
-end
+guard.always = true
 
 return prompt
