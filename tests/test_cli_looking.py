@@ -294,6 +294,12 @@ def test_locks_of_the_dead(home: Path, state: State) -> None:
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", fields[4])
     assert fields[5:] == ["-", r"job\x1b\t"]
     assert output("locks", home=home).startswith("dead\t")
+    assert state.stats()["locks_held"] == 0
+    counted = metrics(home)
+    assert (counted["slothstate_locks", "alive"], counted["slothstate_locks", "dead"]) == (0, 1)
+    assert re.search(
+        r"^locks +0 held, 1 left by dead owners$", STYLE.sub("", in_terminal("stats", home=home)), re.MULTILINE
+    )
     assert json.loads(output("locks", "--json", home=home))[0]["alive"] is False
     shown = STYLE.sub("", in_terminal("locks", home=home, columns=200))
     assert re.search(rf"^dead +{process.pid}@\S+ +{token} +\S+ +job\\x1b\\t$", shown, re.MULTILINE)

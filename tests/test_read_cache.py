@@ -200,7 +200,7 @@ def test_the_cache_stays_within_its_bytes(path: str) -> None:
             assert state._engine.cache.figures()["bytes"] <= 100_000
         state.set("large", "x" * 200_000)
         assert state.get("large") == "x" * 200_000
-        assert state.stats()["cache_size"] <= 100_000
+        assert state.stats()["cache_used"] <= 100_000
 
 
 def test_many_keys_are_all_cached(path: str) -> None:
@@ -313,7 +313,7 @@ def test_without_the_read_cache_nothing_is_kept(path: str) -> None:
     with slothstate.open(path, read_cache=False) as state:
         state.set("k", "x" * 1000)
         assert state.get("k") == "x" * 1000
-        assert state.stats()["cache_size"] < 5_000
+        assert state.stats()["cache_used"] < 5_000
         assert state.stats()["cache_hits"] == 0
 
 

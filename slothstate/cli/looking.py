@@ -77,7 +77,7 @@ def _print_stats(figures: dict[str, Any], free: int, dead: int, users: list[Any]
         "size": f"{size(figures['total_size'])}{unused}",
         "log": size(figures["wal_size"]),
         "expired": f"{quantity(figures['expired_pending'], 'key')} not swept yet",
-        "locks": f"{figures['locks_held']:,}" + (f", {dead} left by dead owners" if dead else ""),
+        "locks": f"{figures['locks_held']:,} held" + (f", {dead} left by dead owners" if dead else ""),
         "open in": "unknown" if users is None else quantity(len(users), "process", "processes"),
         "format": f"{figures['backend']}, schema {figures['schema_version']}, SQLite {figures['sqlite_version']}",
     }

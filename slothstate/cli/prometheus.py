@@ -10,7 +10,6 @@ __all__ = ["exposition"]
 def exposition(figures: dict[str, Any], free: int, dead: int, commits: int) -> str:
     """Return the metrics in the text format; every sample carries the store's path as a label."""
     store = {"path": str(figures["path"])}
-    alive = figures["locks_held"] - dead
     metrics: list[tuple[str, str, str, list[tuple[dict[str, str], int]]]] = [
         ("info", "gauge", "Versions, as labels.", [(_versions(figures), 1)]),
         ("keys", "gauge", "Live keys by kind.", [({"kind": k}, n) for k, n in figures["keys_by_kind"].items()]),
@@ -22,7 +21,7 @@ def exposition(figures: dict[str, Any], free: int, dead: int, commits: int) -> s
             "locks",
             "gauge",
             "Locks by whether their owner lives.",
-            [({"owner": "alive"}, alive), ({"owner": "dead"}, dead)],
+            [({"owner": "alive"}, figures["locks_held"]), ({"owner": "dead"}, dead)],
         ),
         (
             "commits_total",

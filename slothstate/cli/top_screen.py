@@ -114,7 +114,7 @@ def _head(history: History, console: Console) -> RenderableType:
         "log": f"{size(figures['wal_size'])}, {quantity(behind, 'page')} not in the database yet",
         "expired": f"{quantity(figures['expired_pending'], 'key')} not swept yet",
         "open in": _users(health),
-        "locks": f"{len(now.locks)} held"
+        "locks": f"{figures['locks_held']:,} held"
         + (f", {dead} left by dead owners" if dead else "")
         + (f", {waiting} waiting" if waiting else ""),
     }
