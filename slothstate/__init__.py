@@ -29,13 +29,15 @@ from slothstate.errors import (
     WrongType,
 )
 from slothstate.lock import Lock, LockDescription, Owner, Waiter
+from slothstate.patterns import literal
 from slothstate.sqlite.activity import Activity
 from slothstate.sqlite.entries import Entry, Usage
 from slothstate.sqlite.health import Health, User
 from slothstate.sqlite.location import default_path
 from slothstate.sqlite.restore import restore
+from slothstate.sqlite.schema import check_library
 from slothstate.state import State, open
-from slothstate.values import Record
+from slothstate.values import Record, parse_json, to_json
 
 __all__ = [
     "Activity",
@@ -66,9 +68,13 @@ __all__ = [
     "User",
     "Waiter",
     "WrongType",
+    "check_library",
     "default_path",
+    "literal",
     "open",
+    "parse_json",
     "restore",
+    "to_json",
 ]
 
 

@@ -59,6 +59,7 @@ def exact(pattern: str) -> str | None:
 def literal(text: str) -> str:
     """Return the pattern that matches this text alone, whatever characters it has.
 
+    >>> from slothstate import literal
     >>> literal("price *")
     'price \\\\*'
     """

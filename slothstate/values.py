@@ -41,8 +41,10 @@ __all__ = [
     "encode_mapping",
     "encode_record",
     "kind_of",
+    "parse_json",
     "same",
     "shorten",
+    "to_json",
     "verify",
 ]
 
@@ -89,13 +91,54 @@ class Encoded(NamedTuple):
 class Record(NamedTuple):
     """A key with everything that is stored of it; what `State.dump` gives and `State.load` takes.
 
-    `expires_at_ms` is the moment of expiry in milliseconds since the epoch, None without a time to live.
+    `expires_at_ms` is the moment of expiry in milliseconds since the epoch, at most 2^53; None without a time to live.
     """
 
     key: str
     kind: Kind
     value: Any
     expires_at_ms: int | None = None
+
+    @classmethod
+    def of(cls, key: str, value: Any, expires_at_ms: int | None = None) -> Record:
+        """Return the record of a value, whose kind follows from it. Raises: `InvalidValue` for what has no kind.
+
+        >>> from slothstate import Record
+        >>> Record.of("ports", (80, 443)).kind
+        'list'
+        """
+        kind = kind_of(value)
+        if kind is None:
+            raise InvalidValue(f"value of {shorten(key)}: {describe(value)} cannot be stored; expected {_STORABLE}")
+        return cls(key, kind, value, expires_at_ms)
+
+    def check(self) -> None:
+        """Raise what `State.load` would raise for this record."""
+        encode_record(self)
+
+
+def to_json(value: Any) -> str:
+    """Return the JSON text of a value, as a store keeps tables and lists: strict, and a float always marked as one.
+
+    Raises: `InvalidValue` naming the path to what JSON cannot hold; `OutOfRange` for an integer past 64 bits.
+
+    >>> import slothstate
+    >>> slothstate.to_json({"ratio": 1.0, "ports": (80, 443)})
+    '{"ratio":1.0,"ports":[80,443]}'
+    """
+    return json_encode(value, "value")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text, as strictly as a store reads it: what cannot be held exactly is an error.
+
+    Raises: `ValueError` naming the byte where it stopped.
+
+    >>> import slothstate
+    >>> slothstate.parse_json('{"ratio": 1.0, "ports": [80, 443]}')
+    {'ratio': 1.0, 'ports': [80, 443]}
+    """
+    return json_decode(text)
 
 
 def check_key(key: str, name: str = "key") -> str:

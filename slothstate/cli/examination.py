@@ -16,7 +16,6 @@ from slothstate import SlothStateError, State, User
 from slothstate.cli.failure import Failure
 from slothstate.cli.options import open_state, store_path
 from slothstate.cli.text import duration, quantity, size
-from slothstate.sqlite.schema import check_library
 
 __all__ = ["Finding", "examine"]
 
@@ -84,7 +83,7 @@ def _software() -> Iterator[Finding]:
     python = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     yield Finding("ok", "slothstate", f"{slothstate.__version__}, {python}")
     try:
-        check_library()
+        slothstate.check_library()
         yield Finding("ok", "SQLite", f"{apsw.sqlite_lib_version()}, from apsw {apsw.apsw_version()}")
     except SlothStateError as error:
         yield Finding("error", "SQLite", str(error), "pip install -U 'apsw>=3.51.3'")

@@ -11,10 +11,10 @@ from typing import Any, Final, TextIO
 
 import click
 
+from slothstate import SlothStateError
 from slothstate.cli.failure import Failure
 from slothstate.cli.options import BUG, CLOSED_PIPE, INTERRUPTED, MISUSE, STORE_ERROR, exit_code_of
 from slothstate.cli.text import escaped
-from slothstate.errors import SlothStateError
 
 __all__ = ["CommandGroup", "drop_unread"]
 

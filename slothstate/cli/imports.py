@@ -22,14 +22,11 @@ from typing import Any, Final, NamedTuple
 import apsw
 import click
 
-from slothstate import InvalidKey, InvalidValue, OutOfRange, Record, SlothStateError, State
+from slothstate import InvalidKey, InvalidValue, OutOfRange, Record, SlothStateError, State, parse_json
 from slothstate.cli.failure import Failure
 from slothstate.cli.options import MISUSE, open_state, store_command, store_path
 from slothstate.cli.progress import advancing
 from slothstate.cli.text import escaped, quantity
-from slothstate.native import json_decode
-from slothstate.sqlite.schema import open_immutable
-from slothstate.values import EXPIRY_MAX_MS, INTEGER_MAX, INTEGER_MIN, encode_record, kind_of
 
 __all__ = ["import_"]
 
@@ -131,7 +128,7 @@ def _store(
             continue
         record = one._replace(key=prefix + one.key)
         try:
-            encode_record(record)
+            record.check()
         except InvalidKey:
             skipped["its key cannot be one here: it is empty, longer than 4096 bytes, or holds NUL"].append(one.key)
             continue
@@ -160,7 +157,9 @@ def _reading(path: Path) -> Iterator[apsw.Connection]:
             db.set_busy_timeout(5000)
             yield db
     elif not log.exists() or not log.stat().st_size:
-        with closing(open_immutable(str(path))) as db:
+        # Alone, without a lock: no -shm appears beside it.
+        uri = f"{path.absolute().as_uri()}?immutable=1"
+        with closing(apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)) as db:
             yield db
     else:
         # Left behind with a log that belongs to it. To read it SQLite would make a file beside it: beside a copy, then.
@@ -207,7 +206,9 @@ def _sloth_runner(options: _Options) -> Iterator[Found]:
             elif content is None:
                 yield Skipped(name, "it has no value")
             else:
-                yield _record(name, _guessed(content) if options.guess_types and isinstance(content, str) else content)
+                yield Record.of(
+                    name, _guessed(content) if options.guess_types and isinstance(content, str) else content
+                )
 
 
 _WHOLE: Final = re.compile(r"-?(0|[1-9][0-9]*)")
@@ -220,7 +221,7 @@ def _guessed(text: str) -> Any:
         return text == "true"
     if _WHOLE.fullmatch(text) and text != "-0" and len(text) <= 20:
         number = int(text)
-        return number if INTEGER_MIN <= number <= INTEGER_MAX else text
+        return number if -(2**63) <= number < 2**63 else text
     if _NUMBER.fullmatch(text):
         # sloth-runner writes a number with six digits (%g): a million is "1e+06", and it was a whole number.
         fraction = float(text)
@@ -229,7 +230,7 @@ def _guessed(text: str) -> Any:
         return int(fraction) if "e" in text and fraction.is_integer() and abs(fraction) < 2**53 else fraction
     if text[:1] in ("{", "["):
         with contextlib.suppress(ValueError):
-            return json_decode(text)
+            return parse_json(text)
     return text
 
 
@@ -260,12 +261,12 @@ def _diskcache(options: _Options) -> Iterator[Found]:
                     if content is None:
                         yield Skipped(name, "it has no value")
                     else:
-                        yield _record(name, content, _milliseconds(expires))
+                        yield Record.of(name, content, _milliseconds(expires))
 
 
 def _milliseconds(expires: float | None) -> int | None:
     """Return a moment of expiry in milliseconds; one that lies past all dates is none."""
-    return None if expires is None or expires * 1000 > EXPIRY_MAX_MS else max(0, round(expires * 1000))
+    return None if expires is None or expires * 1000 > 2**53 else max(0, round(expires * 1000))
 
 
 def _file_of_cache(directory: Path, filename: str, *, is_text: bool) -> str | bytes | None:
@@ -294,15 +295,15 @@ def _sqlitedict(options: _Options) -> Iterator[Found]:
             elif options.json:
                 yield _of_json(name, content)
             else:
-                yield _record(name, content)
+                yield Record.of(name, content)
 
 
 def _of_json(name: str, content: Any) -> Found:
     try:
-        value = json_decode(content if isinstance(content, str | bytes) else str(content))
+        value = parse_json(content if isinstance(content, str | bytes) else str(content))
     except ValueError:
         return Skipped(name, "it is not JSON")
-    return Skipped(name, "it is null") if value is None else _record(name, value)
+    return Skipped(name, "it is null") if value is None else Record.of(name, value)
 
 
 def _is_pickle(octets: bytes) -> bool:
@@ -317,12 +318,6 @@ def _is_pickle(octets: bytes) -> bool:
         return False
     # One operation alone is the end of a pickle without anything in it: a full stop.
     return count > 1 and position == len(octets) - 1
-
-
-def _record(key: str, value: Any, expires_at_ms: int | None = None) -> Found:
-    kind = kind_of(value)
-    assert kind is not None
-    return Record(key, kind, value, expires_at_ms)
 
 
 _READERS: Final[dict[str, Reader]] = {

@@ -13,13 +13,11 @@ from typing import IO, Any, Final, NoReturn
 
 import click
 
-from slothstate import Record, SlothStateError, State
+from slothstate import Record, SlothStateError, State, to_json
 from slothstate.cli.failure import Failure
 from slothstate.cli.options import MISUSE, open_state, store_command
 from slothstate.cli.progress import advancing
 from slothstate.cli.text import is_terminal, quantity
-from slothstate.native import json_encode
-from slothstate.values import KINDS, encode_record, kind_of
 
 __all__ = ["dump", "load"]
 
@@ -84,7 +82,7 @@ def _line(record: Record) -> str:
     value = base64.b64encode(record.value).decode() if record.kind == "bytes" else record.value
     expiry = "" if record.expires_at_ms is None else f',"expires_at_ms":{record.expires_at_ms}'
     # Put together from texts: as one document, a value at the limit of nesting would be past it.
-    key, text = json_encode(record.key, "key"), json_encode(value, "value")
+    key, text = to_json(record.key), to_json(value)
     return f'{{"key":{key},"kind":"{record.kind}"{expiry},"value":{text}}}\n'
 
 
@@ -199,7 +197,7 @@ class _Batches:
         """End with the name of the first line that cannot be stored, if there is one."""
         for number, record in batch:
             try:
-                encode_record(record)
+                record.check()
             except SlothStateError as error:
                 self._refuse(number, str(error))
 
@@ -225,13 +223,11 @@ def _record(line: bytes) -> Record:
     for field in ("key", "value"):
         if field not in fields:
             raise ValueError(f"the field {field!r} is missing")
-    value = fields["value"]
-    kind = fields.get("kind") or kind_of(value)
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-    if kind == "bytes":
-        value = _bytes(value)
-    return Record(fields["key"], kind, value, fields.get("expires_at_ms"))
+    key, value, expires_at_ms = fields["key"], fields["value"], fields.get("expires_at_ms")
+    kind = fields.get("kind")
+    if kind is None:
+        return Record.of(key, value, expires_at_ms)
+    return Record(key, kind, _bytes(value) if kind == "bytes" else value, expires_at_ms)
 
 
 def _bytes(value: Any) -> bytes:

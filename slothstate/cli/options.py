@@ -20,12 +20,11 @@ from slothstate import (
     SlothStateError,
     State,
     WrongType,
+    literal,
+    parse_json,
 )
 from slothstate.cli.failure import Failure
 from slothstate.cli.text import escaped, is_terminal
-from slothstate.native import json_decode
-from slothstate.patterns import literal
-from slothstate.values import check_number
 
 __all__ = [
     "BUG",
@@ -187,11 +186,13 @@ class _Number(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int | float:
         if isinstance(value, str):
             try:
-                value = json_decode(value.removeprefix("+"))
+                value = parse_json(value.removeprefix("+"))
             except ValueError as error:
                 reason = str(error).rpartition(": ")[2]
                 self.fail(f"{value!r} is no number that can be stored: {reason}", parameter, context)
-        return check_number(value, "number")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self.fail(f"{value!r} is no number", parameter, context)
+        return value
 
 
 NUMBER: Final = _Number()

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from slothstate import SlothStateError, State
+from slothstate import SlothStateError, State, literal
 from slothstate.cli.failure import Failure
 from slothstate.cli.options import MISUSE, NO, open_state, store_command, store_path
 from slothstate.cli.run import stderr_reporter
 from slothstate.cli.text import escaped, is_terminal, quantity
 from slothstate.lua.report import printable
-from slothstate.patterns import literal
 
 if TYPE_CHECKING:
     from slothstate.lua.host import Host

@@ -15,10 +15,10 @@ from typing import Any, Final, Literal, TypeAlias
 
 import click
 
+from slothstate import parse_json, to_json
 from slothstate.cli.failure import Failure
 from slothstate.cli.options import MISUSE
 from slothstate.cli.text import escaped, is_terminal, one_line
-from slothstate.native import json_decode, json_encode
 
 __all__ = [
     "Form",
@@ -106,7 +106,7 @@ def parse_value(argument: str, form: Form = None) -> Any:
         except (binascii.Error, ValueError) as error:
             raise Failure(f"the value is not base64: {error}", MISUSE) from error
     try:
-        return json_decode(text)
+        return parse_json(text)
     except ValueError as error:
         if form is None and not str(error).endswith(_PAST_RANGE):
             return text
@@ -132,7 +132,7 @@ def print_value(value: Any, shape: Shape) -> None:
         if isinstance(value, bytes):
             write_octets(value)
         else:
-            write(value if isinstance(value, str) else json_encode(value, "value"))
+            write(value if isinstance(value, str) else to_json(value))
     elif isinstance(value, dict | list) and value:
         import json
 
@@ -144,7 +144,7 @@ def print_value(value: Any, shape: Shape) -> None:
 def print_item(item: Any, shape: Shape) -> None:
     """Print a value as one line among others: a line break in a string is written as `\\n`."""
     if shape is None and not is_terminal() and not isinstance(item, bytes):
-        write(one_line(item if isinstance(item, str) else json_encode(item, "item")))
+        write(one_line(item if isinstance(item, str) else to_json(item)))
     elif shape is None:
         write(shown(item))
     else:
@@ -155,18 +155,18 @@ def shown(value: Any, keep: str = "") -> str:
     """Return a value's text with control characters escaped; bytes that are not UTF-8 likewise."""
     if isinstance(value, bytes):
         return escaped(value.decode(errors="surrogateescape"), keep)
-    return escaped(value if isinstance(value, str) else json_encode(value, "value"), keep)
+    return escaped(value if isinstance(value, str) else to_json(value), keep)
 
 
 def as_json(value: Any) -> str:
     """Return a value's JSON on one line; bytes, which JSON does not know, as a string of base64."""
-    return json_encode(base64.b64encode(value).decode() if isinstance(value, bytes) else value, "value")
+    return to_json(base64.b64encode(value).decode() if isinstance(value, bytes) else value)
 
 
 def _octets(value: Any) -> bytes:
     if isinstance(value, bytes):
         return value
-    return (value if isinstance(value, str) else json_encode(value, "value")).encode()
+    return (value if isinstance(value, str) else to_json(value)).encode()
 
 
 def write(text: str) -> None:

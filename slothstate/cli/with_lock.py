@@ -20,7 +20,6 @@ from slothstate import Lock, LockLost, LockTimeout, State
 from slothstate.cli.failure import Failure
 from slothstate.cli.options import MISUSE, NO, SECONDS, STORE_ERROR, open_state, store_command, store_path
 from slothstate.cli.text import duration, is_terminal
-from slothstate.values import check_key
 
 __all__ = ["with_lock"]
 
@@ -67,7 +66,6 @@ def with_lock(name: str, command: tuple[str, ...], timeout: float | None, confli
     Exit codes: those of the command, 128 + n if signal n ended it; 1 (or CODE) when the lock was not acquired; 126 or
     127 when the command cannot be run; 2 misuse; 3 the store cannot be used, or the lock was lost meanwhile.
     """
-    check_key(name, "NAME")
     if not hasattr(os, "fork"):
         raise Failure("with-lock needs fork(), which this system does not have", MISUSE)
     with _leaving_on_signals(), _Child(command) as child, _open(child, db) as state:
