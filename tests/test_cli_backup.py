@@ -153,7 +153,8 @@ def test_what_is_no_backup(home: Path) -> None:
     (home / "text.db").write_text("not a database\n" * 100)
     raw(home / "foreign.db", "create table state (key text, value text)")
     for name, problem in [
-        ("missing.db", "there is no file"),
+        ("missing.db", "it is not there"),
+        (".", "it is a directory"),
         ("empty.db", "nothing is in it"),
         ("text.db", "not an SQLite database"),
         ("foreign.db", "another program's"),
@@ -243,7 +244,7 @@ def test_restore_on_a_network_file_system(home: Path, full: list[str], monkeypat
 
 def test_restore_looks_before_it_asks(home: Path, full: list[str]) -> None:
     """A backup that is not there is named without first asking whether everything may be replaced by it."""
-    assert "there is no file missing.db" in slothstate("restore", "missing.db", home=home, code=3)
+    assert "missing.db: it is not there" in slothstate("restore", "missing.db", home=home, code=3)
 
 
 @pytest.mark.parametrize("source", [None, 5, b"copy.db"])

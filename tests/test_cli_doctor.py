@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from command import SECONDS, start
 from support import raw
 from terminal import ESC, in_terminal, invoke
 
-from slothstate import State, StateBusy
+from slothstate import State, StateBusy, StateReadOnly
 from slothstate import open as open_state
 from slothstate.cli import examination
 from slothstate.cli.examination import examine
@@ -108,6 +109,18 @@ def test_modes(home: Path, state: State) -> None:
     assert examined(home, 1)["modes"][2].startswith(f"chmod go-w {home}")
     home.chmod(0o700)
     assert examined(home, 0)["modes"][0] == "ok"
+
+
+def test_a_store_that_cannot_be_written(home: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read-only store is an error that says why even reading fails."""
+
+    def refuse(db: str | None) -> NoReturn:
+        raise StateReadOnly("the store cannot be written")
+
+    monkeypatch.setattr(examination, "open_state", refuse)
+    severity, text, advice = examined(home, 3)["store"]
+    assert (severity, text) == ("error", "the store cannot be written")
+    assert advice.startswith("reading needs a log")
 
 
 def test_dead_locks_are_a_note(home: Path, state: State) -> None:

@@ -56,7 +56,8 @@ def restore(file: str, yes: bool, db: str | None) -> None:
     """
     path = store_path(db)
     if not os.path.isfile(os.path.expanduser(file)):
-        raise Failure(f"nothing to restore: there is no file {escaped(file)}", STORE_ERROR)
+        what = "is a directory: name a backup in it" if os.path.isdir(os.path.expanduser(file)) else "is not there"
+        raise Failure(f"cannot restore {escaped(file)}: it {what}", STORE_ERROR)
     if os.path.exists(path) and not yes:
         if not is_terminal():
             raise Failure(f"restore replaces everything in {path}: say so with --yes", MISUSE)

@@ -72,6 +72,7 @@ def examine(db: str | None, *, quick: bool) -> Iterator[Finding]:
 _ADVICE: Final[dict[type[Exception], str]] = {
     slothstate.StateCorrupt: "copy the file and its -wal away, check the disk, restore a backup",
     slothstate.UnsafeState: "nothing was changed; look at the path, and at who put that file there",
+    slothstate.StateReadOnly: "reading needs a log beside the store, too: run as its owner, or read a backup",
     slothstate.StateIOError: "check the path, its modes and the disk (dmesg)",
     slothstate.StateBusy: "end the process that keeps it; fuser or lsof name those that have the file open",
 }

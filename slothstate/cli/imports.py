@@ -97,7 +97,8 @@ def import_(
     except SlothStateError:  # some of which are OSErrors: it is our store then that cannot be used
         raise
     except (apsw.Error, OSError) as error:
-        raise Failure(f"cannot read {path}: {error}", MISUSE) from error
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise Failure(f"cannot read {path}: {reason}", MISUSE) from error
     note = f", {quantity(expired, 'key')} had expired" if expired else ""
     click.echo(f"imported {quantity(stored, 'key')}{note}")
     for reason, keys in skipped.items():

@@ -40,7 +40,7 @@ def copy(connection: Connection, now: int, path: str, target: str) -> None:
     try:
         location.create_file(draft)
     except OSError as error:
-        raise StateIOError(f"the backup {target} cannot be written: {error}") from error
+        raise StateIOError(f"the backup {target} cannot be written: {error.strerror}") from error
     try:
         with closing(schema.open_plain(draft)) as copied:
             copy_pages(connection.db, copied)
