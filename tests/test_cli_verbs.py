@@ -256,6 +256,22 @@ EXIT_CODES: list[tuple[list[str], int, str]] = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("delta", "says"),
+    [
+        ("x", "'x' is no number"),
+        ("[1]", "[1] is no number"),
+        ("true", "True is no number"),
+        ("1e999", "'1e999' is no number that can be stored: a number past the largest float"),
+        ("9223372036854775808", "'9223372036854775808' is no number that can be stored: an integer past 64 bits"),
+    ],
+)
+def test_what_is_no_number(home: Path, delta: str, says: str) -> None:
+    """A DELTA that is none is named before a store is made; one out of range says which."""
+    assert f": {says} (see" in refusal("increment", "n", delta, home=home, code=2)
+    assert not (home / "state.db").exists()
+
+
 @pytest.mark.parametrize(("arguments", "code", "prints"), EXIT_CODES, ids=lambda value: str(value)[:40])
 def test_output_and_exit_code(home: Path, state: State, arguments: list[str], code: int, prints: str) -> None:
     """In a pipe each command prints its answer alone; 1 is a silent no, 2 one line on stderr."""

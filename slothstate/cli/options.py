@@ -64,6 +64,8 @@ _MISUSES: Final = (InvalidKey, InvalidValue, OutOfRange, PatternError, WrongType
 
 _NEGATIVE: Final = re.compile(r"-\.?[0-9]")
 
+_NUMERIC: Final = re.compile(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?", re.IGNORECASE)
+
 _DURATION: Final = re.compile(r"([0-9]*\.?[0-9]+)(ms|s|m|h|d)?")
 
 _SECONDS_OF: Final = {"ms": 0.001, None: 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -188,8 +190,9 @@ class _Number(click.ParamType):  # type: ignore[type-arg]
             try:
                 value = parse_json(value.removeprefix("+"))
             except ValueError as error:
-                reason = str(error).rpartition(": ")[2]
-                self.fail(f"{value!r} is no number that can be stored: {reason}", parameter, context)
+                is_number = _NUMERIC.fullmatch(value)
+                reason = f" that can be stored: {str(error).rpartition(': ')[2]}" if is_number else ""
+                self.fail(f"{value!r} is no number{reason}", parameter, context)
         if isinstance(value, bool) or not isinstance(value, int | float):
             self.fail(f"{value!r} is no number", parameter, context)
         return value
