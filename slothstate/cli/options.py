@@ -42,6 +42,7 @@ __all__ = [
     "exit_code_of",
     "json_option",
     "key_argument",
+    "lua_option",
     "open_state",
     "say_no",
     "store_command",
@@ -159,6 +160,15 @@ def complete_key(context: click.Context, parameter: click.Parameter, incomplete:
 
 
 key_argument = click.argument("key", shell_complete=complete_key)
+
+lua_option = click.option(
+    "--lua",
+    "implementation",
+    type=click.Choice(["luajit", "lua54"]),
+    default="luajit",
+    show_default=True,
+    help="Which Lua to use.",
+)
 
 json_option = click.option("--json", "as_json_", is_flag=True, help="Print JSON.")
 

@@ -13,7 +13,7 @@ import click
 
 import slothstate
 from slothstate.cli.failure import Failure
-from slothstate.cli.options import MISUSE, NO, db_option
+from slothstate.cli.options import MISUSE, NO, db_option, lua_option
 from slothstate.cli.text import escaped, quantity
 
 if TYPE_CHECKING:
@@ -43,14 +43,7 @@ class _RunCommand(click.Command):
     "--task", "tasks", metavar="NAME", multiple=True, help="Run only this task and what it depends on; repeatable."
 )
 @click.option("--dry-run", is_flag=True, help="Show which tasks would run, in their order; run none.")
-@click.option(
-    "--lua",
-    "implementation",
-    type=click.Choice(["luajit", "lua54"]),
-    default="luajit",
-    show_default=True,
-    help="Which Lua runs the script.",
-)
+@lua_option
 @click.pass_obj
 def run(
     arguments: list[str] | None,

@@ -17,7 +17,7 @@ import click
 
 from slothstate import SlothStateError, State, literal
 from slothstate.cli.failure import Failure
-from slothstate.cli.options import MISUSE, NO, open_state, store_command, store_path
+from slothstate.cli.options import MISUSE, NO, lua_option, open_state, store_command, store_path
 from slothstate.cli.run import stderr_reporter
 from slothstate.cli.text import escaped, is_terminal, quantity
 from slothstate.lua.report import printable
@@ -39,14 +39,7 @@ _WORD_BREAKS: Final = " \t\n\"'()[]{},;=+*/<>~#%^"
 
 @store_command("shell")
 @click.option("-e", "--execute", "source", metavar="LUA", help="Run this text and end.")
-@click.option(
-    "--lua",
-    "implementation",
-    type=click.Choice(["luajit", "lua54"]),
-    default="luajit",
-    show_default=True,
-    help="Which Lua it is.",
-)
+@lua_option
 def shell(source: str | None, implementation: str, db: str | None) -> int:
     """Talk to the store in Lua, line by line.
 
