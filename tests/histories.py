@@ -173,3 +173,37 @@ class Witness:
         entries = struct.unpack_from(f"{count}Q", self._memory, 8)
         last = {who: place for place, who in enumerate(entries) if who != self.NOBODY}
         return [(who >> 32, who & 0xFFFFFFFF) for who in sorted(last, key=last.__getitem__)]
+
+
+class Board:
+    """Two numbers in shared memory: the version that a writer is about to set, and the last that was acknowledged."""
+
+    def __init__(self, path: str) -> None:
+        with open(path, "a+b") as file:
+            file.truncate(16)
+            # Aligned words: a load or a store of one is never torn.
+            self.words = memoryview(mmap.mmap(file.fileno(), 16)).cast("Q")
+
+    @property
+    def begun(self) -> int:
+        return self.words[0]
+
+    @property
+    def acknowledged(self) -> int:
+        return self.words[1]
+
+
+class SharedClock:
+    """A wall clock that somebody else can move, by what stands in a file that all processes share."""
+
+    def __init__(self, path: str) -> None:
+        with open(path, "a+b") as file:
+            file.truncate(8)
+            self._ahead = memoryview(mmap.mmap(file.fileno(), 8)).cast("d")
+
+    def __call__(self) -> float:
+        return time.time() + self._ahead[0]
+
+    def jump(self, seconds: float) -> None:
+        """Be so many seconds ahead of the real clock."""
+        self._ahead[0] = seconds

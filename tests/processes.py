@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from typing import Any, Final
 
 import planted
@@ -63,11 +64,11 @@ class Channel:
 class Worker:
     """A running worker process, seen from the test."""
 
-    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        self._pipe, theirs = _context.Pipe()
+    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], context: Any = _context) -> None:
+        self._pipe, theirs = context.Pipe()
         self._name = fn.__name__
         self._ended = False
-        self.process = _context.Process(target=_run, args=(theirs, fn, args), daemon=True)
+        self.process = context.Process(target=_run, args=(theirs, fn, args), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -165,12 +166,15 @@ def _run(pipe: Connection, fn: Callable[..., Any], args: tuple[Any, ...]) -> Non
 
 
 @contextmanager
-def processes() -> Iterator[Callable[..., Worker]]:
-    """Give a function `start(fn, *args)` that starts a worker; end all of them on leaving."""
+def processes(context: BaseContext = _context) -> Iterator[Callable[..., Worker]]:
+    """Give a function `start(fn, *args)` that starts a worker; end all of them on leaving.
+
+    Workers of a "spawn" context are executed anew, which is slower, with the environment of that moment.
+    """
     started: list[Worker] = []
 
     def start(fn: Callable[..., Any], *args: Any) -> Worker:
-        worker = Worker(fn, args)
+        worker = Worker(fn, args, context)
         started.append(worker)
         return worker
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import random
 import signal
@@ -14,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from checkers import linearizable, lock_model, replay
-from histories import Operation, Recorder, Witness, read_logs
+from histories import Board, Operation, Recorder, SharedClock, Witness, read_logs
 from processes import Channel, Worker, processes
-from support import raw
+from support import raw, state_at
 
 import slothstate
 from slothstate import Lock, LockLost, LockTimeout, State, StateBusy
@@ -34,6 +33,11 @@ KEYS = ("a", "b", "c")
 
 
 # What the workers do
+
+
+def open_at(path: str, directory: str, worker: int) -> State:
+    """Open a store; every other worker has a clock that the nemesis moves, the others read the real one in C."""
+    return state_at(path, SharedClock(f"{directory}/clock")) if worker % 2 else slothstate.open(path)
 
 
 class Choices:
@@ -80,7 +84,7 @@ def work_in_bulk(channel: Channel, path: str, directory: str, worker: int) -> No
     witness = Witness(f"{directory}/witness")
     witness.watch(recorder)
     choices = Choices(worker)
-    state = slothstate.open(path)
+    state = open_at(path, directory, worker)
     channel.send("ready")
     while not channel.waiting():
         for _ in range(20):
@@ -91,7 +95,7 @@ def work_in_bulk(channel: Channel, path: str, directory: str, worker: int) -> No
         what = choices.chance.random()
         if what < 0.02:
             state.close()
-            state = slothstate.open(path)
+            state = open_at(path, directory, worker)
         elif what < 0.04:
             child = os.fork()
             if child == 0:
@@ -107,7 +111,7 @@ def work_hot(channel: Channel, path: str, directory: str, worker: int) -> None:
     """Do some hundred operations on a key, a list and a lock, all of them hot."""
     recorder = Recorder(f"{directory}/{worker}.log", worker)
     choices = Choices(worker)
-    with slothstate.open(path) as state:
+    with open_at(path, directory, worker) as state:
         channel.send("ready")
         channel.receive()
         for _ in range(HISTORY_OPERATIONS):
@@ -124,7 +128,9 @@ def hold_lock(recorder: Recorder, choices: Choices, state: State) -> None:
 
         def acquire() -> int | None:
             with suppress(LockTimeout):
-                held.append(stack.enter_context(state.locked("lock", timeout=0.5)))
+                # Every other time with a TTL, which no jump of the clock may end.
+                ttl = choices.chance.choice((None, 60))
+                held.append(stack.enter_context(state.locked("lock", timeout=0.5, ttl=ttl)))
                 return held[0].token
             return None
 
@@ -137,24 +143,6 @@ def hold_lock(recorder: Recorder, choices: Choices, state: State) -> None:
         if recorder.record("acquire", ("lock",), acquire) is not None:
             choices.single(recorder, state, "a")
             recorder.record("release", ("lock",), release)
-
-
-class Board:
-    """Two numbers in shared memory: the version that a writer is about to set, and the last that was acknowledged."""
-
-    def __init__(self, path: str) -> None:
-        with open(path, "a+b") as file:
-            file.truncate(16)
-            # Aligned words: a load or a store of one is never torn.
-            self.words = memoryview(mmap.mmap(file.fileno(), 16)).cast("Q")
-
-    @property
-    def begun(self) -> int:
-        return self.words[0]
-
-    @property
-    def acknowledged(self) -> int:
-        return self.words[1]
 
 
 def write_versions(channel: Channel, path: str, board: str) -> int:
@@ -196,10 +184,11 @@ def read_versions(channel: Channel, path: str, name: str) -> tuple[int, int, lis
 
 
 class Nemesis:
-    """Kills and stops workers and disturbs their store, at random times."""
+    """Kills and stops workers, moves their clock and disturbs their store, at random times."""
 
     def __init__(self, seed: int, path: str, start: Callable[[], Worker]) -> None:
         self.chance = random.Random(seed)
+        self._clock = SharedClock(os.path.join(os.path.dirname(path), "clock"))
         self.crashes: list[Operation] = []
         self._path = path
         self._start = start
@@ -217,7 +206,7 @@ class Nemesis:
     def strike(self) -> None:
         """Do one thing to the workers or their store."""
         what = self.chance.choice(
-            (self.kill, self.stop, self.stop, self.checkpoint, self.sweep, self.reopen, self.compact)
+            (self.kill, self.stop, self.stop, self.jump, self.checkpoint, self.sweep, self.reopen, self.compact)
         )
         what()
         self.done[what.__name__] += 1
@@ -240,6 +229,11 @@ class Nemesis:
             worker.signal(signal.SIGSTOP)
             time.sleep(self.chance.choice((0.01, 0.05, 0.2)))
             worker.signal(signal.SIGCONT)
+
+    def jump(self) -> None:
+        """Set the clock an hour ahead, two hours back, to 1970, to 2100, or right."""
+        now = time.time()
+        self._clock.jump(self.chance.choice((3600, -7200, 86_400 - now, 4_102_444_800 - now, 0)))
 
     def checkpoint(self) -> None:
         raw(self._path, "pragma wal_checkpoint(truncate)")
