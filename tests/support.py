@@ -67,6 +67,29 @@ def bits(path: object) -> dict[str, list[Any]]:
     }
 
 
+def locks_of(path: str) -> list[str]:
+    """Return the kernel's locks of this process on a store's files, as /proc/locks shows them."""
+    inodes = {str(os.stat(path + suffix).st_ino) for suffix in ("", "-shm") if os.path.exists(path + suffix)}
+
+    def look() -> list[str]:
+        with open("/proc/locks", encoding="ascii") as table:
+            lines = [line.split() for line in table]
+        mine = str(os.getpid())
+        return sorted(
+            " ".join(fields[1:4] + fields[6:])
+            for fields in lines
+            if len(fields) == 8 and fields[4] == mine and fields[5].rsplit(":", 1)[1] in inodes
+        )
+
+    # The kernel writes the table a page at a time: while other processes lock and unlock, lines come twice or not.
+    found = look()
+    for _ in range(1000):
+        before, found = found, look()
+        if before == found:
+            break
+    return found
+
+
 @contextmanager
 def unchanged(path: object) -> Iterator[None]:
     """Fail if the block changes any row of a store."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-import re
 import sys
 import threading
 import time
@@ -13,24 +12,13 @@ from typing import Any
 
 import pytest
 from processes import Channel, Child, processes, run_function, run_script
+from support import locks_of
 
 import slothstate
 from slothstate.sqlite import forking
 
 ROUNDS = 20
 FORKING_THREADS = 3
-
-
-def locks_of(path: str) -> list[str]:
-    """Return the kernel's locks of this process on the store's files, as /proc/locks shows them."""
-    inodes = {str(os.stat(path + suffix).st_ino) for suffix in ("", "-shm") if os.path.exists(path + suffix)}
-    found = []
-    with open("/proc/locks", encoding="ascii") as lines:
-        for line in lines:
-            fields = line.split()
-            if fields[4] == str(os.getpid()) and fields[5].rsplit(":", 1)[1] in inodes:
-                found.append(" ".join(fields[1:4] + fields[6:]))
-    return sorted(found)
 
 
 # Each of these runs in a worker, a process with nothing but the store, and returns what it saw.
@@ -406,22 +394,4 @@ def test_child_that_drops_the_state_does_not_harm_the_parent(path: str) -> None:
     """Garbage collection and the end of a child touch neither the parent's locks nor its files nor its writes."""
     assert run_function(child_collects_and_exits, path) == [0, True, True, "2"]
     with slothstate.open(path) as state:
-        assert state.check() == []
-
-
-def test_second_handle_in_the_process_changes_no_lock_of_the_first(path: str) -> None:
-    """Opening, using, checking, backing up and closing a second handle leave the first one's kernel locks alone."""
-    with slothstate.open(path) as state:
-        state.set("key", 1)
-        with state.transaction():
-            state.set("key", 2)
-            before = locks_of(path)
-            assert any(re.search("WRITE 120 120", line) for line in before), before
-            with slothstate.open(path) as second:
-                second.get("key")
-                second.keys()
-                second.stats()
-                second.check()
-                second.backup(path + ".copy")
-            assert locks_of(path) == before
         assert state.check() == []
