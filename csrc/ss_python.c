@@ -95,6 +95,14 @@ static PyObject *make_self(PyObject *errors)
 /* PyMethodDef has room for one pointer type; a METH_FASTCALL function goes through a cast, as in CPython itself. */
 #define FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
 
+/* Through cffi this could not be asked: PyGILState_Ensure enters the main interpreter, whoever calls. */
+static PyObject *is_main_interpreter(PyObject *self, PyObject *unused)
+{
+    (void)self;
+    (void)unused;
+    return PyBool_FromLong(PyInterpreterState_Get() == PyInterpreterState_Main());
+}
+
 int ss_python_export(void *list, void *errors)
 {
     /* CPython keeps pointers to these for the life of the functions; nothing writes to them. */
@@ -107,6 +115,8 @@ int ss_python_export(void *list, void *errors)
          "encode_row($module, key, value, kinds, /)\n--\n\n(kind, stored), or None if Python must look."},
         {"encode_rows", FASTCALL(ss_encode_rows), METH_FASTCALL,
          "encode_rows($module, mapping, kinds, /)\n--\n\n{kind: [(key, stored), ...]}, or None if Python must look."},
+        {"is_main_interpreter", is_main_interpreter, METH_NOARGS,
+         "is_main_interpreter($module, /)\n--\n\nWhether the caller runs in the process's main interpreter."},
         {"now_ms", ss_now_ms, METH_NOARGS, "now_ms($module, /)\n--\n\nThe system's clock, in ms since the epoch."},
         {"glob_check", FASTCALL(ss_glob_check_str), METH_FASTCALL,
          "glob_check($module, pattern, /)\n--\n\nNone, or PatternError naming the position."},

@@ -43,6 +43,10 @@ def _export() -> dict[str, Callable[..., Any]]:
 
 _functions = _export()
 
+if not _functions["is_main_interpreter"]():
+    # Neither apsw nor cffi keeps interpreters apart, and ending one ends the process if a thread of it sweeps.
+    raise ImportError("slothstate cannot be used in a sub-interpreter, only in the main one; use processes instead")
+
 json_encode: Callable[[object, str], str] = _functions["json_encode"]
 """`json_encode(value, name)`: the JSON text of a value; `name` begins the path in error messages.
 

@@ -96,3 +96,26 @@ def test_exports() -> None:
     exec("from slothstate import *", names)
     assert {name for name in names if not name.startswith("__")} == set(slothstate.__all__)
     assert slothstate.__all__ == sorted(slothstate.__all__)
+
+
+SUB_INTERPRETER = """
+import sys
+import _xxsubinterpreters as interpreters
+for isolated in (True, False):
+    interpreter = interpreters.create(isolated=isolated)
+    interpreters.run_string(interpreter, "try: import slothstate\\nexcept ImportError as error: print(error)")
+    interpreters.destroy(interpreter)
+    import slothstate
+    with slothstate.open(sys.argv[1]) as state:
+        print(state.increment("n"))
+"""
+
+
+def test_sub_interpreter_is_refused(tmp_path: Path) -> None:
+    """Importing slothstate in a sub-interpreter is a clear ImportError, and the main one goes on."""
+    pytest.importorskip("_xxsubinterpreters", reason="this Python starts sub-interpreters in another way")
+    said = run_python(SUB_INTERPRETER, tmp_path / "state.db").splitlines()
+    assert [line for line in said if line.isdigit()] == ["1", "2"]
+    refusals = [line for line in said if not line.isdigit()]
+    assert len(refusals) == 2
+    assert all("sub-interpreter" in line or "subinterpreter" in line for line in refusals)
