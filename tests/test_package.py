@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import time
 from importlib.metadata import version
@@ -119,3 +120,13 @@ def test_sub_interpreter_is_refused(tmp_path: Path) -> None:
     refusals = [line for line in said if not line.isdigit()]
     assert len(refusals) == 2
     assert all("sub-interpreter" in line or "subinterpreter" in line for line in refusals)
+
+
+def test_the_command_line_uses_the_public_api_only() -> None:
+    """What slothstate/cli imports of the package is in its `__all__`, or belongs to the command line or to Lua."""
+    for path in (Path(slothstate.__file__).parent / "cli").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "slothstate":
+                assert {name.name for name in node.names} <= set(slothstate.__all__), path
+            elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("slothstate."):
+                assert node.module.split(".")[1] in ("cli", "lua"), path
