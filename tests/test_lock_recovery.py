@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -121,7 +122,7 @@ def exit_holding(channel: Channel, path: str, how: str) -> None:
     sys.exit(0)
 
 
-def test_lock_of_a_killed_owner_is_taken_over_at_once(path: str) -> None:
+def test_lock_of_a_killed_owner_is_taken_over_at_once(path: str, figure: Callable[[str], None]) -> None:
     """A waiter has the lock within 50 ms (median) of kill -9, whatever the TTL; the token rises."""
     took = []
     last = 0
@@ -139,7 +140,7 @@ def test_lock_of_a_killed_owner_is_taken_over_at_once(path: str) -> None:
             assert last > token
             waiter.result()
         assert state.check() == []
-    print(f"takeover after kill -9: median {statistics.median(took) * 1000:.0f} ms, max {max(took) * 1000:.0f} ms")
+    figure(f"takeover after kill -9: median {statistics.median(took) * 1000:.0f} ms, max {max(took) * 1000:.0f} ms")
     assert statistics.median(took) <= TAKEOVER
 
 

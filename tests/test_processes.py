@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -240,7 +241,7 @@ def count_until_told(channel: Channel, path: str) -> tuple[int, float]:
     return done, longest
 
 
-def test_contending_writers_share_the_store(path: str) -> None:
+def test_contending_writers_share_the_store(path: str, figure: Callable[[str], None]) -> None:
     """Of 8 processes that write without pause none starves: no call takes seconds, no share is tiny."""
     with processes() as start:
         workers = [start(count_until_told, path) for _ in range(COUNTERS)]
@@ -256,7 +257,10 @@ def test_contending_writers_share_the_store(path: str) -> None:
     with slothstate.open(path) as state:
         assert state.get("counter") == sum(shares)
         assert state.check() == []
-    print(f"increments/s {sum(shares) / CONTENTION:.0f}, min/max {min(shares) / max(shares):.2f}", end=" ")
-    print(f"longest {max(longest for _, longest in results) * 1000:.0f} ms")
+    longest = max(longest for _, longest in results)
+    figure(
+        f"{COUNTERS} writers: {sum(shares) / CONTENTION:.0f} increments/s, least share {min(shares) / max(shares):.2f}"
+        f" of the largest, longest call {longest * 1000:.0f} ms"
+    )
     assert min(shares) >= 0.2 * max(shares)
-    assert max(longest for _, longest in results) < LONGEST_WRITE
+    assert longest < LONGEST_WRITE

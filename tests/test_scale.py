@@ -25,6 +25,9 @@ RECOVERY = 1000
 
 ROUNDS = 150
 ROUNDS_LONG = 2000
+SOAK_MINUTES = float(os.environ.get("SLOTHSTATE_SOAK_MINUTES", "0"))
+"""How long the soak lasts at least; by default as long as `ROUNDS_LONG` rounds take, two minutes or so."""
+
 PUTS = 100_000
 PUTS_LONG = 1_000_000
 ROLLBACK = 2.0
@@ -124,8 +127,8 @@ def resident() -> int:
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
-def use_every_verb(channel: Channel, path: str, rounds: int) -> tuple[int, int]:
-    """Call every verb on every kind; return by how much memory and descriptors grew after the first fifth."""
+def use_every_verb(channel: Channel, path: str, rounds: int, minutes: float) -> tuple[int, int, int]:
+    """Call every verb on every kind; return the rounds, and by how much memory and descriptors grew."""
     with slothstate.open(path, cache_size=MIB) as state:
 
         def use(number: int) -> None:
@@ -147,22 +150,25 @@ def use_every_verb(channel: Channel, path: str, rounds: int) -> tuple[int, int]:
         for number in range(rounds // 5):
             use(number)
         memory, descriptors = resident(), len(os.listdir("/proc/self/fd"))
-        for number in range(rounds):
-            use(number)
-        return resident() - memory, len(os.listdir("/proc/self/fd")) - descriptors
+        ends = time.monotonic() + 60 * minutes
+        done = 0
+        while done < rounds or time.monotonic() < ends:
+            use(done)
+            done += 1
+        return done, resident() - memory, len(os.listdir("/proc/self/fd")) - descriptors
 
 
-def endurance(path: str, rounds: int, workers: int, deadline: float) -> str:
+def endurance(path: str, rounds: int, workers: int, deadline: float, minutes: float = 0) -> str:
     with processes() as start:
-        running = [start(use_every_verb, path, rounds) for _ in range(workers)]
+        running = [start(use_every_verb, path, rounds, minutes) for _ in range(workers)]
         growth = [worker.result(deadline) for worker in running]
     with slothstate.open(path) as state:
         assert state.check() == []
         assert log_size(path) <= 2 * WAL_SIZE_LIMIT
-    memory = max(memory for memory, _ in growth)
+    memory = max(memory for _, memory, _ in growth)
     assert memory < 2 * MIB
-    assert {descriptors for _, descriptors in growth} <= {0, 1, -1}, "one connection more or less at a time"
-    calls = workers * rounds * len(VERBS) * len(KINDS) * 3
+    assert {descriptors for _, _, descriptors in growth} <= {0, 1, -1}, "one connection more or less at a time"
+    calls = sum(done for done, _, _ in growth) * len(VERBS) * len(KINDS) * 3
     return f"endurance: {calls} calls in {workers} processes, memory grew {memory / 1024:.0f} KiB, descriptors 0"
 
 
@@ -172,10 +178,10 @@ def test_nothing_grows(path: str, figure: Callable[[str], None]) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(1500 + 60 * SOAK_MINUTES)
 def test_nothing_grows_at_length(path: str, figure: Callable[[str], None]) -> None:
     """The same in two processes at once, for minutes."""
-    figure(endurance(path, ROUNDS_LONG, 2, 1400))
+    figure(endurance(path, ROUNDS_LONG, 2, 1400 + 60 * SOAK_MINUTES, SOAK_MINUTES))
 
 
 def put_and_roll_back(channel: Channel, path: str, count: int) -> tuple[int, float]:
