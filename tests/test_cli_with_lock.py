@@ -53,6 +53,15 @@ def is_ended(pid: int) -> bool:
     return False
 
 
+def until_waiting(state: State, process: subprocess.Popen[bytes]) -> None:
+    """Return when the store names a process among those that wait for a lock."""
+    deadline = time.monotonic() + SECONDS
+    while not any(waiter["pid"] == process.pid for lock in state.locks() for waiter in lock["waiting"]):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def free(state: State) -> bool:
     """Whether the lock can be had without waiting."""
     if not state.lock("deploy", timeout=0):
@@ -197,18 +206,10 @@ def test_ctrl_c_arrives_once(home: Path) -> None:
 
 def test_signal_while_waiting(home: Path) -> None:
     """A signal ends the waiting at once, with 128 + n, and the command never runs."""
-    with holding(home, "sh", "-c", READY):
+    with open_state(home / "state.db") as state, holding(home, "sh", "-c", READY):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             waiting = start("with-lock", "deploy", "--", "touch", "ran", home=home)
-            deadline = time.monotonic() + SECONDS
-            # It waits as soon as it has a connection open, which shows in its descriptors.
-            while not any(
-                os.readlink(link).endswith("state.db-wal")
-                for link in Path(f"/proc/{waiting.pid}/fd").iterdir()
-                if link.is_symlink()
-            ):
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            until_waiting(state, waiting)
             waiting.send_signal(number)
             waiting.communicate(timeout=SECONDS)
             assert waiting.returncode == 128 + number
@@ -233,7 +234,7 @@ def test_killed_while_waiting(home: Path) -> None:
     with open_state(home / "state.db") as state:
         assert state.lock("deploy")
         waiting = start("with-lock", "deploy", "--", "touch", "ran", home=home)
-        time.sleep(0.5)
+        until_waiting(state, waiting)
         waiting.kill()
         waiting.communicate(timeout=SECONDS)
         assert state.unlock("deploy")
