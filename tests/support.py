@@ -21,6 +21,9 @@ TABLES: Final = ("entries", "list_items", "locks", "lock_waiters")
 SANITIZED: Final = "asan" in os.environ.get("LD_PRELOAD", "")
 """Whether AddressSanitizer is loaded, which holds back freed memory and may hang in a child forked beside threads."""
 
+LOOKS: Final = 10
+"""Looks at /proc/locks in a row that must find nothing more."""
+
 ABSENT: Final = object()
 """What `Verb.leaves` says when the key does not exist afterwards."""
 
@@ -69,25 +72,26 @@ def bits(path: object) -> dict[str, list[Any]]:
 
 def locks_of(path: str) -> list[str]:
     """Return the kernel's locks of this process on a store's files, as /proc/locks shows them."""
-    inodes = {str(os.stat(path + suffix).st_ino) for suffix in ("", "-shm") if os.path.exists(path + suffix)}
+    files = {str(os.stat(path + suffix).st_ino): suffix for suffix in ("", "-shm") if os.path.exists(path + suffix)}
 
-    def look() -> list[str]:
+    def look() -> set[str]:
         with open("/proc/locks", encoding="ascii") as table:
             lines = [line.split() for line in table]
-        mine = str(os.getpid())
-        return sorted(
-            " ".join(fields[1:4] + fields[6:])
+        return {
+            " ".join((files[inode], *fields[1:4], *fields[6:]))
             for fields in lines
-            if len(fields) == 8 and fields[4] == mine and fields[5].rsplit(":", 1)[1] in inodes
-        )
+            if len(fields) == 8 and fields[4] == str(os.getpid()) and (inode := fields[5].rsplit(":", 1)[1]) in files
+        }
 
-    # The kernel writes the table a page at a time: while other processes lock and unlock, lines come twice or not.
-    found = look()
-    for _ in range(1000):
-        before, found = found, look()
-        if before == found:
-            break
-    return found
+    # The kernel gives the table out a page at a time. While other processes lock and unlock, a look can miss lines or
+    # see them twice, but never sees one that is not there: so look until some looks in a row find nothing more.
+    found: set[str] = set()
+    idle = 0
+    while idle < LOOKS:
+        more = look() - found
+        found |= more
+        idle = 0 if more else idle + 1
+    return sorted(found)
 
 
 @contextmanager
