@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import stat
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 from command import slothstate, start
+from faulty_disk import RecordingDisk
 from support import VALUES, raw
 
 import slothstate as package
@@ -228,6 +231,29 @@ def test_compact_inside_a_transaction(state: State) -> None:
         with pytest.raises(package.SlothStateError, match="transaction"):
             state.compact()
     assert state.get("a") == 1
+
+
+def test_compact_while_another_connection_empties_the_log(path: str) -> None:
+    """Compacting succeeds although another connection is copying the log into the database, and nothing is lost."""
+
+    class Copying(RecordingDisk):
+        compacted = False
+
+        def before(self, call: str, file: str, place: int, data: bytes) -> None:
+            if call == "xWrite" and file == "state.db" and not self.compacted:
+                self.compacted = True
+                state.compact()
+
+    with package.open(path) as state:
+        state.set_many({f"key:{number}": "x" * 500 for number in range(100)})
+        disk = Copying("copying")
+        with closing(apsw.Connection(path, vfs=disk.name)) as other:
+            # Before its first read a connection knows of no log.
+            other.execute("pragma user_version").fetchall()
+            other.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        assert disk.compacted
+        assert len(state) == 100
+        assert state.check() == []
 
 
 def test_restore_on_a_network_file_system(home: Path, full: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

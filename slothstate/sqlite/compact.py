@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import apsw
 
 from slothstate.sqlite.connection import Connection
@@ -21,9 +23,11 @@ def compact(connection: Connection, now: int) -> None:
 
 
 def empty_log(connection: Connection) -> None:
-    """Copy the log into the database and cut it to nothing, unless a reader still needs it."""
+    """Copy the log into the database and cut it to nothing, unless somebody still needs it."""
     try:
         connection.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     except apsw.BusyError:
-        # Somebody reads an older state of the store: their log goes when they are done.
-        connection.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        # Somebody reads an older state of the store: their log goes when they are done. Or somebody copies the log just
+        # now: then this is busy, too, and a later commit goes on with it.
+        with suppress(apsw.BusyError):
+            connection.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
