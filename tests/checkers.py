@@ -21,6 +21,9 @@ TRIES: Final = 5000
 
 Store = dict[str, Any]
 
+_GROWS: Final = {"increment": int, "append": str}
+"""The type that a verb needs, other than a list."""
+
 
 # What each verb does, on immutable values; None is a missing key.
 
@@ -36,8 +39,11 @@ def step(value: Any, verb: str, arguments: tuple[Any, ...]) -> tuple[Any, Any]:
     if verb == "compare_swap":
         old, new = arguments
         return (new, True) if _same(value, old) else (value, False)
-    if value is not None and type(value) is not (int if verb == "increment" else tuple):
+    if value is not None and type(value) is not _GROWS.get(verb, tuple):
         return value, REFUSED
+    if verb == "append":
+        text = (value or "") + arguments[0]
+        return text, len(text)
     if verb == "increment":
         total = (value or 0) + arguments[0]
         return total, total
