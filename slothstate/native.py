@@ -15,6 +15,8 @@ from slothstate.errors import InvalidValue, OutOfRange, PatternError
 
 __all__ = [
     "KEY_SEPARATOR",
+    "Lender",
+    "Log",
     "ReadCache",
     "encode_row",
     "encode_rows",
@@ -36,7 +38,11 @@ def _export() -> dict[str, Callable[..., Any]]:
     errors = (InvalidValue, OutOfRange, PatternError)
     functions: list[Callable[..., Any]] = []
     address = ffi.cast("void *", id(functions))
-    if lib.ss_python_export(address, ffi.cast("void *", id(errors))) or lib.ss_read_cache_export(address):
+    if (
+        lib.ss_python_export(address, ffi.cast("void *", id(errors)))
+        or lib.ss_read_cache_export(address)
+        or lib.ss_lender_export(address)
+    ):
         raise ImportError("slothstate._native could not export its functions")
     return {function.__name__: function for function in functions}
 
@@ -85,6 +91,12 @@ glob_prefix: Callable[[str], str] = _functions["glob_prefix"]
 
 ReadCache: Callable[..., Any] = _functions["ReadCache"]
 """The type that `slothstate.read_cache` describes: `ReadCache(limit, clock, transactions)`."""
+
+Lender: Any = _functions["Lender"]
+"""The base of `slothstate.sqlite.pool.Pool`, see `slothstate.sqlite.lending`."""
+
+Log: Callable[[int], Any] = _functions["Log"]
+"""The type of `slothstate.sqlite.connection.Connection.log`: `Log(limit)`, `limit` in pages."""
 
 
 def sqlite_file(control: Callable[[int], object]) -> int:

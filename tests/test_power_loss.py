@@ -11,7 +11,7 @@ import pytest
 from faulty_disk import RecordingDisk
 
 import slothstate
-from slothstate.sqlite import Engine, connection, engine
+from slothstate.sqlite import Engine, connection
 from slothstate.state import State
 
 IMAGES = 150
@@ -72,8 +72,7 @@ def read_files(path: str) -> dict[str, bytes]:
 
 
 def record(path: str, durability: str, monkeypatch: pytest.MonkeyPatch) -> tuple[RecordingDisk, dict[str, bytes]]:
-    for module in (connection, engine):
-        monkeypatch.setattr(module, "WAL_CHECKPOINT_PAGES", CHECKPOINT_PAGES)
+    monkeypatch.setattr(connection, "WAL_CHECKPOINT_PAGES", CHECKPOINT_PAGES)
     slothstate.open(path).close()
     start = read_files(path)
     disk = RecordingDisk()

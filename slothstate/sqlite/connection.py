@@ -24,9 +24,19 @@ from slothstate.errors import (
     StateIOError,
     StateReadOnly,
 )
-from slothstate.native import sqlite_file
+from slothstate.native import Log, sqlite_file
 
-__all__ = ["EXPIRED", "LIVE", "Atomic", "BusyWait", "Connection", "Snapshot", "sql", "translate"]
+__all__ = [
+    "EXPIRED",
+    "LIVE",
+    "WAL_CHECKPOINT_PAGES",
+    "Atomic",
+    "BusyWait",
+    "Connection",
+    "Snapshot",
+    "sql",
+    "translate",
+]
 
 # The one place where SQL decides what "expired" means. In every statement of the engine ?1 is the clock reading.
 EXPIRED: Final = "ifnull(entries.expires_at_ms <= ?1, 0)"
@@ -150,22 +160,6 @@ def _is_for_itself(path: str) -> bool:
     return False
 
 
-class Log:
-    """What the last commit of a connection left in the write-ahead log; SQLite's wal_hook keeps it."""
-
-    __slots__ = ("committed", "pages")
-
-    def __init__(self) -> None:
-        self.committed = False
-        self.pages = 0
-
-    def hook(self, db: apsw.Connection, name: str, pages: int) -> int:
-        """Note a commit that wrote to the log; one that changed no byte never comes here."""
-        self.committed = True
-        self.pages = pages
-        return apsw.SQLITE_OK
-
-
 class Connection:
     """A configured SQLite connection that one thread uses at a time.
 
@@ -202,9 +196,10 @@ class Connection:
                 ("journal_size_limit", WAL_SIZE_LIMIT),
             ):
                 db.execute(f"pragma {pragma} = {wanted}").fetchall()
-            # Takes the place of wal_autocheckpoint, which is a wal_hook too. It refers to the log and not to this
-            # object: a connection that nobody refers to must be closed at once, not when cycles are collected.
-            self.log = Log()
+            # What the last commit left in the log; one that changed no byte never comes there. It takes the place of
+            # wal_autocheckpoint, which is a wal_hook too. It refers to the log and not to this object: a connection
+            # that nobody refers to must be closed at once, not when cycles are collected.
+            self.log = Log(WAL_CHECKPOINT_PAGES)
             db.set_wal_hook(self.log.hook)
         except BaseException:
             db.close()

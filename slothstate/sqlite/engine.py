@@ -1,4 +1,4 @@
-"""The two ways to use a store, `Engine.read` and `Engine.write`, and its transactions.
+"""One store as one process uses it: `Engine.read` and `Engine.write` (slothstate.sqlite.lending), and transactions.
 
 Each operation borrows a connection of its own, so a transaction of one thread never takes another thread's write with
 it.
@@ -18,11 +18,10 @@ import apsw
 from slothstate import read_cache
 from slothstate.errors import SlothStateError, StateClosed
 from slothstate.native import now_ms
-from slothstate.read_cache import NO_MARK, UNVERIFIED
 from slothstate.sqlite import forking
 from slothstate.sqlite.activity import Publisher
-from slothstate.sqlite.connection import WAL_CHECKPOINT_PAGES, Atomic, BusyWait, Connection, Snapshot, translate
-from slothstate.sqlite.pool import IDLE_CONNECTIONS, Pool
+from slothstate.sqlite.connection import Atomic, BusyWait, Connection, Snapshot, translate
+from slothstate.sqlite.pool import Pool
 from slothstate.sqlite.sweeper import Sweeper
 
 __all__ = ["SYNCHRONOUS", "Engine"]
@@ -55,10 +54,10 @@ class Engine(Pool):
     ) -> None:
         super().__init__(path, synchronous=SYNCHRONOUS[durability], busy=BusyWait(busy_timeout), vfs=vfs)
         # The reading of the clock in milliseconds since the epoch, the one of an operation.
-        self.now: Callable[[], int] = now_ms if clock is time.time else lambda: int(clock() * 1000)
+        self.now = now_ms if clock is time.time else lambda: int(clock() * 1000)
         self._afterwards: dict[int, list[Callable[[], object]]] = {}
         self.cache = read_cache.make(cache_size, None if clock is time.time else clock, self._transactions)
-        self.operations: defaultdict[Callable[..., object], int] = defaultdict(int)
+        self.operations = defaultdict(int)
         self._sweep_interval = sweep_interval
         # What else the background sweep does, a weak reference: it must not keep its owner, and thereby us, alive.
         self.upkeep: Callable[[], Callable[[], object] | None] = lambda: None
@@ -81,72 +80,6 @@ class Engine(Pool):
     def _check_identity(self) -> None:
         super()._check_identity()
         self._publisher.publish(self)
-
-    def read(self, operation: Callable[[Connection, int, *A], R], *args: *A) -> R:
-        """Run `operation(connection, now, *args)`, inside this thread's transaction if it has one."""
-        self.operations[operation] += 1
-        thread = get_ident()
-        if thread in self._transactions:
-            return self._run_inside(operation, args)
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = self._borrow()
-        connection.thread = thread
-        try:
-            result = operation(connection, self.now(), *args)
-        except BaseException as error:
-            self._recover(connection, error)
-            raise
-        self._idle.append(connection)
-        if self._refusal is not None or len(self._idle) > IDLE_CONNECTIONS:
-            self._trim()
-        return result
-
-    def write(self, operation: Callable[[Connection, int, *A], R], *args: *A) -> R:
-        """Like `read`, for an operation that is one statement or wraps itself in `Atomic`.
-
-        Raises: `StateBusy` when another writer kept the store for `busy_timeout`; `UnsafeState` when the file was
-        moved or replaced.
-        """
-        self.ensure_identity()
-        return self._write(operation, args)
-
-    def write_key(self, operation: Callable[[Connection, int, str, *A], R], key: str, *args: *A) -> R:
-        """Like `write`, for an operation that changes this key alone: what is cached of others stays valid."""
-        return self._write(operation, (key, *args), key)
-
-    def _write(self, operation: Callable[..., R], args: tuple[Any, ...], written: str | None = None) -> R:
-        self.operations[operation] += 1
-        thread = get_ident()
-        if thread in self._transactions:
-            self.ensure_identity()
-            return self._run_inside(operation, args)
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = self._borrow()
-        connection.thread = thread
-        log = connection.log
-        mark = NO_MARK
-        if written is not None:
-            log.committed = False
-            mark = self.cache.mark()
-            if mark == UNVERIFIED:
-                self._check_identity()
-        try:
-            result = operation(connection, self.now(), *args)
-        except BaseException as error:
-            self._recover(connection, error)
-            raise
-        if written is not None:
-            self.cache.settle(mark if log.committed else NO_MARK, written)
-        if log.pages >= WAL_CHECKPOINT_PAGES:
-            connection.checkpoint()
-        self._idle.append(connection)
-        if self._refusal is not None or len(self._idle) > IDLE_CONNECTIONS:
-            self._trim()
-        return result
 
     def _run_inside(self, operation: Callable[..., R], args: tuple[Any, ...]) -> R:
         """Run an operation on the connection of this thread's transaction."""

@@ -17,9 +17,9 @@ from typing import Final
 import apsw
 
 from slothstate.errors import SlothStateError, StateClosed, UnsafeState
-from slothstate.read_cache import ReadCache
 from slothstate.sqlite import forking, guard, location, schema
 from slothstate.sqlite.connection import BusyWait, Connection, translate
+from slothstate.sqlite.lending import Lender
 
 __all__ = ["IDENTITY_CHECK_INTERVAL", "IDLE_CONNECTIONS", "Pool"]
 
@@ -28,7 +28,7 @@ IDENTITY_CHECK_INTERVAL: Final = 0.05
 CACHE_CLOCK_TICK: Final = 0.01
 
 
-class Pool:
+class Pool(Lender):
     """The base of `Engine`. `vfs` names the SQLite VFS of its connections: a failing disk, in tests."""
 
     def __init__(self, path: str, *, synchronous: str, busy: BusyWait, vfs: str | None) -> None:
@@ -36,14 +36,13 @@ class Pool:
         self.busy = busy
         self._synchronous = synchronous
         self._vfs = vfs
-        self._idle: list[Connection] = []
+        self._idle = []
         # References, and not a WeakSet: one that other threads change cannot be iterated over, but a set be copied.
         self._connections: set[weakref.ref[Connection]] = set()
-        self._transactions: dict[int, Connection] = {}
-        self.cache: ReadCache
+        self._transactions = {}
         self._opening = threading.RLock()
         self._paused = False
-        self._refusal: SlothStateError | None = None
+        self._refusal = None
         self._identity: location.Identity = ()
         self._identity_until = 0.0
         # Never lent: while it is open nothing we close is the last connection, which would delete the -wal and -shm.

@@ -1,0 +1,421 @@
+#include "ss_lender.h"
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <structmember.h>
+
+/* As in slothstate/sqlite/pool.py and slothstate/read_cache.py. */
+enum { IDLE_CONNECTIONS = 8, NO_MARK = -1, UNVERIFIED = -2 };
+
+/* The names of what is called back, interned. Written once, when the types are made, and never released; nobody
+ * imports this in a second interpreter (slothstate/native.py). */
+enum name { APPEND, BORROW, CHECKPOINT, CHECK_IDENTITY, ENSURE_IDENTITY, LOG, MARK, RECOVER, RUN_INSIDE, SETTLE, THREAD, TRIM, NAMES };
+
+static PyObject *names[NAMES];
+
+static bool intern_names(void)
+{
+    static const char *const texts[NAMES] = {
+        [APPEND] = "append",
+        [BORROW] = "_borrow",
+        [CHECKPOINT] = "checkpoint",
+        [CHECK_IDENTITY] = "_check_identity",
+        [ENSURE_IDENTITY] = "ensure_identity",
+        [LOG] = "log",
+        [MARK] = "mark",
+        [RECOVER] = "_recover",
+        [RUN_INSIDE] = "_run_inside",
+        [SETTLE] = "settle",
+        [THREAD] = "thread",
+        [TRIM] = "_trim",
+    };
+    for (int i = 0; i < NAMES; i++) {
+        if (names[i] == NULL && (names[i] = PyUnicode_InternFromString(texts[i])) == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Log */
+
+typedef struct log {
+    PyObject_HEAD
+    long long pages;
+    long long limit;
+    char committed;
+} ss_log;
+
+static PyTypeObject *log_type;
+
+static PyObject *log_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    long long limit;
+    if (keywords != NULL && PyDict_GET_SIZE(keywords) != 0) {
+        return PyErr_Format(PyExc_TypeError, "Log() takes no keyword arguments");
+    }
+    if (!PyArg_ParseTuple(arguments, "L:Log", &limit)) {
+        return NULL;
+    }
+    ss_log *self = (ss_log *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->limit = limit;
+    }
+    return (PyObject *)self;
+}
+
+static void log_dealloc(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyObject *log_hook(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
+{
+    ss_log *self = (ss_log *)object;
+    if (count != 3) {
+        return PyErr_Format(PyExc_TypeError, "hook() takes db, name, pages");
+    }
+    long long pages = PyLong_AsLongLong(arguments[2]);
+    if (pages == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    self->pages = pages;
+    self->committed = 1;
+    return PyLong_FromLong(0); /* SQLITE_OK */
+}
+
+/* Lender */
+
+typedef struct lender {
+    PyObject_HEAD
+    PyObject *operations;   /* a dict that counts the calls of each operation */
+    PyObject *transactions; /* a dict whose keys are the idents of the threads that hold one */
+    PyObject *idle;         /* a list of connections; of a subclass while a fork is under way */
+    PyObject *refusal;      /* None, or why no connection is idle any more */
+    PyObject *cache;
+    PyObject *now; /* a function that returns the time in milliseconds */
+} ss_lender;
+
+enum use { READ, WRITE, WRITE_KEY };
+
+/* Calls object.name(); false with an exception set. */
+static bool call(PyObject *object, enum name name)
+{
+    PyObject *result = PyObject_CallMethodNoArgs(object, names[name]);
+    Py_XDECREF(result);
+    return result != NULL;
+}
+
+/* operations[operation] += 1 */
+static bool count_call(PyObject *operations, PyObject *operation)
+{
+    PyObject *before = PyDict_GetItemWithError(operations, operation);
+    if (before == NULL && PyErr_Occurred()) {
+        return false;
+    }
+    PyObject *after = PyLong_FromLongLong(before == NULL ? 1 : PyLong_AsLongLong(before) + 1);
+    bool done = after != NULL && PyDict_SetItem(operations, operation, after) == 0;
+    Py_XDECREF(after);
+    return done;
+}
+
+/* A new reference to a connection that nobody else uses. */
+static PyObject *lend(ss_lender *self, PyObject *thread)
+{
+    PyObject *connection;
+    Py_ssize_t count = PyList_GET_SIZE(self->idle);
+    if (count == 0) {
+        connection = PyObject_CallMethodNoArgs((PyObject *)self, names[BORROW]);
+    } else {
+        connection = Py_NewRef(PyList_GET_ITEM(self->idle, count - 1));
+        if (PyList_SetSlice(self->idle, count - 1, count, NULL)) {
+            Py_CLEAR(connection);
+        }
+    }
+    if (connection != NULL && PyObject_SetAttr(connection, names[THREAD], thread)) {
+        Py_CLEAR(connection);
+    }
+    return connection;
+}
+
+static bool take_back(ss_lender *self, PyObject *connection)
+{
+    /* Another list than before if a fork began meanwhile: it closes what it is given. */
+    if (PyList_CheckExact(self->idle)) {
+        if (PyList_Append(self->idle, connection)) {
+            return false;
+        }
+    } else {
+        PyObject *done = PyObject_CallMethodOneArg(self->idle, names[APPEND], connection);
+        Py_XDECREF(done);
+        if (done == NULL) {
+            return false;
+        }
+    }
+    bool surplus = self->refusal != Py_None || PyList_GET_SIZE(self->idle) > IDLE_CONNECTIONS;
+    return !surplus || call((PyObject *)self, TRIM);
+}
+
+/* `_recover` takes the connection back and raises what the error stands for, or nothing: then the error itself. */
+static void recover(ss_lender *self, PyObject *connection)
+{
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    if (traceback != NULL) {
+        PyException_SetTraceback(error, traceback);
+    }
+    PyObject *done = PyObject_CallMethodObjArgs((PyObject *)self, names[RECOVER], connection, error, NULL);
+    if (done == NULL) {
+        Py_XDECREF(type);
+        Py_XDECREF(error);
+        Py_XDECREF(traceback);
+    } else {
+        Py_DECREF(done);
+        PyErr_Restore(type, error, traceback);
+    }
+}
+
+/* operation(connection, now, *arguments); `arguments` begins with the operation. */
+static PyObject *operate(ss_lender *self, PyObject *connection, PyObject *const *arguments, Py_ssize_t count)
+{
+    enum { MOST = 10 };
+    PyObject *all[MOST];
+    if (count + 1 > MOST) {
+        return PyErr_Format(PyExc_TypeError, "an operation takes at most %d arguments, got %zd", MOST - 2, count - 1);
+    }
+    PyObject *now = PyObject_CallNoArgs(self->now);
+    if (now == NULL) {
+        return NULL;
+    }
+    all[0] = connection;
+    all[1] = now;
+    for (Py_ssize_t i = 1; i < count; i++) {
+        all[i + 1] = arguments[i];
+    }
+    PyObject *result = PyObject_Vectorcall(arguments[0], all, (size_t)count + 1, NULL);
+    Py_DECREF(now);
+    return result;
+}
+
+/* What `mark` of the cache gives, once it is known that the files are in place. NULL with an exception set. */
+static PyObject *mark_cache(ss_lender *self)
+{
+    PyObject *mark = PyObject_CallMethodNoArgs(self->cache, names[MARK]);
+    if (mark != NULL && PyLong_AsLongLong(mark) == UNVERIFIED && !call((PyObject *)self, CHECK_IDENTITY)) {
+        Py_CLEAR(mark);
+    }
+    return mark;
+}
+
+/* Tells the cache what happened to a key. */
+static bool settle_cache(ss_lender *self, PyObject *mark, bool committed, PyObject *key)
+{
+    PyObject *none = committed ? Py_NewRef(mark) : PyLong_FromLong(NO_MARK);
+    PyObject *done = none == NULL ? NULL : PyObject_CallMethodObjArgs(self->cache, names[SETTLE], none, key, NULL);
+    Py_XDECREF(none);
+    Py_XDECREF(done);
+    return done != NULL;
+}
+
+/* On a connection of its own; `mark` belongs to a WRITE_KEY alone. */
+static PyObject *run_outside(ss_lender *self, PyObject *connection, PyObject *mark, enum use use,
+                             PyObject *const *arguments, Py_ssize_t count)
+{
+    PyObject *object = use == READ ? NULL : PyObject_GetAttr(connection, names[LOG]);
+    if (use != READ && (object == NULL || !Py_IS_TYPE(object, log_type))) {
+        Py_XDECREF(object);
+        return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_TypeError, "a connection's log must be a Log");
+    }
+    ss_log *log = (ss_log *)object;
+    if (log != NULL) {
+        log->committed = 0;
+    }
+    PyObject *result = operate(self, connection, arguments, count);
+    bool done = result != NULL;
+    if (!done) {
+        recover(self, connection);
+    } else {
+        done = (use != WRITE_KEY || settle_cache(self, mark, log->committed, arguments[1])) &&
+               (log == NULL || log->pages < log->limit || call(connection, CHECKPOINT)) && take_back(self, connection);
+    }
+    Py_XDECREF(object);
+    if (!done) {
+        Py_CLEAR(result);
+    }
+    return result;
+}
+
+static PyObject *run_inside(ss_lender *self, enum use use, PyObject *const *arguments, Py_ssize_t count)
+{
+    if (use != READ && !call((PyObject *)self, ENSURE_IDENTITY)) {
+        return NULL;
+    }
+    PyObject *rest = PyTuple_New(count - 1);
+    if (rest == NULL) {
+        return NULL;
+    }
+    for (Py_ssize_t i = 1; i < count; i++) {
+        PyTuple_SET_ITEM(rest, i - 1, Py_NewRef(arguments[i]));
+    }
+    PyObject *result = PyObject_CallMethodObjArgs((PyObject *)self, names[RUN_INSIDE], arguments[0], rest, NULL);
+    Py_DECREF(rest);
+    return result;
+}
+
+static PyObject *run(ss_lender *self, enum use use, PyObject *const *arguments, Py_ssize_t count)
+{
+    if (count < (use == WRITE_KEY ? 2 : 1)) {
+        return PyErr_Format(PyExc_TypeError, "an operation and its arguments are expected");
+    }
+    if (self->operations == NULL || !PyDict_Check(self->operations) || self->transactions == NULL ||
+        !PyDict_Check(self->transactions) || self->idle == NULL || !PyList_Check(self->idle) || self->refusal == NULL ||
+        self->cache == NULL || self->now == NULL) {
+        return PyErr_Format(PyExc_TypeError, "the lender is not set up");
+    }
+    PyObject *thread = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    if (thread == NULL || !count_call(self->operations, arguments[0])) {
+        Py_XDECREF(thread);
+        return NULL;
+    }
+    PyObject *result = NULL;
+    int inside = PyDict_GET_SIZE(self->transactions) == 0 ? 0 : PyDict_Contains(self->transactions, thread);
+    if (inside > 0) {
+        result = run_inside(self, use, arguments, count);
+    } else if (inside == 0) {
+        /* All that can refuse the write comes before a connection is lent: a fork waits for those in use. */
+        PyObject *mark = use == WRITE_KEY ? mark_cache(self) : NULL;
+        bool allowed = use == READ || (use == WRITE_KEY ? mark != NULL : call((PyObject *)self, ENSURE_IDENTITY));
+        PyObject *connection = allowed ? lend(self, thread) : NULL;
+        if (connection != NULL) {
+            result = run_outside(self, connection, mark, use, arguments, count);
+            Py_DECREF(connection);
+        }
+        Py_XDECREF(mark);
+    }
+    Py_DECREF(thread);
+    return result;
+}
+
+static PyObject *lender_read(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    return run((ss_lender *)self, READ, arguments, count);
+}
+
+static PyObject *lender_write(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    return run((ss_lender *)self, WRITE, arguments, count);
+}
+
+static PyObject *lender_write_key(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    return run((ss_lender *)self, WRITE_KEY, arguments, count);
+}
+
+static int lender_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    ss_lender *self = (ss_lender *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->operations);
+    Py_VISIT(self->transactions);
+    Py_VISIT(self->idle);
+    Py_VISIT(self->refusal);
+    Py_VISIT(self->cache);
+    Py_VISIT(self->now);
+    return 0;
+}
+
+static int lender_clear(PyObject *object)
+{
+    ss_lender *self = (ss_lender *)object;
+    Py_CLEAR(self->operations);
+    Py_CLEAR(self->transactions);
+    Py_CLEAR(self->idle);
+    Py_CLEAR(self->refusal);
+    Py_CLEAR(self->cache);
+    Py_CLEAR(self->now);
+    return 0;
+}
+
+static void lender_dealloc(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    lender_clear(object);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static PyTypeObject *export_type(void *list, PyType_Spec *spec)
+{
+    PyObject *type = PyType_FromSpec(spec);
+    if (type != NULL && PyList_Append((PyObject *)list, type)) {
+        Py_CLEAR(type);
+    }
+    return (PyTypeObject *)type;
+}
+
+#define FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
+#define MEMBER(name, field) {name, T_OBJECT_EX, offsetof(ss_lender, field), 0, NULL}
+
+int ss_lender_export(void *list)
+{
+    static PyMethodDef log_methods[] = {
+        {"hook", FASTCALL(log_hook), METH_FASTCALL, "hook(db, name, pages): SQLite's wal_hook."},
+        {NULL, NULL, 0, NULL},
+    };
+    static PyMemberDef log_members[] = {
+        {"pages", T_LONGLONG, offsetof(ss_log, pages), 0, NULL},
+        {"committed", T_BOOL, offsetof(ss_log, committed), 0, NULL},
+        {NULL, 0, 0, 0, NULL},
+    };
+    static PyType_Slot log_slots[] = {
+        {Py_tp_doc, "Log(limit): what the last commit of a connection left in the write-ahead log."},
+        {Py_tp_new, log_new},
+        {Py_tp_dealloc, log_dealloc},
+        {Py_tp_methods, log_methods},
+        {Py_tp_members, log_members},
+        {0, NULL},
+    };
+    static PyType_Spec log_spec = {"slothstate._native.Log", sizeof(ss_log), 0, Py_TPFLAGS_DEFAULT, log_slots};
+    static PyMethodDef methods[] = {
+        {"read", FASTCALL(lender_read), METH_FASTCALL, "read(operation, *arguments)"},
+        {"write", FASTCALL(lender_write), METH_FASTCALL, "write(operation, *arguments)"},
+        {"write_key", FASTCALL(lender_write_key), METH_FASTCALL, "write_key(operation, key, *arguments)"},
+        {NULL, NULL, 0, NULL},
+    };
+    static PyMemberDef members[] = {
+        MEMBER("operations", operations),
+        MEMBER("_transactions", transactions),
+        MEMBER("_idle", idle),
+        MEMBER("_refusal", refusal),
+        MEMBER("cache", cache),
+        MEMBER("now", now),
+        {NULL, 0, 0, 0, NULL},
+    };
+    static PyType_Slot slots[] = {
+        {Py_tp_doc, "The base of a pool of connections: see slothstate/sqlite/lending.py."},
+        {Py_tp_traverse, lender_traverse},
+        {Py_tp_clear, lender_clear},
+        {Py_tp_dealloc, lender_dealloc},
+        {Py_tp_methods, methods},
+        {Py_tp_members, members},
+        {0, NULL},
+    };
+    static PyType_Spec spec = {"slothstate._native.Lender", sizeof(ss_lender), 0,
+                               Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
+    PyGILState_STATE gil = PyGILState_Ensure();
+    PyTypeObject *lender_type = NULL;
+    if (intern_names() && (log_type = export_type(list, &log_spec)) != NULL) {
+        lender_type = export_type(list, &spec);
+    }
+    int result = lender_type == NULL ? -1 : 0;
+    Py_XDECREF(lender_type);
+    PyErr_Clear(); /* cffi cannot pass it on: the status says it */
+    PyGILState_Release(gil);
+    return result;
+}

@@ -1,0 +1,117 @@
+"""How operations get their connections: lent, taken back, counted; a refused write never has one."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+import weakref
+
+import pytest
+
+import slothstate
+from slothstate import State, UnsafeState, native
+from slothstate.sqlite.connection import Connection
+
+
+def test_wrong_use_is_an_error(state: State) -> None:
+    """Without an operation, without a key, with too many arguments, or before it is set up: TypeError, no crash."""
+    engine = state._engine
+    for method in (engine.read, engine.write, engine.write_key):
+        with pytest.raises(TypeError, match="an operation"):
+            method()  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="an operation"):
+        engine.write_key(print)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="at most 8 arguments, got 9"):
+        engine.read(print, *range(9))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="not set up"):
+        native.Lender().read(print)
+    with pytest.raises(TypeError, match="not callable"):
+        engine.read(7)  # type: ignore[arg-type]
+    state.set("k", 1)
+    assert state.get("k") == 1
+
+
+def test_a_connection_comes_back_after_an_operation_and_after_its_error(state: State) -> None:
+    """One connection serves one call after the other; an error of ours keeps it, any other exception closes it."""
+    engine = state._engine
+
+    def fail(connection: Connection, now: int, error: BaseException) -> None:
+        raise error
+
+    state.set("k", 1)
+    (first,) = engine._idle
+    with pytest.raises(slothstate.InvalidValue):
+        engine.read(fail, slothstate.InvalidValue("no"))
+    assert engine._idle == [first]
+    with pytest.raises(KeyboardInterrupt) as caught:
+        engine.write(fail, KeyboardInterrupt())
+    assert engine._idle == []
+    assert [entry.name for entry in caught.traceback][-1] == "fail"
+    assert state.increment("k") == 2
+    (second,) = engine._idle
+    assert second is not first
+
+
+def test_operations_may_nest(state: State) -> None:
+    """An operation that runs another one gets a second connection for it; both come back."""
+    engine = state._engine
+
+    def outer(connection: Connection, now: int) -> int:
+        return engine.read(inner, connection)
+
+    def inner(connection: Connection, now: int, other: Connection) -> int:
+        assert connection is not other
+        return 7
+
+    assert engine.read(outer) == 7
+    assert len(engine._idle) == 2
+    assert [engine.operations[outer], engine.operations[inner]] == [1, 1]
+
+
+def test_idle_connections_are_bounded(state: State) -> None:
+    """However many threads use it at once, a State keeps eight connections at most."""
+    engine = state._engine
+    barrier = threading.Barrier(12)
+
+    def meet(connection: Connection, now: int) -> None:
+        barrier.wait(60)
+
+    threads = [threading.Thread(target=engine.read, args=(meet,)) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(engine._idle) == 8
+
+
+def test_an_engine_that_nobody_refers_to_is_collected(path: str) -> None:
+    """The C base holds the engine's parts, and lets the collector see them."""
+    state = slothstate.open(path)
+    state.set("k", 1)
+    engine = weakref.ref(state._engine)
+    state._engine.__dict__["cycle"] = state
+    state.close()
+    del state
+    gc.collect()
+    assert engine() is None
+
+
+@pytest.mark.damaged
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_refused_write_keeps_no_connection_from_a_fork(path: str) -> None:
+    """A write that finds the file replaced has no connection yet: whoever keeps its error delays no fork."""
+    state = slothstate.open(path)
+    state.set("k", 1)
+    os.rename(path, path + ".old")
+    time.sleep(0.06)
+    with pytest.raises(UnsafeState) as refused:
+        state.set("k", 2)
+    began = time.monotonic()
+    if (child := os.fork()) == 0:
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert time.monotonic() - began < 2
+    assert refused.value.args
+    state.close()
