@@ -59,21 +59,24 @@ _FIRST: Final = f"select min(position) from list_items where list_id = ({_ID})"
 _PUSH_ONE: Final = sql(f"""
 insert or ignore into list_items (list_id, position, item)
 values (({_ROWS}), ({_LAST}) + 1, ?3)
-returning position - ({_FIRST}) + 1
+returning position - (select min(position) from list_items l where l.list_id = list_items.list_id) + 1
 """)
 
 # A list's only item is left to the slow path, which also removes the emptied list; so is a damaged one, which stays.
-_POP_ONE: Final = sql(f"""
+_TAKE_ONE: Final = f"""
 delete from list_items
-where list_id = ({_ROWS}) and position = ({_LAST}) and position > ({_FIRST}) and json_valid(item)
+where list_id = ({_ROWS}) and position = ({{end}}) and json_valid(item)
+and exists (
+  select 1
+  from list_items l
+  where l.list_id = list_items.list_id and l.position {{beside}} list_items.position
+)
 returning item
-""")
+"""
 
-_SHIFT_ONE: Final = sql(f"""
-delete from list_items
-where list_id = ({_ROWS}) and position = ({_FIRST}) and position < ({_LAST}) and json_valid(item)
-returning item
-""")
+_POP_ONE: Final = sql(_TAKE_ONE.format(end=_LAST, beside="<"))
+
+_SHIFT_ONE: Final = sql(_TAKE_ONE.format(end=_FIRST, beside=">"))
 
 _CREATE: Final = "insert into entries (key, kind) values (?1, 'list') returning id"
 
