@@ -34,24 +34,25 @@ KEY_SEPARATOR: Final = "\0"
 """What separates the keys of a page handed to `glob_filter`; no key holds it."""
 
 
-def _export() -> dict[str, Callable[..., Any]]:
-    errors = (InvalidValue, OutOfRange, PatternError)
+_functions: Final[dict[str, Callable[..., Any]]] = {}
+
+
+def _export(export: Callable[..., int], *arguments: object) -> None:
     functions: list[Callable[..., Any]] = []
-    address = ffi.cast("void *", id(functions))
-    if (
-        lib.ss_python_export(address, ffi.cast("void *", id(errors)))
-        or lib.ss_read_cache_export(address)
-        or lib.ss_lender_export(address)
-    ):
+    if export(ffi.cast("void *", id(functions)), *(ffi.cast("void *", id(argument)) for argument in arguments)):
         raise ImportError("slothstate._native could not export its functions")
-    return {function.__name__: function for function in functions}
+    _functions.update((function.__name__, function) for function in functions)
 
 
-_functions = _export()
+_export(lib.ss_python_export, (InvalidValue, OutOfRange, PatternError))
 
 if not _functions["is_main_interpreter"]():
-    # Neither apsw nor cffi keeps interpreters apart, and ending one ends the process if a thread of it sweeps.
+    # Neither apsw nor cffi keeps interpreters apart, and ending one ends the process if a thread of it sweeps. The
+    # types below belong to the main interpreter, too: one more export would put others in their place.
     raise ImportError("slothstate cannot be used in a sub-interpreter, only in the main one; use processes instead")
+
+_export(lib.ss_read_cache_export)
+_export(lib.ss_lender_export)
 
 json_encode: Callable[[object, str], str] = _functions["json_encode"]
 """`json_encode(value, name)`: the JSON text of a value; `name` begins the path in error messages.

@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 # The one place where SQL decides what "expired" means. In every statement of the engine ?1 is the clock reading.
-EXPIRED: Final = "ifnull(entries.expires_at_ms <= ?1, 0)"
+EXPIRED: Final = "ifnull(expires_at_ms <= ?1, 0)"
 LIVE: Final = f"not {EXPIRED}"
 
 

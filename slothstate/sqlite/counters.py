@@ -25,17 +25,17 @@ values (?2, 'number', ?3)
 on conflict (key) do update
 set
   kind = 'number',
-  value = case when {EXPIRED} then excluded.value else entries.value + excluded.value end,
-  expires_at_ms = case when {EXPIRED} then null else entries.expires_at_ms end
-where entries.value is not null
+  value = case when {EXPIRED} then ?3 else value + ?3 end,
+  expires_at_ms = case when {EXPIRED} then null else expires_at_ms end
+where value is not null
 and (
   {EXPIRED}
-  or entries.kind = 'number'
-  and entries.value < ''
+  or kind = 'number'
+  and value < ''
   and case
-    when typeof(entries.value + excluded.value) = 'integer' then 1
-    when typeof(entries.value) = 'integer' and typeof(excluded.value) = 'integer' then 0
-    else abs(entries.value + excluded.value) <= {FLOAT_MAX!r}
+    when typeof(value + ?3) = 'integer' then 1
+    when typeof(value) = 'integer' and typeof(?3) = 'integer' then 0
+    else abs(value + ?3) <= {FLOAT_MAX!r}
   end
 )
 returning value
@@ -47,15 +47,15 @@ insert into entries (key, kind, value)
 values (?2, ?3, ?4)
 on conflict (key) do update
 set
-  kind = excluded.kind,
+  kind = ?3,
   value = case
-    when {EXPIRED} then excluded.value
-    when ?3 = 'bytes' then cast(entries.value || excluded.value as blob)
-    else entries.value || excluded.value
+    when {EXPIRED} then ?4
+    when ?3 = 'bytes' then cast(value || ?4 as blob)
+    else value || ?4
   end,
-  expires_at_ms = case when {EXPIRED} then null else entries.expires_at_ms end
-where entries.value is not null
-and ({EXPIRED} or entries.kind = ?3 and typeof(entries.value) = typeof(excluded.value))
+  expires_at_ms = case when {EXPIRED} then null else expires_at_ms end
+where value is not null
+and ({EXPIRED} or kind = ?3 and typeof(value) = typeof(?4))
 """
 
 _LENGTHS: Final[dict[Unit, str]] = {

@@ -59,8 +59,8 @@ _PUT_EXPIRING: Final[dict[Kind, str]] = {
         insert into entries (key, kind, value, expires_at_ms)
         values (?1, '{kind}', ?2, ?3)
         on conflict (key) do update
-        set kind = '{kind}', value = excluded.value, expires_at_ms = excluded.expires_at_ms
-        where entries.value is not null
+        set kind = '{kind}', value = ?2, expires_at_ms = ?3
+        where value is not null
     """)
     for kind in KINDS
 }
@@ -71,8 +71,8 @@ _INSERT_ABSENT: Final = sql(f"""
 insert into entries (key, kind, value)
 values (?2, ?3, ?4)
 on conflict (key) do update
-set kind = excluded.kind, value = excluded.value, expires_at_ms = null
-where entries.value is not null and {EXPIRED}
+set kind = ?3, value = ?4, expires_at_ms = null
+where value is not null and {EXPIRED}
 """)
 
 _GET: Final = "select kind, value, expires_at_ms from entries where key = ?1"
