@@ -26,7 +26,7 @@ from typing import Any, Final
 from faulty_disk import RecordingDisk
 
 from slothstate import read_cache
-from slothstate.sqlite import connection, engine, pool
+from slothstate.sqlite import connection, pool
 from slothstate.sqlite.connection import Connection
 from slothstate.sqlite.sweeper import Sweeper
 
@@ -211,7 +211,7 @@ def simulated(turns: Turns) -> Iterator[None]:
         (Sweeper, "ensure_running", lambda _: None),
         # Real time must not decide whether the cache may still answer.
         (pool, "IDENTITY_CHECK_INTERVAL", 10.0**6),
-        *((module, "WAL_CHECKPOINT_PAGES", CHECKPOINT_PAGES) for module in (connection, engine)),
+        (connection, "WAL_CHECKPOINT_PAGES", CHECKPOINT_PAGES),
         *(
             (module, "time", turns)
             for name, module in sys.modules.items()
