@@ -6,7 +6,7 @@ float as REAL); a table (dict) or list is JSON text written by the C codec. Noth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -34,8 +34,8 @@ __all__ = [
     "check_number",
     "check_seconds",
     "damaged",
+    "decoded",
     "describe",
-    "document",
     "encode",
     "encode_item",
     "encode_mapping",
@@ -290,10 +290,10 @@ def verify(key: str, kind: Kind, stored: object) -> None:
         raise damaged(key, what)
 
 
-def document(key: str, kind: str, text: str) -> Any:
-    """Return the dict or list of a row's JSON text, built anew. Raises: `StateCorrupt` naming the key."""
+def decoded(decode: Callable[[Kind, Stored], Any], key: str, kind: Kind, stored: Stored) -> Any:
+    """Return the value of a row. Raises: `StateCorrupt` naming the key if its JSON cannot be read."""
     try:
-        return as_python(kind, text)  # type: ignore[arg-type]
+        return decode(kind, stored)
     except ValueError as error:
         raise damaged(key, error) from error
 

@@ -267,3 +267,10 @@ def test_stats(state: State, clock: Clock, path: str) -> None:
     assert stats["busy_waits"] == 0
     assert stats["schema_version"] == 1
     assert tuple(map(int, stats["sqlite_version"].split("."))) >= (3, 44, 6)
+
+
+def test_what_is_no_pattern_is_named(state: State) -> None:
+    """The message names the argument, what was given and what was expected."""
+    for verb in (state.keys, state.scan, state.clear):
+        with pytest.raises(slothstate.PatternError, match=r"^pattern must be a str, got int 5$"):
+            verb(5)  # type: ignore[arg-type]

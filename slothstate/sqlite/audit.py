@@ -10,7 +10,7 @@ from slothstate.errors import InvalidKey, StateCorrupt
 from slothstate.native import json_decode
 from slothstate.sqlite.connection import LIVE, Connection, Snapshot
 from slothstate.sqlite.schema import SCHEMA_VERSION
-from slothstate.values import check_key, damaged, document, shorten, verify
+from slothstate.values import as_python, check_key, damaged, decoded, shorten, verify
 
 __all__ = ["figures", "problems"]
 
@@ -83,7 +83,7 @@ def _entries(connection: Connection) -> list[str]:
                     continue
                 verify(key, kind, value)
                 if kind in ("table", "list"):
-                    document(key, kind, value)
+                    decoded(as_python, key, kind, value)
             except StateCorrupt as error:
                 found.append(str(error))
             except UnicodeDecodeError as error:

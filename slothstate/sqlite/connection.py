@@ -391,7 +391,8 @@ _ADVICE: Final[dict[type[Exception], str]] = {
     StateBusy: "another writer kept the store for too long, nothing was written",
     StateCorrupt: "the store is damaged: check the disk, restore a backup",
     StateFull: "no room left on the disk or in the quota, nothing was written",
-    StateReadOnly: "the store cannot be written: check the modes of the file, its directory and its file system",
+    StateReadOnly: "the store cannot be written, and reading needs its log: check the modes of the file, its directory "
+    "and its file system",
     StateIOError: "the store cannot be read or written",
     InvalidValue: "the value would be larger than SQLite's limit of 1,000,000,000 bytes",
     StateClosed: "the state is closed",

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from slothstate.native import KEY_SEPARATOR, glob_filter
 from slothstate.patterns import key_range
 from slothstate.sqlite.connection import EXPIRED, LIVE, Atomic, Connection, Snapshot, sql
-from slothstate.values import COLUMN_TYPES, KINDS, Kind, Stored, damaged, document, same, verify
+from slothstate.values import COLUMN_TYPES, KINDS, Kind, Stored, as_python, damaged, decoded, same, verify
 
 __all__ = [
     "NO_KEY",
@@ -240,7 +240,11 @@ def compare_swap(
         return bool(connection.changes())
     with Atomic(connection):
         row = get(connection, now, key)
-        if row is None or row[0] not in ("table", "list") or not same(document(key, row[0], str(row[1])), old):
+        if (
+            row is None
+            or row[0] not in ("table", "list")
+            or not same(decoded(as_python, key, row[0], str(row[1])), old)
+        ):
             return False
         identity = connection.execute(_REPLACE, (key, kind, stored)).get
         connection.execute(_REMOVE_ITEMS, (identity,))

@@ -14,7 +14,7 @@ from slothstate.native import json_decode, json_encode
 from slothstate.sqlite import keys
 from slothstate.sqlite.connection import LIVE, Atomic, Connection, Snapshot, sql
 from slothstate.sqlite.refusals import wrong_type
-from slothstate.values import EMPTY_LIST, EMPTY_TABLE, damaged, document
+from slothstate.values import EMPTY_LIST, EMPTY_TABLE, as_python, damaged, decoded
 
 __all__ = ["length", "pop", "push", "section", "shift"]
 
@@ -183,7 +183,7 @@ def _find(connection: Connection, now: int, key: str, verb: str) -> _List | None
 
 def _items(key: str, text: str) -> list[Any]:
     """Return the items of a list that is kept in its row; an empty table counts as an empty list."""
-    items: list[Any] = [] if text == EMPTY_TABLE else document(key, "list", text)
+    items: list[Any] = [] if text == EMPTY_TABLE else decoded(as_python, key, "list", text)
     return items
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from slothstate.errors import PatternError
 from slothstate.lock import Locks
 from slothstate.native import glob_check
 from slothstate.sqlite import Engine, counters
-from slothstate.values import Kind, Stored, check_seconds, damaged
+from slothstate.values import Kind, Stored, check_seconds, describe
 
-__all__ = ["MISSING", "SCAN_PAGE", "Verbs", "check_pattern", "check_timeout", "decoded", "milliseconds"]
+__all__ = ["MISSING", "SCAN_PAGE", "Verbs", "check_pattern", "check_timeout", "milliseconds"]
 
 MISSING: Final = object()
 """A default that no value is."""
@@ -28,14 +29,6 @@ class Verbs:
     _length_unit: counters.Unit
 
 
-def decoded(decode: Callable[[Kind, Stored], Any], key: str, kind: Kind, stored: Stored) -> Any:
-    """Return the value of a row. Raises: `StateCorrupt` naming the key if its JSON cannot be read."""
-    try:
-        return decode(kind, stored)
-    except ValueError as error:
-        raise damaged(key, error) from error
-
-
 def milliseconds(seconds: float, name: str) -> int:
     """Return a time to live in milliseconds, at least one. Raises: `InvalidValue`."""
     return max(1, round(check_seconds(seconds, name) * 1000))
@@ -49,5 +42,7 @@ def check_timeout(timeout: float | None) -> float | None:
 def check_pattern(pattern: str | None) -> str | None:
     """Return a pattern; None for every key. Raises: `PatternError`."""
     if pattern is not None:
+        if not isinstance(pattern, str):
+            raise PatternError(f"pattern must be a str, got {describe(pattern)}")
         glob_check(pattern)
     return pattern

@@ -10,8 +10,8 @@ from slothstate.errors import InvalidKey, InvalidValue
 from slothstate.native import encode_row, encode_rows
 from slothstate.read_cache import ABSENT, FORMS
 from slothstate.sqlite import Engine, keys
-from slothstate.values import KINDS, Kind, Stored, as_python, check_key, describe, encode, encode_mapping
-from slothstate.verbs.base import SCAN_PAGE, Verbs, check_pattern, decoded, milliseconds
+from slothstate.values import KINDS, Kind, Stored, as_python, check_key, decoded, describe, encode, encode_mapping
+from slothstate.verbs.base import SCAN_PAGE, Verbs, check_pattern, milliseconds
 
 __all__ = ["KeyVerbs", "load_value"]
 

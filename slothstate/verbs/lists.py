@@ -7,8 +7,8 @@ from typing import Any
 from slothstate.errors import InvalidValue
 from slothstate.native import json_decode
 from slothstate.sqlite import lists
-from slothstate.values import check_key, describe, encode_item
-from slothstate.verbs.base import Verbs, decoded
+from slothstate.values import check_key, decoded, describe, encode_item
+from slothstate.verbs.base import Verbs
 
 __all__ = ["ListVerbs"]
 
