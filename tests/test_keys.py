@@ -272,5 +272,5 @@ def test_stats(state: State, clock: Clock, path: str) -> None:
 def test_what_is_no_pattern_is_named(state: State) -> None:
     """The message names the argument, what was given and what was expected."""
     for verb in (state.keys, state.scan, state.clear):
-        with pytest.raises(slothstate.PatternError, match=r"^pattern must be a str, got int 5$"):
+        with pytest.raises(PatternError, match=r"^pattern must be a str, got int 5$"):
             verb(5)  # type: ignore[arg-type]
