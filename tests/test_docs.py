@@ -26,7 +26,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGES = ("README", "start", "verbs", "lua", "locks", "operating", "coming-from", "file-format", "reliability")
 
 OTHERS = ("command-line", "benchmarks", "performance")
-"""Pages with a test of their own."""
+"""Pages with a test of their own, or without examples."""
 
 SECONDS = 60
 """How long an example may take before it counts as hanging."""
