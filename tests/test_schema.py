@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import closing, suppress
+from itertools import count
 from pathlib import Path
 
 import apsw
 import pytest
+from faulty_disk import FailingDisk
 from support import dump, raw, run_python
 
 import slothstate
@@ -182,3 +185,17 @@ def test_connection_settings(store: Path) -> None:
         assert (db.pragma("synchronous"), db.pragma("mmap_size"), db.pragma("cell_size_check")) == (1, 0, 1)
     with slothstate.open(store, durability="full") as state:
         assert state._engine._anchor.db.pragma("synchronous") == 2  # type: ignore[union-attr]
+
+
+@pytest.mark.damaged
+def test_each_disk_call_fails_in_turn_while_creating(tmp_path: Path) -> None:
+    """Whichever call to the disk fails while a store is laid out, that is the error, and none that came of it."""
+    disk = FailingDisk()
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    for at in count(1):
+        with closing(apsw.Connection(str(tmp_path / f"{at}.db"), flags=flags, vfs=disk.name)) as db:
+            with disk.fail(at, apsw.IOError, sticky=False), suppress(apsw.IOError):
+                schema.create(db)
+            if not disk.failed:
+                break
+    assert at > 10

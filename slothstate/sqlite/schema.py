@@ -100,13 +100,15 @@ def check_library() -> None:
 
 
 def create(db: apsw.Connection) -> None:
-    """Lay out a new store in an empty database and leave it in WAL mode."""
+    """Lay out a new store in an empty database and leave it in WAL mode; after an error the database is of no use."""
     db.execute(f"pragma page_size = {PAGE_SIZE}")
-    with db:
-        for statement in _TABLES:
-            db.execute(statement)
-        db.execute(f"pragma application_id = {APPLICATION_ID}")
-        db.execute(f"pragma user_version = {SCHEMA_VERSION}")
+    # Not `with db`: after an I/O error SQLite has rolled back on its own, and apsw's own rollback would be the error.
+    db.execute("begin")
+    for statement in _TABLES:
+        db.execute(statement)
+    db.execute(f"pragma application_id = {APPLICATION_ID}")
+    db.execute(f"pragma user_version = {SCHEMA_VERSION}")
+    db.execute("commit")
     db.execute("pragma journal_mode = wal").fetchall()
 
 
