@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
 import time
 import weakref
@@ -12,7 +13,7 @@ import pytest
 from support import Clock, dump, run_python, unchanged
 
 import slothstate
-from slothstate import State
+from slothstate import State, StateIOError
 from slothstate.sqlite import Engine, sweep
 
 
@@ -170,3 +171,18 @@ def test_sweeper_does_not_keep_the_interpreter_alive(tmp_path: Path) -> None:
     assert run_python(code, tmp_path / "state.db", options=("-X", "dev", "-W", "error")) == "1\n"
     assert time.monotonic() - began < 20
     assert sorted(item.name for item in tmp_path.iterdir()) == ["state.db", "state.db-locks"]
+
+
+def test_no_thread_for_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be started, opening is `StateIOError` with its cause; later it works."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch, pytest.raises(StateIOError, match="background sweep") as caught:
+        patch.setattr(_thread, "start_new_thread", refuse)
+        slothstate.open(tmp_path / "state.db")
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    with slothstate.open(tmp_path / "state.db") as state:
+        assert state.set("key", 1)
+        assert state._engine._sweeper.is_running

@@ -8,7 +8,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING
 
-from slothstate.errors import SlothStateError
+from slothstate.errors import SlothStateError, StateIOError
 from slothstate.sqlite import location, sweep
 
 if TYPE_CHECKING:
@@ -47,11 +47,18 @@ class Sweeper:
         self.is_running = False
 
     def ensure_running(self) -> None:
-        """Start the thread at first use; a forked child, which has none, makes a Sweeper of its own."""
+        """Start the thread at first use; a forked child, which has none, makes a Sweeper of its own.
+
+        Raises: `StateIOError` when the system has no memory or no room for another thread.
+        """
         if not self._started:
             self._started = self.is_running = True
             # Not a Thread: its `start` waits for it, and breaks when a signal handler raises meanwhile.
-            _thread.start_new_thread(self._run, ())
+            try:
+                _thread.start_new_thread(self._run, ())
+            except RuntimeError as error:
+                self._started = self.is_running = False
+                raise StateIOError("the thread of the background sweep cannot be started") from error
 
     def stop(self) -> None:
         """Ask the thread to end, for good; it does so between two batches."""
