@@ -61,6 +61,16 @@ class Channel:
         return self._pipe.poll(timeout)
 
 
+class AckLog:
+    """A file that takes one byte per acknowledged operation; what was written survives the death of its writer."""
+
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def acknowledge(self, kind: bytes) -> None:
+        os.write(self._file, kind)
+
+
 class Worker:
     """A running worker process, seen from the test."""
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import pytest
-from processes import Channel, Worker, processes
+from processes import AckLog, Channel, Worker, processes
+from support import raw
 
 import slothstate
 from slothstate.state import State
@@ -25,21 +27,16 @@ TRANSACTION_KILLS_LONG = 300
 STARTS = 200
 STARTS_LONG = 2000
 LONGEST_START = 0.005
+COMPACTORS = 10
+"""Processes that compact, one after the other, beside the same writers."""
+
+COMPACT_ROUNDS_LONG = 20
+LONGEST_COMPACTION = 0.05
 SWEEP_KILLS = 15
 EXPIRED_KEYS = 3000
 WAITERS = 4
 HAND_OVER = 0.15
 """Seconds, three times what is promised: the machine may be busy."""
-
-
-class AckLog:
-    """A file that takes one byte per acknowledged operation; what was written survives the death of its writer."""
-
-    def __init__(self, path: str) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-
-    def acknowledge(self, kind: bytes) -> None:
-        os.write(self._file, kind)
 
 
 def write_until_killed(channel: Channel, path: str, log: str, number: int, reopen: bool) -> None:
@@ -78,6 +75,14 @@ def transact_until_killed(channel: Channel, path: str, log: str) -> None:
                 state.set(f"key:{key}", number)
             state.list_push("list", *range(10))
         acks.acknowledge(b"t")
+
+
+def compact_until_killed(channel: Channel, path: str) -> None:
+    state = slothstate.open(path)
+    channel.send("started")
+    while True:
+        raw(path, "pragma wal_checkpoint(truncate)")
+        state.compact()
 
 
 def create(channel: Channel, path: str) -> None:
@@ -132,7 +137,7 @@ def verify_writers(state: State, logs: list[str]) -> tuple[int, int]:
     return acknowledged, extra
 
 
-def kill_writers(path: str, rounds: int, reopen: bool, seed: int) -> None:
+def kill_writers(path: str, rounds: int, reopen: bool, seed: int) -> str:
     """Kill `WRITERS` writers in each round at random moments; nothing acknowledged may be lost."""
     random = Random(seed)
     kills = acknowledged = extra = 0
@@ -155,24 +160,66 @@ def kill_writers(path: str, rounds: int, reopen: bool, seed: int) -> None:
                 state.clear()
             acknowledged += heard
             extra += unheard
-    print(f"{kills} kills, {acknowledged} acknowledged, 0 lost, {extra} done and not acknowledged (seed {seed})")
+    return f"{kills} kills, {acknowledged} acknowledged, 0 lost, {extra} done and not acknowledged (seed {seed})"
 
 
 @pytest.mark.parametrize("reopen", [False, True], ids=["stay open", "close and reopen"])
-def test_nothing_acknowledged_is_lost_by_kill(path: str, reopen: bool) -> None:
+def test_nothing_acknowledged_is_lost_by_kill(path: str, reopen: bool, figure: Callable[[str], None]) -> None:
     """Writers killed at random moments lose no acknowledged write and tear no transaction."""
-    kill_writers(path, ROUNDS // 2 + 1 if reopen else ROUNDS, reopen, seed=1)
+    figure(kill_writers(path, ROUNDS // 2 + 1 if reopen else ROUNDS, reopen, seed=1))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("reopen", [False, True], ids=["stay open", "close and reopen"])
-def test_nothing_acknowledged_is_lost_by_kill_at_length(path: str, reopen: bool) -> None:
+def test_nothing_acknowledged_is_lost_by_kill_at_length(path: str, reopen: bool, figure: Callable[[str], None]) -> None:
     """The same for 2,000 kills, at moments that differ from run to run."""
-    kill_writers(path, ROUNDS_LONG, reopen, seed=int(time.time()))
+    figure(kill_writers(path, ROUNDS_LONG, reopen, seed=int(time.time())))
 
 
-def kill_transactions(path: str, kills: int, seed: int) -> None:
+def kill_compactors(path: str, rounds: int, seed: int) -> str:
+    """Kill who empties the log and rewrites the database, again and again, while writers go on."""
+    random = Random(seed)
+    acknowledged = 0
+    logs = [f"{path}.acks{number}" for number in range(WRITERS - 1)]
+    with processes() as start:
+        for _ in range(rounds):
+            for log in logs:
+                Path(log).unlink(missing_ok=True)
+            writers = [start(write_until_killed, path, log, number, False) for number, log in enumerate(logs)]
+            for writer in writers:
+                writer.receive()
+            for _ in range(COMPACTORS):
+                compactor = start(compact_until_killed, path)
+                compactor.receive()
+                time.sleep(random.uniform(0.001, LONGEST_COMPACTION))
+                compactor.kill()
+                compactor.end()
+                with slothstate.open(path) as state:
+                    assert state.check() == []
+            for writer in writers:
+                writer.kill()
+                writer.end()
+            with slothstate.open(path) as state:
+                acknowledged += verify_writers(state, logs)[0]
+                state.clear()
+    kills = rounds * COMPACTORS
+    return f"{kills} kills while compacting, {acknowledged} acknowledged meanwhile, 0 lost (seed {seed})"
+
+
+def test_kill_while_compacting(path: str, figure: Callable[[str], None]) -> None:
+    """Whoever is killed while it empties the log or rewrites the database takes nothing from those who write."""
+    figure(kill_compactors(path, 2, seed=5))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_kill_while_compacting_at_length(path: str, figure: Callable[[str], None]) -> None:
+    """The same for 200 kills, at moments that differ from run to run."""
+    figure(kill_compactors(path, COMPACT_ROUNDS_LONG, seed=int(time.time())))
+
+
+def kill_transactions(path: str, kills: int, seed: int) -> str:
     random = Random(seed)
     log = f"{path}.acks"
     acknowledged = 0
@@ -194,22 +241,22 @@ def kill_transactions(path: str, kills: int, seed: int) -> None:
                 acknowledged = number
                 Path(log).unlink(missing_ok=True)
                 assert state.check() == []
-    print(f"{kills} kills in transactions, 0 torn (seed {seed})")
+    return f"{kills} kills in transactions, 0 torn (seed {seed})"
 
 
-def test_transactions_are_never_torn_by_kill(path: str) -> None:
+def test_transactions_are_never_torn_by_kill(path: str, figure: Callable[[str], None]) -> None:
     """A transaction of 50 keys and a list is there as a whole or not at all when its process is killed in it."""
-    kill_transactions(path, TRANSACTION_KILLS, seed=2)
+    figure(kill_transactions(path, TRANSACTION_KILLS, seed=2))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_transactions_are_never_torn_by_kill_at_length(path: str) -> None:
+def test_transactions_are_never_torn_by_kill_at_length(path: str, figure: Callable[[str], None]) -> None:
     """The same ten times as often."""
-    kill_transactions(path, TRANSACTION_KILLS_LONG, seed=int(time.time()))
+    figure(kill_transactions(path, TRANSACTION_KILLS_LONG, seed=int(time.time())))
 
 
-def kill_creators(directory: Path, starts: int, seed: int) -> None:
+def kill_creators(directory: Path, starts: int, seed: int) -> str:
     random = Random(seed)
     complete = 0
     with processes() as start:
@@ -229,23 +276,23 @@ def kill_creators(directory: Path, starts: int, seed: int) -> None:
                 assert state.check() == []
             left = set(os.listdir(os.path.dirname(path))) - {"state.db", "state.db-locks"}
             assert left == set(), "a half-made store stays"
-    print(f"{starts} starts killed, {complete} of them after the file was complete (seed {seed})")
     assert 0 < complete < starts, "the kills came too early or too late to test anything"
+    return f"{starts} starts killed, {complete} of them after the file was complete (seed {seed})"
 
 
-def test_kill_during_creation(tmp_path: Path) -> None:
+def test_kill_during_creation(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """However far a first open came when it was killed, the next open finds or makes a whole store."""
-    kill_creators(tmp_path, STARTS, seed=3)
+    figure(kill_creators(tmp_path, STARTS, seed=3))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_kill_during_creation_at_length(tmp_path: Path) -> None:
+def test_kill_during_creation_at_length(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """The same ten times as often."""
-    kill_creators(tmp_path, STARTS_LONG, seed=int(time.time()))
+    figure(kill_creators(tmp_path, STARTS_LONG, seed=int(time.time())))
 
 
-def test_kill_of_the_writer_lets_the_waiters_go_on(path: str) -> None:
+def test_kill_of_the_writer_lets_the_waiters_go_on(path: str, figure: Callable[[str], None]) -> None:
     """When a process is killed inside a transaction, others that wait to write go on within 50 ms."""
     with processes() as start, slothstate.open(path) as state:
         waited = []
@@ -260,7 +307,7 @@ def test_kill_of_the_writer_lets_the_waiters_go_on(path: str) -> None:
             killed = time.monotonic()
             sitter.kill()
             waited += [waiter.result() - killed for waiter in waiters]
-        print(f"after the kill of the writer: first {min(waited) * 1000:.1f} ms, last {max(waited) * 1000:.1f} ms")
+        figure(f"after the kill of the writer: first {min(waited) * 1000:.1f} ms, last {max(waited) * 1000:.1f} ms")
         assert sorted(waited)[len(waited) // 2] <= HAND_OVER
         assert state.get("waiters") == 5 * WAITERS
         assert state.get("sitter") is None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from random import Random
-from typing import Any
 
 import pytest
 from faulty_disk import RecordingDisk
+from numbered import PROMISES, contents, state_after, write_number
 
 import slothstate
 from slothstate.sqlite import Engine, connection
@@ -17,52 +18,12 @@ from slothstate.state import State
 IMAGES = 150
 IMAGES_LONG = 3000
 WRITES = 120
+RECOVERED = 3
+RECOVERED_LONG = 60
+CRASHES_IN_A_ROW = 3
+WRITES_AFTER_RECOVERY = 3
 CHECKPOINT_PAGES = 60
 """Small, so that checkpoints and the reuse of the log are among what is cut short."""
-
-
-def write_number(state: State, number: int) -> None:
-    """One acknowledged write, of a kind that depends on its number."""
-    if number % 3 == 0:
-        with state.transaction():
-            state.set("a", number)
-            state.list_push("log", {"number": number, "padding": "x" * (number % 7) * 300})
-            state.set("b", number)
-            state.set("last", number)
-    elif number % 3 == 1:
-        state.set_many({"a": number, "b": number, "last": number})
-    else:
-        with state.transaction():
-            state.delete("a")
-            state.delete("b")
-            state.list_shift("log")
-            state.set("last", number)
-            state.set("big", "y" * 5000)
-
-
-def state_after(numbers: int) -> dict[str, Any]:
-    """Return what a store holds after that many writes."""
-    expected: dict[str, Any] = {}
-    log: list[int] = []
-    for number in range(1, numbers + 1):
-        if number % 3 == 2:
-            expected.pop("a", None)
-            expected.pop("b", None)
-            del log[:1]
-            expected["big"] = "y" * 5000
-        else:
-            expected["a"] = expected["b"] = number
-            if number % 3 == 0:
-                log.append(number)
-        expected["last"] = number
-    return {**expected, "log": log} if log else expected
-
-
-def contents(state: State) -> dict[str, Any]:
-    found = {key: state.get(key) for key in state}
-    if "log" in found:
-        found["log"] = [item["number"] for item in found["log"]]
-    return found
 
 
 def read_files(path: str) -> dict[str, bytes]:
@@ -85,14 +46,20 @@ def record(path: str, durability: str, monkeypatch: pytest.MonkeyPatch) -> tuple
     return disk, start
 
 
-def examine(disk: RecordingDisk, start: dict[str, bytes], directory: str, cut: int, seed: int) -> tuple[int, int]:
-    """Lay out one image, open it; return the number of the last write found and that of the last acknowledged one."""
+def lay_out(files: dict[str, bytes], directory: str) -> str:
+    """Write the files of an image into a new directory; return the path of the store."""
     os.makedirs(directory)
-    for name, content in disk.image(start, cut, Random(seed)).items():
+    for name, content in files.items():
         with open(os.path.join(directory, name), "wb") as file:
             file.write(content)
+    return os.path.join(directory, "state.db")
+
+
+def examine(disk: RecordingDisk, start: dict[str, bytes], directory: str, cut: int, seed: int) -> tuple[int, int]:
+    """Lay out one image, open it; return the number of the last write found and that of the last acknowledged one."""
+    path = lay_out(disk.image(start, cut, Random(seed)), directory)
     acknowledged = max((event.place for event in disk.events[:cut] if event.kind == "ack"), default=0)
-    with slothstate.open(os.path.join(directory, "state.db")) as state:
+    with slothstate.open(path) as state:
         assert state.check() == [], f"seed {seed}, cut {cut}"
         found = contents(state)
         assert found == state_after(found.get("last", 0)), f"seed {seed}, cut {cut}: no earlier state"
@@ -100,41 +67,89 @@ def examine(disk: RecordingDisk, start: dict[str, bytes], directory: str, cut: i
     return found.get("last", 0), acknowledged
 
 
-def examine_images(
-    path: str, durability: str, images: int, monkeypatch: pytest.MonkeyPatch, promised: Callable[[int, int], bool]
-) -> None:
+def examine_images(path: str, durability: str, images: int, monkeypatch: pytest.MonkeyPatch) -> str:
     disk, start = record(path, durability, monkeypatch)
     monkeypatch.undo()
     lost = 0
     for seed in range(images):
         cut = Random(seed + 1_000_000).randrange(1, len(disk.events) + 1)
         found, acknowledged = examine(disk, start, f"{os.path.dirname(path)}/image{seed}", cut, seed)
-        assert promised(found, acknowledged), f"seed {seed}, cut {cut}: {found} of {acknowledged} acknowledged writes"
+        kept = PROMISES[durability](found, acknowledged)
+        assert kept, f"seed {seed}, cut {cut}: {found} of {acknowledged} acknowledged writes"
         lost = max(lost, acknowledged - found)
-    print(f"{durability}: {images} images, 0 damaged, at most {max(0, lost)} acknowledged writes lost")
+    return f"power loss, {durability}: {images} images, 0 damaged, at most {lost} acknowledged writes lost"
 
 
-def kept_all(found: int, acknowledged: int) -> bool:
-    return acknowledged <= found <= acknowledged + 1
-
-
-def kept_a_prefix(found: int, acknowledged: int) -> bool:
-    return found <= acknowledged + 1
-
-
-@pytest.mark.parametrize(("durability", "promised"), [("full", kept_all), ("process", kept_a_prefix)])
-def test_power_loss(
-    path: str, durability: str, promised: Callable[[int, int], bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("durability", PROMISES)
+def test_power_loss(path: str, durability: str, monkeypatch: pytest.MonkeyPatch, figure: Callable[[str], None]) -> None:
     """After a power cut "full" has every acknowledged write, "process" an earlier state; neither is ever damaged."""
-    examine_images(path, durability, IMAGES, monkeypatch, promised)
+    figure(examine_images(path, durability, IMAGES, monkeypatch))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(("durability", "promised"), [("full", kept_all), ("process", kept_a_prefix)])
+@pytest.mark.parametrize("durability", PROMISES)
 def test_power_loss_at_length(
-    path: str, durability: str, promised: Callable[[int, int], bool], monkeypatch: pytest.MonkeyPatch
+    path: str, durability: str, monkeypatch: pytest.MonkeyPatch, figure: Callable[[str], None]
 ) -> None:
     """The same for twenty times as many images."""
-    examine_images(path, durability, IMAGES_LONG, monkeypatch, promised)
+    figure(examine_images(path, durability, IMAGES_LONG, monkeypatch))
+
+
+def recover(files: dict[str, bytes], directory: str, durability: str) -> tuple[RecordingDisk, int]:
+    """Open an image on a recording disk, write a little, close; return the recording and the last write found."""
+    path = lay_out(files, directory)
+    disk = RecordingDisk()
+    with State(Engine(path, durability=durability, vfs=disk.name)) as state:
+        assert state.check() == []
+        found = contents(state)
+        last = found.get("last", 0)
+        assert found == state_after(last), "no earlier state"
+        for number in range(last + 1, last + 1 + WRITES_AFTER_RECOVERY):
+            write_number(state, number)
+            disk.acknowledge(number)
+    shutil.rmtree(directory)
+    return disk, last
+
+
+def crash_again(files: dict[str, bytes], directory: str, durability: str, levels: int) -> tuple[int, int]:
+    """Recover an image, crash at each sync of that, recover again, and so on; return what was found, and recoveries."""
+    disk, found = recover(files, directory, durability)
+    recoveries = 1
+    if levels:
+        for cut in (index for index, event in enumerate(disk.events) if event.kind == "sync"):
+            acknowledged = max((event.place for event in disk.events[:cut] if event.kind == "ack"), default=found)
+            again, more = crash_again(disk.image(files, cut, Random(cut)), directory, durability, levels - 1)
+            recoveries += more
+            # What was recovered was on the disk: neither durability may lose it.
+            assert again >= found, f"cut {cut}, level {levels}: {found} writes were there, {again} are"
+            assert PROMISES[durability](again, acknowledged), f"cut {cut}, level {levels}: {again} of {acknowledged}"
+    return found, recoveries
+
+
+def crash_during_recovery(path: str, durability: str, images: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    disk, start = record(path, durability, monkeypatch)
+    recoveries = 0
+    for seed in range(images):
+        cut = Random(seed + 2_000_000).randrange(1, len(disk.events) + 1)
+        image = disk.image(start, cut, Random(seed))
+        recoveries += crash_again(image, f"{os.path.dirname(path)}/again", durability, CRASHES_IN_A_ROW)[1]
+    return f"crash during recovery, {durability}: {images} images, {recoveries} recoveries, 0 damaged, 0 lost"
+
+
+@pytest.mark.parametrize("durability", PROMISES)
+def test_crash_during_recovery(
+    path: str, durability: str, monkeypatch: pytest.MonkeyPatch, figure: Callable[[str], None]
+) -> None:
+    """Power that fails again at any sync of a recovery, three times in a row, takes nothing that was recovered."""
+    figure(crash_during_recovery(path, durability, RECOVERED, monkeypatch))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("durability", PROMISES)
+def test_crash_during_recovery_at_length(
+    path: str, durability: str, monkeypatch: pytest.MonkeyPatch, figure: Callable[[str], None]
+) -> None:
+    """The same for many more images."""
+    figure(crash_during_recovery(path, durability, RECOVERED_LONG, monkeypatch))
