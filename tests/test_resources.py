@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import Any
 import apsw
 import pytest
 from faulty_disk import FailingDisk
+from mounts import remount, small_tmpfs
 from processes import Channel, processes
-from support import needed
 
 import slothstate
 from slothstate.sqlite import Engine
@@ -37,18 +36,8 @@ def small_disk(tmp_path: Path) -> Iterator[str]:
     """A directory on a file system of its own with `ROOM` MiB."""
     directory = tmp_path / "disk"
     directory.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={ROOM}m", "slothstate-test", str(directory)]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode:
-        needed(f"a small file system cannot be mounted here: {done.stderr.strip()}")
-    try:
+    with small_tmpfs(directory, ROOM):
         yield str(directory)
-    finally:
-        subprocess.run(["umount", "--lazy", str(directory)], check=True)
-
-
-def grow(directory: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,size={MORE_ROOM}m", directory], check=True)
 
 
 def fill(state: State, errors: tuple[type[BaseException], ...]) -> tuple[list[str], BaseException]:
@@ -87,7 +76,7 @@ def test_full_disk(small_disk: str) -> None:
         with pytest.raises(slothstate.StateFull):
             state.set_many({f"torn:{number}": VALUE for number in range(30)})
         assert state.keys("torn*") == []
-        grow(small_disk)
+        remount(Path(small_disk), f"size={MORE_ROOM}m")
         assert state.set("after", 1)
         assert state.unlock("held") is True
         verify(state, acknowledged)
