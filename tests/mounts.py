@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from support import needed
+import pytest
 
 PAGE: Final = 4096
 _EXT4_IOC_SHUTDOWN: Final = 0x8004587D
@@ -24,7 +24,7 @@ _WITHOUT_LOG_FLUSH: Final = (2).to_bytes(4, "little")
 def require(tool: str) -> None:
     """Skip the test where a program is not installed."""
     if shutil.which(tool) is None:
-        needed(f"{tool} is not installed here")
+        pytest.skip(f"{tool} is not installed here")
 
 
 def run(*command: object) -> None:
@@ -38,7 +38,7 @@ def mounted(directory: Path, *arguments: object) -> Iterator[None]:
     command = ["mount", *map(str, arguments), str(directory)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        needed(f"a file system cannot be mounted here: {done.stderr.strip()}")
+        pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
     try:
         yield
     finally:

@@ -8,10 +8,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import apsw
-import pytest
 
 from slothstate import State
 from slothstate.sqlite import Engine
@@ -100,13 +99,6 @@ def unchanged(path: object) -> Iterator[None]:
     before = bits(path)
     yield
     assert bits(path) == before
-
-
-def needed(reason: str) -> NoReturn:
-    """Skip a test that the machine cannot run; where CI is set it must be able to."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def exactly(value: Any) -> Any:
