@@ -11,7 +11,21 @@ enum { IDLE_CONNECTIONS = 8, NO_MARK = -1, UNVERIFIED = -2 };
 
 /* The names of what is called back, interned. Written once, when the types are made, and never released; nobody
  * imports this in a second interpreter (slothstate/native.py). */
-enum name { APPEND, BORROW, CHECKPOINT, CHECK_IDENTITY, ENSURE_IDENTITY, LOG, MARK, RECOVER, RUN_INSIDE, SETTLE, THREAD, TRIM, NAMES };
+enum name {
+    APPEND,
+    BORROW,
+    CHECKPOINT,
+    CHECK_IDENTITY,
+    ENSURE_IDENTITY,
+    LOG,
+    MARK,
+    RECOVER,
+    RUN_INSIDE,
+    SETTLE,
+    THREAD,
+    TRIM,
+    NAMES
+};
 
 static PyObject *names[NAMES];
 
@@ -215,9 +229,9 @@ static PyObject *mark_cache(ss_lender *self)
 /* Tells the cache what happened to a key. */
 static bool settle_cache(ss_lender *self, PyObject *mark, bool committed, PyObject *key)
 {
-    PyObject *none = committed ? Py_NewRef(mark) : PyLong_FromLong(NO_MARK);
-    PyObject *done = none == NULL ? NULL : PyObject_CallMethodObjArgs(self->cache, names[SETTLE], none, key, NULL);
-    Py_XDECREF(none);
+    PyObject *valid = committed ? Py_NewRef(mark) : PyLong_FromLong(NO_MARK);
+    PyObject *done = valid == NULL ? NULL : PyObject_CallMethodObjArgs(self->cache, names[SETTLE], valid, key, NULL);
+    Py_XDECREF(valid);
     Py_XDECREF(done);
     return done != NULL;
 }
