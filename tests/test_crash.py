@@ -137,6 +137,16 @@ def verify_writers(state: State, logs: list[str]) -> tuple[int, int]:
     return acknowledged, extra
 
 
+def start_writers(start: Callable[..., Worker], path: str, logs: list[str], *, reopen: bool) -> list[Worker]:
+    """Start a writer for each log, which begins empty, and wait until all of them write."""
+    for log in logs:
+        Path(log).unlink(missing_ok=True)
+    writers = [start(write_until_killed, path, log, number, reopen) for number, log in enumerate(logs)]
+    for writer in writers:
+        writer.receive()
+    return writers
+
+
 def kill_writers(path: str, rounds: int, reopen: bool, seed: int) -> str:
     """Kill `WRITERS` writers in each round at random moments; nothing acknowledged may be lost."""
     random = Random(seed)
@@ -144,11 +154,7 @@ def kill_writers(path: str, rounds: int, reopen: bool, seed: int) -> str:
     logs = [f"{path}.acks{number}" for number in range(WRITERS)]
     with processes() as start:
         for _ in range(rounds):
-            for log in logs:
-                Path(log).unlink(missing_ok=True)
-            workers = [start(write_until_killed, path, log, number, reopen) for number, log in enumerate(logs)]
-            for worker in workers:
-                worker.receive()
+            workers = start_writers(start, path, logs, reopen=reopen)
             for worker in sorted(workers, key=lambda _: random.random()):
                 time.sleep(random.uniform(0.001, LONGEST_LIFE / WRITERS))
                 worker.kill()
@@ -184,11 +190,7 @@ def kill_compactors(path: str, rounds: int, seed: int) -> str:
     logs = [f"{path}.acks{number}" for number in range(WRITERS - 1)]
     with processes() as start:
         for _ in range(rounds):
-            for log in logs:
-                Path(log).unlink(missing_ok=True)
-            writers = [start(write_until_killed, path, log, number, False) for number, log in enumerate(logs)]
-            for writer in writers:
-                writer.receive()
+            writers = start_writers(start, path, logs, reopen=False)
             for _ in range(COMPACTORS):
                 compactor = start(compact_until_killed, path)
                 compactor.receive()
