@@ -13,6 +13,7 @@ from typing import Any, Final
 import apsw
 
 from slothstate import State
+from slothstate.read_cache import ReadCache
 from slothstate.sqlite import Engine
 
 TABLES: Final = ("entries", "list_items", "locks", "lock_waiters")
@@ -44,6 +45,14 @@ class Clock:
 def state_at(path: object, clock: Callable[[], float]) -> State:
     """Open a store whose time is told by `clock`."""
     return State(Engine(str(path), clock=clock))
+
+
+def current_token(cache: ReadCache) -> int:
+    """Return what `cache.sync()` gives, however long ago the files were looked at."""
+    cache.verified(60)
+    token = cache.sync()
+    assert token is not None
+    return token
 
 
 def raw(path: object, *statements: str, bindings: Sequence[object] = ()) -> list[Any]:

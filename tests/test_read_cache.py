@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from processes import Channel, processes
-from support import Clock
+from support import Clock, current_token
 
 import slothstate
 from slothstate import State, read_cache
@@ -359,7 +359,7 @@ def test_waiting_for_a_commit_ends_with_it(path: str) -> None:
         other.send(("get", "k"))
         other.receive()
         cache = state._engine.cache
-        token = cache.sync()
+        token = current_token(cache)
         began = time.monotonic()
         assert cache.wait(token, 0.05) is False
         assert 0.04 < time.monotonic() - began < 1
@@ -376,7 +376,7 @@ def test_closing_while_another_thread_waits_is_safe(path: str) -> None:
         state = slothstate.open(path)
         state.set("k", 1)
         cache = state._engine.cache
-        waiter = threading.Thread(target=cache.wait, args=(cache.sync(), 5.0))
+        waiter = threading.Thread(target=cache.wait, args=(current_token(cache), 5.0))
         waiter.start()
         state.close()
         waiter.join(5)

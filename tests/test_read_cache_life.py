@@ -14,7 +14,7 @@ from typing import Any
 import apsw
 import pytest
 from processes import Channel, Child, processes
-from support import SANITIZED, Clock, run_python
+from support import SANITIZED, Clock, current_token, run_python
 
 import slothstate
 from slothstate import State
@@ -311,7 +311,8 @@ def forking(channel: Channel, path: str) -> list[Any]:
     """Fork a State with a warm cache; both sides write in turn, and each reads what the other wrote."""
     state = slothstate.open(path)
     state.set("k", 0)
-    waiter = threading.Thread(target=state._engine.cache.wait, args=(state._engine.cache.sync(), 30))
+    cache = state._engine.cache
+    waiter = threading.Thread(target=cache.wait, args=(current_token(cache), 30))
     waiter.start()
     seen = [state.get("k"), state.get("k")]
 
