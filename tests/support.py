@@ -55,6 +55,11 @@ def current_token(cache: ReadCache) -> int:
     return token
 
 
+def in_time(attempt: Callable[[], float], bound: float) -> bool:
+    """Whether one of ten attempts takes at most `bound` seconds: a busy machine may pause a process in some of them."""
+    return any(attempt() <= bound for _ in range(10))
+
+
 def raw(path: object, *statements: str, bindings: Sequence[object] = ()) -> list[Any]:
     """Run SQL on a store behind its back, through the same SQLite library, and return the last result."""
     with closing(apsw.Connection(str(path))) as db:

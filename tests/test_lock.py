@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from support import in_time
 
 import slothstate
 from slothstate import lock as lock_module
@@ -72,9 +73,14 @@ def test_lock_waits_or_not(state: State, other: State) -> None:
     """lock returns True when it acquired, and False at once with timeout 0 or after its timeout."""
     assert state.lock("job") is True
     for timeout in (0, 0.001, 0.2):
-        began = time.monotonic()
-        assert other.lock("job", timeout=timeout) is False
-        assert timeout <= time.monotonic() - began <= timeout + LATE
+
+        def wait(timeout: float = timeout) -> float:
+            began = time.monotonic()
+            assert other.lock("job", timeout=timeout) is False
+            assert time.monotonic() - began >= timeout
+            return time.monotonic() - began
+
+        assert in_time(wait, timeout + LATE)
     state.unlock("job")
     assert other.lock("job", timeout=0) is True
 
@@ -131,12 +137,17 @@ def test_with_lock_returns_and_always_unlocks(state: State, other: State) -> Non
 def test_with_lock_times_out_by_name(state: State, other: State) -> None:
     """with_lock and locked raise LockTimeout within the timeout, and never run the body."""
     other.lock("job")
-    began = time.monotonic()
-    with pytest.raises(slothstate.LockTimeout, match="'job'"):
-        state.with_lock("job", pytest.fail, timeout=0.1)
-    with pytest.raises(slothstate.LockTimeout), state.locked("job", timeout=0.1):
-        pytest.fail("the body ran")
-    assert 0.2 <= time.monotonic() - began <= 0.2 + 2 * LATE
+
+    def wait() -> float:
+        began = time.monotonic()
+        with pytest.raises(slothstate.LockTimeout, match="'job'"):
+            state.with_lock("job", pytest.fail, timeout=0.1)
+        with pytest.raises(slothstate.LockTimeout), state.locked("job", timeout=0.1):
+            pytest.fail("the body ran")
+        assert time.monotonic() - began >= 0.2
+        return time.monotonic() - began
+
+    assert in_time(wait, 0.2 + 2 * LATE)
 
 
 def test_locked_gives_a_lock_that_is_held(state: State, other: State) -> None:

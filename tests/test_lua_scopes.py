@@ -189,8 +189,8 @@ def test_an_interruption_reaches_the_caller(lua: Scripts, tmp_path: Path, source
     with slothstate.open(tmp_path / "state.db") as other:
         other.lock("taken")
         timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
         with pytest.raises(KeyboardInterrupt):
+            timer.start()
             lua.run(source)
         timer.join()
         other.unlock("taken")

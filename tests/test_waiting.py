@@ -23,8 +23,8 @@ from slothstate.waiting import ANNOUNCE_AFTER, GRACE
 PATIENCE = 30.0
 """Seconds after which what does not come will never come."""
 
-LATE = 0.1
-"""Seconds that a wait may end after its timeout."""
+LATE = 1.0
+"""Seconds that a busy machine may add to the end of a wait."""
 
 WAITERS = 4
 
