@@ -12,6 +12,17 @@
 #error "slothstate reads dicts and lists in place under the GIL: build it for a Python that has one"
 #endif
 
+/* In the order of KINDS of slothstate/values.py. */
+enum ss_kind {
+    SS_KIND_STRING,
+    SS_KIND_NUMBER,
+    SS_KIND_BOOLEAN,
+    SS_KIND_TABLE,
+    SS_KIND_LIST,
+    SS_KIND_BYTES,
+    SS_KIND_COUNT
+};
+
 /* Tables come with the same few keys again and again: one str each is faster and takes less memory than a new one
  * each time. Every slot holds NULL or an owned str of ASCII whose hash leads there. Only used under the GIL. */
 #define SS_CACHED_KEYS 256
@@ -57,6 +68,9 @@ PyObject *ss_short_repr(PyObject *text);
 
 /* The name of an object's type, without its module. */
 const char *ss_type_name(PyObject *object);
+
+/* Whether it is a key as `check_key` of slothstate/values.py asks for, and a common one: a str of ASCII. */
+bool ss_is_plain_key(PyObject *key);
 
 PyObject *ss_json_encode(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 PyObject *ss_json_decode(PyObject *self, PyObject *const *arguments, Py_ssize_t count);

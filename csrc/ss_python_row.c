@@ -6,9 +6,6 @@
 #include "ss_buf.h"
 #include "ss_time.h"
 
-/* The order of the tuple of kinds that Python passes. */
-enum { KIND_STRING, KIND_NUMBER, KIND_BOOLEAN, KIND_TABLE, KIND_LIST, KIND_BYTES, KIND_COUNT };
-
 enum { KEY_MAX = 4096 };
 
 static bool is_plain_text(PyObject *text, Py_ssize_t longest)
@@ -22,7 +19,7 @@ static bool is_plain_text(PyObject *text, Py_ssize_t longest)
     return PyUnicode_IS_ASCII(text) && PyUnicode_GET_LENGTH(text) <= longest;
 }
 
-static bool is_plain_key(PyObject *key)
+bool ss_is_plain_key(PyObject *key)
 {
     return PyUnicode_CheckExact(key) && is_plain_text(key, KEY_MAX) && PyUnicode_GET_LENGTH(key) > 0 &&
            memchr(PyUnicode_1BYTE_DATA(key), 0, (size_t)PyUnicode_GET_LENGTH(key)) == NULL;
@@ -33,25 +30,25 @@ static PyObject *store(PyObject *self, PyObject *value, int *kind)
 {
     PyTypeObject *type = Py_TYPE(value);
     if (type == &PyUnicode_Type) {
-        *kind = KIND_STRING;
+        *kind = SS_KIND_STRING;
         return is_plain_text(value, (Py_ssize_t)SS_BUF_MAX) ? Py_NewRef(value) : NULL;
     }
     if (type == &PyLong_Type) {
         int overflow;
-        *kind = KIND_NUMBER;
+        *kind = SS_KIND_NUMBER;
         PyLong_AsLongLongAndOverflow(value, &overflow);
         return overflow == 0 ? Py_NewRef(value) : NULL;
     }
     if (type == &PyFloat_Type) {
-        *kind = KIND_NUMBER;
+        *kind = SS_KIND_NUMBER;
         return isfinite(PyFloat_AS_DOUBLE(value)) ? Py_NewRef(value) : NULL;
     }
     if (type == &PyBool_Type) {
-        *kind = KIND_BOOLEAN;
+        *kind = SS_KIND_BOOLEAN;
         return PyLong_FromLong(value == Py_True);
     }
     if (type == &PyDict_Type || type == &PyList_Type) {
-        *kind = type == &PyDict_Type ? KIND_TABLE : KIND_LIST;
+        *kind = type == &PyDict_Type ? SS_KIND_TABLE : SS_KIND_LIST;
         PyObject *name = PyUnicode_New(0, 0); /* the shared empty str */
         PyObject *arguments[2] = {value, name};
         PyObject *text = name == NULL ? NULL : ss_json_encode(self, arguments, 2);
@@ -68,7 +65,7 @@ PyObject *ss_encode_row(PyObject *self, PyObject *const *arguments, Py_ssize_t c
         return NULL;
     }
     int kind;
-    PyObject *stored = is_plain_key(arguments[0]) ? store(self, arguments[1], &kind) : NULL;
+    PyObject *stored = ss_is_plain_key(arguments[0]) ? store(self, arguments[1], &kind) : NULL;
     if (stored == NULL) {
         Py_RETURN_NONE;
     }
@@ -96,7 +93,7 @@ PyObject *ss_encode_rows(PyObject *self, PyObject *const *arguments, Py_ssize_t 
     if (!PyDict_CheckExact(arguments[0])) {
         Py_RETURN_NONE;
     }
-    PyObject *lists[KIND_COUNT] = {NULL};
+    PyObject *lists[SS_KIND_COUNT] = {NULL};
     PyObject *rows = PyDict_New();
     Py_ssize_t position = 0;
     PyObject *key;
@@ -104,7 +101,7 @@ PyObject *ss_encode_rows(PyObject *self, PyObject *const *arguments, Py_ssize_t 
     /* No Python code runs in between: the dict cannot change. */
     while (rows != NULL && PyDict_Next(arguments[0], &position, &key, &value)) {
         int kind;
-        PyObject *stored = is_plain_key(key) ? store(self, value, &kind) : NULL;
+        PyObject *stored = ss_is_plain_key(key) ? store(self, value, &kind) : NULL;
         if (stored == NULL) {
             Py_DECREF(rows);
             Py_RETURN_NONE;

@@ -9,6 +9,9 @@ SQLite file that any number of processes open at once.
 1
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
 from slothstate.errors import (
     AlreadyHeld,
     InvalidKey,
@@ -31,13 +34,15 @@ from slothstate.errors import (
 from slothstate.lock import Lock, LockDescription, Owner, Waiter
 from slothstate.patterns import literal
 from slothstate.sqlite.activity import Activity
-from slothstate.sqlite.entries import Entry, Usage
-from slothstate.sqlite.health import Health, User
 from slothstate.sqlite.location import default_path
-from slothstate.sqlite.restore import restore
 from slothstate.sqlite.schema import check_library
 from slothstate.state import State, open
 from slothstate.values import Record, parse_json, to_json
+
+if TYPE_CHECKING:
+    from slothstate.sqlite.entries import Entry, Usage
+    from slothstate.sqlite.health import Health, User
+    from slothstate.sqlite.restore import restore
 
 __all__ = [
     "Activity",
@@ -78,7 +83,19 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> str:
+_LATE: Final = {
+    "Entry": "slothstate.sqlite.entries",
+    "Health": "slothstate.sqlite.health",
+    "Usage": "slothstate.sqlite.entries",
+    "User": "slothstate.sqlite.health",
+    "restore": "slothstate.sqlite.restore",
+}
+"""What few programs need, and the modules that have it: imported when it is asked for."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        return getattr(import_module(_LATE[name]), name)
     if name == "__version__":
         # Looked up when asked for: importlib.metadata costs more than the rest of the import.
         from importlib.metadata import version

@@ -27,7 +27,10 @@ __all__ = [
     "json_decode",
     "json_encode",
     "now_ms",
+    "row_getter",
+    "row_putter",
     "sqlite_file",
+    "value_loader",
 ]
 
 KEY_SEPARATOR: Final = "\0"
@@ -53,6 +56,7 @@ if not _functions["is_main_interpreter"]():
 
 _export(lib.ss_read_cache_export)
 _export(lib.ss_lender_export)
+_export(lib.ss_operations_export)
 
 json_encode: Callable[[object, str], str] = _functions["json_encode"]
 """`json_encode(value, name)`: the JSON text of a value; `name` begins the path in error messages.
@@ -98,6 +102,21 @@ Lender: Any = _functions["Lender"]
 
 Log: Callable[[int], Any] = _functions["Log"]
 """The type of `slothstate.sqlite.connection.Connection.log`: `Log(limit)`, `limit` in pages."""
+
+row_getter: Callable[..., Any] = _functions["row_getter"]
+"""`row_getter(statement, rarely)`: the function `slothstate.sqlite.keys.get`.
+
+`statement` selects the row of a key; `rarely` is called in place of it for what is not simply a sound row.
+"""
+
+row_putter: Callable[..., Any] = _functions["row_putter"]
+"""`row_putter(statements, expiring, rarely)`: the function `slothstate.sqlite.keys.put`.
+
+Two statements for each kind, without and with a time to live; `rarely` goes on where one changed nothing.
+"""
+
+value_loader: Callable[..., Any] = _functions["value_loader"]
+"""`value_loader(get, check_key, decoded)`: the function `slothstate.verbs.keys.load_value`."""
 
 
 def sqlite_file(control: Callable[[int], object]) -> int:

@@ -13,13 +13,10 @@ from typing import Any, Final, Protocol
 
 from slothstate import native
 
-__all__ = ["ABSENT", "FORMS", "NO_MARK", "UNVERIFIED", "ReadCache", "make"]
-
-FORMS: Final = {"string": 0, "number": 0, "boolean": 0, "bytes": 0, "table": 1, "list": 2}
-"""What a hit does with the value of a kind: hand out a scalar, or build a table or a list from its JSON text."""
+__all__ = ["ABSENT", "NO_MARK", "UNVERIFIED", "ReadCache", "make"]
 
 ABSENT: Final = 3
-"""The form of a key that is known to be missing."""
+"""The form of a key that is known to be missing; see `ReadCache.store`."""
 
 NO_MARK: Final = -1
 """What `mark` gives where nothing can be kept, and what a write that committed nothing passes to `settle`."""
@@ -55,7 +52,8 @@ class ReadCache(Protocol):
     def store(self, token: int | None, key: str, form: int, value: object, expires_at_ms: int | None, /) -> None:
         """Keep what was read since `sync()` gave `token`, unless anything was committed meanwhile.
 
-        `value` is that of a scalar, the JSON text of a table or list, or None for `ABSENT`.
+        `form` says what a hit does with `value`: 0 hand it out (a scalar), 1 build a table and 2 a list from its JSON
+        text, `ABSENT` (with None) say that the key is missing.
         """
 
     def mark(self) -> int:

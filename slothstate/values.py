@@ -14,7 +14,6 @@ from slothstate.errors import InvalidKey, InvalidValue, OutOfRange, StateCorrupt
 from slothstate.native import json_decode, json_encode
 
 __all__ = [
-    "COLUMN_TYPES",
     "EMPTY_LIST",
     "EMPTY_TABLE",
     "EXPIRY_MAX_MS",
@@ -61,7 +60,7 @@ EMPTY_TABLE: Final = "{}"
 SECONDS_MAX: Final = 10**10
 """The longest time to live: some three centuries, so that a deadline in milliseconds stays far inside 64 bits."""
 
-COLUMN_TYPES: Final[frozenset[tuple[Kind, type]]] = frozenset(
+_COLUMN_TYPES: Final[frozenset[tuple[Kind, type]]] = frozenset(
     (
         ("string", str),
         ("number", int),
@@ -285,7 +284,7 @@ def as_encoded(kind: Kind, stored: Stored) -> Any:
 
 def verify(key: str, kind: Kind, stored: object) -> None:
     """Check what no write of ours can produce. Raises: `StateCorrupt` naming the key."""
-    if (kind, type(stored)) not in COLUMN_TYPES:
+    if (kind, type(stored)) not in _COLUMN_TYPES:
         what = "items are missing" if stored is None else f"a {kind!r} cannot be stored as {type(stored).__name__}"
         raise damaged(key, what)
 

@@ -6,13 +6,13 @@ write to it starts from nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from slothstate.native import KEY_SEPARATOR, glob_filter
+from slothstate.native import KEY_SEPARATOR, glob_filter, row_getter, row_putter
 from slothstate.patterns import key_range
 from slothstate.sqlite.connection import EXPIRED, LIVE, Atomic, Connection, Snapshot, sql
-from slothstate.values import COLUMN_TYPES, KINDS, Kind, Stored, as_python, damaged, decoded, same, verify
+from slothstate.values import KINDS, Kind, Stored, as_python, damaged, decoded, same, verify
 
 __all__ = [
     "NO_KEY",
@@ -133,8 +133,8 @@ from (
 """)
 
 
-def get(connection: Connection, now: int, key: str) -> Row | None:
-    """Return the live row of a key, None if it is missing or expired. Raises: `StateCorrupt` for a damaged row."""
+def _get_any(connection: Connection, now: int, key: str) -> Row | None:
+    """Return any live row of a key."""
     try:
         found = connection.execute(_GET, (key,)).get
         if found is not None and found[1] is None:
@@ -147,9 +147,15 @@ def get(connection: Connection, now: int, key: str) -> Row | None:
     kind, stored, expires_at_ms = row
     if expires_at_ms is not None and expires_at_ms <= now:
         return None
-    if (kind, type(stored)) not in COLUMN_TYPES:
-        verify(key, kind, stored)
+    verify(key, kind, stored)
     return row
+
+
+get: Final[Callable[[Connection, int, str], Row | None]] = row_getter(_GET, _get_any)
+"""`get(connection, now, key)`: the live row of a key, None if it is missing or expired.
+
+Raises: `StateCorrupt` for a damaged row.
+"""
 
 
 def get_many(connection: Connection, now: int, keys: Iterable[str]) -> dict[str, Row]:
@@ -164,15 +170,17 @@ def exists(connection: Connection, now: int, key: str) -> bool:
     return connection.execute(_EXISTS, (now, key)).get is not None
 
 
-def put(connection: Connection, now: int, key: str, kind: Kind, stored: Stored, ttl_ms: int | None) -> None:
-    """Set value, kind and time to live (None: none) of a key."""
-    statement: str = (_PUT if ttl_ms is None else _PUT_EXPIRING)[kind]
-    row = (key, stored) if ttl_ms is None else (key, stored, now + ttl_ms)
-    connection.execute(statement, row)
-    if not connection.changes():
-        with Atomic(connection):
-            remove(connection, now, key)
-            connection.execute(statement, row)
+def _put_over_items(connection: Connection, now: int, key: str, kind: Kind, stored: Stored, ttl_ms: int | None) -> None:
+    """Set a key that is a list kept in rows."""
+    with Atomic(connection):
+        remove(connection, now, key)
+        put(connection, now, key, kind, stored, ttl_ms)
+
+
+put: Final[Callable[[Connection, int, str, Kind, Stored, int | None], None]] = row_putter(
+    _PUT, _PUT_EXPIRING, _put_over_items
+)
+"""`put(connection, now, key, kind, stored, ttl_ms)`: set value, kind and time to live (None: none) of a key."""
 
 
 def put_many(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import ceil
-from typing import Any
+from typing import Any, Final
 
 from slothstate.errors import InvalidKey, InvalidValue
-from slothstate.native import encode_row, encode_rows
-from slothstate.read_cache import ABSENT, FORMS
+from slothstate.native import encode_row, encode_rows, value_loader
 from slothstate.sqlite import Engine, keys
 from slothstate.values import KINDS, Kind, Stored, as_python, check_key, decoded, describe, encode, encode_mapping
 from slothstate.verbs.base import SCAN_PAGE, Verbs, check_pattern, milliseconds
@@ -190,28 +189,10 @@ class KeyVerbs(Verbs):
         return self._engine.write_key(keys.persist, check_key(key))
 
 
-def load_value(engine: Engine, decode: Callable[[Kind, Stored], Any], key: str, default: Any) -> Any:
-    """Return the value of a key from the store, `default` if it is missing, and keep it in the read cache."""
-    cache = engine.cache
-    # The token is taken before the row is read and compared after it, so nothing that was overwritten in between is
-    # kept; what a transaction reads is its own and never kept.
-    token = cache.sync()
-    if token is None:
-        engine.ensure_identity()
-        token = cache.sync()
-    row = engine.read(keys.get, check_key(key))
-    if row is None:
-        cache.store(token, key, ABSENT, None, None)
-        return default
-    kind, stored, expires_at_ms = row
-    form = FORMS[kind]
-    if form:
-        value = decoded(decode, key, kind, stored)
-        cache.store(token, key, form, stored, expires_at_ms)
-    else:
-        value = stored == 1 if kind == "boolean" else stored
-        cache.store(token, key, form, value, expires_at_ms)
-    return value
+load_value: Final[Callable[[Engine, Callable[[Kind, Stored], Any], str, Any], Any]] = value_loader(
+    keys.get, check_key, decoded
+)
+"""`load_value(engine, decode, key, default)`: the value of a key, read from the store and kept in the read cache."""
 
 
 def _check_keys(keys_: Iterable[str]) -> Iterable[str]:

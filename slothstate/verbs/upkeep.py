@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from slothstate import sqlite
 from slothstate.errors import InvalidValue, SlothStateError
-from slothstate.sqlite import activity, audit, backup, compact, entries, health, location, moving, sweep
+from slothstate.sqlite import activity, location, sweep
 from slothstate.sqlite.activity import Activity
-from slothstate.sqlite.entries import Entry, Usage
-from slothstate.sqlite.health import Health
 from slothstate.sqlite.sweeper import sweep_all
 from slothstate.values import INTEGER_MAX, Record, check_key, check_seconds, describe, encode, encode_record
 from slothstate.verbs.base import SCAN_PAGE, Verbs, check_pattern
+
+if TYPE_CHECKING:
+    from slothstate.sqlite.entries import Entry, Usage
+    from slothstate.sqlite.health import Health
 
 __all__ = ["UpkeepVerbs"]
 
@@ -32,7 +35,7 @@ class UpkeepVerbs(Verbs):
         engine = self._engine
         cache = engine.cache.figures()
         return {
-            **engine.read(audit.figures),
+            **engine.read(sqlite.audit.figures),
             "wal_size": location.size(engine.path + "-wal"),
             "expired_pending": engine.read(sweep.pending),
             "locks_held": sum(lock["alive"] for lock in self._locks.describe()),
@@ -56,7 +59,7 @@ class UpkeepVerbs(Verbs):
         >>> state.entry("site", preview=3)
         Entry(key='site', kind='string', size=11, length=None, ttl=None, preview='exa')
         """
-        return self._engine.read(entries.describe, check_key(key), _check_count(preview, "preview"))
+        return self._engine.read(sqlite.entries.describe, check_key(key), _check_count(preview, "preview"))
 
     def entries(self, pattern: str | None = None, preview: int = 0) -> Iterator[Entry]:
         """Iterate over what `entry` says of the keys that match, in the order and in the manner of `scan`.
@@ -74,7 +77,7 @@ class UpkeepVerbs(Verbs):
     def _entries(self, pattern: str | None, preview: int) -> Iterator[Entry]:
         after: str | None = ""
         while after is not None:
-            page, after = self._engine.read(entries.page, pattern, after, SCAN_PAGE, preview)
+            page, after = self._engine.read(sqlite.entries.page, pattern, after, SCAN_PAGE, preview)
             yield from page
 
     def usage(self, prefix: str = "", delimiter: str = ":") -> list[Usage]:
@@ -95,7 +98,7 @@ class UpkeepVerbs(Verbs):
             encode(text, name)
         if not delimiter:
             raise InvalidValue("delimiter must not be empty")
-        return self._engine.read(entries.usage, prefix, delimiter)
+        return self._engine.read(sqlite.entries.usage, prefix, delimiter)
 
     def health(self) -> Health:
         """Return how the store is doing: settings as read back, file system, log, the processes that have it open.
@@ -105,14 +108,14 @@ class UpkeepVerbs(Verbs):
         """
         engine = self._engine
         engine.ensure_identity()
-        pages, copied = engine.read(health.wal)
+        pages, copied = engine.read(sqlite.health.wal)
         return {
-            "settings": engine.read(health.settings),
+            "settings": engine.read(sqlite.health.settings),
             "file_system": location.file_system(engine.path),
             "wal_pages": pages,
             "wal_pages_copied": copied,
             "commits": engine.cache.commits(),
-            "users": health.users(engine.path),
+            "users": sqlite.health.users(engine.path),
         }
 
     def activity(self, seconds: float = 2.0) -> list[Activity]:
@@ -141,7 +144,7 @@ class UpkeepVerbs(Verbs):
 
         Raises: `UnsafeState` when `path` exists; `StateIOError` when it cannot be written.
         """
-        self._engine.read(backup.copy, self._engine.path, location.check_path(path))
+        self._engine.read(sqlite.backup.copy, self._engine.path, location.check_path(path))
 
     def dump(self, pattern: str | None = None) -> Iterator[Record]:
         """Iterate over the keys that match as `Record`s, sorted, all as they were at one moment.
@@ -158,7 +161,7 @@ class UpkeepVerbs(Verbs):
 
     def _dump(self, pattern: str | None) -> Iterator[Record]:
         with self._engine.snapshot() as (connection, now):
-            for key, row in moving.rows(connection, now, pattern):
+            for key, row in sqlite.moving.rows(connection, now, pattern):
                 kind, stored, expires_at_ms = row
                 yield Record(key, kind, self._decode(kind, stored), expires_at_ms)
 
@@ -174,7 +177,7 @@ class UpkeepVerbs(Verbs):
         """
         if not isinstance(records, Iterable):
             raise InvalidValue(f"records must be an iterable of Records, got {describe(records)}")
-        return self._engine.write(moving.load, [encode_record(record) for record in records])
+        return self._engine.write(sqlite.moving.load, [encode_record(record) for record in records])
 
     def compact(self) -> None:
         """Remove what has expired and rewrite the file without the space that deleted keys left in it.
@@ -186,7 +189,7 @@ class UpkeepVerbs(Verbs):
         if self._engine.in_transaction:
             raise SlothStateError("a store cannot be compacted inside a transaction")
         self.sweep()
-        self._engine.write(compact.compact)
+        self._engine.write(sqlite.compact.compact)
 
     def check(self) -> list[str]:
         """Return a sentence for everything that is wrong with the store; an empty list when it is sound.
@@ -194,7 +197,7 @@ class UpkeepVerbs(Verbs):
         >>> state.check()
         []
         """
-        return self._engine.read(audit.problems)
+        return self._engine.read(sqlite.audit.problems)
 
 
 def _check_count(number: int, name: str) -> int:

@@ -1,0 +1,299 @@
+#include "ss_operations.h"
+
+#include <string.h>
+
+#include "ss_pyfunctions.h"
+#include "ss_read_cache.h"
+
+/* The names of what is called, interned. Written once, at export, and never released. */
+enum name { CACHE, CHANGES, ENSURE_IDENTITY, EXECUTE, GET, READ, STORE, SYNC, NAMES };
+
+static PyObject *names[NAMES];
+
+static bool intern_names(void)
+{
+    static const char *const texts[NAMES] = {
+        [CACHE] = "cache",
+        [CHANGES] = "changes",
+        [ENSURE_IDENTITY] = "ensure_identity",
+        [EXECUTE] = "execute",
+        [GET] = "get",
+        [READ] = "read",
+        [STORE] = "store",
+        [SYNC] = "sync",
+    };
+    for (int i = 0; i < NAMES; i++) {
+        if (names[i] == NULL && (names[i] = PyUnicode_InternFromString(texts[i])) == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Which of the kinds of slothstate.values it is; SS_KIND_COUNT: none of them. */
+static enum ss_kind kind_of(PyObject *kind)
+{
+    static const char *const texts[SS_KIND_COUNT] = {"string", "number", "boolean", "table", "list", "bytes"};
+    if (!PyUnicode_CheckExact(kind) || !PyUnicode_IS_COMPACT_ASCII(kind)) {
+        return SS_KIND_COUNT;
+    }
+    const void *text = PyUnicode_1BYTE_DATA(kind);
+    size_t length = (size_t)PyUnicode_GET_LENGTH(kind);
+    enum ss_kind found = 0;
+    while (found < SS_KIND_COUNT && (strlen(texts[found]) != length || memcmp(text, texts[found], length) != 0)) {
+        found++;
+    }
+    return found;
+}
+
+/* As `verify` of slothstate/values.py. */
+static bool is_stored_as(enum ss_kind kind, PyObject *stored)
+{
+    switch (kind) {
+    case SS_KIND_NUMBER:
+        return PyLong_CheckExact(stored) || PyFloat_CheckExact(stored);
+    case SS_KIND_BOOLEAN:
+        return PyLong_CheckExact(stored);
+    case SS_KIND_STRING:
+    case SS_KIND_TABLE:
+    case SS_KIND_LIST:
+        return PyUnicode_CheckExact(stored);
+    case SS_KIND_BYTES:
+        return PyBytes_CheckExact(stored);
+    default:
+        return false;
+    }
+}
+
+/* connection.execute(statement, row); steals `row`, which may be NULL with an exception set. */
+static PyObject *execute(PyObject *connection, PyObject *statement, PyObject *row)
+{
+    PyObject *function = row == NULL ? NULL : PyObject_GetAttr(connection, names[EXECUTE]);
+    PyObject *both[2] = {statement, row};
+    PyObject *cursor = function == NULL ? NULL : PyObject_Vectorcall(function, both, 2, NULL);
+    Py_XDECREF(function);
+    Py_XDECREF(row);
+    return cursor;
+}
+
+/* get(connection, now, key); its `self` is the tuple (statement, rarely). */
+static PyObject *get_row(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    if (!ss_check_count("get", count, 3)) {
+        return NULL;
+    }
+    PyObject *cursor = execute(arguments[0], PyTuple_GET_ITEM(self, 0), PyTuple_Pack(1, arguments[2]));
+    PyObject *row = cursor == NULL ? NULL : PyObject_GetAttr(cursor, names[GET]);
+    Py_XDECREF(cursor);
+    if (row == Py_None || (row == NULL && !PyErr_ExceptionMatches(PyExc_UnicodeDecodeError))) {
+        return row;
+    }
+    if (row != NULL && PyTuple_CheckExact(row) && PyTuple_GET_SIZE(row) == 3 &&
+        is_stored_as(kind_of(PyTuple_GET_ITEM(row, 0)), PyTuple_GET_ITEM(row, 1))) {
+        PyObject *expires = PyTuple_GET_ITEM(row, 2);
+        int expired = expires == Py_None ? 0 : PyObject_RichCompareBool(expires, arguments[1], Py_LE);
+        if (expired > 0) {
+            Py_SETREF(row, Py_NewRef(Py_None));
+        } else if (expired < 0) {
+            Py_CLEAR(row);
+        }
+        return row;
+    }
+    PyErr_Clear();
+    Py_XDECREF(row);
+    return PyObject_Vectorcall(PyTuple_GET_ITEM(self, 1), arguments, 3, NULL);
+}
+
+/* Whether the last statement of a connection changed a row; -1 with an exception set. */
+static int has_changed(PyObject *connection)
+{
+    PyObject *changes = PyObject_GetAttr(connection, names[CHANGES]);
+    PyObject *number = changes == NULL ? NULL : PyObject_CallNoArgs(changes);
+    int result = number == NULL ? -1 : PyObject_IsTrue(number);
+    Py_XDECREF(changes);
+    Py_XDECREF(number);
+    return result;
+}
+
+/* put(connection, now, key, kind, stored, ttl_ms); its `self` is the tuple (statements, expiring, rarely). */
+static PyObject *put_row(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    if (!ss_check_count("put", count, 6)) {
+        return NULL;
+    }
+    PyObject *key = arguments[2], *stored = arguments[4], *ttl_ms = arguments[5];
+    bool expires = ttl_ms != Py_None;
+    PyObject *statement = PyObject_GetItem(PyTuple_GET_ITEM(self, expires), arguments[3]);
+    if (statement == NULL) {
+        return NULL;
+    }
+    PyObject *row;
+    if (expires) {
+        PyObject *at = PyNumber_Add(arguments[1], ttl_ms);
+        row = at == NULL ? NULL : PyTuple_Pack(3, key, stored, at);
+        Py_XDECREF(at);
+    } else {
+        row = PyTuple_Pack(2, key, stored);
+    }
+    PyObject *cursor = execute(arguments[0], statement, row);
+    Py_DECREF(statement);
+    int changed = cursor == NULL ? -1 : has_changed(arguments[0]);
+    Py_XDECREF(cursor);
+    if (changed > 0) {
+        Py_RETURN_NONE;
+    }
+    return changed < 0 ? NULL : PyObject_Vectorcall(PyTuple_GET_ITEM(self, 2), arguments, 6, NULL);
+}
+
+/* Tells the cache what was read. False with an exception set. */
+static bool keep(PyObject *cache, PyObject *token, PyObject *key, enum ss_form form, PyObject *value,
+                 PyObject *expires_at_ms)
+{
+    PyObject *number = PyLong_FromLong(form);
+    PyObject *all[6] = {cache, token, key, number, value, expires_at_ms};
+    PyObject *done = number == NULL ? NULL : PyObject_VectorcallMethod(names[STORE], all, 6, NULL);
+    Py_XDECREF(number);
+    Py_XDECREF(done);
+    return done != NULL;
+}
+
+/* The value of a row as a new reference, kept in the cache. `self`: as in `load_value`. */
+static PyObject *value_of(PyObject *self, PyObject *const *arguments, PyObject *cache, PyObject *token, PyObject *row)
+{
+    PyObject *kind = PyTuple_GET_ITEM(row, 0), *stored = PyTuple_GET_ITEM(row, 1), *value;
+    PyObject *kept = stored;
+    enum ss_form form = SS_FORM_SCALAR;
+    switch (kind_of(kind)) {
+    case SS_KIND_TABLE:
+    case SS_KIND_LIST: {
+        PyObject *all[4] = {arguments[1], arguments[2], kind, stored};
+        form = kind_of(kind) == SS_KIND_TABLE ? SS_FORM_TABLE : SS_FORM_LIST;
+        value = PyObject_Vectorcall(PyTuple_GET_ITEM(self, 2), all, 4, NULL);
+        break;
+    }
+    case SS_KIND_BOOLEAN:
+        kept = value = PyBool_FromLong(PyLong_AsLongLong(stored) == 1);
+        break;
+    default:
+        value = Py_NewRef(stored);
+    }
+    if (value != NULL && !keep(cache, token, arguments[2], form, kept, PyTuple_GET_ITEM(row, 2))) {
+        Py_CLEAR(value);
+    }
+    return value;
+}
+
+/* cache.sync(), after a look at the files if one was due. */
+static PyObject *take_token(PyObject *engine, PyObject *cache)
+{
+    PyObject *token = PyObject_CallMethodNoArgs(cache, names[SYNC]);
+    if (token == Py_None) {
+        PyObject *done = PyObject_CallMethodNoArgs(engine, names[ENSURE_IDENTITY]);
+        Py_SETREF(token, done == NULL ? NULL : PyObject_CallMethodNoArgs(cache, names[SYNC]));
+        Py_XDECREF(done);
+    }
+    return token;
+}
+
+/* engine.read(get, key) with a key that was checked. `self`: as in `load_value`. */
+static PyObject *read_row(PyObject *self, PyObject *engine, PyObject *key)
+{
+    PyObject *checked = ss_is_plain_key(key) ? Py_NewRef(key) : PyObject_CallOneArg(PyTuple_GET_ITEM(self, 1), key);
+    if (checked == NULL) {
+        return NULL;
+    }
+    PyObject *all[3] = {engine, PyTuple_GET_ITEM(self, 0), checked};
+    PyObject *row = PyObject_VectorcallMethod(names[READ], all, 3, NULL);
+    Py_DECREF(checked);
+    if (row != NULL && row != Py_None && !(PyTuple_Check(row) && PyTuple_GET_SIZE(row) == 3)) {
+        Py_CLEAR(row);
+        PyErr_SetString(PyExc_TypeError, "a row of three columns is expected");
+    }
+    return row;
+}
+
+/* load_value(engine, decode, key, default); its `self` is the tuple (get, check_key, decoded). */
+static PyObject *load_value(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    if (!ss_check_count("load_value", count, 4)) {
+        return NULL;
+    }
+    PyObject *cache = PyObject_GetAttr(arguments[0], names[CACHE]);
+    /* The token is taken before the row is read and compared after it, so nothing that was overwritten in between is
+     * kept; what a transaction reads is its own and never kept. */
+    PyObject *token = cache == NULL ? NULL : take_token(arguments[0], cache);
+    PyObject *row = token == NULL ? NULL : read_row(self, arguments[0], arguments[2]);
+    PyObject *value = NULL;
+    if (row == Py_None) {
+        bool done = keep(cache, token, arguments[2], SS_FORM_ABSENT, Py_None, Py_None);
+        value = done ? Py_NewRef(arguments[3]) : NULL;
+    } else if (row != NULL) {
+        value = value_of(self, arguments, cache, token, row);
+    }
+    Py_XDECREF(row);
+    Py_XDECREF(token);
+    Py_XDECREF(cache);
+    return value;
+}
+
+/* A built-in function whose `self` are the arguments it is made from. */
+static PyObject *bind(PyMethodDef *method, PyObject *const *arguments, Py_ssize_t count)
+{
+    PyObject *self = PyTuple_New(count);
+    if (self == NULL) {
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyTuple_SET_ITEM(self, i, Py_NewRef(arguments[i]));
+    }
+    PyObject *function = PyCFunction_NewEx(method, self, NULL);
+    Py_DECREF(self);
+    return function;
+}
+
+#define FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
+
+static PyObject *row_getter(PyObject *unused, PyObject *const *arguments, Py_ssize_t count)
+{
+    static PyMethodDef get = {"get", FASTCALL(get_row), METH_FASTCALL,
+                              "get($module, connection, now, key, /)\n--\n\nThe live row of a key, or None."};
+    (void)unused;
+    return ss_check_count("row_getter", count, 2) ? bind(&get, arguments, count) : NULL;
+}
+
+static PyObject *row_putter(PyObject *unused, PyObject *const *arguments, Py_ssize_t count)
+{
+    static PyMethodDef put = {"put", FASTCALL(put_row), METH_FASTCALL,
+                              "put($module, connection, now, key, kind, stored, ttl_ms, /)\n--\n\nSet a key."};
+    (void)unused;
+    return ss_check_count("row_putter", count, 3) ? bind(&put, arguments, count) : NULL;
+}
+
+static PyObject *value_loader(PyObject *unused, PyObject *const *arguments, Py_ssize_t count)
+{
+    static PyMethodDef load = {"load_value", FASTCALL(load_value), METH_FASTCALL,
+                               "load_value($module, engine, decode, key, default, /)\n--\n\nRead a key, and keep it."};
+    (void)unused;
+    return ss_check_count("value_loader", count, 3) ? bind(&load, arguments, count) : NULL;
+}
+
+int ss_operations_export(void *list)
+{
+    static PyMethodDef methods[] = {
+        {"row_getter", FASTCALL(row_getter), METH_FASTCALL, "row_getter($module, statement, rarely, /)\n--\n\n"},
+        {"row_putter", FASTCALL(row_putter), METH_FASTCALL,
+         "row_putter($module, statements, expiring, rarely, /)\n--\n\n"},
+        {"value_loader", FASTCALL(value_loader), METH_FASTCALL,
+         "value_loader($module, get, check_key, decoded, /)\n--\n\n"},
+    };
+    PyGILState_STATE gil = PyGILState_Ensure();
+    int result = intern_names() ? 0 : -1;
+    for (size_t i = 0; result == 0 && i < sizeof methods / sizeof *methods; i++) {
+        PyObject *function = PyCFunction_NewEx(&methods[i], NULL, NULL);
+        result = function == NULL ? -1 : PyList_Append((PyObject *)list, function);
+        Py_XDECREF(function);
+    }
+    PyErr_Clear(); /* cffi cannot pass it on: the status says it */
+    PyGILState_Release(gil);
+    return result;
+}

@@ -1,0 +1,246 @@
+"""The built-in `get`, `put` and `load_value`: what they do themselves, and what they leave to Python."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, Final
+
+import pytest
+
+from slothstate import StateCorrupt
+from slothstate.native import row_getter, row_putter, value_loader
+from slothstate.read_cache import ABSENT
+from slothstate.values import as_python, check_key, decoded
+
+NOW: Final = 1_000
+
+RARELY: Final = "what the Python function returned"
+
+
+def answering(answer: object) -> Any:
+    """Return a connection whose statements answer with one row, or raise."""
+
+    def execute(statement: str, bindings: tuple[object, ...]) -> Any:
+        if isinstance(answer, BaseException):
+            raise answer
+        return SimpleNamespace(get=answer)
+
+    return SimpleNamespace(execute=execute)
+
+
+def rarely(connection: object, now: int, key: str) -> str:
+    assert (now, key) == (NOW, "k")
+    return RARELY
+
+
+GET: Final[Callable[..., Any]] = row_getter("select", rarely)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("string", "text", None),
+        ("string", "", None),
+        ("number", 1, None),
+        ("number", 0.5, None),
+        ("boolean", 1, None),
+        ("table", "{}", None),
+        ("list", "[]", None),
+        ("bytes", b"", None),
+        ("string", "text", NOW + 1),
+    ],
+)
+def test_a_sound_row_is_returned_as_it_came(row: tuple[str, object, int | None]) -> None:
+    """Whatever its kind."""
+    assert GET(answering(row), NOW, "k") is row
+
+
+@pytest.mark.parametrize("row", [None, ("string", "text", NOW), ("number", 1, NOW - 1)])
+def test_no_row_and_an_expired_one(row: object) -> None:
+    """Expired means `expires_at_ms <= now`."""
+    assert GET(answering(row), NOW, "k") is None
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("list", None, None),
+        ("string", 1, None),
+        ("number", "1", None),
+        ("number", True, None),
+        ("boolean", 1.0, None),
+        ("table", b"{}", None),
+        ("list", 1, None),
+        ("bytes", "text", None),
+        ("bytes\0", b"", None),
+        ("strin", "text", None),
+        ("strings", "text", None),
+        ("zahl\xfc", 1, None),
+        ("", "text", None),
+        (None, "text", None),
+        ("string", "text"),
+        ("string", "text", None, 1),
+        ["string", "text", None],
+        "string",
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+    ],
+)
+def test_what_is_no_sound_row_is_left_to_python(row: object) -> None:
+    """Lists in rows, and whatever no write of ours can have left."""
+    assert GET(answering(row), NOW, "k") == RARELY
+
+
+def test_errors_of_a_statement_are_raised() -> None:
+    """The connection's own, and that of a moment of expiry that cannot be compared."""
+    error = KeyError("of the statement")
+    with pytest.raises(KeyError) as caught:
+        GET(answering(error), NOW, "k")
+    assert caught.value is error
+    with pytest.raises(TypeError, match="not supported between"):
+        GET(answering(("string", "text", "soon")), NOW, "k")
+    with pytest.raises(AttributeError, match="execute"):
+        GET(object(), NOW, "k")
+
+
+def test_put_chooses_the_statement_and_goes_on_where_it_changed_nothing() -> None:
+    """By kind and by time to live; the Python function gets the arguments as they were."""
+    executed: list[object] = []
+    changed = [1]
+
+    def rest(connection: object, *arguments: object) -> str:
+        assert connection is recording
+        executed.append(arguments)
+        return RARELY
+
+    recording = SimpleNamespace(execute=lambda *both: executed.append(both), changes=lambda: changed[0])
+    put = row_putter({"string": "plain"}, {"string": "expiring"}, rest)
+    assert put(recording, NOW, "k", "string", "v", None) is None
+    assert put(recording, NOW, "k", "string", "v", 5) is None
+    changed[0] = 0
+    assert put(recording, NOW, "k", "string", "v", 7) == RARELY
+    assert executed == [
+        ("plain", ("k", "v")),
+        ("expiring", ("k", "v", NOW + 5)),
+        ("expiring", ("k", "v", NOW + 7)),
+        (NOW, "k", "string", "v", 7),
+    ]
+    with pytest.raises(KeyError, match="number"):
+        put(recording, NOW, "k", "number", 1, None)
+    with pytest.raises(TypeError, match="unsupported operand"):
+        put(recording, NOW, "k", "string", "v", "soon")
+
+
+class Engine:
+    """What `load_value` needs of an engine and its cache; notes what is called."""
+
+    def __init__(self, row: object, tokens: list[int | None]) -> None:
+        self.cache = self
+        self.calls: list[object] = []
+        self._row = row
+        self._tokens = tokens
+
+    def sync(self) -> int | None:
+        self.calls.append("sync")
+        return self._tokens.pop(0)
+
+    def ensure_identity(self) -> None:
+        self.calls.append("ensure_identity")
+
+    def read(self, operation: object, key: str) -> object:
+        self.calls.append(("read", operation, key))
+        return self._row
+
+    def store(self, *what: object) -> None:
+        self.calls.append(what)
+
+
+LOAD: Final[Callable[..., Any]] = value_loader("get", check_key, decoded)
+
+
+@pytest.mark.parametrize(
+    ("row", "value", "kept"),
+    [
+        (("string", "text", None), "text", (0, "text", None)),
+        (("number", 1.0, NOW), 1.0, (0, 1.0, NOW)),
+        (("boolean", 1, None), True, (0, True, None)),
+        (("boolean", 0, None), False, (0, False, None)),
+        (("bytes", b"\0", None), b"\0", (0, b"\0", None)),
+        (("table", '{"a":1}', None), {"a": 1}, (1, '{"a":1}', None)),
+        (("list", "[1]", None), [1], (2, "[1]", None)),
+        (None, "fallback", (ABSENT, None, None)),
+    ],
+)
+def test_what_was_read_is_kept_under_the_token_from_before(row: object, value: object, kept: tuple[object]) -> None:
+    """The token is taken first, the row read, and both given to the cache."""
+    engine = Engine(row, [17])
+    found = LOAD(engine, as_python, "k", "fallback")
+    assert (type(found), found) == (type(value), value)
+    assert engine.calls == ["sync", ("read", "get", "k"), (17, "k", *kept)]
+
+
+def test_without_a_token_the_files_are_looked_at_first() -> None:
+    """And where there is still none, None is what the cache gets."""
+    for tokens in ([None, 17], [None, None]):
+        engine = Engine(None, list(tokens))
+        assert LOAD(engine, as_python, "k", None) is None
+        token = tokens[1]
+        assert engine.calls == [
+            "sync",
+            "ensure_identity",
+            "sync",
+            ("read", "get", "k"),
+            (token, "k", ABSENT, None, None),
+        ]
+
+
+def test_damaged_json_names_the_key() -> None:
+    """And nothing is kept."""
+    engine = Engine(("table", "[1]", None), [17])
+    with pytest.raises(StateCorrupt, match="key 'k' is damaged"):
+        LOAD(engine, as_python, "k", None)
+    assert engine.calls == ["sync", ("read", "get", "k")]
+
+
+def test_wrong_use_is_an_error() -> None:
+    """Too few arguments, and a row that is none: TypeError, no crash."""
+    for function in (GET, LOAD, row_putter({}, {}, rarely), row_getter, row_putter, value_loader):
+        with pytest.raises(TypeError, match=r"takes \d arguments, got 1"):
+            function(1)
+    for row in (1, (1, 2), "abc"):
+        with pytest.raises(TypeError, match="a row of three columns"):
+            LOAD(Engine(row, [17]), as_python, "k", None)
+
+
+def test_no_reference_is_lost() -> None:
+    """Reading and writing leave as many references as there were, by whichever way they end."""
+    row = ("string", "a text of its own", NOW + 1)
+    expired = ("string", "a text of its own", NOW - 1)
+    odd = ("string", 1, None)
+    table = ("table", '{"a": 1}', None)
+    connections = [answering(each) for each in (row, expired, odd)]
+    put = row_putter({"string": "plain"}, {"string": "expiring"}, lambda *_: None)
+    recording = SimpleNamespace(execute=lambda *both: None, changes=lambda: 0)
+
+    def everything() -> None:
+        for connection in connections:
+            GET(connection, NOW, "k")
+        for each in (row, table, None):
+            LOAD(Engine(each, [None, 17]), as_python, "k", None)
+        put(recording, NOW, "k", "string", "v", 5)
+        for function in (GET, LOAD, put):
+            with pytest.raises(TypeError):
+                function(row)
+
+    watched = (None, row, expired, odd, table, *row, *table, *connections)
+    everything()
+    gc.collect()
+    before = [sys.getrefcount(each) for each in watched]
+    for _ in range(100):
+        everything()
+    gc.collect()
+    grown = [sys.getrefcount(each) - count for each, count in zip(watched, before, strict=True)]
+    assert max(grown) < 20
+    assert min(grown) > -20
