@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <structmember.h>
 
+#include "ss_log.h"
+
 /* As in slothstate/sqlite/pool.py and slothstate/read_cache.py. */
 enum { IDLE_CONNECTIONS = 8, NO_MARK = -1, UNVERIFIED = -2 };
 
@@ -52,57 +54,6 @@ static bool intern_names(void)
     }
     return true;
 }
-
-/* Log */
-
-typedef struct log {
-    PyObject_HEAD
-    long long pages;
-    long long limit;
-    char committed;
-} ss_log;
-
-static PyTypeObject *log_type;
-
-static PyObject *log_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
-{
-    long long limit;
-    if (keywords != NULL && PyDict_GET_SIZE(keywords) != 0) {
-        return PyErr_Format(PyExc_TypeError, "Log() takes no keyword arguments");
-    }
-    if (!PyArg_ParseTuple(arguments, "L:Log", &limit)) {
-        return NULL;
-    }
-    ss_log *self = (ss_log *)type->tp_alloc(type, 0);
-    if (self != NULL) {
-        self->limit = limit;
-    }
-    return (PyObject *)self;
-}
-
-static void log_dealloc(PyObject *object)
-{
-    PyTypeObject *type = Py_TYPE(object);
-    type->tp_free(object);
-    Py_DECREF(type);
-}
-
-static PyObject *log_hook(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
-{
-    ss_log *self = (ss_log *)object;
-    if (count != 3) {
-        return PyErr_Format(PyExc_TypeError, "hook() takes db, name, pages");
-    }
-    long long pages = PyLong_AsLongLong(arguments[2]);
-    if (pages == -1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    self->pages = pages;
-    self->committed = 1;
-    return PyLong_FromLong(0); /* SQLITE_OK */
-}
-
-/* Lender */
 
 typedef struct lender {
     PyObject_HEAD
@@ -240,13 +191,12 @@ static bool settle_cache(ss_lender *self, PyObject *mark, bool committed, PyObje
 static PyObject *run_outside(ss_lender *self, PyObject *connection, PyObject *mark, enum use use,
                              PyObject *const *arguments, Py_ssize_t count)
 {
-    PyObject *object = use == READ ? NULL : PyObject_GetAttr(connection, names[LOG]);
-    if (use != READ && (object == NULL || !Py_IS_TYPE(object, log_type))) {
-        Py_XDECREF(object);
-        return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_TypeError, "a connection's log must be a Log");
-    }
-    ss_log *log = (ss_log *)object;
-    if (log != NULL) {
+    ss_log *log = NULL;
+    if (use != READ) {
+        log = ss_log_of(PyObject_GetAttr(connection, names[LOG]));
+        if (log == NULL) {
+            return NULL;
+        }
         log->committed = 0;
     }
     PyObject *result = operate(self, connection, arguments, count);
@@ -257,7 +207,7 @@ static PyObject *run_outside(ss_lender *self, PyObject *connection, PyObject *ma
         done = (use != WRITE_KEY || settle_cache(self, mark, log->committed, arguments[1])) &&
                (log == NULL || log->pages < log->limit || call(connection, CHECKPOINT)) && take_back(self, connection);
     }
-    Py_XDECREF(object);
+    Py_XDECREF(log);
     if (!done) {
         Py_CLEAR(result);
     }
@@ -364,38 +314,11 @@ static void lender_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-static PyTypeObject *export_type(void *list, PyType_Spec *spec)
-{
-    PyObject *type = PyType_FromSpec(spec);
-    if (type != NULL && PyList_Append((PyObject *)list, type)) {
-        Py_CLEAR(type);
-    }
-    return (PyTypeObject *)type;
-}
-
 #define FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
 #define MEMBER(name, field) {name, T_OBJECT_EX, offsetof(ss_lender, field), 0, NULL}
 
 int ss_lender_export(void *list)
 {
-    static PyMethodDef log_methods[] = {
-        {"hook", FASTCALL(log_hook), METH_FASTCALL, "hook(db, name, pages): SQLite's wal_hook."},
-        {NULL, NULL, 0, NULL},
-    };
-    static PyMemberDef log_members[] = {
-        {"pages", T_LONGLONG, offsetof(ss_log, pages), 0, NULL},
-        {"committed", T_BOOL, offsetof(ss_log, committed), 0, NULL},
-        {NULL, 0, 0, 0, NULL},
-    };
-    static PyType_Slot log_slots[] = {
-        {Py_tp_doc, "Log(limit): what the last commit of a connection left in the write-ahead log."},
-        {Py_tp_new, log_new},
-        {Py_tp_dealloc, log_dealloc},
-        {Py_tp_methods, log_methods},
-        {Py_tp_members, log_members},
-        {0, NULL},
-    };
-    static PyType_Spec log_spec = {"slothstate._native.Log", sizeof(ss_log), 0, Py_TPFLAGS_DEFAULT, log_slots};
     static PyMethodDef methods[] = {
         {"read", FASTCALL(lender_read), METH_FASTCALL, "read(operation, *arguments)"},
         {"write", FASTCALL(lender_write), METH_FASTCALL, "write(operation, *arguments)"},
@@ -423,12 +346,9 @@ int ss_lender_export(void *list)
     static PyType_Spec spec = {"slothstate._native.Lender", sizeof(ss_lender), 0,
                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
     PyGILState_STATE gil = PyGILState_Ensure();
-    PyTypeObject *lender_type = NULL;
-    if (intern_names() && (log_type = export_type(list, &log_spec)) != NULL) {
-        lender_type = export_type(list, &spec);
-    }
-    int result = lender_type == NULL ? -1 : 0;
-    Py_XDECREF(lender_type);
+    PyObject *type = intern_names() ? PyType_FromSpec(&spec) : NULL;
+    int result = type == NULL ? -1 : PyList_Append((PyObject *)list, type);
+    Py_XDECREF(type);
     PyErr_Clear(); /* cffi cannot pass it on: the status says it */
     PyGILState_Release(gil);
     return result;

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from slothstate import _native
 from slothstate._native import ffi, lib
 from slothstate.errors import InvalidValue, OutOfRange, PatternError
 
 __all__ = [
     "KEY_SEPARATOR",
+    "LIBRARY",
     "Lender",
     "Log",
     "ReadCache",
@@ -36,6 +38,8 @@ __all__ = [
 KEY_SEPARATOR: Final = "\0"
 """What separates the keys of a page handed to `glob_filter`; no key holds it."""
 
+LIBRARY: Final[str] = _native.__file__
+"""The file of the C layer."""
 
 _functions: Final[dict[str, Callable[..., Any]]] = {}
 
@@ -55,6 +59,7 @@ if not _functions["is_main_interpreter"]():
     raise ImportError("slothstate cannot be used in a sub-interpreter, only in the main one; use processes instead")
 
 _export(lib.ss_read_cache_export)
+_export(lib.ss_log_export)
 _export(lib.ss_lender_export)
 _export(lib.ss_operations_export)
 
@@ -101,7 +106,7 @@ Lender: Any = _functions["Lender"]
 """The base of `slothstate.sqlite.pool.Pool`, see `slothstate.sqlite.lending`."""
 
 Log: Callable[[int], Any] = _functions["Log"]
-"""The type of `slothstate.sqlite.connection.Connection.log`: `Log(limit)`, `limit` in pages."""
+"""The type that `slothstate.sqlite.log` describes: `Log(limit)`."""
 
 row_getter: Callable[..., Any] = _functions["row_getter"]
 """`row_getter(statement, rarely)`: the function `slothstate.sqlite.keys.get`.

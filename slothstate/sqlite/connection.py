@@ -24,7 +24,8 @@ from slothstate.errors import (
     StateIOError,
     StateReadOnly,
 )
-from slothstate.native import Log, sqlite_file
+from slothstate.native import sqlite_file
+from slothstate.sqlite import log
 
 __all__ = [
     "EXPIRED",
@@ -196,11 +197,9 @@ class Connection:
                 ("journal_size_limit", WAL_SIZE_LIMIT),
             ):
                 db.execute(f"pragma {pragma} = {wanted}").fetchall()
-            # What the last commit left in the log; one that changed no byte never comes there. It takes the place of
-            # wal_autocheckpoint, which is a wal_hook too. It refers to the log and not to this object: a connection
-            # that nobody refers to must be closed at once, not when cycles are collected.
-            self.log = Log(WAL_CHECKPOINT_PAGES)
-            db.set_wal_hook(self.log.hook)
+            # The hook refers to the log and not to this object: a connection that nobody refers to must be closed at
+            # once, not when cycles are collected.
+            self.log = log.attach(db, WAL_CHECKPOINT_PAGES)
         except BaseException:
             db.close()
             raise
