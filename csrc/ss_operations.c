@@ -6,7 +6,7 @@
 #include "ss_read_cache.h"
 
 /* The names of what is called, interned. Written once, at export, and never released. */
-enum name { CACHE, CHANGES, ENSURE_IDENTITY, EXECUTE, GET, READ, STORE, SYNC, NAMES };
+enum name { CACHE, CHANGES, ENSURE_IDENTITY, EXECUTE, GET, READ, STORE, SYNC, WRITE_KEY, NAMES };
 
 static PyObject *names[NAMES];
 
@@ -21,6 +21,7 @@ static bool intern_names(void)
         [READ] = "read",
         [STORE] = "store",
         [SYNC] = "sync",
+        [WRITE_KEY] = "write_key",
     };
     for (int i = 0; i < NAMES; i++) {
         if (names[i] == NULL && (names[i] = PyUnicode_InternFromString(texts[i])) == NULL) {
@@ -236,6 +237,30 @@ static PyObject *load_value(PyObject *self, PyObject *const *arguments, Py_ssize
     return value;
 }
 
+/* set(key, value, ttl=None); its `self` is the tuple (engine, put, encode_row, kinds, rarely). */
+static PyObject *set_value(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords)
+{
+    PyObject *row = Py_NewRef(Py_None);
+    if (count == 2 && (keywords == NULL || PyTuple_GET_SIZE(keywords) == 0)) {
+        PyObject *all[3] = {arguments[0], arguments[1], PyTuple_GET_ITEM(self, 3)};
+        Py_SETREF(row, PyObject_Vectorcall(PyTuple_GET_ITEM(self, 2), all, 3, NULL));
+    }
+    PyObject *result = NULL;
+    if (row == Py_None) {
+        result = PyObject_Vectorcall(PyTuple_GET_ITEM(self, 4), arguments, (size_t)count, keywords);
+    } else if (row != NULL && PyTuple_Check(row) && PyTuple_GET_SIZE(row) == 2) {
+        PyObject *all[6] = {PyTuple_GET_ITEM(self, 0), PyTuple_GET_ITEM(self, 1), arguments[0],
+                            PyTuple_GET_ITEM(row, 0),  PyTuple_GET_ITEM(row, 1),  Py_None};
+        PyObject *done = PyObject_VectorcallMethod(names[WRITE_KEY], all, 6, NULL);
+        result = done == NULL ? NULL : Py_NewRef(Py_True);
+        Py_XDECREF(done);
+    } else if (row != NULL) {
+        PyErr_SetString(PyExc_TypeError, "a row of two columns is expected");
+    }
+    Py_XDECREF(row);
+    return result;
+}
+
 /* A built-in function whose `self` are the arguments it is made from. */
 static PyObject *bind(PyMethodDef *method, PyObject *const *arguments, Py_ssize_t count)
 {
@@ -277,6 +302,14 @@ static PyObject *value_loader(PyObject *unused, PyObject *const *arguments, Py_s
     return ss_check_count("value_loader", count, 3) ? bind(&load, arguments, count) : NULL;
 }
 
+static PyObject *value_setter(PyObject *unused, PyObject *const *arguments, Py_ssize_t count)
+{
+    static PyMethodDef set = {"set", (PyCFunction)(void (*)(void))set_value, METH_FASTCALL | METH_KEYWORDS,
+                              "set($module, /, key, value, ttl=None)\n--\n\nState.set."};
+    (void)unused;
+    return ss_check_count("value_setter", count, 5) ? bind(&set, arguments, count) : NULL;
+}
+
 int ss_operations_export(void *list)
 {
     static PyMethodDef methods[] = {
@@ -285,6 +318,8 @@ int ss_operations_export(void *list)
          "row_putter($module, statements, expiring, rarely, /)\n--\n\n"},
         {"value_loader", FASTCALL(value_loader), METH_FASTCALL,
          "value_loader($module, get, check_key, decoded, /)\n--\n\n"},
+        {"value_setter", FASTCALL(value_setter), METH_FASTCALL,
+         "value_setter($module, engine, put, encode_row, kinds, rarely, /)\n--\n\n"},
     };
     PyGILState_STATE gil = PyGILState_Ensure();
     int result = intern_names() ? 0 : -1;

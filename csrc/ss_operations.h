@@ -7,7 +7,7 @@
 #ifndef SS_OPERATIONS_H
 #define SS_OPERATIONS_H
 
-/* Appends `row_getter`, `row_putter` and `value_loader` to the Python list `list`. Takes the GIL itself.
+/* Appends `row_getter`, `row_putter`, `value_loader` and `value_setter` to the Python list `list`. Takes the GIL itself.
  * Returns 0, or -1. */
 int ss_operations_export(void *list);
 

@@ -33,6 +33,7 @@ __all__ = [
     "row_putter",
     "sqlite_file",
     "value_loader",
+    "value_setter",
 ]
 
 KEY_SEPARATOR: Final = "\0"
@@ -122,6 +123,12 @@ Two statements for each kind, without and with a time to live; `rarely` goes on 
 
 value_loader: Callable[..., Any] = _functions["value_loader"]
 """`value_loader(get, check_key, decoded)`: the function `slothstate.verbs.keys.load_value`."""
+
+value_setter: Callable[..., Any] = _functions["value_setter"]
+"""`value_setter(engine, put, encode_row, kinds, rarely)`: the function `set(key, value, ttl=None)` of a State.
+
+`rarely` is called in its place with a time to live, and with what `encode_row` returns None for.
+"""
 
 
 def sqlite_file(control: Callable[[int], object]) -> int:

@@ -19,7 +19,7 @@ from slothstate.sqlite.engine import SYNCHRONOUS
 from slothstate.sqlite.schema import check_library
 from slothstate.values import Encoded, Kind, Stored, as_encoded, as_python, check_flag, check_seconds, describe
 from slothstate.verbs.counters import CounterVerbs
-from slothstate.verbs.keys import load_value
+from slothstate.verbs.keys import load_value, setter
 from slothstate.verbs.lists import ListVerbs
 from slothstate.verbs.mapping import MappingVerbs
 from slothstate.verbs.upkeep import UpkeepVerbs
@@ -93,9 +93,11 @@ class State(MappingVerbs, CounterVerbs, ListVerbs, UpkeepVerbs):  # type: ignore
         self._decode: Callable[[Kind, Stored], Any] = as_python
         self._length_unit: counters.Unit = "characters"
         self._read_cache = read_cache
+        if type(self) is State:
+            # Built-in functions take the place of methods on this object: a hit costs what a dictionary costs only if
+            # no Python function stands before it. They must not refer to the State: that would be a cycle.
+            self.__dict__["set"] = setter(engine)
         if read_cache and type(self) is State:
-            # A hit costs what a dictionary costs only if no Python function stands before it: the built-in reader
-            # takes the place of the method on this object. It must not refer to the State: that would be a cycle.
             self.__dict__["get"] = engine.cache.reader(partial(load_value, engine, as_python), json_decode, json_decode)
         _open_states.add(self)
 

@@ -12,6 +12,7 @@ import pytest
 
 import slothstate
 from slothstate import State, UnsafeState, native
+from slothstate.sqlite import log
 from slothstate.sqlite.connection import Connection
 
 
@@ -115,3 +116,56 @@ def test_a_refused_write_keeps_no_connection_from_a_fork(path: str) -> None:
     assert time.monotonic() - began < 2
     assert refused.value.args
     state.close()
+
+
+@pytest.mark.parametrize("directly", [True, False])
+def test_commits_are_noted_with_and_without_python(path: str, monkeypatch: pytest.MonkeyPatch, directly: bool) -> None:
+    """Where SQLite loads no extensions the same is noted by a call of Python: each commit, and the log's length."""
+    if not directly:
+        monkeypatch.setattr(log, "_is_loaded", lambda: False)
+    with slothstate.open(path) as state, slothstate.open(path) as other:
+        state.set("k", 1)
+        (connection,) = state._engine._idle
+        noted = connection.log
+        pages = noted.pages
+        assert noted.committed is True
+        assert pages > 0
+        state.set("k", 1)
+        assert noted.committed is False, "no byte was changed"
+        state.set("k", 2)
+        assert noted.committed is True
+        assert noted.pages > pages
+        other.set("k", 3)
+        assert state.get("k") == 3
+
+
+def test_a_log_refuses_what_is_no_connection() -> None:
+    """An address of nothing, and wrong arguments: an error, no crash."""
+    noted = native.Log(10)
+    with pytest.raises(ValueError, match="address of an sqlite3"):
+        noted.hook_directly(0)
+    with pytest.raises(TypeError):
+        noted.hook_directly("x")
+    with pytest.raises(TypeError, match="db, name, pages"):
+        noted.hook(1)
+    with pytest.raises(TypeError):
+        native.Log()
+    with pytest.raises(TypeError, match="keyword"):
+        native.Log(limit=1)
+    assert (noted.pages, noted.committed) == (0, False)
+
+
+def test_a_connection_keeps_its_log(path: str) -> None:
+    """SQLite may call the hook for as long as the connection is open, whoever else has let go of the log."""
+    with slothstate.open(path) as state:
+        state.set("k", 1)
+        (connection,) = state._engine._idle
+        reference = weakref.ref(connection)
+        db = connection.db
+        state._engine._idle.clear()
+        del connection
+        gc.collect()
+        assert reference() is None
+        db.execute("update entries set value = 2")
+        db.close()
+        assert state.get("k") == 2

@@ -1,4 +1,4 @@
-"""The built-in `get`, `put` and `load_value`: what they do themselves, and what they leave to Python."""
+"""The built-in functions around a row: what they do themselves, and what they leave to Python."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, Final
 import pytest
 
 from slothstate import StateCorrupt
-from slothstate.native import row_getter, row_putter, value_loader
+from slothstate.native import encode_row, row_getter, row_putter, value_loader, value_setter
 from slothstate.read_cache import ABSENT
-from slothstate.values import as_python, check_key, decoded
+from slothstate.values import KINDS, as_python, check_key, decoded
 
 NOW: Final = 1_000
 
@@ -204,9 +204,57 @@ def test_damaged_json_names_the_key() -> None:
     assert engine.calls == ["sync", ("read", "get", "k")]
 
 
+class Writer:
+    """What a `set` needs of an engine; notes what is written."""
+
+    def __init__(self) -> None:
+        self.written: list[object] = []
+
+    def write_key(self, *what: object) -> None:
+        self.written.append(what)
+
+
+def test_set_writes_a_common_value_itself_and_leaves_the_rest_to_python() -> None:
+    """A time to live, keywords, wrong numbers of arguments, and what `encode_row` does not encode."""
+    rest: list[object] = []
+
+    def rarely(*arguments: object, **keywords: object) -> str:
+        rest.append((arguments, keywords))
+        return RARELY
+
+    writer = Writer()
+    set_ = value_setter(writer, "put", encode_row, KINDS, rarely)
+    assert set_("k", 1) is True
+    assert set_("k", {"a": [True]}) is True
+    assert writer.written == [
+        ("put", "k", "number", 1, None),
+        ("put", "k", "table", '{"a":[true]}', None),
+    ]
+    for arguments, keywords in (
+        (("k",), {}),
+        (("k", 1, None), {}),
+        (("k", 1), {"ttl": 5}),
+        (("k",), {"value": 1}),
+        (("", 1), {}),
+        (("k\xfc", 1), {}),
+        (("k", b"bytes"), {}),
+        (("k", object), {}),
+        ((), {}),
+    ):
+        assert set_(*arguments, **keywords) == RARELY
+        assert rest.pop() == (arguments, keywords)
+    assert len(writer.written) == 2
+    with pytest.raises(TypeError, match="a row of two columns"):
+        value_setter(writer, "put", lambda *_: (1, 2, 3), KINDS, rarely)("k", 1)
+    with pytest.raises(ZeroDivisionError):
+        value_setter(writer, "put", lambda *_: 1 / 0, KINDS, rarely)("k", 1)
+    with pytest.raises(AttributeError, match="write_key"):
+        value_setter(None, "put", encode_row, KINDS, rarely)("k", 1)
+
+
 def test_wrong_use_is_an_error() -> None:
     """Too few arguments, and a row that is none: TypeError, no crash."""
-    for function in (GET, LOAD, row_putter({}, {}, rarely), row_getter, row_putter, value_loader):
+    for function in (GET, LOAD, row_putter({}, {}, rarely), row_getter, row_putter, value_loader, value_setter):
         with pytest.raises(TypeError, match=r"takes \d arguments, got 1"):
             function(1)
     for row in (1, (1, 2), "abc"):
@@ -224,12 +272,17 @@ def test_no_reference_is_lost() -> None:
     put = row_putter({"string": "plain"}, {"string": "expiring"}, lambda *_: None)
     recording = SimpleNamespace(execute=lambda *both: None, changes=lambda: 0)
 
+    writer = Writer()
+
     def everything() -> None:
         for connection in connections:
             GET(connection, NOW, "k")
         for each in (row, table, None):
             LOAD(Engine(each, [None, 17]), as_python, "k", None)
         put(recording, NOW, "k", "string", "v", 5)
+        for key in ("k", ""):
+            value_setter(writer, "put", encode_row, KINDS, lambda *_: None)(key, row[1])
+        writer.written.clear()
         for function in (GET, LOAD, put):
             with pytest.raises(TypeError):
                 function(row)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from math import ceil
 from typing import Any, Final
 
 from slothstate.errors import InvalidKey, InvalidValue
-from slothstate.native import encode_row, encode_rows, value_loader
+from slothstate.native import encode_row, encode_rows, value_loader, value_setter
 from slothstate.sqlite import Engine, keys
 from slothstate.values import KINDS, Kind, Stored, as_python, check_key, decoded, describe, encode, encode_mapping
 from slothstate.verbs.base import SCAN_PAGE, Verbs, check_pattern, milliseconds
 
-__all__ = ["KeyVerbs", "load_value"]
+__all__ = ["KeyVerbs", "load_value", "setter"]
 
 
 class KeyVerbs(Verbs):
@@ -26,13 +27,7 @@ class KeyVerbs(Verbs):
         >>> state.set("session", {"user": 7}, ttl=3600)
         True
         """
-        row = encode_row(key, value, KINDS)
-        if row is None:
-            check_key(key)
-            row = encode(value)
-        kind, stored = row
-        self._engine.write_key(keys.put, key, kind, stored, None if ttl is None else milliseconds(ttl, "ttl"))
-        return True
+        return _set(self._engine, key, value, ttl)
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value of a key, `default` if it is missing or expired. Tables and lists are fresh copies.
@@ -193,6 +188,19 @@ load_value: Final[Callable[[Engine, Callable[[Kind, Stored], Any], str, Any], An
     keys.get, check_key, decoded
 )
 """`load_value(engine, decode, key, default)`: the value of a key, read from the store and kept in the read cache."""
+
+
+def setter(engine: Engine) -> Callable[..., bool]:
+    """Return the built-in function that `State.set` stands for on an object."""
+    built_in: Callable[..., bool] = value_setter(engine, keys.put, encode_row, KINDS, partial(_set, engine))
+    return built_in
+
+
+def _set(engine: Engine, key: str, value: Any, ttl: float | None = None) -> bool:
+    check_key(key)
+    kind, stored = encode(value)
+    engine.write_key(keys.put, key, kind, stored, None if ttl is None else milliseconds(ttl, "ttl"))
+    return True
 
 
 def _check_keys(keys_: Iterable[str]) -> Iterable[str]:
