@@ -13,7 +13,8 @@ import pytest
 import slothstate
 from slothstate import State, UnsafeState, native
 from slothstate.sqlite import log
-from slothstate.sqlite.connection import Connection
+from slothstate.sqlite.connection import WAL_CHECKPOINT_PAGES, Connection
+from slothstate.sqlite.schema import PAGE_SIZE
 
 
 def test_wrong_use_is_an_error(state: State) -> None:
@@ -169,3 +170,12 @@ def test_a_connection_keeps_its_log(path: str) -> None:
         db.execute("update entries set value = 2")
         db.close()
         assert state.get("k") == 2
+
+
+def test_a_long_log_is_copied_into_the_database(path: str) -> None:
+    """A commit that leaves 8,000 pages or more in the log has them copied, and the log begins anew."""
+    with slothstate.open(path) as state:
+        for number in range(40):
+            state.set(f"k{number}", os.urandom(2**18).hex())
+        assert state.health()["wal_pages_copied"] > 0
+        assert state.stats()["wal_size"] < 2 * WAL_CHECKPOINT_PAGES * PAGE_SIZE
