@@ -181,7 +181,8 @@ static PyObject *mark_cache(ss_lender *self)
 static bool settle_cache(ss_lender *self, PyObject *mark, bool committed, PyObject *key)
 {
     PyObject *valid = committed ? Py_NewRef(mark) : PyLong_FromLong(NO_MARK);
-    PyObject *done = valid == NULL ? NULL : PyObject_CallMethodObjArgs(self->cache, names[SETTLE], valid, key, NULL);
+    PyObject *all[3] = {self->cache, valid, key};
+    PyObject *done = valid == NULL ? NULL : PyObject_VectorcallMethod(names[SETTLE], all, 3, NULL);
     Py_XDECREF(valid);
     Py_XDECREF(done);
     return done != NULL;
