@@ -328,21 +328,22 @@ class Atomic:
 
 
 class Snapshot:
-    """A `with` block whose statements all see the same state of the store; free inside a write transaction."""
+    """A `with` block whose statements all see the same state of the store; free inside another one or a transaction."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "_is_outermost")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def __enter__(self) -> None:
-        if not self._connection.depth:
+        self._is_outermost = not self._connection.depth and not self._connection.db.in_transaction
+        if self._is_outermost:
             self._connection.execute("begin")
 
     def __exit__(self, *_: object) -> None:
         # SQLite may have ended it on its own after an error. There is nothing to keep, and a commit would report once
         # more the damage that a statement met.
-        if not self._connection.depth and self._connection.db.in_transaction:
+        if self._is_outermost and self._connection.db.in_transaction:
             self._connection.execute("rollback")
 
 

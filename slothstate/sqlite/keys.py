@@ -116,22 +116,25 @@ _PERSIST: Final = f"update entries set expires_at_ms = null where key = ?2 and e
 
 _COUNT: Final = f"select count(*) from entries where {LIVE}"
 
-# Answered by the two indexes alone, without reading a row of the table: the expired keys are few, and are subtracted.
-# Asking first whether there are any saves a look-up for each key, which is a third of the whole.
-_PAGE: Final = sql("""
-select group_concat(key, char(0))
+_ANY_EXPIRED: Final = "select 1 from entries where expires_at_ms <= ?1 limit 1"
+
+# Answered by the index of keys alone, without reading a row of the table. A separator that is bound and not computed by
+# SQLite's char() saves an eighth.
+_PAGE: Final = """
+select group_concat(key, ?4)
 from (
   select key
   from entries
-  where key >= ?2 and key < ?3
-  and (
-    (select not exists (select 1 from entries where expires_at_ms <= ?1))
-    or id not in (select id from entries where expires_at_ms <= ?1)
-  )
+  where key >= ?1 and key < ?2{live}
   order by key
-  limit ?4
+  limit ?3
 )
-""")
+"""
+
+_PAGE_OF_ALL: Final = sql(_PAGE.format(live=""))
+
+# The expired keys are few, and are subtracted. Looking each key up there is a third of the whole.
+_PAGE_OF_LIVE: Final = sql(_PAGE.format(live=" and id not in (select id from entries where expires_at_ms <= ?5)"))
 
 
 def _get_any(connection: Connection, now: int, key: str) -> Row | None:
@@ -316,7 +319,12 @@ def page_of_keys(
     if after:
         # The least text above `after`: no key holds NUL.
         lower = max(lower, after + "\0")
-    page = connection.execute(_PAGE, (now, lower, UNBOUNDED if upper is None else upper, limit)).get
+    section = (lower, UNBOUNDED if upper is None else upper, limit, KEY_SEPARATOR)
+    with Snapshot(connection):
+        if connection.execute(_ANY_EXPIRED, (now,)).get:
+            page = connection.execute(_PAGE_OF_LIVE, (*section, now)).get
+        else:
+            page = connection.execute(_PAGE_OF_ALL, section).get
     if page is None:
         return [], None
     found = page.split(KEY_SEPARATOR) if pattern is None else glob_filter(pattern, page)
