@@ -33,16 +33,17 @@ from slothstate.errors import (
 )
 from slothstate.lock import Lock, LockDescription, Owner, Waiter
 from slothstate.patterns import literal
-from slothstate.sqlite.activity import Activity
 from slothstate.sqlite.location import default_path
 from slothstate.sqlite.schema import check_library
 from slothstate.state import State, open
-from slothstate.values import Record, parse_json, to_json
+from slothstate.values import parse_json, to_json
 
 if TYPE_CHECKING:
+    from slothstate.record import Record
     from slothstate.sqlite.entries import Entry, Usage
     from slothstate.sqlite.health import Health, User
     from slothstate.sqlite.restore import restore
+    from slothstate.sqlite.watching import Activity
 
 __all__ = [
     "Activity",
@@ -84,8 +85,10 @@ __all__ = [
 
 
 _LATE: Final = {
+    "Activity": "slothstate.sqlite.watching",
     "Entry": "slothstate.sqlite.entries",
     "Health": "slothstate.sqlite.health",
+    "Record": "slothstate.record",
     "Usage": "slothstate.sqlite.entries",
     "User": "slothstate.sqlite.health",
     "restore": "slothstate.sqlite.restore",

@@ -16,15 +16,14 @@ from slothstate.native import json_decode, json_encode
 __all__ = [
     "EMPTY_LIST",
     "EMPTY_TABLE",
-    "EXPIRY_MAX_MS",
     "INTEGER_MAX",
     "INTEGER_MIN",
     "KEY_MAX_BYTES",
     "KINDS",
+    "STORABLE",
     "VALUE_MAX_BYTES",
     "Encoded",
     "Kind",
-    "Record",
     "Stored",
     "as_encoded",
     "as_python",
@@ -38,7 +37,6 @@ __all__ = [
     "encode",
     "encode_item",
     "encode_mapping",
-    "encode_record",
     "kind_of",
     "parse_json",
     "same",
@@ -85,35 +83,6 @@ class Encoded(NamedTuple):
 
     kind: Kind
     stored: str
-
-
-class Record(NamedTuple):
-    """A key with everything that is stored of it; what `State.dump` gives and `State.load` takes.
-
-    `expires_at_ms` is the moment of expiry in milliseconds since the epoch, at most 2^53; None without a time to live.
-    """
-
-    key: str
-    kind: Kind
-    value: Any
-    expires_at_ms: int | None = None
-
-    @classmethod
-    def of(cls, key: str, value: Any, expires_at_ms: int | None = None) -> Record:
-        """Return the record of a value, whose kind follows from it. Raises: `InvalidValue` for what has no kind.
-
-        >>> from slothstate import Record
-        >>> Record.of("ports", (80, 443)).kind
-        'list'
-        """
-        kind = kind_of(value)
-        if kind is None:
-            raise InvalidValue(f"value of {shorten(key)}: {describe(value)} cannot be stored; expected {_STORABLE}")
-        return cls(key, kind, value, expires_at_ms)
-
-    def check(self) -> None:
-        """Raise what `State.load` would raise for this record."""
-        encode_record(self)
 
 
 def to_json(value: Any) -> str:
@@ -176,7 +145,7 @@ def encode(value: Any, name: str = "value") -> tuple[Kind, Stored]:
         return "string", value
     kind = kind_of(value)
     if kind is None:
-        raise InvalidValue(f"{name}: {describe(value)} cannot be stored; expected {_STORABLE}")
+        raise InvalidValue(f"{name}: {describe(value)} cannot be stored; expected {STORABLE}")
     if kind == "string":
         return kind, _check_text(value, name)
     if kind == "number":
@@ -191,7 +160,7 @@ def encode(value: Any, name: str = "value") -> tuple[Kind, Stored]:
     return kind, json_encode(value, name)
 
 
-_STORABLE: Final = "str, bytes, bool, int, float, dict or list"
+STORABLE: Final = "str, bytes, bool, int, float, dict or list"
 
 
 def kind_of(value: object) -> Kind | None:
@@ -231,31 +200,6 @@ def encode_mapping(mapping: Mapping[str, Any]) -> dict[Kind, list[tuple[str, Sto
 def encode_item(item: object, name: str) -> str:
     """Return the JSON text of an item of a list. Raises: `InvalidValue`, `OutOfRange`, naming the path."""
     return item.stored if type(item) is Encoded else json_encode(item, name)
-
-
-EXPIRY_MAX_MS: Final = 2**53
-"""The latest moment of expiry of a record: some 285,000 years on, and exact in every language."""
-
-
-def encode_record(record: Record) -> tuple[str, Kind, Stored, int | None]:
-    """Return the row that a record becomes.
-
-    Raises: `InvalidKey`, `InvalidValue`, `OutOfRange`, naming the key; `InvalidValue` for a value of another kind.
-    """
-    if not isinstance(record, tuple) or len(record) != len(Record._fields):
-        raise InvalidValue(f"a record must be a Record, got {describe(record)}")
-    key, kind, value, expires_at_ms = record
-    check_key(key)
-    if kind not in KINDS:
-        raise InvalidValue(f"kind of {shorten(key)} must be one of {', '.join(KINDS)}, got {describe(kind)}")
-    found, stored = encode(value, f"value of {shorten(key)}")
-    if found != kind:
-        raise InvalidValue(f"value of {shorten(key)}: a {kind} expected, got a {found}")
-    if expires_at_ms is not None and (type(expires_at_ms) is not int or not 0 <= expires_at_ms <= EXPIRY_MAX_MS):
-        raise InvalidValue(
-            f"expires_at_ms of {shorten(key)} must be milliseconds since 1970, got {describe(expires_at_ms)}"
-        )
-    return key, kind, stored, expires_at_ms
 
 
 def as_python(kind: Kind, stored: Stored) -> Any:

@@ -11,12 +11,12 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from slothstate import sqlite
 from slothstate.errors import SlothStateError
 from slothstate.owner import Ownership, host
-from slothstate.sqlite import waiters
 
 if TYPE_CHECKING:
-    from slothstate.sqlite import Engine
+    from slothstate.sqlite import Engine, waiters
 
 __all__ = ["ANNOUNCE_AFTER", "GRACE", "Waiting"]
 
@@ -50,7 +50,7 @@ class Waiting:
             now = time.monotonic()
             with self._engine.busy.until(now):
                 waited = round((now - began) * 1000)
-                self._engine.write(waiters.add, nonce, name, owner, host(), os.getpid(), waited)
+                self._engine.write(sqlite.waiters.add, nonce, name, owner, host(), os.getpid(), waited)
         except SlothStateError:
             return False
         return True
@@ -68,7 +68,7 @@ class Waiting:
         ended = set(self.left)
         with suppress(SlothStateError):
             with self._engine.busy.until(time.monotonic() + GRACE):
-                self._engine.write(waiters.remove, ended)
+                self._engine.write(sqlite.waiters.remove, ended)
             self.left -= ended
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class Waiting:
 
     def rows(self) -> list[waiters.WaiterRow]:
         """Return the rows of those who wait and live, whoever has waited for longest first."""
-        rows = [row for row in self._engine.read(waiters.rows) if row.nonce not in self.left]
+        rows = [row for row in self._engine.read(sqlite.waiters.rows) if row.nonce not in self.left]
         alive = {owner: self._ownership.is_alive(owner) for owner in {row.owner for row in rows}}
         return [row for row in rows if alive[row.owner]]
 
@@ -87,6 +87,6 @@ class Waiting:
         """Remove the rows of dead owners, and what is left of our own; return how many were of the dead."""
         if self.left:
             self.tidy()
-        owners = {row.owner for row in self._engine.read(waiters.rows)}
+        owners = {row.owner for row in self._engine.read(sqlite.waiters.rows)}
         dead = [owner for owner in owners if not self._ownership.is_alive(owner)]
-        return sum(self._engine.write(waiters.remove_owner, owner) for owner in dead)
+        return sum(self._engine.write(sqlite.waiters.remove_owner, owner) for owner in dead)

@@ -14,6 +14,7 @@ from processes import Channel, Worker, processes
 import slothstate
 from slothstate import Activity
 from slothstate.sqlite import activity as activity_module
+from slothstate.sqlite import watching
 from slothstate.state import State
 
 PATIENCE = 30.0
@@ -110,7 +111,7 @@ def test_request_ends(path: str, state: State) -> None:
 
 def test_what_the_dead_left_is_old_and_removed(path: str, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file of a killed process, and a draft, count for two seconds at most and then go."""
-    monkeypatch.setattr(activity_module, "OLD", 0.3)
+    monkeypatch.setattr(watching, "OLD", 0.3)
     with processes() as start:
         worker = start(work, path)
         worker.receive()
@@ -139,7 +140,7 @@ def test_directory_that_cannot_be_written(path: str, state: State, monkeypatch: 
 
     tried: list[int] = []
     state.activity(WATCH)
-    monkeypatch.setattr(activity_module, "_write", fail)
+    monkeypatch.setattr(activity_module, "write", fail)
     until(lambda: tried, lambda: state.set("n", 1))
     assert state.get("n") == 1
     assert published(path) == []

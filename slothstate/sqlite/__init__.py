@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 from slothstate.sqlite.engine import Engine
 
 if TYPE_CHECKING:
-    from slothstate.sqlite import audit, backup, compact, entries, health, moving
+    from slothstate.sqlite import audit, backup, compact, entries, health, moving, waiters, watching
 
-__all__ = ["Engine", "audit", "backup", "compact", "entries", "health", "moving"]
+__all__ = ["Engine", "audit", "backup", "compact", "entries", "health", "moving", "waiters", "watching"]
 
 _LATE: Final = frozenset(__all__) - {"Engine"}
 

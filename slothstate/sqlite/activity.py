@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from threading import get_ident
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from slothstate.sqlite import counters, keys, lists, location
 
 if TYPE_CHECKING:
     from slothstate.sqlite.engine import Engine
 
-__all__ = ["Activity", "Publisher", "operations", "watch"]
+__all__ = ["ACTIVITY_FILE", "WATCH_FILE", "Publisher", "operations", "write"]
 
 PUBLISH_INTERVAL: Final = 0.4
 """Seconds that a publication tells of, or more; whoever looks twice within a second wants one."""
@@ -28,11 +28,8 @@ PUBLISH_INTERVAL: Final = 0.4
 LONGEST: Final = 10.0
 """Seconds that a publication tells of at most: what was done before anybody watched is no news."""
 
-OLD: Final = 2.0
-"""Seconds after which a publication counts no more."""
-
-_WATCH_FILE: Final = "watch"
-_ACTIVITY_FILE: Final = "activity-"
+WATCH_FILE: Final = "watch"
+ACTIVITY_FILE: Final = "activity-"
 
 _VERBS: Final[dict[Callable[..., object], str]] = {
     keys.get: "get",
@@ -59,16 +56,6 @@ _VERBS: Final[dict[Callable[..., object], str]] = {
 }
 
 
-class Activity(NamedTuple):
-    """What one State of a process did within some nanoseconds: operations, gets among them, cache hits among those."""
-
-    pid: int
-    elapsed_ns: int
-    operations: int
-    gets: int
-    hits: int
-
-
 def operations(engine: Engine) -> dict[str, int]:
     """Return how often this process used the engine, by verb."""
     counted: dict[str, int] = {}
@@ -85,8 +72,8 @@ class Publisher:
 
     def __init__(self, path: str) -> None:
         directory = location.lock_directory(path)
-        self._watch = os.path.join(directory, _WATCH_FILE)
-        self._file = os.path.join(directory, _ACTIVITY_FILE + os.urandom(8).hex())
+        self._watch = os.path.join(directory, WATCH_FILE)
+        self._file = os.path.join(directory, ACTIVITY_FILE + os.urandom(8).hex())
         self._published = False
         self._due = 0.0
         self._before_ns = 0
@@ -112,7 +99,7 @@ class Publisher:
         changes = [now - then for now, then in zip(counts, before, strict=True)]
         draft = f"{self._file}.{get_ident()}"
         with suppress(OSError):
-            _write(draft, " ".join(map(str, (os.getpid(), elapsed_ns, *changes))))
+            write(draft, " ".join(map(str, (os.getpid(), elapsed_ns, *changes))))
             self._published = True
             os.replace(draft, self._file)
 
@@ -123,39 +110,8 @@ class Publisher:
                 os.unlink(self._file)
 
 
-def watch(path: str, seconds: float) -> list[Activity]:
-    """Return what is published now, and have everybody publish for so many seconds; with 0 nobody any more."""
-    directory = location.lock_directory(path)
-    request = os.path.join(directory, _WATCH_FILE)
-    found = []
-    with suppress(OSError):
-        if seconds > 0:
-            _write(request, "")
-            until = time.time() + seconds
-            os.utime(request, (until, until))
-        else:
-            os.unlink(request)
-    with suppress(OSError):
-        for name in os.listdir(directory):
-            if name.startswith(_ACTIVITY_FILE) and (activity := _read(os.path.join(directory, name))) is not None:
-                found.append(activity)
-    return found
-
-
-def _read(file: str) -> Activity | None:
-    """Return what a file publishes; None for one that is old, which is removed, and for a draft."""
-    with suppress(OSError, ValueError, TypeError):
-        if os.stat(file).st_mtime < time.time() - OLD:
-            os.unlink(file)
-            return None
-        if "." not in os.path.basename(file):
-            with open(file, encoding="ascii") as lines:
-                activity = Activity(*map(int, lines.read().split()))
-            return activity if activity.elapsed_ns > 0 else None
-    return None
-
-
-def _write(file: str, text: str) -> None:
+def write(file: str, text: str) -> None:
+    """Write a small file, its owner's alone, never through a link."""
     descriptor = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
     with open(descriptor, "w", encoding="ascii") as lines:
         lines.write(text)

@@ -1,4 +1,7 @@
-"""Looking into a store and looking after it."""
+"""Looking into a store and looking after it.
+
+What only this module needs is imported when it is asked for: a program that just reads and writes starts sooner.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 from slothstate import sqlite
 from slothstate.errors import InvalidValue, SlothStateError
 from slothstate.sqlite import activity, location, sweep
-from slothstate.sqlite.activity import Activity
 from slothstate.sqlite.sweeper import sweep_all
-from slothstate.values import INTEGER_MAX, Record, check_key, check_seconds, describe, encode, encode_record
+from slothstate.values import INTEGER_MAX, check_key, check_seconds, describe, encode
 from slothstate.verbs.base import SCAN_PAGE, Verbs, check_pattern
 
 if TYPE_CHECKING:
+    from slothstate.record import Record
     from slothstate.sqlite.entries import Entry, Usage
     from slothstate.sqlite.health import Health
+    from slothstate.sqlite.watching import Activity
 
 __all__ = ["UpkeepVerbs"]
 
@@ -128,7 +132,7 @@ class UpkeepVerbs(Verbs):
         []
         """
         self._engine.require_usable()
-        return activity.watch(self._engine.path, check_seconds(seconds, "seconds", zero=True))
+        return sqlite.watching.watch(self._engine.path, check_seconds(seconds, "seconds", zero=True))
 
     def sweep(self) -> int:
         """Remove now what has expired, keys and locks; return how many keys went.
@@ -160,6 +164,8 @@ class UpkeepVerbs(Verbs):
         return self._dump(check_pattern(pattern))
 
     def _dump(self, pattern: str | None) -> Iterator[Record]:
+        from slothstate.record import Record
+
         with self._engine.snapshot() as (connection, now):
             for key, row in sqlite.moving.rows(connection, now, pattern):
                 kind, stored, expires_at_ms = row
@@ -175,6 +181,8 @@ class UpkeepVerbs(Verbs):
         >>> state.load([Record("answer", "number", 42), Record("gone", "string", "x", expires_at_ms=1)])
         1
         """
+        from slothstate.record import encode_record
+
         if not isinstance(records, Iterable):
             raise InvalidValue(f"records must be an iterable of Records, got {describe(records)}")
         return self._engine.write(sqlite.moving.load, [encode_record(record) for record in records])
