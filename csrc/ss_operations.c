@@ -237,17 +237,25 @@ static PyObject *load_value(PyObject *self, PyObject *const *arguments, Py_ssize
     return value;
 }
 
-/* set(key, value, ttl=None); its `self` is the tuple (engine, put, encode_row, kinds, rarely). */
+/* The row (kind, stored) of a common key and value as a new reference, else None. `self`: as in `set_value`. */
+static PyObject *encode(PyObject *self, PyObject *key, PyObject *value)
+{
+    /* An `Encoded` is such a row already. */
+    if ((PyObject *)Py_TYPE(value) == PyTuple_GET_ITEM(self, 4)) {
+        return Py_NewRef(ss_is_plain_key(key) ? value : Py_None);
+    }
+    PyObject *all[3] = {key, value, PyTuple_GET_ITEM(self, 3)};
+    return PyObject_Vectorcall(PyTuple_GET_ITEM(self, 2), all, 3, NULL);
+}
+
+/* set(key, value, ttl=None); its `self` is the tuple (engine, put, encode_row, kinds, Encoded, rarely). */
 static PyObject *set_value(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords)
 {
-    PyObject *row = Py_NewRef(Py_None);
-    if (count == 2 && (keywords == NULL || PyTuple_GET_SIZE(keywords) == 0)) {
-        PyObject *all[3] = {arguments[0], arguments[1], PyTuple_GET_ITEM(self, 3)};
-        Py_SETREF(row, PyObject_Vectorcall(PyTuple_GET_ITEM(self, 2), all, 3, NULL));
-    }
+    bool simple = count == 2 && (keywords == NULL || PyTuple_GET_SIZE(keywords) == 0);
+    PyObject *row = simple ? encode(self, arguments[0], arguments[1]) : Py_NewRef(Py_None);
     PyObject *result = NULL;
     if (row == Py_None) {
-        result = PyObject_Vectorcall(PyTuple_GET_ITEM(self, 4), arguments, (size_t)count, keywords);
+        result = PyObject_Vectorcall(PyTuple_GET_ITEM(self, 5), arguments, (size_t)count, keywords);
     } else if (row != NULL && PyTuple_Check(row) && PyTuple_GET_SIZE(row) == 2) {
         PyObject *all[6] = {PyTuple_GET_ITEM(self, 0), PyTuple_GET_ITEM(self, 1), arguments[0],
                             PyTuple_GET_ITEM(row, 0),  PyTuple_GET_ITEM(row, 1),  Py_None};
@@ -307,7 +315,7 @@ static PyObject *value_setter(PyObject *unused, PyObject *const *arguments, Py_s
     static PyMethodDef set = {"set", (PyCFunction)(void (*)(void))set_value, METH_FASTCALL | METH_KEYWORDS,
                               "set($module, /, key, value, ttl=None)\n--\n\nState.set."};
     (void)unused;
-    return ss_check_count("value_setter", count, 5) ? bind(&set, arguments, count) : NULL;
+    return ss_check_count("value_setter", count, 6) ? bind(&set, arguments, count) : NULL;
 }
 
 int ss_operations_export(void *list)
@@ -319,7 +327,7 @@ int ss_operations_export(void *list)
         {"value_loader", FASTCALL(value_loader), METH_FASTCALL,
          "value_loader($module, get, check_key, decoded, /)\n--\n\n"},
         {"value_setter", FASTCALL(value_setter), METH_FASTCALL,
-         "value_setter($module, engine, put, encode_row, kinds, rarely, /)\n--\n\n"},
+         "value_setter($module, engine, put, encode_row, kinds, encoded, rarely, /)\n--\n\n"},
     };
     PyGILState_STATE gil = PyGILState_Ensure();
     int result = intern_names() ? 0 : -1;

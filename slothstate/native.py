@@ -125,7 +125,7 @@ value_loader: Callable[..., Any] = _functions["value_loader"]
 """`value_loader(get, check_key, decoded)`: the function `slothstate.verbs.keys.load_value`."""
 
 value_setter: Callable[..., Any] = _functions["value_setter"]
-"""`value_setter(engine, put, encode_row, kinds, rarely)`: the function `set(key, value, ttl=None)` of a State.
+"""`value_setter(engine, put, encode_row, KINDS, Encoded, rarely)`: the function `set(key, value, ttl=None)` of a State.
 
 `rarely` is called in its place with a time to live, and with what `encode_row` returns None for.
 """

@@ -13,7 +13,7 @@ import pytest
 from slothstate import StateCorrupt
 from slothstate.native import encode_row, row_getter, row_putter, value_loader, value_setter
 from slothstate.read_cache import ABSENT
-from slothstate.values import KINDS, as_python, check_key, decoded
+from slothstate.values import KINDS, Encoded, as_python, check_key, decoded
 
 NOW: Final = 1_000
 
@@ -223,12 +223,14 @@ def test_set_writes_a_common_value_itself_and_leaves_the_rest_to_python() -> Non
         return RARELY
 
     writer = Writer()
-    set_ = value_setter(writer, "put", encode_row, KINDS, rarely)
+    set_ = value_setter(writer, "put", encode_row, KINDS, Encoded, rarely)
     assert set_("k", 1) is True
     assert set_("k", {"a": [True]}) is True
+    assert set_("k", Encoded("list", "[1]")) is True
     assert writer.written == [
         ("put", "k", "number", 1, None),
         ("put", "k", "table", '{"a":[true]}', None),
+        ("put", "k", "list", "[1]", None),
     ]
     for arguments, keywords in (
         (("k",), {}),
@@ -239,17 +241,19 @@ def test_set_writes_a_common_value_itself_and_leaves_the_rest_to_python() -> Non
         (("k\xfc", 1), {}),
         (("k", b"bytes"), {}),
         (("k", object), {}),
+        (("", Encoded("list", "[1]")), {}),
+        (("k", ("list", "[1]")), {}),
         ((), {}),
     ):
         assert set_(*arguments, **keywords) == RARELY
         assert rest.pop() == (arguments, keywords)
-    assert len(writer.written) == 2
+    assert len(writer.written) == 3
     with pytest.raises(TypeError, match="a row of two columns"):
-        value_setter(writer, "put", lambda *_: (1, 2, 3), KINDS, rarely)("k", 1)
+        value_setter(writer, "put", lambda *_: (1, 2, 3), KINDS, Encoded, rarely)("k", 1)
     with pytest.raises(ZeroDivisionError):
-        value_setter(writer, "put", lambda *_: 1 / 0, KINDS, rarely)("k", 1)
+        value_setter(writer, "put", lambda *_: 1 / 0, KINDS, Encoded, rarely)("k", 1)
     with pytest.raises(AttributeError, match="write_key"):
-        value_setter(None, "put", encode_row, KINDS, rarely)("k", 1)
+        value_setter(None, "put", encode_row, KINDS, Encoded, rarely)("k", 1)
 
 
 def test_wrong_use_is_an_error() -> None:
@@ -281,7 +285,7 @@ def test_no_reference_is_lost() -> None:
             LOAD(Engine(each, [None, 17]), as_python, "k", None)
         put(recording, NOW, "k", "string", "v", 5)
         for key in ("k", ""):
-            value_setter(writer, "put", encode_row, KINDS, lambda *_: None)(key, row[1])
+            value_setter(writer, "put", encode_row, KINDS, Encoded, lambda *_: None)(key, row[1])
         writer.written.clear()
         for function in (GET, LOAD, put):
             with pytest.raises(TypeError):

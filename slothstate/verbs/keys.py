@@ -10,7 +10,18 @@ from typing import Any, Final
 from slothstate.errors import InvalidKey, InvalidValue
 from slothstate.native import encode_row, encode_rows, value_loader, value_setter
 from slothstate.sqlite import Engine, keys
-from slothstate.values import KINDS, Kind, Stored, as_python, check_key, decoded, describe, encode, encode_mapping
+from slothstate.values import (
+    KINDS,
+    Encoded,
+    Kind,
+    Stored,
+    as_python,
+    check_key,
+    decoded,
+    describe,
+    encode,
+    encode_mapping,
+)
 from slothstate.verbs.base import SCAN_PAGE, Verbs, check_pattern, milliseconds
 
 __all__ = ["KeyVerbs", "load_value", "setter"]
@@ -192,7 +203,7 @@ load_value: Final[Callable[[Engine, Callable[[Kind, Stored], Any], str, Any], An
 
 def setter(engine: Engine) -> Callable[..., bool]:
     """Return the built-in function that `State.set` stands for on an object."""
-    built_in: Callable[..., bool] = value_setter(engine, keys.put, encode_row, KINDS, partial(_set, engine))
+    built_in: Callable[..., bool] = value_setter(engine, keys.put, encode_row, KINDS, Encoded, partial(_set, engine))
     return built_in
 
 
