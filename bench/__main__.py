@@ -83,7 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
         (output / "benchmarks.md").write_text(tables.page(report), encoding="utf-8")
-        (output / "benchmarks.svg").write_text(svg(report), encoding="utf-8")
+        if (chart := svg(report)) is not None:
+            (output / "benchmarks.svg").write_text(chart, encoding="utf-8")
     return 0
 
 

@@ -48,9 +48,11 @@ _STYLE: Final = """
 """
 
 
-def svg(report: Report) -> str:
-    """Return the chart as the text of an SVG file."""
+def svg(report: Report) -> str | None:
+    """Return the chart as the text of an SVG file; None if the topics that were run have nothing for it."""
     groups = _groups(report)
+    if not groups:
+        return None
     times = [row.series.mean for rows in groups.values() for row in rows]
     low, high = floor(log10(min(times))), ceil(log10(max(times)))
     bars_left = MARGIN + LABELS
