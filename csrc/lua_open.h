@@ -1,10 +1,6 @@
 /* Template: the entry point that package.loadlib finds, which builds the table `state` (see ss_lua.h). */
 
-#ifdef _WIN32
-#define SS_EXPORT __declspec(dllexport)
-#else
-#define SS_EXPORT __attribute__((visibility("default")))
-#endif
+#include "ss_export.h"
 
 /* __gc of both kinds of userdata. A script can reach and call it with the debug library only; any argument is fine. */
 static int collect_userdata(lua_State *L)

@@ -7,6 +7,7 @@
 #include <structmember.h>
 
 #include "ss_log.h"
+#include "ss_pyfunctions.h"
 
 /* As in slothstate/sqlite/pool.py and slothstate/read_cache.py. */
 enum { IDLE_CONNECTIONS = 8, NO_MARK = -1, UNVERIFIED = -2 };
@@ -47,12 +48,7 @@ static bool intern_names(void)
         [THREAD] = "thread",
         [TRIM] = "_trim",
     };
-    for (int i = 0; i < NAMES; i++) {
-        if (names[i] == NULL && (names[i] = PyUnicode_InternFromString(texts[i])) == NULL) {
-            return false;
-        }
-    }
-    return true;
+    return ss_intern(names, texts, NAMES);
 }
 
 typedef struct lender {

@@ -4,11 +4,7 @@
 #include <stddef.h>
 #include <structmember.h>
 
-#ifdef _WIN32
-#define SS_EXPORT __declspec(dllexport)
-#else
-#define SS_EXPORT __attribute__((visibility("default")))
-#endif
+#include "ss_export.h"
 
 /* The beginning of `sqlite3_api_routines`, in the order of sqlite3ext.h: SQLite only ever adds to its end. */
 typedef struct sqlite_routines {

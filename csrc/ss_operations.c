@@ -23,12 +23,7 @@ static bool intern_names(void)
         [SYNC] = "sync",
         [WRITE_KEY] = "write_key",
     };
-    for (int i = 0; i < NAMES; i++) {
-        if (names[i] == NULL && (names[i] = PyUnicode_InternFromString(texts[i])) == NULL) {
-            return false;
-        }
-    }
-    return true;
+    return ss_intern(names, texts, NAMES);
 }
 
 /* Which of the kinds of slothstate.values it is; SS_KIND_COUNT: none of them. */

@@ -57,6 +57,9 @@ static inline ss_key_cache *ss_key_cache_of(PyObject *self)
 /* Whether a call of `function` got `expected` positional arguments; raises TypeError if not. */
 bool ss_check_count(const char *function, Py_ssize_t count, Py_ssize_t expected);
 
+/* Fills `names` with interned strs of the texts, those that are still NULL. False with an exception set. */
+bool ss_intern(PyObject **names, const char *const *texts, size_t count);
+
 /* Borrows the UTF-8 of a str, for as long as the str lives. False and UnicodeEncodeError for a lone surrogate. */
 bool ss_utf8_of(PyObject *text, const uint8_t **data, size_t *length);
 

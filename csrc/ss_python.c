@@ -13,6 +13,16 @@ bool ss_check_count(const char *function, Py_ssize_t count, Py_ssize_t expected)
     return true;
 }
 
+bool ss_intern(PyObject **names, const char *const *texts, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (names[i] == NULL && (names[i] = PyUnicode_InternFromString(texts[i])) == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool ss_utf8_of(PyObject *text, const uint8_t **data, size_t *length)
 {
 #if PY_VERSION_HEX < 0x030c0000

@@ -39,7 +39,7 @@ __all__ = [
     "translate",
 ]
 
-# The one place where SQL decides what "expired" means. In every statement of the engine ?1 is the clock reading.
+# The one place where SQL decides what "expired" means, with ?1 as the clock reading.
 EXPIRED: Final = "ifnull(expires_at_ms <= ?1, 0)"
 LIVE: Final = f"not {EXPIRED}"
 

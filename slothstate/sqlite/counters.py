@@ -45,7 +45,7 @@ and (
 returning value
 """)
 
-# Half the text and two thirds of the work of the other. Only two integers whose sum fits have an integer sum.
+# A third of the other's text, and less work. Only two integers whose sum fits have an integer sum.
 _INCREMENT_INTEGER: Final = sql(f"""
 update entries
 set value = value + ?3
