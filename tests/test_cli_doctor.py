@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import subprocess
 import sys
@@ -184,7 +185,7 @@ def test_settings_that_read_back_otherwise(home: Path, state: State, monkeypatch
 
 
 def test_the_file_system(home: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Little room is a warning, next to none an error, a store in memory a note."""
+    """Little room is a warning, next to none an error, a store in memory a note, and so are small blocks."""
     monkeypatch.setattr(examination, "FREE_SPACE_WARNING", 2**62)
     assert examined(home, 1)["file system"][0] == "warning"
     monkeypatch.setattr(examination, "FREE_SPACE_ERROR", 2**62)
@@ -192,6 +193,11 @@ def test_the_file_system(home: Path, state: State, monkeypatch: pytest.MonkeyPat
     monkeypatch.undo()
     monkeypatch.setattr(location, "file_system", lambda path: "tmpfs")
     assert "gone after a reboot" in [row.text for row in examine(str(home / "state.db"), quick=True)][6]
+    monkeypatch.setattr(location, "file_system", lambda path: "ext4")
+    monkeypatch.setattr(mmap, "PAGESIZE", 2**20)
+    severity, text, advice = examined(home, 0)["file system"]
+    assert (severity, advice) == ("note", "keep it from running full, or make it with blocks of 4 KiB")
+    assert f"in blocks of {os.statvfs(home).f_bsize} bytes" in text
 
 
 def test_unused_space(home: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> None:

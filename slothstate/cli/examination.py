@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import mmap
 import os
 import platform
 import stat
@@ -164,6 +165,9 @@ def _file_system(path: str, kind: str | None) -> Iterator[Finding]:
         yield Finding("warning", "file system", text, "make room before writes begin to fail")
     elif kind in IN_MEMORY:
         yield Finding("note", "file system", f"{text}: in memory, gone after a reboot")
+    elif found.f_bsize < mmap.PAGESIZE:
+        text += f", in blocks of {found.f_bsize} bytes: once it is full, the kernel may end who uses the store (SIGBUS)"
+        yield Finding("note", "file system", text, "keep it from running full, or make it with blocks of 4 KiB")
     else:
         yield Finding("ok", "file system", text)
 
