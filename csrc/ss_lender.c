@@ -8,9 +8,10 @@
 
 #include "ss_log.h"
 #include "ss_pyfunctions.h"
+#include "ss_read_cache.h"
 
-/* As in slothstate/sqlite/pool.py and slothstate/read_cache.py. */
-enum { IDLE_CONNECTIONS = 8, NO_MARK = -1, UNVERIFIED = -2 };
+/* As in slothstate/sqlite/pool.py. */
+enum { IDLE_CONNECTIONS = 8 };
 
 /* The names of what is called back, interned. Written once, when the types are made, and never released; nobody
  * imports this in a second interpreter (slothstate/native.py). */
@@ -163,29 +164,41 @@ static PyObject *operate(ss_lender *self, PyObject *connection, PyObject *const 
     return result;
 }
 
-/* What `mark` of the cache gives, once it is known that the files are in place. NULL with an exception set. */
-static PyObject *mark_cache(ss_lender *self)
+/* What `mark` of the cache gives, once it is known that the files are in place. False with an exception set. */
+static bool mark_cache(ss_lender *self, long long *mark)
 {
-    PyObject *mark = PyObject_CallMethodNoArgs(self->cache, names[MARK]);
-    if (mark != NULL && PyLong_AsLongLong(mark) == UNVERIFIED && !call((PyObject *)self, CHECK_IDENTITY)) {
-        Py_CLEAR(mark);
+    ss_read_cache *cache = ss_read_cache_of(self->cache);
+    if (cache != NULL) {
+        *mark = ss_read_cache_mark(cache);
+    } else {
+        PyObject *number = PyObject_CallMethodNoArgs(self->cache, names[MARK]);
+        *mark = number == NULL ? -1 : PyLong_AsLongLong(number);
+        Py_XDECREF(number);
+        if (*mark == -1 && PyErr_Occurred()) {
+            return false;
+        }
     }
-    return mark;
+    return *mark != SS_UNVERIFIED || call((PyObject *)self, CHECK_IDENTITY);
 }
 
 /* Tells the cache what happened to a key. */
-static bool settle_cache(ss_lender *self, PyObject *mark, bool committed, PyObject *key)
+static bool settle_cache(ss_lender *self, long long mark, bool committed, PyObject *key)
 {
-    PyObject *valid = committed ? Py_NewRef(mark) : PyLong_FromLong(NO_MARK);
-    PyObject *all[3] = {self->cache, valid, key};
-    PyObject *done = valid == NULL ? NULL : PyObject_VectorcallMethod(names[SETTLE], all, 3, NULL);
-    Py_XDECREF(valid);
+    long long valid = committed ? mark : SS_NO_MARK;
+    ss_read_cache *cache = ss_read_cache_of(self->cache);
+    if (cache != NULL && PyUnicode_Check(key)) {
+        return ss_read_cache_settle(cache, valid, key);
+    }
+    PyObject *number = PyLong_FromLongLong(valid);
+    PyObject *all[3] = {self->cache, number, key};
+    PyObject *done = number == NULL ? NULL : PyObject_VectorcallMethod(names[SETTLE], all, 3, NULL);
+    Py_XDECREF(number);
     Py_XDECREF(done);
     return done != NULL;
 }
 
 /* On a connection of its own; `mark` belongs to a WRITE_KEY alone. */
-static PyObject *run_outside(ss_lender *self, PyObject *connection, PyObject *mark, enum use use,
+static PyObject *run_outside(ss_lender *self, PyObject *connection, long long mark, enum use use,
                              PyObject *const *arguments, Py_ssize_t count)
 {
     ss_log *log = NULL;
@@ -249,14 +262,14 @@ static PyObject *run(ss_lender *self, enum use use, PyObject *const *arguments, 
         result = run_inside(self, use, arguments, count);
     } else if (inside == 0) {
         /* All that can refuse the write comes before a connection is lent: a fork waits for those in use. */
-        PyObject *mark = use == WRITE_KEY ? mark_cache(self) : NULL;
-        bool allowed = use == READ || (use == WRITE_KEY ? mark != NULL : call((PyObject *)self, ENSURE_IDENTITY));
+        long long mark = SS_NO_MARK;
+        bool allowed =
+            use == READ || (use == WRITE_KEY ? mark_cache(self, &mark) : call((PyObject *)self, ENSURE_IDENTITY));
         PyObject *connection = allowed ? lend(self, thread) : NULL;
         if (connection != NULL) {
             result = run_outside(self, connection, mark, use, arguments, count);
             Py_DECREF(connection);
         }
-        Py_XDECREF(mark);
     }
     Py_DECREF(thread);
     return result;

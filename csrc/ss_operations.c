@@ -141,12 +141,23 @@ static PyObject *put_row(PyObject *self, PyObject *const *arguments, Py_ssize_t 
     return changed < 0 ? NULL : PyObject_Vectorcall(PyTuple_GET_ITEM(self, 2), arguments, 6, NULL);
 }
 
+/* The cache, and the state of the store before a row was read. */
+typedef struct moment {
+    PyObject *cache;
+    PyObject *token; /* of a stand-in for a ReadCache; else NULL */
+    uint64_t stamp;  /* of a ReadCache, if `known` */
+    bool known;
+} moment;
+
 /* Tells the cache what was read. False with an exception set. */
-static bool keep(PyObject *cache, PyObject *token, PyObject *key, enum ss_form form, PyObject *value,
-                 PyObject *expires_at_ms)
+static bool keep(const moment *before, PyObject *key, enum ss_form form, PyObject *value, PyObject *expires_at_ms)
 {
+    ss_read_cache *cache = ss_read_cache_of(before->cache);
+    if (cache != NULL) {
+        return !before->known || ss_read_cache_store(cache, before->stamp, key, form, value, expires_at_ms);
+    }
     PyObject *number = PyLong_FromLong(form);
-    PyObject *all[6] = {cache, token, key, number, value, expires_at_ms};
+    PyObject *all[6] = {before->cache, before->token, key, number, value, expires_at_ms};
     PyObject *done = number == NULL ? NULL : PyObject_VectorcallMethod(names[STORE], all, 6, NULL);
     Py_XDECREF(number);
     Py_XDECREF(done);
@@ -154,7 +165,7 @@ static bool keep(PyObject *cache, PyObject *token, PyObject *key, enum ss_form f
 }
 
 /* The value of a row as a new reference, kept in the cache. `self`: as in `load_value`. */
-static PyObject *value_of(PyObject *self, PyObject *const *arguments, PyObject *cache, PyObject *token, PyObject *row)
+static PyObject *value_of(PyObject *self, PyObject *const *arguments, const moment *before, PyObject *row)
 {
     PyObject *kind = PyTuple_GET_ITEM(row, 0), *stored = PyTuple_GET_ITEM(row, 1), *value;
     PyObject *kept = stored;
@@ -173,22 +184,38 @@ static PyObject *value_of(PyObject *self, PyObject *const *arguments, PyObject *
     default:
         value = Py_NewRef(stored);
     }
-    if (value != NULL && !keep(cache, token, arguments[2], form, kept, PyTuple_GET_ITEM(row, 2))) {
+    if (value != NULL && !keep(before, arguments[2], form, kept, PyTuple_GET_ITEM(row, 2))) {
         Py_CLEAR(value);
     }
     return value;
 }
 
-/* cache.sync(), after a look at the files if one was due. */
-static PyObject *take_token(PyObject *engine, PyObject *cache)
+/* cache.sync(). False with an exception set. */
+static bool sync(moment *before)
 {
-    PyObject *token = PyObject_CallMethodNoArgs(cache, names[SYNC]);
-    if (token == Py_None) {
-        PyObject *done = PyObject_CallMethodNoArgs(engine, names[ENSURE_IDENTITY]);
-        Py_SETREF(token, done == NULL ? NULL : PyObject_CallMethodNoArgs(cache, names[SYNC]));
-        Py_XDECREF(done);
+    ss_read_cache *cache = ss_read_cache_of(before->cache);
+    if (cache != NULL) {
+        before->known = ss_read_cache_sync(cache, &before->stamp);
+        return true;
     }
-    return token;
+    Py_XSETREF(before->token, PyObject_CallMethodNoArgs(before->cache, names[SYNC]));
+    before->known = before->token != Py_None;
+    return before->token != NULL;
+}
+
+/* The moment before a row is read; the files are looked at first if that is due. False with an exception set. */
+static bool begin(PyObject *engine, moment *before)
+{
+    *before = (moment){.cache = PyObject_GetAttr(engine, names[CACHE])};
+    if (before->cache == NULL || !sync(before)) {
+        return false;
+    }
+    if (before->known) {
+        return true;
+    }
+    PyObject *done = PyObject_CallMethodNoArgs(engine, names[ENSURE_IDENTITY]);
+    Py_XDECREF(done);
+    return done != NULL && sync(before);
 }
 
 /* engine.read(get, key) with a key that was checked. `self`: as in `load_value`. */
@@ -214,21 +241,19 @@ static PyObject *load_value(PyObject *self, PyObject *const *arguments, Py_ssize
     if (!ss_check_count("load_value", count, 4)) {
         return NULL;
     }
-    PyObject *cache = PyObject_GetAttr(arguments[0], names[CACHE]);
     /* The token is taken before the row is read and compared after it, so nothing that was overwritten in between is
      * kept; what a transaction reads is its own and never kept. */
-    PyObject *token = cache == NULL ? NULL : take_token(arguments[0], cache);
-    PyObject *row = token == NULL ? NULL : read_row(self, arguments[0], arguments[2]);
+    moment before;
+    PyObject *row = begin(arguments[0], &before) ? read_row(self, arguments[0], arguments[2]) : NULL;
     PyObject *value = NULL;
     if (row == Py_None) {
-        bool done = keep(cache, token, arguments[2], SS_FORM_ABSENT, Py_None, Py_None);
-        value = done ? Py_NewRef(arguments[3]) : NULL;
+        value = keep(&before, arguments[2], SS_FORM_ABSENT, Py_None, Py_None) ? Py_NewRef(arguments[3]) : NULL;
     } else if (row != NULL) {
-        value = value_of(self, arguments, cache, token, row);
+        value = value_of(self, arguments, &before, row);
     }
     Py_XDECREF(row);
-    Py_XDECREF(token);
-    Py_XDECREF(cache);
+    Py_XDECREF(before.token);
+    Py_XDECREF(before.cache);
     return value;
 }
 

@@ -13,16 +13,25 @@ static void move_to(ss_read_cache *self, ss_walindex_state state)
 
 /* What a miss does. */
 
+bool ss_read_cache_sync(ss_read_cache *self, uint64_t *token)
+{
+    ss_walindex_state state;
+    if (!ss_read_cache_usable(self) || !ss_walindex_read(self->header, &state)) {
+        return false;
+    }
+    move_to(self, state);
+    *token = state.stamp;
+    return true;
+}
+
 static PyObject *cache_sync(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    ss_read_cache *self = (ss_read_cache *)object;
-    ss_walindex_state state;
-    if (!ss_read_cache_usable(self) || !ss_walindex_read(self->header, &state)) {
+    uint64_t token;
+    if (!ss_read_cache_sync((ss_read_cache *)object, &token)) {
         Py_RETURN_NONE;
     }
-    move_to(self, state);
-    return PyLong_FromUnsignedLongLong(state.stamp);
+    return PyLong_FromUnsignedLongLong(token);
 }
 
 /* Whether a value can be kept: its end runs no Python code, and no cycle leads through it. */
@@ -40,73 +49,75 @@ static bool is_plain(PyObject *value, long form)
     }
 }
 
+bool ss_read_cache_store(ss_read_cache *self, uint64_t token, PyObject *key, long form, PyObject *value,
+                         PyObject *expires_at_ms)
+{
+    int64_t expires = SS_CACHE_NEVER;
+    if (expires_at_ms != Py_None) {
+        expires = PyLong_AsLongLong(expires_at_ms);
+        if (expires == -1 && PyErr_Occurred()) {
+            return false;
+        }
+    }
+    if (!is_plain(value, form)) {
+        PyErr_Format(PyExc_TypeError, "store() keeps no %s in form %ld", Py_TYPE(value)->tp_name, form);
+        return false;
+    }
+    /* Nothing was committed between the caller's sync() and now: what it read in between is the newest state. */
+    ss_walindex_fence();
+    if (PyUnicode_CheckExact(key) && token == self->seen.stamp && self->header != NULL &&
+        ss_walindex_stamp(self->header) == token) {
+        ss_cache_put(&self->table, key, form == SS_FORM_ABSENT ? NULL : value, (uint8_t)form, expires);
+    }
+    return true;
+}
+
 static PyObject *cache_store(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
 {
-    ss_read_cache *self = (ss_read_cache *)object;
     if (count != 5 || !PyUnicode_Check(arguments[1])) {
         return PyErr_Format(PyExc_TypeError, "store() takes token, key, form, value, expires_at_ms");
     }
-    PyObject *key = arguments[1];
-    if (arguments[0] == Py_None || self->header == NULL || !PyUnicode_CheckExact(key)) {
+    if (arguments[0] == Py_None) {
         Py_RETURN_NONE;
     }
     uint64_t token = PyLong_AsUnsignedLongLong(arguments[0]);
     long form = PyErr_Occurred() ? 0 : PyLong_AsLong(arguments[2]);
-    int64_t expires_at_ms = SS_CACHE_NEVER;
-    if (arguments[4] != Py_None && !PyErr_Occurred()) {
-        expires_at_ms = PyLong_AsLongLong(arguments[4]);
-    }
-    if (PyErr_Occurred()) {
+    if (PyErr_Occurred() || !ss_read_cache_store((ss_read_cache *)object, token, arguments[1], form, arguments[3],
+                                                 arguments[4])) {
         return NULL;
-    }
-    if (!is_plain(arguments[3], form)) {
-        return PyErr_Format(PyExc_TypeError, "store() keeps no %s in form %ld", Py_TYPE(arguments[3])->tp_name, form);
-    }
-    /* Nothing was committed between the caller's sync() and now: what it read in between is the newest state. */
-    ss_walindex_fence();
-    if (token == self->seen.stamp && self->header != NULL && ss_walindex_stamp(self->header) == token) {
-        PyObject *value = form == SS_FORM_ABSENT ? NULL : arguments[3];
-        ss_cache_put(&self->table, key, value, (uint8_t)form, expires_at_ms);
     }
     Py_RETURN_NONE;
 }
 
 /* What a write does. */
 
-/* As in slothstate/read_cache.py. Every other mark is a version. */
-enum { NO_MARK = -1, UNVERIFIED = -2 };
+long long ss_read_cache_mark(ss_read_cache *self)
+{
+    ss_walindex_state state;
+    if (ss_coarse_clock() >= self->verified_until_ns) {
+        return SS_UNVERIFIED;
+    }
+    if (self->header == NULL || !ss_walindex_read(self->header, &state)) {
+        return SS_NO_MARK;
+    }
+    move_to(self, state);
+    return self->version;
+}
 
 static PyObject *cache_mark(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    ss_read_cache *self = (ss_read_cache *)object;
-    ss_walindex_state state;
-    if (ss_coarse_clock() >= self->verified_until_ns) {
-        return PyLong_FromLong(UNVERIFIED);
-    }
-    if (self->header == NULL || !ss_walindex_read(self->header, &state)) {
-        return PyLong_FromLong(NO_MARK);
-    }
-    move_to(self, state);
-    return PyLong_FromLongLong(self->version);
+    return PyLong_FromLongLong(ss_read_cache_mark((ss_read_cache *)object));
 }
 
-static PyObject *cache_settle(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
+bool ss_read_cache_settle(ss_read_cache *self, long long mark, PyObject *key)
 {
-    ss_read_cache *self = (ss_read_cache *)object;
-    if (count != 2 || !PyUnicode_Check(arguments[1])) {
-        return PyErr_Format(PyExc_TypeError, "settle() takes mark, key");
+    PyObject *plain = PyUnicode_FromObject(key); /* an instance of a subclass means the same key */
+    if (plain == NULL) {
+        return false;
     }
-    long long mark = PyLong_AsLongLong(arguments[0]);
-    if (mark == -1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    PyObject *key = PyUnicode_FromObject(arguments[1]); /* an instance of a subclass means the same key */
-    if (key == NULL) {
-        return NULL;
-    }
-    ss_cache_remove(&self->table, key);
-    Py_DECREF(key);
+    ss_cache_remove(&self->table, plain);
+    Py_DECREF(plain);
     ss_walindex_state state;
     /* One commit since the mark, and ours was one: nobody else's came in between, all other entries still hold. A
      * recovery in between, which starts the counter again, would have to be followed by exactly as many commits. */
@@ -114,6 +125,18 @@ static PyObject *cache_settle(PyObject *object, PyObject *const *arguments, Py_s
         state.change == self->seen.change + 1) {
         self->seen = state;
         self->version++;
+    }
+    return true;
+}
+
+static PyObject *cache_settle(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
+{
+    if (count != 2 || !PyUnicode_Check(arguments[1])) {
+        return PyErr_Format(PyExc_TypeError, "settle() takes mark, key");
+    }
+    long long mark = PyLong_AsLongLong(arguments[0]);
+    if ((mark == -1 && PyErr_Occurred()) || !ss_read_cache_settle((ss_read_cache *)object, mark, arguments[1])) {
+        return NULL;
     }
     Py_RETURN_NONE;
 }
@@ -138,6 +161,13 @@ static PyObject *cache_figures(PyObject *object, PyObject *unused)
 }
 
 /* The type. */
+
+static PyTypeObject *cache_type;
+
+ss_read_cache *ss_read_cache_of(PyObject *object)
+{
+    return Py_IS_TYPE(object, cache_type) ? (ss_read_cache *)object : NULL;
+}
 
 static PyObject *cache_new(PyTypeObject *type, PyObject *arguments, PyObject *names)
 {
@@ -221,7 +251,7 @@ int ss_read_cache_export(void *list)
     PyGILState_STATE gil = PyGILState_Ensure();
     PyObject *type = PyType_FromSpec(&spec);
     int result = type == NULL ? -1 : PyList_Append((PyObject *)list, type);
-    Py_XDECREF(type);
+    cache_type = (PyTypeObject *)type; /* kept for good, as the type itself is in Python */
     PyErr_Clear(); /* cffi cannot pass it on: the status says it */
     PyGILState_Release(gil);
     return result;

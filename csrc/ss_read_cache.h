@@ -20,6 +20,9 @@
 /* As in slothstate/read_cache.py. */
 enum ss_form { SS_FORM_SCALAR, SS_FORM_TABLE, SS_FORM_LIST, SS_FORM_ABSENT };
 
+/* As in slothstate/read_cache.py. Every other mark is a version. */
+enum { SS_NO_MARK = -1, SS_UNVERIFIED = -2 };
+
 typedef struct ss_read_cache {
     PyObject_HEAD
     ss_cache_table table;
@@ -42,6 +45,17 @@ int ss_read_cache_export(void *list);
 
 /* Whether there is a wal-index to compare with, the files were seen lately, and the thread holds no transaction. */
 bool ss_read_cache_usable(const ss_read_cache *self);
+
+/* `object` if it is a ReadCache, NULL for a stand-in (tests have some), whose methods must then be called. */
+ss_read_cache *ss_read_cache_of(PyObject *object);
+
+/* What the methods do, without Python's numbers. `sync` is false where there is no token; `settle` and `store` are with
+ * an exception set. */
+bool ss_read_cache_sync(ss_read_cache *self, uint64_t *token);
+bool ss_read_cache_store(ss_read_cache *self, uint64_t token, PyObject *key, long form, PyObject *value,
+                         PyObject *expires_at_ms);
+long long ss_read_cache_mark(ss_read_cache *self);
+bool ss_read_cache_settle(ss_read_cache *self, long long mark, PyObject *key);
 
 /* Methods. */
 PyObject *ss_read_cache_reader(PyObject *self, PyObject *arguments);
