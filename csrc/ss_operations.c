@@ -271,13 +271,19 @@ static PyObject *encode(PyObject *self, PyObject *key, PyObject *value)
 /* set(key, value, ttl=None); its `self` is the tuple (engine, put, encode_row, kinds, Encoded, rarely). */
 static PyObject *set_value(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords)
 {
-    bool simple = count == 2 && (keywords == NULL || PyTuple_GET_SIZE(keywords) == 0);
-    PyObject *row = simple ? encode(self, arguments[0], arguments[1]) : Py_NewRef(Py_None);
+    static const char *const parameters[] = {"key", "value", "ttl"};
+    PyObject *given[3];
+    if (!ss_take_arguments("set", parameters, 2, 3, given, arguments, count, keywords)) {
+        return NULL;
+    }
+    bool expires = given[2] != NULL && given[2] != Py_None;
+    PyObject *row = expires ? Py_NewRef(Py_None) : encode(self, given[0], given[1]);
     PyObject *result = NULL;
     if (row == Py_None) {
-        result = PyObject_Vectorcall(PyTuple_GET_ITEM(self, 5), arguments, (size_t)count, keywords);
+        PyObject *all[3] = {given[0], given[1], expires ? given[2] : Py_None};
+        result = PyObject_Vectorcall(PyTuple_GET_ITEM(self, 5), all, 3, NULL);
     } else if (row != NULL && PyTuple_Check(row) && PyTuple_GET_SIZE(row) == 2) {
-        PyObject *all[6] = {PyTuple_GET_ITEM(self, 0), PyTuple_GET_ITEM(self, 1), arguments[0],
+        PyObject *all[6] = {PyTuple_GET_ITEM(self, 0), PyTuple_GET_ITEM(self, 1), given[0],
                             PyTuple_GET_ITEM(row, 0),  PyTuple_GET_ITEM(row, 1),  Py_None};
         PyObject *done = PyObject_VectorcallMethod(names[WRITE_KEY], all, 6, NULL);
         result = done == NULL ? NULL : Py_NewRef(Py_True);

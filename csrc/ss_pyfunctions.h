@@ -57,6 +57,11 @@ static inline ss_key_cache *ss_key_cache_of(PyObject *self)
 /* Whether a call of `function` got `expected` positional arguments; raises TypeError if not. */
 bool ss_check_count(const char *function, Py_ssize_t count, Py_ssize_t expected);
 
+/* Sorts the arguments of a call into `values`, in the order of the `most` parameters and borrowed; NULL for one that was
+ * not given, which the first `needed` must be. False with TypeError set. */
+bool ss_take_arguments(const char *function, const char *const *parameters, Py_ssize_t needed, Py_ssize_t most,
+                       PyObject **values, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords);
+
 /* Fills `names` with interned strs of the texts, those that are still NULL. False with an exception set. */
 bool ss_intern(PyObject **names, const char *const *texts, size_t count);
 

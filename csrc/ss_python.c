@@ -13,6 +13,39 @@ bool ss_check_count(const char *function, Py_ssize_t count, Py_ssize_t expected)
     return true;
 }
 
+bool ss_take_arguments(const char *function, const char *const *parameters, Py_ssize_t needed, Py_ssize_t most,
+                       PyObject **values, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords)
+{
+    Py_ssize_t named = keywords == NULL ? 0 : PyTuple_GET_SIZE(keywords);
+    if (count > most) {
+        PyErr_Format(PyExc_TypeError, "%s() takes at most %zd arguments, got %zd", function, most, count + named);
+        return false;
+    }
+    for (Py_ssize_t i = 0; i < most; i++) {
+        values[i] = i < count ? arguments[i] : NULL;
+    }
+    for (Py_ssize_t i = 0; i < named; i++) {
+        PyObject *name = PyTuple_GET_ITEM(keywords, i);
+        Py_ssize_t at = 0;
+        while (at < most && PyUnicode_CompareWithASCIIString(name, parameters[at]) != 0) {
+            at++;
+        }
+        if (at == most || values[at] != NULL) {
+            const char *problem = at == most ? "an unexpected keyword argument" : "two values for its argument";
+            PyErr_Format(PyExc_TypeError, "%s() got %s %R", function, problem, name);
+            return false;
+        }
+        values[at] = arguments[count + i];
+    }
+    for (Py_ssize_t i = 0; i < needed; i++) {
+        if (values[i] == NULL) {
+            PyErr_Format(PyExc_TypeError, "%s() is missing its argument '%s'", function, parameters[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
 bool ss_intern(PyObject **names, const char *const *texts, size_t count)
 {
     for (size_t i = 0; i < count; i++) {

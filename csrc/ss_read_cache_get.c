@@ -1,3 +1,4 @@
+#include "ss_pyfunctions.h"
 #include "ss_read_cache.h"
 #include "ss_time.h"
 
@@ -77,22 +78,14 @@ static PyObject *value_of(PyObject *reader, const ss_cache_entry *found)
 static PyObject *read_key(PyObject *reader, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
 {
     ss_read_cache *self = (ss_read_cache *)PyTuple_GET_ITEM(reader, 0);
-    PyObject *key = count > 0 ? arguments[0] : NULL;
-    PyObject *fallback = count > 1 ? arguments[1] : Py_None;
-    Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
-    for (Py_ssize_t i = 0; i < named; i++) {
-        PyObject *name = PyTuple_GET_ITEM(names, i);
-        if (count < 2 && PyUnicode_CompareWithASCIIString(name, "default") == 0) {
-            fallback = arguments[count + i];
-        } else if (count < 1 && PyUnicode_CompareWithASCIIString(name, "key") == 0) {
-            key = arguments[count + i];
-        } else {
-            return PyErr_Format(PyExc_TypeError, "get() got an unexpected keyword argument %R", name);
-        }
+    static const char *const parameters[] = {"key", "default"};
+    PyObject *given[2] = {count > 0 ? arguments[0] : NULL, count > 1 ? arguments[1] : NULL};
+    bool common = names == NULL && (count == 1 || count == 2);
+    if (!common && !ss_take_arguments("get", parameters, 1, 2, given, arguments, count, names)) {
+        return NULL;
     }
-    if (key == NULL || count > 2) {
-        return PyErr_Format(PyExc_TypeError, "get() takes a key and a default, got %zd arguments", count + named);
-    }
+    PyObject *key = given[0];
+    PyObject *fallback = given[1] == NULL ? Py_None : given[1];
     /* Read before the look, because it is Python code. */
     int64_t now_ms;
     if (!read_given_clock(self, &now_ms)) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import sys
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from slothstate import StateCorrupt
+from slothstate import State, StateCorrupt
 from slothstate.native import encode_row, row_getter, row_putter, value_loader, value_setter
 from slothstate.read_cache import ABSENT
 from slothstate.values import KINDS, Encoded, as_python, check_key, decoded
@@ -215,11 +216,11 @@ class Writer:
 
 
 def test_set_writes_a_common_value_itself_and_leaves_the_rest_to_python() -> None:
-    """A time to live, keywords, wrong numbers of arguments, and what `encode_row` does not encode."""
+    """A time to live, and what `encode_row` does not encode; however the arguments are given."""
     rest: list[object] = []
 
-    def rarely(*arguments: object, **keywords: object) -> str:
-        rest.append((arguments, keywords))
+    def rarely(*arguments: object) -> str:
+        rest.append(arguments)
         return RARELY
 
     writer = Writer()
@@ -232,22 +233,34 @@ def test_set_writes_a_common_value_itself_and_leaves_the_rest_to_python() -> Non
         ("put", "k", "table", '{"a":[true]}', None),
         ("put", "k", "list", "[1]", None),
     ]
+    assert set_("k", value=2) is True
+    assert set_(value=3, key="k", ttl=None) is True
     for arguments, keywords in (
-        (("k",), {}),
-        (("k", 1, None), {}),
+        (("k", 1, 5), {}),
         (("k", 1), {"ttl": 5}),
-        (("k",), {"value": 1}),
-        (("", 1), {}),
-        (("k\xfc", 1), {}),
-        (("k", b"bytes"), {}),
-        (("k", object), {}),
-        (("", Encoded("list", "[1]")), {}),
-        (("k", ("list", "[1]")), {}),
-        ((), {}),
+        ((), {"ttl": 5, "value": 1, "key": "k"}),
     ):
         assert set_(*arguments, **keywords) == RARELY
-        assert rest.pop() == (arguments, keywords)
-    assert len(writer.written) == 3
+        assert rest.pop() == ("k", 1, 5)
+    for key, value in (
+        ("", 1),
+        ("k\xfc", 1),
+        ("k", b"bytes"),
+        ("k", object),
+        ("", Encoded("list", "[1]")),
+        ("k", ("list", "[1]")),
+    ):
+        assert set_(key, value) == RARELY
+        assert rest.pop() == (key, value, None)
+    with pytest.raises(TypeError, match=r"set\(\) is missing its argument 'value'"):
+        set_("k", ttl=1)
+    with pytest.raises(TypeError, match=r"set\(\) takes at most 3 arguments, got 4"):
+        set_("k", 1, None, 2)
+    with pytest.raises(TypeError, match=r"set\(\) got an unexpected keyword argument 'ttI'"):
+        set_("k", 1, ttI=5)
+    with pytest.raises(TypeError, match=r"set\(\) got two values for its argument 'key'"):
+        set_("k", 1, key="k")
+    assert len(writer.written) == 5
     with pytest.raises(TypeError, match="a row of two columns"):
         value_setter(writer, "put", lambda *_: (1, 2, 3), KINDS, Encoded, rarely)("k", 1)
     with pytest.raises(ZeroDivisionError):
@@ -301,3 +314,20 @@ def test_no_reference_is_lost() -> None:
     grown = [sys.getrefcount(each) - count for each, count in zip(watched, before, strict=True)]
     assert max(grown) < 20
     assert min(grown) > -20
+
+
+def test_the_arguments_of_get(state: State) -> None:
+    """By position and by name; what is wrong with them is said."""
+    state.set("k", 1)
+    assert state.get(key="k") == state.get("k", default=2) == state.get(default=2, key="k") == 1
+    assert state.get("missing", default=2) == state.get(default=2, key="missing") == 2
+    wrong: list[tuple[Callable[[], object], str]] = [
+        (lambda: state.get(), "get() is missing its argument 'key'"),  # type: ignore[call-arg]
+        (lambda: state.get(default=1), "get() is missing its argument 'key'"),  # type: ignore[call-arg]
+        (lambda: state.get("k", 1, 2), "get() takes at most 2 arguments, got 3"),  # type: ignore[call-arg]
+        (lambda: state.get("k", fallback=1), "get() got an unexpected keyword argument 'fallback'"),  # type: ignore[call-arg]
+        (lambda: state.get("k", key="k"), "get() got two values for its argument 'key'"),  # type: ignore[misc]
+    ]
+    for call, message in wrong:
+        with pytest.raises(TypeError, match=re.escape(message)):
+            call()

@@ -207,7 +207,7 @@ def setter(engine: Engine) -> Callable[..., bool]:
     return built_in
 
 
-def _set(engine: Engine, key: str, value: Any, ttl: float | None = None) -> bool:
+def _set(engine: Engine, key: str, value: Any, ttl: float | None) -> bool:
     check_key(key)
     kind, stored = encode(value)
     engine.write_key(keys.put, key, kind, stored, None if ttl is None else milliseconds(ttl, "ttl"))
