@@ -8,6 +8,7 @@ import pytest
 from support import Clock, raw, unchanged
 
 from slothstate import State, StateCorrupt
+from slothstate.sqlite.schema import PAGE_SIZE
 
 pytestmark = pytest.mark.damaged
 
@@ -174,9 +175,9 @@ def test_damaged_page(state: State, path: str) -> None:
     state.close()
     with open(path, "r+b") as file:
         size = file.seek(0, 2)
-        for offset in range(size // 2, size - 1024, 2048):
-            file.seek(offset // 1024 * 1024)
-            file.write(b"\xa5" * 1024)
+        for offset in range(size // 2, size - PAGE_SIZE, 2 * PAGE_SIZE):
+            file.seek(offset // PAGE_SIZE * PAGE_SIZE)
+            file.write(b"\xa5" * PAGE_SIZE)
     with State(type(state._engine)(path)) as damaged:
         assert damaged.check()
         with pytest.raises(StateCorrupt, match=path):

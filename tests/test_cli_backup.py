@@ -16,6 +16,7 @@ from support import VALUES, raw
 import slothstate as package
 from slothstate import State
 from slothstate.sqlite import location
+from slothstate.sqlite.schema import PAGE_SIZE
 
 
 def exact(state: State) -> list[str]:
@@ -180,8 +181,8 @@ def test_restore_over_a_damaged_store(home: Path) -> None:
         state.backup(home / "copy.db")
     size = path.stat().st_size
     with path.open("r+b") as damaged:
-        damaged.seek(1024)
-        damaged.write(b"\xa5" * (size - 1024))
+        damaged.seek(PAGE_SIZE)
+        damaged.write(b"\xa5" * (size - PAGE_SIZE))
     slothstate("restore", "--yes", "copy.db", home=home)
     with package.open(path) as state:
         assert len(state) == 500

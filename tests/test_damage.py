@@ -19,6 +19,7 @@ from processes import Channel, Worker, processes
 
 import slothstate
 from slothstate import SlothStateError, State, StateCorrupt
+from slothstate.sqlite.schema import PAGE_SIZE
 
 pytestmark = pytest.mark.damaged
 
@@ -140,9 +141,9 @@ def test_every_damaged_page_is_named(tmp_path: Path) -> None:
     """Whichever page is overwritten, errors are `StateCorrupt`, `check` finds it, other keys can be read."""
     source = tmp_path / "source.db"
     with slothstate.open(source) as state:
-        state.set_many({f"key:{number:03}": f"value {number} " * 20 for number in range(150)})
+        state.set_many({f"key:{number:03}": f"value {number} " * 60 for number in range(150)})
         state.list_push("list", *range(300))
-    content, size = source.read_bytes(), 1024
+    content, size = source.read_bytes(), PAGE_SIZE
     assert len(content) > 40 * size
     found = readable = 0
     for page in range(1, len(content) // size):
@@ -153,7 +154,7 @@ def test_every_damaged_page_is_named(tmp_path: Path) -> None:
                 found += state.check() != []
                 for number in range(150):
                     try:
-                        readable += state.get(f"key:{number:03}") == f"value {number} " * 20
+                        readable += state.get(f"key:{number:03}") == f"value {number} " * 60
                     except StateCorrupt:
                         continue
         except StateCorrupt:

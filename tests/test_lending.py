@@ -173,7 +173,7 @@ def test_a_connection_keeps_its_log(path: str) -> None:
 
 
 def test_a_long_log_is_copied_into_the_database(path: str) -> None:
-    """A commit that leaves 8,000 pages or more in the log has them copied, and the next one begins the log anew."""
+    """A commit that leaves 7,000 pages or more in the log has them copied, and the next one begins the log anew."""
     size = 2**19
     with slothstate.open(path) as state:
         for number in range(6 * WAL_CHECKPOINT_PAGES * PAGE_SIZE // size):

@@ -19,6 +19,7 @@ from support import raw
 import slothstate
 from slothstate import SlothStateError, State, StateFull, StateIOError, StateReadOnly
 from slothstate.sqlite import connection, engine
+from slothstate.sqlite.schema import PAGE_SIZE
 
 MIB = 2**20
 DISK = 32
@@ -38,7 +39,7 @@ INDEX_BLOCK = 32 * 1024
 """Bytes by which the -shm grows: one block for the first 4,062 pages in the log, one for each 4,096 more."""
 
 TIMES_FULL = 5
-LOG = 6 * MIB
+LOG = 6000 * PAGE_SIZE
 LOGGED_PAGES = 5000
 
 
@@ -234,7 +235,7 @@ def fill_up(path: Path) -> None:
 def test_shared_memory_that_cannot_grow(mount_point: Path) -> None:
     """No room for the index of the log is an error of ours and not the end of the process (SIGBUS); then it goes on."""
     path = str(mount_point / "state.db")
-    with small_tmpfs(mount_point, 24), processes() as start:
+    with small_tmpfs(mount_point, 48), processes() as start:
         writer = start(leave_a_long_log, path)
         writer.receive()
         writer.kill()

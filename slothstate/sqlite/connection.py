@@ -53,8 +53,8 @@ def sql(text: str) -> str:
     return " ".join(text.split()).replace(", ", ",").replace(" = ", "=")
 
 
-WAL_CHECKPOINT_PAGES: Final = 8000
-"""Pages in the log after which a commit copies them into the database, some 8 MiB.
+WAL_CHECKPOINT_PAGES: Final = 7000
+"""Pages in the log after which a commit copies them into the database, some 14 MiB.
 
 A checkpoint syncs the log and the database to disk, milliseconds for whoever is writing, and a page that was written a
 hundred times is copied once: the longer the log, the cheaper a write. Past this the index of the log grows faster.
