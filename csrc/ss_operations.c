@@ -64,10 +64,8 @@ static bool is_stored_as(enum ss_kind kind, PyObject *stored)
 /* connection.execute(statement, row); steals `row`, which may be NULL with an exception set. */
 static PyObject *execute(PyObject *connection, PyObject *statement, PyObject *row)
 {
-    PyObject *function = row == NULL ? NULL : PyObject_GetAttr(connection, names[EXECUTE]);
-    PyObject *both[2] = {statement, row};
-    PyObject *cursor = function == NULL ? NULL : PyObject_Vectorcall(function, both, 2, NULL);
-    Py_XDECREF(function);
+    PyObject *all[3] = {connection, statement, row};
+    PyObject *cursor = row == NULL ? NULL : PyObject_VectorcallMethod(names[EXECUTE], all, 3, NULL);
     Py_XDECREF(row);
     return cursor;
 }
@@ -103,10 +101,8 @@ static PyObject *get_row(PyObject *self, PyObject *const *arguments, Py_ssize_t 
 /* Whether the last statement of a connection changed a row; -1 with an exception set. */
 static int has_changed(PyObject *connection)
 {
-    PyObject *changes = PyObject_GetAttr(connection, names[CHANGES]);
-    PyObject *number = changes == NULL ? NULL : PyObject_CallNoArgs(changes);
+    PyObject *number = PyObject_CallMethodNoArgs(connection, names[CHANGES]);
     int result = number == NULL ? -1 : PyObject_IsTrue(number);
-    Py_XDECREF(changes);
     Py_XDECREF(number);
     return result;
 }
@@ -170,11 +166,12 @@ static PyObject *value_of(PyObject *self, PyObject *const *arguments, const mome
     PyObject *kind = PyTuple_GET_ITEM(row, 0), *stored = PyTuple_GET_ITEM(row, 1), *value;
     PyObject *kept = stored;
     enum ss_form form = SS_FORM_SCALAR;
-    switch (kind_of(kind)) {
+    enum ss_kind which = kind_of(kind);
+    switch (which) {
     case SS_KIND_TABLE:
     case SS_KIND_LIST: {
         PyObject *all[4] = {arguments[1], arguments[2], kind, stored};
-        form = kind_of(kind) == SS_KIND_TABLE ? SS_FORM_TABLE : SS_FORM_LIST;
+        form = which == SS_KIND_TABLE ? SS_FORM_TABLE : SS_FORM_LIST;
         value = PyObject_Vectorcall(PyTuple_GET_ITEM(self, 2), all, 4, NULL);
         break;
     }

@@ -9,7 +9,6 @@ SQLite file that any number of processes open at once.
 1
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from slothstate.errors import (
@@ -98,6 +97,8 @@ _LATE: Final = {
 
 def __getattr__(name: str) -> Any:
     if name in _LATE:
+        from importlib import import_module
+
         return getattr(import_module(_LATE[name]), name)
     if name == "__version__":
         # Looked up when asked for: importlib.metadata costs more than the rest of the import.

@@ -97,8 +97,9 @@ class State(MappingVerbs, CounterVerbs, ListVerbs, UpkeepVerbs):  # type: ignore
             # Built-in functions take the place of methods on this object: a hit costs what a dictionary costs only if
             # no Python function stands before it. They must not refer to the State: that would be a cycle.
             self.__dict__["set"] = setter(engine)
-        if read_cache and type(self) is State:
-            self.__dict__["get"] = engine.cache.reader(partial(load_value, engine, as_python), json_decode, json_decode)
+            if read_cache:
+                load = partial(load_value, engine, as_python)
+                self.__dict__["get"] = engine.cache.reader(load, json_decode, json_decode)
         _open_states.add(self)
 
     def close(self) -> None:

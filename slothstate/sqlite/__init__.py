@@ -6,7 +6,6 @@
 operation, in milliseconds. Those that few processes run are imported when one does.
 """
 
-from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
@@ -22,5 +21,7 @@ _LATE: Final = frozenset(__all__) - {"Engine"}
 
 def __getattr__(name: str) -> ModuleType:
     if name in _LATE:
+        from importlib import import_module
+
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -208,8 +208,11 @@ def setter(engine: Engine) -> Callable[..., bool]:
 
 
 def _set(engine: Engine, key: str, value: Any, ttl: float | None) -> bool:
-    check_key(key)
-    kind, stored = encode(value)
+    row = encode_row(key, value, KINDS)
+    if row is None:
+        check_key(key)
+        row = encode(value)
+    kind, stored = row
     engine.write_key(keys.put, key, kind, stored, None if ttl is None else milliseconds(ttl, "ttl"))
     return True
 
