@@ -2,9 +2,13 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <structmember.h>
+#ifndef _WIN32
+#include <pthread.h>
+#endif
 
 #include "ss_log.h"
 #include "ss_pyfunctions.h"
@@ -21,8 +25,10 @@ enum name {
     CHECKPOINT,
     CHECK_IDENTITY,
     ENSURE_IDENTITY,
+    FORKED,
     LOG,
     MARK,
+    OWN_TRANSACTION,
     RECOVER,
     RUN_INSIDE,
     SETTLE,
@@ -41,8 +47,10 @@ static bool intern_names(void)
         [CHECKPOINT] = "checkpoint",
         [CHECK_IDENTITY] = "_check_identity",
         [ENSURE_IDENTITY] = "ensure_identity",
+        [FORKED] = "_notice_fork",
         [LOG] = "log",
         [MARK] = "mark",
+        [OWN_TRANSACTION] = "own_transaction",
         [RECOVER] = "_recover",
         [RUN_INSIDE] = "_run_inside",
         [SETTLE] = "settle",
@@ -61,6 +69,23 @@ typedef struct lender {
     PyObject *cache;
     PyObject *now; /* a function that returns the time in milliseconds */
 } ss_lender;
+
+/* Set in every child that the C library forked, also where C code forks without Python's knowledge. */
+static volatile sig_atomic_t has_forked;
+
+static void note_fork(void)
+{
+    has_forked = 1;
+}
+
+static PyObject *take_fork(PyObject *self, PyObject *unused)
+{
+    (void)self;
+    (void)unused;
+    bool was_forked = has_forked;
+    has_forked = 0;
+    return PyBool_FromLong(was_forked);
+}
 
 enum use { READ, WRITE, WRITE_KEY };
 
@@ -104,42 +129,51 @@ static PyObject *lend(ss_lender *self, PyObject *thread)
     return connection;
 }
 
-static bool take_back(ss_lender *self, PyObject *connection)
+/* `appended` tells whether it is idle now, even if the rest failed. */
+static bool take_back(ss_lender *self, PyObject *connection, bool *appended)
 {
     /* Another list than before if a fork began meanwhile: it closes what it is given. */
-    if (PyList_CheckExact(self->idle)) {
-        if (PyList_Append(self->idle, connection)) {
-            return false;
-        }
+    PyObject *idle = Py_NewRef(self->idle);
+    if (PyList_CheckExact(idle)) {
+        *appended = PyList_Append(idle, connection) == 0;
     } else {
-        PyObject *done = PyObject_CallMethodOneArg(self->idle, names[APPEND], connection);
+        PyObject *done = PyObject_CallMethodOneArg(idle, names[APPEND], connection);
+        *appended = done != NULL;
         Py_XDECREF(done);
-        if (done == NULL) {
-            return false;
-        }
     }
-    bool surplus = self->refusal != Py_None || PyList_GET_SIZE(self->idle) > IDLE_CONNECTIONS;
-    return !surplus || call((PyObject *)self, TRIM);
+    bool surplus = self->refusal != Py_None || PyList_GET_SIZE(idle) > IDLE_CONNECTIONS;
+    Py_DECREF(idle);
+    return *appended && (!surplus || call((PyObject *)self, TRIM));
 }
 
-/* `_recover` takes the connection back and raises what the error stands for, or nothing: then the error itself. */
+/* `_recover` takes the connection back and returns what the error stands for, or None: the error itself is meant. An
+ * exception of a signal handler can strike it; it is then called again, without an error. */
 static void recover(ss_lender *self, PyObject *connection)
 {
+    enum { MOST_STRIKES = 1000 };
     PyObject *type, *error, *traceback;
     PyErr_Fetch(&type, &error, &traceback);
     PyErr_NormalizeException(&type, &error, &traceback);
     if (traceback != NULL) {
         PyException_SetTraceback(error, traceback);
     }
-    PyObject *done = PyObject_CallMethodObjArgs((PyObject *)self, names[RECOVER], connection, error, NULL);
-    if (done == NULL) {
+    PyObject *meant = PyObject_CallMethodObjArgs((PyObject *)self, names[RECOVER], connection, error, NULL);
+    for (int strikes = 0; meant == NULL && strikes < MOST_STRIKES; strikes++) {
         Py_XDECREF(type);
         Py_XDECREF(error);
         Py_XDECREF(traceback);
-    } else {
-        Py_DECREF(done);
-        PyErr_Restore(type, error, traceback);
+        PyErr_Fetch(&type, &error, &traceback);
+        meant = PyObject_CallMethodObjArgs((PyObject *)self, names[RECOVER], connection, Py_None, NULL);
     }
+    if (meant == NULL || meant == Py_None) {
+        PyErr_Restore(type, error, traceback);
+    } else {
+        PyException_SetCause(meant, error);
+        PyErr_SetObject((PyObject *)Py_TYPE(meant), meant);
+        Py_XDECREF(type);
+        Py_XDECREF(traceback);
+    }
+    Py_XDECREF(meant);
 }
 
 /* operation(connection, now, *arguments); `arguments` begins with the operation. */
@@ -210,12 +244,12 @@ static PyObject *run_outside(ss_lender *self, PyObject *connection, long long ma
         log->committed = 0;
     }
     PyObject *result = operate(self, connection, arguments, count);
-    bool done = result != NULL;
-    if (!done) {
+    bool is_idle = false;
+    bool done = result != NULL && (use != WRITE_KEY || settle_cache(self, mark, log->committed, arguments[1])) &&
+                (log == NULL || log->pages < log->limit || call(connection, CHECKPOINT)) &&
+                take_back(self, connection, &is_idle);
+    if (!done && !is_idle) {
         recover(self, connection);
-    } else {
-        done = (use != WRITE_KEY || settle_cache(self, mark, log->committed, arguments[1])) &&
-               (log == NULL || log->pages < log->limit || call(connection, CHECKPOINT)) && take_back(self, connection);
     }
     Py_XDECREF(log);
     if (!done) {
@@ -252,12 +286,16 @@ static PyObject *run(ss_lender *self, enum use use, PyObject *const *arguments, 
         return PyErr_Format(PyExc_TypeError, "the lender is not set up");
     }
     PyObject *thread = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
-    if (thread == NULL || !count_call(self->operations, arguments[0])) {
+    if (thread == NULL || !count_call(self->operations, arguments[0]) || (has_forked && !call((PyObject *)self, FORKED))) {
         Py_XDECREF(thread);
         return NULL;
     }
     PyObject *result = NULL;
     int inside = PyDict_GET_SIZE(self->transactions) == 0 ? 0 : PyDict_Contains(self->transactions, thread);
+    if (inside > 0) {
+        /* It can be another task's, which raises; or another greenlet's, which has ended by now. */
+        inside = call((PyObject *)self, OWN_TRANSACTION) ? PyDict_Contains(self->transactions, thread) : -1;
+    }
     if (inside > 0) {
         result = run_inside(self, use, arguments, count);
     } else if (inside == 0) {
@@ -273,6 +311,18 @@ static PyObject *run(ss_lender *self, enum use use, PyObject *const *arguments, 
     }
     Py_DECREF(thread);
     return result;
+}
+
+static PyObject *lender_lend(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    if (has_forked && !call(self, FORKED)) {
+        return NULL;
+    }
+    PyObject *thread = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    PyObject *connection = thread == NULL ? NULL : lend((ss_lender *)self, thread);
+    Py_XDECREF(thread);
+    return connection;
 }
 
 static PyObject *lender_read(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
@@ -330,6 +380,7 @@ static void lender_dealloc(PyObject *object)
 int ss_lender_export(void *list)
 {
     static PyMethodDef methods[] = {
+        {"_lend", lender_lend, METH_NOARGS, "_lend(): a connection that nobody else uses"},
         {"read", FASTCALL(lender_read), METH_FASTCALL, "read(operation, *arguments)"},
         {"write", FASTCALL(lender_write), METH_FASTCALL, "write(operation, *arguments)"},
         {"write_key", FASTCALL(lender_write_key), METH_FASTCALL, "write_key(operation, key, *arguments)"},
@@ -355,9 +406,18 @@ int ss_lender_export(void *list)
     };
     static PyType_Spec spec = {"slothstate._native.Lender", sizeof(ss_lender), 0,
                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
+    static PyMethodDef functions[] = {
+        {"take_fork", take_fork, METH_NOARGS, "take_fork($module, /)\n--\n\nWhether this process was just forked."},
+    };
     PyGILState_STATE gil = PyGILState_Ensure();
     PyObject *type = intern_names() ? PyType_FromSpec(&spec) : NULL;
-    int result = type == NULL ? -1 : PyList_Append((PyObject *)list, type);
+    PyObject *function = type == NULL ? NULL : PyCFunction_NewEx(&functions[0], NULL, NULL);
+    int result = function == NULL ? -1 : PyList_Append((PyObject *)list, type);
+    result = result ? result : PyList_Append((PyObject *)list, function);
+#ifndef _WIN32
+    result = result ? result : pthread_atfork(NULL, NULL, note_fork);
+#endif
+    Py_XDECREF(function);
     Py_XDECREF(type);
     PyErr_Clear(); /* cffi cannot pass it on: the status says it */
     PyGILState_Release(gil);

@@ -46,6 +46,10 @@ class Caller:
     def __hash__(self) -> int:
         return hash((self._serial, id(self._task), id(self._greenlet)))
 
+    def is_other_greenlet_than(self, other: Caller) -> bool:
+        """Return whether this and the other are two greenlets of one thread, its root counting as one."""
+        return self._serial == other._serial and self._greenlet is not other._greenlet
+
     def describe(self) -> str:
         """Return the caller's name, for people."""
         if self._task is not None:

@@ -8,7 +8,8 @@ costs what one of `len` does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from contextlib import AbstractContextManager
+from typing import Any, Final, Protocol, Self, TypeVar
 
 from slothstate import _native
 from slothstate._native import ffi, lib
@@ -19,7 +20,9 @@ __all__ = [
     "LIBRARY",
     "Lender",
     "Log",
+    "Mutex",
     "ReadCache",
+    "Scope",
     "encode_row",
     "encode_rows",
     "glob_check",
@@ -32,8 +35,10 @@ __all__ = [
     "row_getter",
     "row_putter",
     "sqlite_file",
+    "take_fork",
     "thread_ident",
     "thread_serial",
+    "to_the_end",
     "value_loader",
     "value_setter",
 ]
@@ -43,6 +48,8 @@ KEY_SEPARATOR: Final = "\0"
 
 LIBRARY: Final[str] = _native.__file__
 """The file of the C layer."""
+
+T = TypeVar("T")
 
 _functions: Final[dict[str, Callable[..., Any]]] = {}
 
@@ -65,6 +72,8 @@ _export(lib.ss_read_cache_export)
 _export(lib.ss_log_export)
 _export(lib.ss_lender_export)
 _export(lib.ss_operations_export)
+_export(lib.ss_scope_export)
+_export(lib.ss_mutex_export)
 
 json_encode: Callable[[object, str], str] = _functions["json_encode"]
 """`json_encode(value, name)`: the JSON text of a value; `name` begins the path in error messages.
@@ -116,6 +125,42 @@ Lender: Any = _functions["Lender"]
 
 Log: Callable[[int], Any] = _functions["Log"]
 """The type that `slothstate.sqlite.log` describes: `Log(limit)`."""
+
+take_fork: Callable[[], bool] = _functions["take_fork"]
+"""`take_fork()`: whether this process was forked since it was last asked, be it by C code behind Python's back."""
+
+to_the_end: Callable[[Callable[[], object]], None] = _functions["to_the_end"]
+"""`to_the_end(function)`: call a function again and again until it returns; then raise what it raised first.
+
+For what an exception of a signal handler (Ctrl-C) must not leave half done: the function goes on where it was struck,
+and raises nothing of its own accord twice.
+"""
+
+Scope: Callable[[Callable[[], T], Callable[[type[BaseException] | None], object]], AbstractContextManager[T]]
+Scope = _functions["Scope"]
+"""`Scope(begin, end)`: a `with` block that calls `begin()`, and `end(kind)` in any case, also if `begin` failed.
+
+`kind` is the type of the exception that ends the block, or None. `end` is called as `to_the_end` does, with the type of
+what it raised itself. A context manager written in Python can be struck before its first step, and then never ends.
+"""
+
+
+class Holding(Protocol):
+    """That a `Mutex` is held: true if so, until the `with` block that it is or the object itself ends."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+    def __bool__(self) -> bool: ...
+
+
+class MutexLike(Protocol):
+    """A lock of threads, reentrant, that no exception of a signal handler leaves locked."""
+
+    def hold(self, seconds: float = ..., /) -> Holding:
+        """Wait (for ever without an argument) and return the holding."""
+
+
+Mutex: Callable[[], MutexLike] = _functions["Mutex"]
 
 row_getter: Callable[..., Any] = _functions["row_getter"]
 """`row_getter(statement, rarely)`: the function `slothstate.sqlite.keys.get`.

@@ -7,10 +7,12 @@ import os
 import sys
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any
 
+from slothstate import native
 from slothstate.errors import InvalidValue
 from slothstate.lock import Locks
 from slothstate.native import json_decode
@@ -104,8 +106,15 @@ class State(MappingVerbs, CounterVerbs, ListVerbs, UpkeepVerbs):  # type: ignore
 
     def close(self) -> None:
         """Release the locks this State holds and close the store; closing twice does nothing."""
+        native.to_the_end(self._close)
+
+    def _close(self) -> None:
         self._locks.release_all()
         self._engine.close()
+
+    def _rest(self) -> None:
+        self._locks.release_all()
+        self._engine.rest()
 
     def _encoded_view(self) -> State:
         """Return this State for a binding that builds another language's values itself.
@@ -141,8 +150,16 @@ class State(MappingVerbs, CounterVerbs, ListVerbs, UpkeepVerbs):  # type: ignore
 _open_states: weakref.WeakSet[State] = weakref.WeakSet()
 
 
-@atexit.register
-def _close_all() -> None:
+def _rest_all() -> None:
     # The last one to leave folds the log into the database and removes it; killed processes leave that to the next.
-    for state in list(_open_states):
-        state.close()
+    # Not `close`: what was registered before us comes after us, and daemon threads go on.
+    states: list[State] | None = None
+    while states is None:
+        # A daemon thread can open or drop one just then.
+        with suppress(RuntimeError):
+            states = list(_open_states)
+    for state in states:
+        state._rest()
+
+
+atexit.register(native.to_the_end, _rest_all)

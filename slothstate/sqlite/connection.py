@@ -1,15 +1,10 @@
-"""One connection to the store: how it is configured, its transactions, its busy wait and SQLite's errors as ours."""
+"""One connection to the store: how it is configured, its transactions and SQLite's errors as ours."""
 
 from __future__ import annotations
 
-import math
-import os
-import time
-import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from threading import get_ident
-from typing import Any, Final
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
@@ -25,14 +20,16 @@ from slothstate.errors import (
     StateReadOnly,
 )
 from slothstate.native import sqlite_file
-from slothstate.sqlite import log
+from slothstate.sqlite import busy, log
+
+if TYPE_CHECKING:
+    from slothstate.caller import Caller
 
 __all__ = [
     "EXPIRED",
     "LIVE",
     "WAL_CHECKPOINT_PAGES",
     "Atomic",
-    "BusyWait",
     "Connection",
     "Snapshot",
     "sql",
@@ -72,96 +69,6 @@ _SETTINGS: Final = (
 )
 
 
-FIRST_PAUSE: Final = 0.0006
-LONGEST_PAUSE: Final = 0.016
-PATIENCE: Final = 0.025
-"""Seconds: a writer sleeps before it asks again, each time 0.6 ms longer than the last, up to 16 ms.
-
-One that has waited for longer than `PATIENCE` asks as often as at first, and so is next before long. A writer that
-takes over finds its pages outdated, so frequent turns cost everybody: with 0.1 ms and 2 ms, 8 processes on one counter
-did half of what one does alone; with these they do over 80 %, and none waits for much more than 0.1 s. Twice the
-patience is a little more in all, but leaves the slowest of them half as much as the fastest instead of two thirds.
-"""
-
-
-class BusyWait:
-    """How long writers wait for each other: until a deadline, jittered, in Python so that signals are answered.
-
-    SQLite's own `busy_timeout` sleeps in C and holds a Ctrl-C back for seconds. One instance serves all connections
-    of an engine; it counts the waits for `State.stats()`.
-    """
-
-    __slots__ = ("_deadlines", "count", "longest", "timeout")
-
-    def __init__(self, timeout: float) -> None:
-        self.timeout = timeout
-        self.count = 0
-        self.longest = 0.0
-        self._deadlines: dict[int, float] = {}
-
-    @contextmanager
-    def until(self, deadline: float | None) -> Iterator[None]:
-        """Let the calling thread's waits in the block end at a `time.monotonic()` earlier than the timeout would.
-
-        Inside another such block the earlier of the two counts.
-        """
-        if deadline is None:
-            yield
-            return
-        outer = self._deadlines.get(get_ident())
-        self._deadlines[get_ident()] = deadline if outer is None else min(outer, deadline)
-        try:
-            yield
-        finally:
-            if outer is None:
-                self._deadlines.pop(get_ident(), None)
-            else:
-                self._deadlines[get_ident()] = outer
-
-    def handler(self, path: str) -> Callable[[int], bool]:
-        """Return a busy handler for one connection to `path`."""
-        began = 0.0
-
-        def wait(attempt: int) -> bool:
-            nonlocal began
-            now = time.monotonic()
-            if attempt == 0:
-                if _is_for_itself(path):
-                    return False
-                began = now
-                self.count += 1
-            self.longest = max(self.longest, now - began)
-            remaining = began + self.timeout - now
-            if self._deadlines:
-                remaining = min(remaining, self._deadlines.get(get_ident(), math.inf) - now)
-            if remaining <= 0:
-                return False
-            # The jitter (half to all of it) keeps writers from waking in step. `random` would cost the import of a
-            # package half the size of ours.
-            jitter = 0.5 + os.urandom(1)[0] / 512
-            pause = min(FIRST_PAUSE * (attempt + 1), LONGEST_PAUSE) if now - began < PATIENCE else FIRST_PAUSE
-            time.sleep(min(pause, remaining) * jitter)
-            return True
-
-        return wait
-
-
-_connections: set[weakref.ref[Connection]] = set()
-"""All of this process. References, and not a WeakSet: a set can be copied while other threads change it."""
-
-
-def _is_for_itself(path: str) -> bool:
-    """Whether the calling thread itself is in the middle of a write to this file, as a signal handler can find it."""
-    thread = get_ident()
-    for reference in list(_connections):
-        connection = reference()
-        if connection is not None and connection.thread == thread and connection.path == path:
-            with suppress(apsw.Error):
-                if connection.db.txn_state("main") == apsw.SQLITE_TXN_WRITE:
-                    return True
-    return False
-
-
 class Connection:
     """A configured SQLite connection that one thread uses at a time.
 
@@ -176,6 +83,7 @@ class Connection:
         "db",
         "depth",
         "execute",
+        "holder",
         "inherited",
         "log",
         "path",
@@ -184,12 +92,12 @@ class Connection:
         "working",
     )
 
-    def __init__(self, path: str, *, synchronous: str, busy: BusyWait, vfs: str | None = None) -> None:
+    def __init__(self, path: str, *, synchronous: str, wait: busy.BusyWait, vfs: str | None = None) -> None:
         db = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW, vfs=vfs)
         try:
             for setting, value in _SETTINGS:
                 db.config(setting, value)
-            db.set_busy_handler(busy.handler(path))
+            db.set_busy_handler(wait.handler(path))
             for pragma, wanted in (
                 ("mmap_size", 0),
                 ("cell_size_check", 1),
@@ -212,11 +120,13 @@ class Connection:
         self.inherited = False
         self.serial = 0
         self.path = path
-        # Who used it last; only that thread may ask what it is doing.
+        # Who used it last; only that thread may ask what it is doing. 0: nobody since it was given back.
         self.thread = 0
+        # Whose transaction it is in, or about to begin.
+        self.holder: Caller | None = None
         # Inside a transaction: an operation is under way, whose statement another one would end.
         self.working = False
-        _connections.add(weakref.ref(self, _connections.discard))
+        busy.note(self)
 
     def sqlite_file(self) -> int:
         """Return the address of the connection's `sqlite3_file`."""
@@ -224,6 +134,15 @@ class Connection:
 
     def close(self) -> None:
         self.db.close()
+
+    def is_open(self) -> bool:
+        """Return whether it is not closed yet, whichever thread uses it."""
+        try:
+            return self.db.sqlite3_pointer() != 0
+        except apsw.ConnectionClosedError:
+            return False
+        except apsw.Error:
+            return True
 
     def checkpoint(self) -> None:
         """Copy the log into the database if it has grown long; what cannot be copied now is copied later."""

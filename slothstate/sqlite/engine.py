@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import get_ident
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Final, TypeVar, TypeVarTuple
 
 import apsw
 
-from slothstate import read_cache
+from slothstate import native, read_cache
+from slothstate.caller import thread_ident
 from slothstate.errors import SlothStateError, StateClosed
-from slothstate.native import now_ms
 from slothstate.sqlite import forking
 from slothstate.sqlite.activity import Publisher
-from slothstate.sqlite.connection import Atomic, BusyWait, Connection, Snapshot, translate
+from slothstate.sqlite.busy import BusyWait
+from slothstate.sqlite.connection import Connection, translate
 from slothstate.sqlite.pool import Pool
 from slothstate.sqlite.sweeper import Sweeper
+from slothstate.sqlite.transaction import SnapshotBlock, TransactionBlock
 
 __all__ = ["SYNCHRONOUS", "Engine"]
 
@@ -54,7 +55,7 @@ class Engine(Pool):
     ) -> None:
         super().__init__(path, synchronous=SYNCHRONOUS[durability], busy=BusyWait(busy_timeout), vfs=vfs)
         # The reading of the clock in milliseconds since the epoch, the one of an operation.
-        self.now = now_ms if clock is time.time else lambda: int(clock() * 1000)
+        self.now = native.now_ms if clock is time.time else lambda: int(clock() * 1000)
         self._afterwards: dict[int, list[Callable[[], object]]] = {}
         self.cache = read_cache.make(cache_size, None if clock is time.time else clock, self._transactions)
         self.operations = defaultdict(int)
@@ -63,27 +64,33 @@ class Engine(Pool):
         self.upkeep: Callable[[], Callable[[], object] | None] = lambda: None
         self._sweeper = Sweeper(self, sweep_interval)
         self._publisher = Publisher(path)
-        with self._opening:
+        with self._opening.hold():
             self._raise_anchor(prepared=False)
         forking.register(self)
         self._sweeper.ensure_running()
 
     def _woken(self) -> None:
-        self._sweeper.ensure_running()
+        if not self._is_resting:
+            self._sweeper.ensure_running()
 
-    def after_fork_in_child(self) -> list[Connection]:
-        """Begin anew, with a sweeper too: the parent's has no thread here, and may have been copied half-way."""
+    def end_thread(self, deadline: float) -> None:
+        """End the thread of the background sweep, before a fork; the next one starts when it is needed."""
+        self._sweeper.end(deadline)
+        self._sweeper = Sweeper(self, self._sweep_interval, self._sweeper.due)
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew: the parent's sweeper may have been copied half-way."""
         self._sweeper = Sweeper(self, self._sweep_interval)
         self._publisher = Publisher(self.path)
-        return super().after_fork_in_child()
+        super().after_fork_in_child()
 
     def _check_identity(self) -> None:
         super()._check_identity()
         self._publisher.publish(self)
 
     def _run_inside(self, operation: Callable[..., R], args: tuple[Any, ...]) -> R:
-        """Run an operation on the connection of this thread's transaction."""
-        own = self._transactions[get_ident()]
+        """Run an operation on the connection of the caller's transaction."""
+        own = self._transactions[thread_ident()]
         own.require_idle()
         try:
             own.working = True
@@ -94,77 +101,71 @@ class Engine(Pool):
         finally:
             own.working = False
 
-    def _recover(self, connection: Connection, error: BaseException) -> None:
-        """Take the connection of a failed operation back, and raise what an error of SQLite stands for."""
-        if isinstance(error, apsw.Error | UnicodeDecodeError):
-            self._give_back(connection)
-            raise translate(error, self.path) from error
-        if isinstance(error, SlothStateError):
+    def _recover(self, connection: Connection, error: BaseException | None) -> Exception | None:
+        """Take the connection of a failed operation back; return the error that one of SQLite stands for.
+
+        Without an error it was struck in here by another.
+        """
+        if isinstance(error, apsw.Error | UnicodeDecodeError | SlothStateError):
             self._give_back(connection)
         else:
             # Ctrl-C between a statement's first row and its end: left alone it would hold on to the write lock.
-            self._close(connection)
+            self._abandon(connection)
+        if isinstance(error, apsw.Error | UnicodeDecodeError):
+            return translate(error, self.path)
+        return None
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Hold a write transaction for this thread while the block runs; a savepoint inside one."""
-        thread = get_ident()
-        own = self._transactions.get(thread)
-        if own is None:
-            self._check_identity()
-            connection = self._borrow()
-            connection.thread = thread
-        else:
-            own.require_idle()
-            connection = own
-        try:
-            if own is None:
-                # Before it begins: a signal handler must not wait with another connection for this one.
-                self._transactions[thread] = connection
-            with Atomic(connection):
-                yield
-                # A long block: what is committed into a file that was replaced meanwhile would be lost.
-                self.ensure_identity()
-        except apsw.Error as error:
-            raise translate(error, self.path) from error
-        finally:
-            if own is None:
-                # One call, which an exception of a signal handler cannot split. It is another's only when a block that
-                # such an exception left unended is collected as garbage.
-                ended = self._transactions.pop(thread, None)
-                if ended is not None and ended is not connection:
-                    self._transactions[thread] = ended
-                connection.checkpoint()
-                self._give_back(connection)
-                for callback in self._afterwards.pop(thread, ()):
-                    callback()
+    def transaction(self, first: Callable[[], object] | None = None) -> AbstractContextManager[None]:
+        """Hold a write transaction for the caller while the block runs; a savepoint inside one.
+
+        `first` is called inside it, before the block.
+        """
+        block = TransactionBlock(self, first)
+        return native.Scope(block.begin, block.end)
 
     def after_transaction(self, callback: Callable[[], object]) -> None:
         """Call `callback` when the transaction of the calling thread has ended, whichever way."""
-        self._afterwards.setdefault(get_ident(), []).append(callback)
+        self._afterwards.setdefault(thread_ident(), []).append(callback)
 
-    @contextmanager
-    def snapshot(self) -> Iterator[tuple[Connection, int]]:
+    def _run_afterwards(self, thread: int) -> None:
+        callbacks = self._afterwards.get(thread, [])
+        while callbacks:
+            try:
+                callbacks[0]()
+            except Exception:
+                del callbacks[0]
+                raise
+            # Only now: one that Ctrl-C strikes is called again.
+            del callbacks[0]
+        self._afterwards.pop(thread, None)
+
+    def snapshot(self) -> AbstractContextManager[tuple[Connection, int]]:
         """Lend a connection whose reads all see the store as it was at one moment, and the clock's reading then."""
-        self.ensure_identity()
-        own = self._transactions.get(get_ident())
-        connection = own or self._borrow()
-        try:
-            with Snapshot(connection):
-                yield connection, self.now()
-        except apsw.Error as error:
-            raise translate(error, self.path) from error
-        finally:
-            if own is None:
-                self._give_back(connection)
+        block = SnapshotBlock(self)
+        return native.Scope(block.begin, block.end)
 
     def close(self) -> None:
         """Close the connections; those in use by other threads are closed when they are given back."""
         # A thread that opens a connection meanwhile would find the -wal deleted and take it for an accident.
-        with self._opening:
-            self._refusal = self._refusal or StateClosed(f"the state on {self.path} is closed")
-            self._sweeper.stop()
-            self._publisher.withdraw()
-            while self._idle:
-                self._close(self._idle.pop())
-            self._drop_anchor()
+        with self._opening.hold():
+            native.to_the_end(self._close_all)
+
+    def _close_all(self) -> None:
+        self._refusal = self._refusal or StateClosed(f"the state on {self.path} is closed")
+        self._let_go()
+
+    def rest(self) -> None:
+        """Let go of the connections because the process ends; whoever comes later opens its own and closes it."""
+        with self._opening.hold():
+            self._is_resting = True
+            native.to_the_end(self._let_go)
+
+    def _let_go(self) -> None:
+        self._notice_fork()
+        self._sweeper.stop()
+        self._publisher.withdraw()
+        if self._is_resting:
+            self._dismiss_idle(self._new_idle())
+        else:
+            self._close_idle()
+        self._drop_anchor()

@@ -9,12 +9,13 @@ with the parent; the child never touches or closes its copies, and refuses to op
 from __future__ import annotations
 
 import os
-import threading
 import time
 import weakref
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from slothstate import native
 from slothstate.errors import UnsafeState
 from slothstate.sqlite import guard
 
@@ -22,76 +23,125 @@ if TYPE_CHECKING:
     from slothstate.sqlite.connection import Connection
     from slothstate.sqlite.engine import Engine
 
-__all__ = ["refuse_inherited", "register"]
+__all__ = ["keep", "notice_child", "reason", "refuse_inherited", "register"]
 
 FORK_WAIT: Final = 5.0
 """Seconds that a fork waits for operations of other threads to end; a transaction that lasts longer is not copied."""
 
-_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-_turn = threading.RLock()
+_engines: set[weakref.ref[Engine]] = set()
+"""References, and not a WeakSet: a set can be copied while other threads change it."""
+
+_turn = native.Mutex()
 """Held through a fork: another thread that forks waits, or it would find half of the engines prepared."""
 
-_prepared: list[list[Engine]] = []
-"""The engines that each fork under way has prepared: several when a signal handler forks in the middle of one."""
 
-_inherited_files: set[tuple[int, int]] = set()
+class _Fork:
+    """A fork under way."""
+
+    def __init__(self) -> None:
+        self.turn: native.Holding | None = None
+        self.deadline = time.monotonic() + FORK_WAIT
+        self.engines: list[Engine] = []
+        self.is_prepared = False
+
+
+_forks: list[_Fork] = []
+"""Several when a signal handler forks in the middle of one."""
+
+_inherited_files: dict[tuple[int, int], str] = {}
+"""The files whose connections this process inherited in use, and why they cannot be used."""
+
+_IN_TRANSACTION: Final = (
+    "it was forked inside a transaction; fork outside transactions, or open the store in a process started with spawn"
+)
+_IN_C: Final = (
+    "it was forked by C code that does not run what Python prepares for a fork, after the store was opened; open it "
+    "after the fork (with uWSGI: lazy-apps = true, or in a function marked @postfork)"
+)
 
 
 def register(engine: Engine) -> None:
     """Include an engine in what is done around a fork."""
-    _engines.add(engine)
+    _engines.add(weakref.ref(engine, _engines.discard))
 
 
 def refuse_inherited(path: str) -> None:
     """Refuse a file whose connections this process inherited in use. Raises: `UnsafeState`."""
     if not _inherited_files:
         return
-    try:
+    with suppress(OSError):
         found = os.stat(path)
-    except OSError:
-        return
-    if (found.st_dev, found.st_ino) in _inherited_files:
-        raise UnsafeState(
-            f"{path} was in a transaction of the parent when this process was forked: SQLite would take the parent's "
-            "locks for its own; open it in a process started with spawn, or fork outside transactions"
-        )
+        reason = _inherited_files.get((found.st_dev, found.st_ino))
+        if reason is not None:
+            raise UnsafeState(
+                f"{path} cannot be opened in this process, where SQLite would take the parent's locks for its own: "
+                f"{reason}"
+            )
 
 
-def _before() -> None:
-    _turn.acquire()
-    engines = list(_engines)
-    _prepared.append(engines)
-    deadline = time.monotonic() + FORK_WAIT
-    for engine in engines:
-        engine.before_fork(deadline)
+def notice_child() -> None:
+    """Do what belongs into a forked child, if C code forked it without a word to Python."""
+    native.to_the_end(_after_in_child)
 
 
-def _after_in_parent() -> None:
-    for engine in _prepared.pop():
-        engine.after_fork_in_parent()
-    _turn.release()
+def reason() -> str:
+    """Return why a child cannot use what it inherited."""
+    return _IN_TRANSACTION if _forks else _IN_C
 
 
-def _after_in_child() -> None:
-    global _turn
-    _turn = threading.RLock()
-    _prepared.clear()
-    guard.forget()
-    # All, not only the prepared ones: an exception of a signal handler can have cut the preparation short.
-    for engine in list(_engines):
-        for connection in engine.after_fork_in_child():
-            _keep_for_ever(connection)
-            with suppress(OSError):
-                found = os.stat(engine.path)
-                _inherited_files.add((found.st_dev, found.st_ino))
-
-
-def _keep_for_ever(connection: Connection) -> None:
+def keep(connection: Connection) -> None:
     """Let a connection outlive even the interpreter's own end: SQLite must never close it in this process."""
     import ctypes
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+    with suppress(OSError):
+        found = os.stat(connection.path)
+        _inherited_files[found.st_dev, found.st_ino] = reason()
+
+
+def _all_engines() -> list[Engine]:
+    return [engine for reference in list(_engines) if (engine := reference()) is not None]
+
+
+def _before() -> None:
+    if not _forks or _forks[-1].is_prepared:
+        _forks.append(_Fork())
+    fork = _forks[-1]
+    # The threads first: one that sweeps needs what is taken from it below.
+    for engine in _all_engines():
+        engine.end_thread(fork.deadline)
+    if fork.turn is None:
+        fork.turn = _turn.hold()
+    fork.engines = _all_engines()
+    for engine in fork.engines:
+        engine.before_fork(fork.deadline)
+        engine.end_thread(fork.deadline)
+    fork.is_prepared = True
+
+
+def _after_in_parent() -> None:
+    if _forks:
+        for engine in _forks[-1].engines:
+            engine.after_fork_in_parent()
+        # Lets go of the turn, too.
+        del _forks[-1]
+
+
+def _after_in_child() -> None:
+    global _turn
+    native.take_fork()
+    _turn = native.Mutex()
+    guard.forget()
+    # All, not only the prepared ones: one can have been opened meanwhile.
+    for engine in _all_engines():
+        engine.after_fork_in_child()
+    _forks.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+    # Built-in functions, which Ctrl-C cannot strike before they begin.
+    os.register_at_fork(
+        before=partial(native.to_the_end, _before),
+        after_in_parent=partial(native.to_the_end, _after_in_parent),
+        after_in_child=partial(native.to_the_end, _after_in_child),
+    )

@@ -18,10 +18,10 @@ from __future__ import annotations
 import os
 import struct
 import sys
-import threading
-from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
+
+from slothstate import native
 
 if TYPE_CHECKING:
     from slothstate.sqlite.location import Identity
@@ -37,38 +37,41 @@ _SHARED_MEMORY: Final = (128, 1)
 # struct flock; 64-bit offsets on every Linux that Python runs on, in the platform's own alignment.
 _FLOCK: Final = "hhqqi0q"
 
-_turn = threading.RLock()
+_turn = native.Mutex()
 
-_protected: Counter[Identity] = Counter()
-"""How many anchors of this process each store has: the locks stay until the last of them is released."""
+_protected: dict[int, Identity] = {}
+"""What each anchor of this process protects, by the id of the very tuple: the locks stay until the last is released."""
 
 
 def protect(store: Identity) -> None:
-    """Keep other libraries in this process from deleting the store's -wal and -shm until `release`.
+    """Keep other libraries in this process from deleting the store's -wal and -shm until `release` of the same object.
 
     There must be an open connection that has read from the store, and it must stay open until then.
     """
-    with _turn:
-        _protected[store] += 1
+    with _turn.hold():
+        _protected[id(store)] = store
         _lock_all(store, shared=True)
 
 
 def release(store: Identity) -> None:
-    """Undo one `protect`. The last one must come before the last connection is closed, which tidies up the -wal."""
-    with _turn:
-        if store not in _protected:
+    """Undo `protect`, or do nothing if that is done.
+
+    The last one must come before the last connection is closed, which tidies up the -wal.
+    """
+    with _turn.hold():
+        if id(store) not in _protected:
             # A forked child lets go of what its parent protected, and goes on protecting.
             return
-        _protected[store] -= 1
-        if not _protected[store]:
-            del _protected[store]
+        if list(_protected.values()).count(store) == 1:
             _lock_all(store, shared=False)
+        # Last: a release that Ctrl-C cuts short is done again.
+        _protected.pop(id(store), None)
 
 
 def forget() -> None:
     """Start anew in a forked child: inherited descriptors share their locks with the parent, who goes on using them."""
     global _turn
-    _turn = threading.RLock()
+    _turn = native.Mutex()
     _protected.clear()
 
 

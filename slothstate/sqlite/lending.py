@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         cache: ReadCache
         now: Callable[[], int]
 
+        _lend: Callable[[], Connection]
         read: Run
         write: Run
         """For an operation that is one statement or wraps itself in `Atomic`.

@@ -15,7 +15,8 @@ import apsw
 from slothstate.errors import StateBusy, StateCorrupt, StateIOError, UnsafeState
 from slothstate.sqlite import audit, location, schema
 from slothstate.sqlite.backup import copy_pages
-from slothstate.sqlite.connection import BusyWait, Connection, translate
+from slothstate.sqlite.busy import BusyWait
+from slothstate.sqlite.connection import Connection, translate
 
 __all__ = ["restore"]
 
@@ -59,7 +60,7 @@ def restore(
     except OSError as error:
         raise StateIOError(f"{draft} cannot be written: {error}") from error
     try:
-        with closing(Connection(draft, synchronous="off", busy=BusyWait(0.0))) as copy:
+        with closing(Connection(draft, synchronous="off", wait=BusyWait(0.0))) as copy:
             try:
                 _read_backup(copy, backup)
             except (apsw.Error, UnicodeDecodeError) as error:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import _thread
+import os
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from slothstate.errors import SlothStateError, StateIOError
@@ -17,13 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["Sweeper", "sweep_all"]
 
 
-def sweep_all(engine: Engine) -> int:
+def sweep_all(engine: Engine, is_to_end: Callable[[], bool] = lambda: False) -> int:
     """Remove everything that is expired now, batch by batch; return how many keys went.
 
     Between two batches it pauses for as long as the last one took, so a writer never waits for more than one batch.
     """
     removed, more = 0, True
-    while more:
+    while more and not is_to_end():
         began = time.monotonic()
         count, more = engine.write(sweep.batch)
         removed += count
@@ -33,21 +35,26 @@ def sweep_all(engine: Engine) -> int:
 
 
 class Sweeper:
-    """A daemon thread that sweeps an engine's store every `interval` seconds, and ends with the engine."""
+    """A daemon thread that sweeps an engine's store every `interval` seconds, and ends with the engine.
 
-    def __init__(self, engine: Engine, interval: float) -> None:
+    `due` (`time.monotonic`) is when the first sweep comes.
+    """
+
+    def __init__(self, engine: Engine, interval: float, due: float | None = None) -> None:
         # Longer than the system can wait is for ever.
         self._interval = min(interval, threading.TIMEOUT_MAX)
+        self.due = time.monotonic() + self._interval if due is None else due
         # Locked until the thread is to end. Not an Event: an exception out of a signal handler in the middle of its
         # `set` leaves it locked for ever, and `stop` also runs from the garbage collector.
         self._running = threading.Lock()
         self._running.acquire()
         self._engine = weakref.ref(engine, lambda _: self.stop())
         self._started = False
+        self._native_id = 0
         self.is_running = False
 
     def ensure_running(self) -> None:
-        """Start the thread at first use; a forked child, which has none, makes a Sweeper of its own.
+        """Start the thread at first use; a process that was forked, and its parent, make a Sweeper of their own.
 
         Raises: `StateIOError` when the system has no memory or no room for another thread.
         """
@@ -67,14 +74,28 @@ class Sweeper:
         except RuntimeError:
             return
 
+    def end(self, deadline: float) -> None:
+        """Ask the thread to end, and wait until the system knows it no more, or until `deadline`."""
+        self.stop()
+        while (self.is_running or self._is_known()) and time.monotonic() < deadline:
+            time.sleep(0.0002)
+
+    def _is_known(self) -> bool:
+        # With gevent it is a greenlet of the very thread that waits for it.
+        return self._native_id not in (0, _thread.get_native_id()) and os.path.exists(
+            f"/proc/self/task/{self._native_id}"
+        )
+
     def _run(self) -> None:
+        self._native_id = _thread.get_native_id()
         try:
             self._sweep_now_and_then()
         finally:
             self.is_running = False
 
     def _sweep_now_and_then(self) -> None:
-        while not self._running.acquire(timeout=self._interval):
+        while not self._running.acquire(timeout=max(0.0, min(self.due - time.monotonic(), threading.TIMEOUT_MAX))):
+            self.due = time.monotonic() + self._interval
             engine = self._engine()
             if engine is None:
                 return
@@ -95,9 +116,12 @@ class Sweeper:
         except (Timeout, OSError):
             return
         try:
-            sweep_all(engine)
+            sweep_all(engine, self._is_to_end)
             upkeep = engine.upkeep()
             if upkeep is not None:
                 upkeep()
         finally:
             turn.release()
+
+    def _is_to_end(self) -> bool:
+        return not self._running.locked()

@@ -1,0 +1,11 @@
+/* What an exception of a signal handler (Ctrl-C) cannot leave half done. */
+#ifndef SS_SCOPE_H
+#define SS_SCOPE_H
+
+/* Appends to a list what slothstate/native.py describes: the function `to_the_end`, the types `Scope` and `Mutex`.
+ * 0, or -1 on failure. */
+int ss_scope_export(void *list);
+
+int ss_mutex_export(void *list);
+
+#endif
