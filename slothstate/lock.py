@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
@@ -350,16 +350,13 @@ class Lock:
         if self.lost:
             raise LockLost(f"lock {self.name!r} (token {self.token}) is no longer held")
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """Hold a write transaction that begins only if the lock is still held.
 
         Nobody can take the lock over while the transaction is open, so what it writes is fenced.
         Raises: `LockLost` before the block runs.
         """
-        with self._engine.transaction():
-            self.ensure_held()
-            yield
+        return self._engine.transaction(self.ensure_held)
 
 
 @contextmanager

@@ -39,7 +39,6 @@ class _Fork:
     """A fork under way."""
 
     def __init__(self) -> None:
-        self.turn: native.Holding | None = None
         self.deadline = time.monotonic() + FORK_WAIT
         self.engines: list[Engine] = []
         self.is_prepared = False
@@ -47,6 +46,9 @@ class _Fork:
 
 _forks: list[_Fork] = []
 """Several when a signal handler forks in the middle of one."""
+
+_turns: list[native.Holding] = []
+"""One for each of `_forks`. Apart, because nothing else of what a struck step leaves behind may keep them."""
 
 _inherited_files: dict[tuple[int, int], str] = {}
 """The files whose connections this process inherited in use, and why they cannot be used."""
@@ -104,18 +106,23 @@ def _all_engines() -> list[Engine]:
 
 
 def _before() -> None:
-    if not _forks or _forks[-1].is_prepared:
-        _forks.append(_Fork())
-    fork = _forks[-1]
-    # The threads first: one that sweeps needs what is taken from it below.
-    for engine in _all_engines():
-        engine.end_thread(fork.deadline)
-    if fork.turn is None:
-        fork.turn = _turn.hold()
-    fork.engines = _all_engines()
-    for engine in fork.engines:
-        engine.before_fork(fork.deadline)
-        engine.end_thread(fork.deadline)
+    with _turn.hold():
+        if len(_turns) == len(_forks) and all(fork.is_prepared for fork in _forks[-1:]):
+            _turns.append(_turn.hold())
+        if len(_turns) > len(_forks):
+            _forks.append(_Fork())
+        fork = _forks[-1]
+        # The threads first: one that sweeps needs what is taken from it below.
+        for engine in _all_engines():
+            engine.end_thread(fork.deadline)
+        fork.engines = _all_engines()
+        for engine in fork.engines:
+            engine.before_fork(fork.deadline)
+            engine.end_thread(fork.deadline)
+        if fork not in _forks:
+            # A signal handler has forked meanwhile, which took this preparation for its own.
+            _before()
+    # The very last step: struck after it, a second run would begin another fork.
     fork.is_prepared = True
 
 
@@ -123,8 +130,8 @@ def _after_in_parent() -> None:
     if _forks:
         for engine in _forks[-1].engines:
             engine.after_fork_in_parent()
-        # Lets go of the turn, too.
         del _forks[-1]
+        del _turns[-1]
 
 
 def _after_in_child() -> None:
@@ -135,6 +142,7 @@ def _after_in_child() -> None:
     # All, not only the prepared ones: one can have been opened meanwhile.
     for engine in _all_engines():
         engine.after_fork_in_child()
+    _turns.clear()
     _forks.clear()
 
 

@@ -120,8 +120,8 @@ class Pool(Lender):
 
     def _raise_anchor(self, *, prepared: bool = True) -> None:
         """Open the anchor; the caller holds `_opening`."""
-        self._anchor = self._connect(prepared=prepared)
         try:
+            self._anchor = self._connect(prepared=prepared)
             self.cache.attach(self._anchor.sqlite_file(), self._anchor)
             # A tuple of its own.
             protected = (*self._identity,)

@@ -31,6 +31,11 @@ class TransactionBlock:
         self._engine = engine
         self._first = first
         self._connection: Connection | None = None
+        self._is_outermost = False
+        self._thread = thread_ident()
+        self._level = 0
+        # Of no transaction.
+        self._serial = -1
         self._was_struck = False
 
     def begin(self) -> None:
@@ -46,7 +51,6 @@ class TransactionBlock:
             engine._transactions[self._thread] = connection
         else:
             own.require_idle()
-            self._is_outermost = False
             self._connection = connection = own
         self._level = connection.depth
         self._serial = connection.serial + self._is_outermost
