@@ -205,6 +205,17 @@ class Locks:
             self._held.clear()
         self._ownership.end()
 
+    def rest(self) -> None:
+        """Release what no other thread holds: at the end of the process, which daemon threads go on until."""
+        mine = threading.current_thread()
+        if any(held.thread is not mine and held.thread.is_alive() for held in list(self._held.values())):
+            for held in list(self._held.values()):
+                if held.thread is mine or not held.thread.is_alive():
+                    with suppress(SlothStateError):
+                        self._release(held)
+        else:
+            self.release_all()
+
     def describe(self) -> list[LockDescription]:
         """Return the locks that are held, by name; `alive` is False for one that its dead owner left."""
         now_ms, now_boot_ms = self._engine.now(), boot_ms()

@@ -64,7 +64,7 @@ def open(
     check_library()
     check_seconds(sweep_interval, "sweep_interval")
     check_seconds(busy_timeout, "busy_timeout", zero=True)
-    return State(
+    state = State(
         Engine(
             location.resolve(path, allow_remote=allow_remote),
             durability=durability,
@@ -74,6 +74,9 @@ def open(
         ),
         read_cache=read_cache,
     )
+    if _is_ending:
+        state._rest()
+    return state
 
 
 class State(MappingVerbs, CounterVerbs, ListVerbs, UpkeepVerbs):  # type: ignore[misc]
@@ -113,7 +116,7 @@ class State(MappingVerbs, CounterVerbs, ListVerbs, UpkeepVerbs):  # type: ignore
         self._engine.close()
 
     def _rest(self) -> None:
-        self._locks.release_all()
+        self._locks.rest()
         self._engine.rest()
 
     def _encoded_view(self) -> State:
@@ -150,7 +153,12 @@ class State(MappingVerbs, CounterVerbs, ListVerbs, UpkeepVerbs):  # type: ignore
 _open_states: weakref.WeakSet[State] = weakref.WeakSet()
 
 
+_is_ending = False
+
+
 def _rest_all() -> None:
+    global _is_ending
+    _is_ending = True
     # The last one to leave folds the log into the database and removes it; killed processes leave that to the next.
     # Not `close`: what was registered before us comes after us, and daemon threads go on.
     states: list[State] | None = None

@@ -23,6 +23,10 @@ from typing import TYPE_CHECKING, Final
 
 from slothstate import native
 
+if sys.platform == "linux":
+    # Here, because nothing can be imported any more where a finalizer uses a State at the very end of Python.
+    import fcntl
+
 if TYPE_CHECKING:
     from slothstate.sqlite.location import Identity
 
@@ -38,6 +42,9 @@ _SHARED_MEMORY: Final = (128, 1)
 _FLOCK: Final = "hhqqi0q"
 
 _turn = native.Mutex()
+
+_process = os.getpid()
+"""Who we are: C code can fork without a call of `forget`."""
 
 _protected: dict[int, Identity] = {}
 """What each anchor of this process protects, by the id of the very tuple: the locks stay until the last is released."""
@@ -59,7 +66,7 @@ def release(store: Identity) -> None:
     The last one must come before the last connection is closed, which tidies up the -wal.
     """
     with _turn.hold():
-        if id(store) not in _protected:
+        if id(store) not in _protected or os.getpid() != _process:
             # A forked child lets go of what its parent protected, and goes on protecting.
             return
         if list(_protected.values()).count(store) == 1:
@@ -70,8 +77,9 @@ def release(store: Identity) -> None:
 
 def forget() -> None:
     """Start anew in a forked child: inherited descriptors share their locks with the parent, who goes on using them."""
-    global _turn
+    global _turn, _process
     _turn = native.Mutex()
+    _process = os.getpid()
     _protected.clear()
 
 
@@ -80,10 +88,8 @@ def _lock_all(store: Identity, *, shared: bool) -> None:
 
     On all, because nothing says which of them is whose: a connection that is closed takes those on its own with it.
     """
-    if not sys.platform.startswith("linux"):
+    if sys.platform != "linux":
         return
-    import fcntl
-
     database, _, shared_memory = store
     with suppress(OSError):
         for name in os.listdir("/proc/self/fd"):

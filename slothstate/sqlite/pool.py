@@ -79,8 +79,8 @@ class Pool(Lender):
             if connection.depth or not can_wait_for(connection.holder) or time.monotonic() >= deadline:
                 raise StateBusy(
                     f"{caller.describe()} cannot use the state on {self.path} while {connection.holder.describe()} "
-                    "holds a transaction on it in the same thread: do not let others run inside a transaction, or use "
-                    "a State in each thread"
+                    "holds a transaction on it in the same thread: let nobody else run inside a transaction (no await, "
+                    "no sleep)"
                 )
             time.sleep(GREENLET_PAUSE)
             connection = self._transactions.get(thread_ident())
