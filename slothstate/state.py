@@ -71,6 +71,7 @@ def open(
             busy_timeout=busy_timeout,
             sweep_interval=sweep_interval,
             cache_size=cache_size if read_cache else 0,
+            is_resting=_is_ending,
         ),
         read_cache=read_cache,
     )

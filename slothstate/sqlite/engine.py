@@ -37,7 +37,8 @@ class Engine(Pool):
     """One store as one process uses it.
 
     `clock` returns seconds since the epoch; every operation reads it once and passes it to SQL in milliseconds. `vfs`
-    names the SQLite VFS that its connections use: a disk that fails or loses power, in tests.
+    names the SQLite VFS that its connections use: a disk that fails or loses power, in tests. `is_resting` is for one
+    that is made while the process ends: see `rest`.
     """
 
     name: Final = "sqlite"
@@ -52,6 +53,7 @@ class Engine(Pool):
         cache_size: int = 64 * 2**20,
         clock: Callable[[], float] = time.time,
         vfs: str | None = None,
+        is_resting: bool = False,
     ) -> None:
         super().__init__(path, synchronous=SYNCHRONOUS[durability], busy=BusyWait(busy_timeout), vfs=vfs)
         # The reading of the clock in milliseconds since the epoch, the one of an operation.
@@ -67,7 +69,8 @@ class Engine(Pool):
         with self._opening.hold():
             self._raise_anchor(prepared=False)
         forking.register(self)
-        self._sweeper.ensure_running()
+        self._is_resting = is_resting
+        self._woken()
 
     def _woken(self) -> None:
         if not self._is_resting:

@@ -194,6 +194,7 @@ class UpkeepVerbs(Verbs):
         space.
         Raises: `SlothStateError` inside a transaction; `StateFull`.
         """
+        self._engine.require_usable()
         if self._engine.in_transaction:
             raise SlothStateError("a store cannot be compacted inside a transaction")
         self.sweep()
