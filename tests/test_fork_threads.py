@@ -25,7 +25,7 @@ def fork_and_count(channel: Channel, path: str) -> list[Any]:
     """Return the numbers of threads: before, in the fork's own hook, in child and parent after it, and once used."""
     states = [slothstate.open(path), slothstate.open(path)]
     seen = [threads()]
-    os.register_at_fork(before=lambda: None, after_in_parent=lambda: seen.append(threads()))
+    os.register_at_fork(after_in_parent=lambda: seen.append(threads()))
     pipe, theirs = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -55,8 +55,8 @@ def fork_and_count(channel: Channel, path: str) -> list[Any]:
 def test_no_thread_at_a_fork(path: str) -> None:
     """The sweepers end before a fork, also inside a transaction, and come back on both sides once a State is used."""
     with processes() as start:
-        first, hook, child, after, used, inside, again = start(fork_and_count, path).result()
-    assert (hook, after, inside) == (first - 2,) * 3
+        first, hook, child, after, used, inner_hook, inside, again = start(fork_and_count, path).result()
+    assert (hook, after, inner_hook, inside) == (first - 2,) * 4
     assert child == [1, 3, 1]
     assert used == first
     assert again
