@@ -16,7 +16,7 @@ import apsw
 
 from slothstate import native
 from slothstate.caller import current, thread_ident
-from slothstate.errors import SlothStateError, StateBusy, StateClosed, UnsafeState
+from slothstate.errors import SlothStateError, StateBusy, StateClosed, StateIOError, UnsafeState
 from slothstate.sqlite import forking, guard, location, schema
 from slothstate.sqlite.busy import BusyWait, can_wait_for
 from slothstate.sqlite.connection import Connection, translate
@@ -154,6 +154,9 @@ class Pool(Lender):
             # An exception struck between the steps of a transaction (Ctrl-C): the connection's state is not known.
             self._close(connection)
             return
+        # A fork inside a transaction leaves its connection, and whoever borrows that wakes nobody.
+        with suppress(StateIOError):
+            self._woken()
         connection.thread = 0
         self._idle.append(connection)
         self._trim()
