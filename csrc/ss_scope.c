@@ -45,6 +45,25 @@ static PyObject *to_the_end(PyObject *self, PyObject *function)
     return call_to_the_end(function, NULL) ? Py_NewRef(Py_None) : NULL;
 }
 
+/* __exit__(self, kind, error, traceback); its own `self` is the function that `exit_method` was given. */
+static PyObject *exit_block(PyObject *function, PyObject *const *arguments, Py_ssize_t count)
+{
+    PyObject *bound = ss_check_count("__exit__", count, 4) ? PyMethod_New(function, arguments[0]) : NULL;
+    bool done = bound != NULL && call_to_the_end(bound, NULL);
+    Py_XDECREF(bound);
+    return done ? Py_NewRef(Py_None) : NULL;
+}
+
+static PyObject *exit_method(PyObject *self, PyObject *function)
+{
+    static PyMethodDef method = {"__exit__", (PyCFunction)(void (*)(void))exit_block, METH_FASTCALL, NULL};
+    (void)self;
+    PyObject *plain = PyCFunction_NewEx(&method, function, NULL);
+    PyObject *result = plain == NULL ? NULL : PyInstanceMethod_New(plain);
+    Py_XDECREF(plain);
+    return result;
+}
+
 typedef struct scope {
     PyObject_HEAD
     PyObject *begin;
@@ -153,6 +172,7 @@ static void scope_dealloc(PyObject *object)
 int ss_scope_export(void *list)
 {
     static PyMethodDef functions[] = {
+        {"exit_method", exit_method, METH_O, "exit_method($module, function, /)\n--\n\nA method __exit__."},
         {"to_the_end", to_the_end, METH_O, "to_the_end($module, function, /)\n--\n\nCall it until it returns."},
     };
     static PyMethodDef methods[] = {
@@ -174,11 +194,13 @@ int ss_scope_export(void *list)
                                slots};
     PyGILState_STATE gil = PyGILState_Ensure();
     PyObject *type = PyType_FromSpec(&spec);
-    PyObject *function = PyCFunction_NewEx(&functions[0], NULL, NULL);
-    int result = type == NULL || function == NULL ? -1 : PyList_Append((PyObject *)list, type);
-    result = result ? result : PyList_Append((PyObject *)list, function);
+    int result = type == NULL ? -1 : PyList_Append((PyObject *)list, type);
+    for (size_t i = 0; result == 0 && i < sizeof functions / sizeof *functions; i++) {
+        PyObject *function = PyCFunction_NewEx(&functions[i], NULL, NULL);
+        result = function == NULL ? -1 : PyList_Append((PyObject *)list, function);
+        Py_XDECREF(function);
+    }
     Py_XDECREF(type);
-    Py_XDECREF(function);
     PyErr_Clear(); /* cffi cannot pass it on: the status says it */
     PyGILState_Release(gil);
     return result;

@@ -2,7 +2,7 @@
 #ifndef SS_SCOPE_H
 #define SS_SCOPE_H
 
-/* Appends to a list what slothstate/native.py describes: the function `to_the_end`, the types `Scope` and `Mutex`.
+/* Appends to a list what slothstate/native.py describes: the functions `to_the_end` and `exit_method`, the types `Scope` and `Mutex`.
  * 0, or -1 on failure. */
 int ss_scope_export(void *list);
 

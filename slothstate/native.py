@@ -25,6 +25,7 @@ __all__ = [
     "Scope",
     "encode_row",
     "encode_rows",
+    "exit_method",
     "glob_check",
     "glob_filter",
     "glob_match",
@@ -128,6 +129,9 @@ Log: Callable[[int], Any] = _functions["Log"]
 
 take_fork: Callable[[], bool] = _functions["take_fork"]
 """`take_fork()`: whether this process was forked since it was last asked, be it by C code behind Python's back."""
+
+exit_method: Callable[[Callable[[Any], object]], Any] = _functions["exit_method"]
+"""`exit_method(function)`: a method `__exit__` that calls `function(self)` as `to_the_end` does."""
 
 to_the_end: Callable[[Callable[[], object]], None] = _functions["to_the_end"]
 """`to_the_end(function)`: call a function again and again until it returns; then raise what it raised first.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slothstate import native
 from slothstate.errors import InvalidValue
@@ -139,10 +139,17 @@ class State(MappingVerbs, CounterVerbs, ListVerbs, UpkeepVerbs):  # type: ignore
     def __enter__(self) -> State:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def _leave(self) -> None:
         self.close()
+
+    if TYPE_CHECKING:
+
+        def __exit__(
+            self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        ) -> None: ...
+    else:
+        # A method written in Python can be struck before its first step, and would close nothing.
+        __exit__ = native.exit_method(_leave)
 
     def __reduce__(self) -> Any:
         raise TypeError("a State cannot be pickled: open the store by its path in the other process")

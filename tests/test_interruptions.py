@@ -51,6 +51,10 @@ def load(module: str) -> Any:
     return loaded
 
 
+opened: list[State] = []
+"""What an operation opened, and must have closed."""
+
+
 def one_verb(call: Callable[[State], object]) -> Callable[[State, str], None]:
     def operation(state: State, path: str) -> None:
         call(state)
@@ -92,7 +96,10 @@ def refused(state: State, path: str) -> None:
 
 def reopened(state: State, path: str) -> None:
     with slothstate.open(path) as other:
-        other.set("a", 1)
+        try:
+            other.set("a", 1)
+        finally:
+            opened.append(other)
 
 
 def first_use_after_a_fork(state: State, path: str) -> None:
@@ -170,6 +177,8 @@ def strike_everywhere(channel: Channel, path: str, module: str, name: str) -> in
                 raise
             assert state._engine._transactions == {}, where
             assert leftovers(state) == [], where
+            assert all(other._engine.refusal is not None for other in opened), where
+            opened.clear()
             del caught
             if passed < point:
                 break

@@ -149,6 +149,7 @@ class Engine(Pool):
 
     def close(self) -> None:
         """Close the connections; those in use by other threads are closed when they are given back."""
+        self._notice_fork()
         # A thread that opens a connection meanwhile would find the -wal deleted and take it for an accident.
         with self._opening.hold():
             native.to_the_end(self._close_all)
@@ -159,12 +160,12 @@ class Engine(Pool):
 
     def rest(self) -> None:
         """Let go of the connections because the process ends; whoever comes later opens its own and closes it."""
+        self._notice_fork()
         with self._opening.hold():
             self._is_resting = True
             native.to_the_end(self._let_go)
 
     def _let_go(self) -> None:
-        self._notice_fork()
         self._sweeper.stop()
         self._publisher.withdraw()
         if self._is_resting:

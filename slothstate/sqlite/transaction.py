@@ -7,6 +7,7 @@ Both are made for `native.Scope`: their `end` is called in any case, and again i
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import apsw
@@ -45,7 +46,13 @@ class TransactionBlock:
             engine._check_identity()
             self._is_outermost = True
             self._thread = thread_ident()
-            self._connection = connection = engine._lend()
+            connection = engine._lend()
+            if self._thread in engine._transactions:
+                # Another greenlet has begun one while this one waited for the connection.
+                engine._give_back(connection)
+                self.begin()
+                return
+            self._connection = connection
             connection.holder = current()
             # Before it begins: a signal handler must not wait with another connection for this one.
             engine._transactions[self._thread] = connection
@@ -84,7 +91,9 @@ class TransactionBlock:
             self._engine.ensure_identity()
             connection.commit(self._level)
         elif not is_over:
-            connection.rollback(self._level)
+            # What cannot be undone so ends with the connection, and an outer transaction finds itself at another depth.
+            with suppress(apsw.Error):
+                connection.rollback(self._level)
 
     def _give_back(self, connection: Connection) -> None:
         engine = self._engine
