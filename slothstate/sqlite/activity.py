@@ -12,9 +12,9 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from threading import get_ident
 from typing import TYPE_CHECKING, Final
 
+from slothstate.caller import thread_ident
 from slothstate.sqlite import counters, keys, lists, location
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Publisher:
         if not before or elapsed_ns > LONGEST * 1e9:
             return
         changes = [now - then for now, then in zip(counts, before, strict=True)]
-        draft = f"{self._file}.{get_ident()}"
+        draft = f"{self._file}.{thread_ident()}"
         with suppress(OSError):
             write(draft, " ".join(map(str, (os.getpid(), elapsed_ns, *changes))))
             self._published = True
