@@ -146,6 +146,22 @@ static PyObject *is_main_interpreter(PyObject *self, PyObject *unused)
     return PyBool_FromLong(PyInterpreterState_Get() == PyInterpreterState_Main());
 }
 
+/* What `threading.get_ident` returned before anybody (gevent, eventlet) put a function of theirs in its place. */
+static PyObject *thread_ident(PyObject *self, PyObject *unused)
+{
+    (void)self;
+    (void)unused;
+    return PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+}
+
+/* The system gives the ident of a thread that has ended to the next one; this number is given once in a process. */
+static PyObject *thread_serial(PyObject *self, PyObject *unused)
+{
+    (void)self;
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(PyThreadState_GetID(PyThreadState_Get()));
+}
+
 int ss_python_export(void *list, void *errors)
 {
     /* CPython keeps pointers to these for the life of the functions; nothing writes to them. */
@@ -160,6 +176,10 @@ int ss_python_export(void *list, void *errors)
          "encode_rows($module, mapping, kinds, /)\n--\n\n{kind: [(key, stored), ...]}, or None if Python must look."},
         {"is_main_interpreter", is_main_interpreter, METH_NOARGS,
          "is_main_interpreter($module, /)\n--\n\nWhether the caller runs in the process's main interpreter."},
+        {"thread_ident", thread_ident, METH_NOARGS,
+         "thread_ident($module, /)\n--\n\nThe ident of the thread of the operating system that calls."},
+        {"thread_serial", thread_serial, METH_NOARGS,
+         "thread_serial($module, /)\n--\n\nA number of the calling thread that no other thread ever has."},
         {"now_ms", ss_now_ms, METH_NOARGS, "now_ms($module, /)\n--\n\nThe system's clock, in ms since the epoch."},
         {"glob_check", FASTCALL(ss_glob_check_str), METH_FASTCALL,
          "glob_check($module, pattern, /)\n--\n\nNone, or PatternError naming the position."},

@@ -32,6 +32,8 @@ __all__ = [
     "row_getter",
     "row_putter",
     "sqlite_file",
+    "thread_ident",
+    "thread_serial",
     "value_loader",
     "value_setter",
 ]
@@ -84,6 +86,12 @@ encode_rows: Callable[[object, tuple[Any, ...]], dict[Any, list[tuple[Any, Any]]
 
 now_ms: Callable[[], int] = _functions["now_ms"]
 """`now_ms()`: the system's clock in milliseconds since the epoch, at half the cost of `int(time.time() * 1000)`."""
+
+thread_ident: Callable[[], int] = _functions["thread_ident"]
+"""`thread_ident()`: what `threading.get_ident` returns where nobody (gevent, eventlet) has replaced it."""
+
+thread_serial: Callable[[], int] = _functions["thread_serial"]
+"""`thread_serial()`: a number of the calling thread that no other thread of this process ever has."""
 
 glob_check: Callable[[str], None] = _functions["glob_check"]
 """`glob_check(pattern)`: None. Raises: `PatternError` naming the pattern and the position."""
