@@ -46,6 +46,18 @@ class Caller:
     def __hash__(self) -> int:
         return hash((self._serial, id(self._task), id(self._greenlet)))
 
+    def shares_thread(self, other: Caller) -> bool:
+        """Return whether the other is or was of the same thread."""
+        return self._serial == other._serial
+
+    def has_ended(self) -> bool:
+        """Return whether the caller has ended for certain."""
+        return (
+            (self._task is not None and self._task() is None)
+            or (self._greenlet is not None and self._greenlet() is None)
+            or self.thread not in sys._current_frames()
+        )
+
     def describe(self) -> str:
         """Return the caller's name, for people."""
         if self._task is not None:

@@ -53,7 +53,8 @@ class LockVerbs(Verbs):
         >>> state.lock("migration", timeout=60)
         True
         """
-        return self._locks.acquire(check_key(name, "name"), check_timeout(timeout), None) is not None
+        timeout = check_timeout(timeout)
+        return self._locks.acquire(self._locks.acquisition(check_key(name, "name"), None), timeout, None)
 
     def unlock(self, name: str) -> bool:
         """Release a lock from any thread; False when this State does not hold it (any more).
