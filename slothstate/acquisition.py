@@ -7,7 +7,7 @@ import threading
 import time
 from types import BuiltinFunctionType
 
-from slothstate.caller import Caller, current
+from slothstate.caller import current
 from slothstate.errors import AlreadyHeld
 
 __all__ = ["Acquisition", "is_cooperative", "refuse_own"]
@@ -16,26 +16,23 @@ __all__ = ["Acquisition", "is_cooperative", "refuse_own"]
 class Acquisition:
     """One caller's hold on a lock, or its wait for one.
 
-    `nonce` is a random number that no other acquisition has. `life` stands for the State before or after a fork: what
-    the parent acquired is not the child's. `is_scoped`: a block of its caller ends it.
+    `nonce` is a random number that no other acquisition has. `key` is what a State finds it by: a caller holds a name
+    once at most. `life` stands for the State before or after a fork: what the parent acquired is not the child's.
+    `is_scoped`: a block of its caller ends it.
     """
 
-    __slots__ = ("caller", "has_ttl", "is_ended", "is_scoped", "life", "name", "nonce", "token")
+    __slots__ = ("caller", "has_ttl", "is_ended", "is_scoped", "key", "life", "name", "nonce", "token")
 
     def __init__(self, name: str, life: object, *, has_ttl: bool, is_scoped: bool = False) -> None:
         self.name = name
         self.nonce = int.from_bytes(os.urandom(8)) >> 1
         self.caller = current()
+        self.key = (name, self.caller.identity)
         self.life = life
         self.has_ttl = has_ttl
         self.is_scoped = is_scoped
         self.is_ended = False
         self.token = 0
-
-    @property
-    def key(self) -> tuple[str, Caller]:
-        """What a State finds it by: a caller holds a name once at most."""
-        return self.name, self.caller
 
 
 def is_cooperative() -> bool:

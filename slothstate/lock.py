@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 
 from slothstate.acquisition import Acquisition, is_cooperative, refuse_own
 from slothstate.boot import boot_id, boot_ms
-from slothstate.caller import Caller, current
+from slothstate.caller import current
 from slothstate.errors import LockLost, LockTimeout, SlothStateError, StateBusy, StateIOError
 from slothstate.owner import POLL, Ownership, host
 from slothstate.sqlite import locks
@@ -89,7 +89,7 @@ class Locks:
     def _forget_held(self) -> None:
         self._life = object()
         # What each caller acquired last, also when it was lost since: that is how a late `unlock` is known as such.
-        self._held: dict[tuple[str, Caller], Acquisition] = {}
+        self._held: dict[tuple[str, tuple[int, int, int]], Acquisition] = {}
         self._tidy_at = TIDY_AT
 
     def acquisition(self, name: str, ttl: float | None, *, is_scoped: bool = False) -> Acquisition:
@@ -190,7 +190,7 @@ class Locks:
         Return whether it still held the lock.
         """
         self._require_usable(name)
-        mine = self._held.get((name, current()))
+        mine = self._held.get((name, current().identity))
         if mine is not None:
             return self._release(mine)
         owner = self._ownership.name
@@ -293,8 +293,11 @@ class Locks:
         expires_boot_ms = None if ttl_ms is None else began + ttl_ms
         claim = locks.Claim(wanted.name, wanted.nonce, owner, host(), os.getpid(), self._boot_id, expires_boot_ms)
         try:
-            with self._engine.busy.until(None if deadline is None else deadline + GRACE):
+            if deadline is None:
                 token = self._engine.write(locks.acquire, claim, self._is_free)
+            else:
+                with self._engine.busy.until(deadline + GRACE):
+                    token = self._engine.write(locks.acquire, claim, self._is_free)
             if isinstance(token, locks.LockRow):
                 return False
             wanted.token = token
@@ -315,9 +318,9 @@ class Locks:
 
     def _tidy(self) -> None:
         """Forget what callers acquired that have ended: none of them unlocks any more."""
-        for key in list(self._held):
-            if key[1].has_ended():
-                self._held.pop(key, None)
+        for acquisition in list(self._held.values()):
+            if acquisition.caller.has_ended():
+                self._held.pop(acquisition.key, None)
         self._tidy_at = max(TIDY_AT, 2 * len(self._held))
 
     def _release(self, acquisition: Acquisition) -> bool:

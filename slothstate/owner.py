@@ -14,11 +14,12 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from slothstate.boot import boot_id
 from slothstate.byte_locks import ByteLocks
-from slothstate.errors import StateIOError
+from slothstate.errors import StateIOError, UnsafeState
 from slothstate.sqlite import beside, location
 from slothstate.sqlite.pool import IDENTITY_CHECK_INTERVAL
 
@@ -49,6 +50,9 @@ class Ownership:
         self._kernel = boot_id().replace("-", "")[:8]
         # Part of a byte's number: a copy of the store holds the rows of owners, but none of them owns anything there.
         self._inode = location.inode(path)
+        # It can be older than what the database's mode is now.
+        with suppress(UnsafeState):
+            beside.give_directory(path, location.lock_directory(path))
         self.forget()
 
     def forget(self) -> None:
@@ -159,8 +163,10 @@ class Ownership:
             return False
         except OSError as error:
             raise self._unknown(name, error) from error
-        # Its process is dead, and no other State ever gets its random name: the file can go.
-        self._remove_file(name)
+        # Its process is dead, and no other State ever gets its random name: the file can go. But not while it is all
+        # that can be asked: gone, it would say nothing.
+        if not may_be_gone:
+            self._remove_file(name)
         lock.release()
         return False
 
@@ -209,6 +215,7 @@ class _Own:
         self.locks: list[BaseFileLock] = []
 
 
+@cache
 def host() -> str:
     """Return the name of this machine, for people."""
     return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
