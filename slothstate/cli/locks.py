@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 import click
 
 from slothstate import Lock, LockDescription, LockLost, LockTimeout, State
-from slothstate.cli import under
 from slothstate.cli.failure import Failure
 from slothstate.cli.options import DONE, NO, SECONDS, STORE_ERROR, json_option, open_state, say_no, store_command
 from slothstate.cli.signals import until_signalled
@@ -51,8 +50,6 @@ def lock(db: str | None, name: str, timeout: float | None, hold_for: float | Non
       slothstate lock deploy --timeout 10 --for 1h &
     """
     with open_state(db, create=True) as state:
-        if under.runs_under(state, name, under.enclosing()):
-            say_no(f"lock {name!r} was not acquired: {under.REASON}")
         try:
             with state.locked(name, timeout) as held, until_signalled():
                 _announce(held, hold_for, until_eof)

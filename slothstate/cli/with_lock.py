@@ -62,8 +62,8 @@ def with_lock(name: str, command: tuple[str, ...], timeout: float | None, confli
     going on without the lock would be worse. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 go to the command.
 
     The command finds the lock's name and fencing token in $SLOTHSTATE_LOCK_NAME and $SLOTHSTATE_LOCK_TOKEN, and the
-    store in $SLOTHSTATE_DB. If it asks for a lock that it runs under, by with-lock or lock, it is refused at once: it
-    would wait for itself.
+    store in $SLOTHSTATE_DB. If it asks with-lock for a lock that it runs under, it is refused at once: it would
+    wait for itself.
 
     Exit codes: those of the command, 128 + n if signal n ended it; 1 (or CODE) when the lock was not acquired; 126 or
     127 when the command cannot be run; 2 misuse; 3 the store cannot be used, or the lock was lost meanwhile.
