@@ -10,13 +10,15 @@ __all__ = ["boot_id", "boot_ms"]
 
 _OFFSETS: Final = "/proc/self/timens_offsets"
 
+_CLOCK: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
+
 _offset_ns = 0
 
 
 def boot_ms() -> int:
     """Return milliseconds since the system booted, sleep included; the same in every time namespace."""
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - _offset_ns) // 1_000_000
+    if _CLOCK is not None:
+        return (time.clock_gettime_ns(_CLOCK) - _offset_ns) // 1_000_000
     return time.monotonic_ns() // 1_000_000
 
 

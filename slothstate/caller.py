@@ -24,7 +24,7 @@ class Caller:
     It keeps neither alive.
     """
 
-    __slots__ = ("_greenlet", "_serial", "_task", "thread")
+    __slots__ = ("_greenlet", "_serial", "_task", "identity", "thread")
 
     def __init__(self) -> None:
         self.thread = thread_ident()
@@ -36,15 +36,17 @@ class Caller:
             greenlet = None
         self._task = None if task is None else weakref.ref(task)
         self._greenlet = None if greenlet is None else weakref.ref(greenlet)
+        # What hashes without a call of ours; another caller's as long as this object lives.
+        self.identity = (self._serial, id(self._task), id(self._greenlet))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Caller):
             return NotImplemented
         # All references to one living object are one object, and none to a later one is that.
-        return self._serial == other._serial and self._task is other._task and self._greenlet is other._greenlet
+        return self.identity == other.identity
 
     def __hash__(self) -> int:
-        return hash((self._serial, id(self._task), id(self._greenlet)))
+        return hash(self.identity)
 
     def is_other_greenlet_than(self, other: Caller) -> bool:
         """Return whether this and the other are two greenlets of one thread, its root counting as one."""
@@ -58,6 +60,18 @@ class Caller:
             return _describe_greenlet(self._greenlet())
         names = [thread.name for thread in threading.enumerate() if thread.ident == self.thread]
         return f"thread {names[0] if names else self.thread!r}"
+
+    def shares_thread(self, other: Caller) -> bool:
+        """Return whether the other is or was of the same thread."""
+        return self._serial == other._serial
+
+    def has_ended(self) -> bool:
+        """Return whether the caller has ended for certain."""
+        return (
+            (self._task is not None and self._task() is None)
+            or (self._greenlet is not None and self._greenlet() is None)
+            or self.thread not in sys._current_frames()
+        )
 
 
 def current() -> Caller:

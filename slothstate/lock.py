@@ -8,29 +8,34 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Final, TypedDict
 
+from slothstate.acquisition import Acquisition, is_cooperative, refuse_own
 from slothstate.boot import boot_id, boot_ms
-from slothstate.errors import AlreadyHeld, LockLost, LockTimeout, SlothStateError, StateBusy
+from slothstate.caller import current
+from slothstate.errors import LockLost, LockTimeout, SlothStateError, StateBusy, StateIOError
 from slothstate.owner import POLL, Ownership, host
 from slothstate.sqlite import locks
 from slothstate.waiting import ANNOUNCE_AFTER, GRACE, Waiting
 
 if TYPE_CHECKING:
-    from filelock import BaseFileLock
-
     from slothstate.sqlite import Engine
 
 __all__ = ["Lock", "LockDescription", "Locks", "Owner", "Waiter", "holding"]
 
 LIVENESS_INTERVAL: Final = 0.03
-"""Seconds between two looks at the owner's file, which cost ten times as much as one at its row."""
+"""Seconds between two looks whether the owner lives."""
+
+COOPERATIVE_PAUSE: Final = 0.005
+"""Seconds between two looks at the row where greenlets share the thread."""
+
+TIDY_AT: Final = 256
+"""Acquisitions that a State remembers before it looks for those whose callers have ended."""
 
 
 class Owner(TypedDict):
@@ -49,6 +54,8 @@ class Waiter(Owner):
 class LockDescription(TypedDict):
     """A lock that somebody holds. Times are seconds since the epoch; `expires` is None without a TTL.
 
+    `alive` is False for one that its dead owner left, None where that cannot be told: a file of the owner's cannot be
+    opened.
     `waiting` names those who live and have waited for more than a moment, whoever has waited for longest first.
     """
 
@@ -57,20 +64,12 @@ class LockDescription(TypedDict):
     token: int
     since: float
     expires: float | None
-    alive: bool
+    alive: bool | None
     waiting: list[Waiter]
 
 
-class _Held(NamedTuple):
-    name: str
-    token: int
-    nonce: int
-    # Not its id: the system gives the id of a thread that has ended to the next one.
-    thread: threading.Thread
-
-
 class Locks:
-    """The locks of one State: those it holds, and the waiting for others."""
+    """The locks of one State: what its callers hold, and the waiting for others."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -78,7 +77,7 @@ class Locks:
         self._ownership = Ownership(engine.path)
         self._waiting = Waiting(engine, self._ownership)
         self._forget_held()
-        _all.add(self)
+        _all.add(weakref.ref(self, _all.discard))
         engine.upkeep = weakref.WeakMethod(self.sweep)
 
     def forget(self) -> None:
@@ -88,35 +87,36 @@ class Locks:
         self._waiting.forget()
 
     def _forget_held(self) -> None:
-        self._held: dict[str, _Held] = {}
-        # Reentrant: a signal handler may use the State in the middle of anything.
-        self._guard = threading.RLock()
+        self._life = object()
+        # What each caller acquired last, also when it was lost since: that is how a late `unlock` is known as such.
+        self._held: dict[tuple[str, tuple[int, int, int]], Acquisition] = {}
+        self._tidy_at = TIDY_AT
 
-    def acquire(self, name: str, timeout: float | None, ttl: float | None, nonce: int | None = None) -> _Held | None:
-        """Acquire a lock, waiting up to `timeout` seconds (None: for ever); None if it could not be had.
+    def acquisition(self, name: str, ttl: float | None, *, is_scoped: bool = False) -> Acquisition:
+        """Return what `acquire` is to acquire for the calling thread or task."""
+        return Acquisition(name, self._life, has_ttl=ttl is not None, is_scoped=is_scoped)
 
-        An exception that strikes in here (Ctrl-C) leaves nothing held. `nonce` lets a caller end the acquisition even
-        if an exception keeps its result from it.
-        Raises: `AlreadyHeld` if this State holds it in this thread.
+    def acquire(self, wanted: Acquisition, timeout: float | None, ttl: float | None) -> bool:
+        """Acquire a lock, waiting up to `timeout` seconds (None: for ever); False if it could not be had.
+
+        An exception that strikes in here (Ctrl-C) leaves nothing held.
+        Raises: `AlreadyHeld` for a wait that only its own thread could end; `StateIOError` where it cannot be told
+        whether the holder lives.
         """
-        self._require_usable(name)
-        mine = self._held.get(name)
-        if mine is not None and mine.thread is threading.current_thread() and self.holds(mine):
-            raise AlreadyHeld(f"lock {name!r} is already held by this State in this thread (token {mine.token})")
-        if nonce is None:
-            nonce = new_nonce()
+        self._require_usable(wanted.name)
+        mine = self._held.get(wanted.key)
+        if mine is not None and self.holds(mine):
+            refuse_own(mine, wanted, timeout, same_state=True)
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            held = self._attempt(name, ttl, nonce, deadline)
-            if held is None:
-                try:
-                    held = self._wait(name, ttl, nonce, deadline)
-                finally:
-                    self._waiting.end(nonce)
-            return held
+            if self._attempt(wanted, ttl, deadline):
+                return True
+            try:
+                return self._wait(wanted, timeout, ttl, deadline)
+            finally:
+                self._waiting.end(wanted.nonce)
         except BaseException:
-            with suppress(SlothStateError):
-                self.end(name, nonce)
+            self._abandon(wanted)
             raise
 
     def try_acquire(self, name: str, ttl: float) -> bool:
@@ -126,42 +126,45 @@ class Locks:
         row = self._engine.read(locks.find, name)
         if row is not None and not self._is_free(row):
             return False
-        nonce = new_nonce()
+        wanted = self.acquisition(name, ttl)
         try:
-            return self._attempt(name, ttl, nonce, time.monotonic()) is not None
+            return self._attempt(wanted, ttl, time.monotonic())
         except BaseException:
-            with suppress(SlothStateError):
-                self.end(name, nonce)
+            self._abandon(wanted)
             raise
 
-    def _wait(self, name: str, ttl: float | None, nonce: int, deadline: float | None) -> _Held | None:
+    def _wait(self, wanted: Acquisition, timeout: float | None, ttl: float | None, deadline: float | None) -> bool:
         cache = self._engine.cache
-        probe: BaseFileLock | None = None
-        probed = ""
+        holder = 0
         began = time.monotonic()
         look_at_owner = began + LIVENESS_INTERVAL
         announce_at = began + ANNOUNCE_AFTER
         while deadline is None or time.monotonic() < deadline:
             self._engine.ensure_identity()
             token = cache.sync()
-            row = self._engine.read(locks.find, name)
+            row = self._engine.read(locks.find, wanted.name)
             now, now_boot_ms = time.monotonic(), boot_ms()
             is_free = row is None or self._is_expired(row, now_boot_ms)
-            if row is not None and not is_free and now >= look_at_owner:
-                look_at_owner = now + LIVENESS_INTERVAL
-                if row.owner != probed:
-                    probed, probe = row.owner, self._ownership.probe(row.owner)
-                is_free = not self._ownership.is_alive(row.owner, probe)
+            if row is not None and not is_free:
+                if row.nonce != holder:
+                    holder = row.nonce
+                    self._refuse_own(row, wanted, timeout)
+                if now >= look_at_owner:
+                    look_at_owner = now + LIVENESS_INTERVAL
+                    is_free = not self._ownership.is_alive(row.owner)
             if is_free:
-                held = self._attempt(name, ttl, nonce, deadline)
-                if held is not None:
-                    return held
+                if self._attempt(wanted, ttl, deadline):
+                    return True
             elif now >= announce_at:
-                is_announced = self._waiting.announce(name, nonce, began)
+                is_announced = self._waiting.announce(wanted.name, wanted.nonce, began)
                 announce_at = math.inf if is_announced else now + ANNOUNCE_AFTER
             pause = LIVENESS_INTERVAL if deadline is None else min(LIVENESS_INTERVAL, deadline - now)
             if row is not None and row.expires_boot_ms is not None and row.boot_id == self._boot_id:
                 pause = min(pause, (row.expires_boot_ms - now_boot_ms) / 1000)
+            if is_cooperative():
+                # The wait in C would keep all greenlets of the thread from running, the holder's as well.
+                time.sleep(max(0.0, min(pause, COOPERATIVE_PAUSE)))
+                continue
             if token is not None:
                 # Ends with the next commit of anybody, in C and without the GIL.
                 cache.wait(token, max(0.0, pause))
@@ -170,54 +173,82 @@ class Locks:
             rest = POLL * (0.5 + os.urandom(1)[0] / 256) - (time.monotonic() - now)
             if rest > 0:
                 time.sleep(rest)
-        return None
+        return False
+
+    def _refuse_own(self, row: locks.LockRow, wanted: Acquisition, timeout: float | None) -> None:
+        """Refuse to wait for a lock that the waiting thread holds itself. Raises: `AlreadyHeld`."""
+        for reference in list(_all):
+            each = reference()
+            if each is not None and each._ownership.name == row.owner:
+                for holder in list(each._held.values()):
+                    if holder.nonce == row.nonce:
+                        refuse_own(holder, wanted, timeout, same_state=each is self)
 
     def release(self, name: str) -> bool:
-        """Release a lock; False when this State does not hold it any more."""
-        self._require_usable(name)
-        held = self._held.get(name)
-        return held is not None and self._release(held)
+        """End the caller's own acquisition of a lock, if it has one, else that of anybody in this State.
 
-    def end(self, name: str, nonce: int) -> bool:
+        Return whether it still held the lock.
+        """
+        self._require_usable(name)
+        mine = self._held.get((name, current().identity))
+        if mine is not None:
+            return self._release(mine)
+        owner = self._ownership.name
+        row = None if owner is None else self._engine.read(locks.find, name)
+        return row is not None and row.owner == owner and self._delete(name, row.nonce)
+
+    def end(self, acquisition: Acquisition) -> bool:
         """End one acquisition; False when it was lost or ended before, or is not this process's."""
-        held = self._held.get(name)
-        if held is None or held.nonce != nonce:
+        if acquisition.is_ended or acquisition.life is not self._life or not acquisition.token:
             return False
         if self._engine.in_transaction:
             # Ctrl-C can leave two blocks to be ended in the wrong order; rolled back, this would be undone.
-            self._engine.after_transaction(partial(self.end, name, nonce))
-            return self.holds(held)
-        return self._release(held)
+            self._engine.after_transaction(partial(self.end, acquisition))
+            return self.holds(acquisition)
+        return self._release(acquisition)
 
-    def holds(self, held: _Held) -> bool:
+    def _abandon(self, acquisition: Acquisition) -> None:
+        """End an acquisition whose result an exception keeps from its caller."""
+        with suppress(SlothStateError):
+            self.end(acquisition)
+
+    def holds(self, acquisition: Acquisition) -> bool:
         """Return whether the store still counts this acquisition as the lock's holder."""
-        return self._held.get(held.name) is held and self._engine.read(locks.holds, held.name, held.nonce, boot_ms())
+        return acquisition.life is self._life and self._engine.read(
+            locks.holds, acquisition.name, acquisition.nonce, boot_ms()
+        )
+
+    def is_held_by_any(self, name: str, nonces: Collection[int]) -> bool:
+        """Return whether one of these acquisitions, of whatever process, holds the lock."""
+        row = self._engine.read(locks.find, name) if nonces else None
+        return row is not None and row.nonce in nonces and not self._is_free(row)
 
     def release_all(self) -> None:
         """Release everything this State holds and stop being an owner."""
+        owner = self._ownership.name
         with self._engine.busy.until(time.monotonic() + GRACE):
-            for held in list(self._held.values()):
+            if owner is not None:
                 # What cannot be written now is free all the same once its owner is gone.
                 with suppress(SlothStateError):
-                    self._release(held)
+                    self._engine.write(locks.remove_owner, owner)
             self._waiting.close()
-        with self._guard:
-            self._held.clear()
+        self._held.clear()
         self._ownership.end()
 
     def rest(self) -> None:
         """Release what no other thread holds: at the end of the process, which daemon threads go on until."""
-        mine = threading.current_thread()
-        if any(held.thread is not mine and held.thread.is_alive() for held in list(self._held.values())):
-            for held in list(self._held.values()):
-                if held.thread is mine or not held.thread.is_alive():
-                    with suppress(SlothStateError):
-                        self._release(held)
-        else:
+        mine = current()
+        held = list(self._held.values())
+        others = [each for each in held if not each.caller.shares_thread(mine) and not each.caller.has_ended()]
+        if not others:
             self.release_all()
+            return
+        for each in held:
+            if each not in others:
+                self._abandon(each)
 
     def describe(self) -> list[LockDescription]:
-        """Return the locks that are held, by name; `alive` is False for one that its dead owner left."""
+        """Return the locks that are held, by name."""
         now_ms, now_boot_ms = self._engine.now(), boot_ms()
         held = [row for row in self._engine.read(locks.rows) if not self._is_expired(row, now_boot_ms)]
         waiting = self._waiting.rows() if held else []
@@ -228,7 +259,7 @@ class Locks:
                 "token": row.token,
                 "since": row.since_ms / 1000,
                 "expires": None if row.expires_boot_ms is None else (now_ms + row.expires_boot_ms - now_boot_ms) / 1000,
-                "alive": self._ownership.is_alive(row.owner),
+                "alive": self._is_alive(row.owner),
                 # Whoever has just acquired it waits no longer, but may not have removed its row yet.
                 "waiting": [
                     {"host": waiter.host, "pid": waiter.pid, "since": waiter.since_ms / 1000}
@@ -252,7 +283,7 @@ class Locks:
         """Remove the rows of expired locks and what dead owners left, rows and files; return how many rows."""
         removed = self._engine.write(locks.remove_expired, boot_ms(), self._boot_id)
         for row in self._engine.read(locks.rows):
-            if self._is_free(row):
+            if self._is_expired(row, boot_ms()) or self._ownership.is_dead(row.owner):
                 removed += self._engine.write(locks.remove, row.name, row.nonce)
         removed += self._waiting.sweep()
         self._ownership.sweep()
@@ -266,66 +297,84 @@ class Locks:
                 f"lock {name!r} cannot be taken or freed inside a transaction: lock first, then begin"
             )
 
-    def _attempt(self, name: str, ttl: float | None, nonce: int, deadline: float | None) -> _Held | None:
-        """Acquire a lock if it is free; None if it is not, or if the store stays busy past the deadline."""
+    def _attempt(self, wanted: Acquisition, ttl: float | None, deadline: float | None) -> bool:
+        """Acquire a lock if it is free; False if it is not, or if the store stays busy past the deadline."""
         owner = self._ownership.become()
         began = boot_ms()
         ttl_ms = None if ttl is None else max(1, round(ttl * 1000))
         expires_boot_ms = None if ttl_ms is None else began + ttl_ms
-        claim = locks.Claim(name, nonce, owner, host(), os.getpid(), self._boot_id, expires_boot_ms)
+        claim = locks.Claim(wanted.name, wanted.nonce, owner, host(), os.getpid(), self._boot_id, expires_boot_ms)
         try:
-            with self._engine.busy.until(None if deadline is None else deadline + GRACE):
+            if deadline is None:
                 token = self._engine.write(locks.acquire, claim, self._is_free)
+            else:
+                with self._engine.busy.until(deadline + GRACE):
+                    token = self._engine.write(locks.acquire, claim, self._is_free)
             if isinstance(token, locks.LockRow):
-                return None
-            held = _Held(name, token, nonce, threading.current_thread())
-            with self._guard:
-                self._held[name] = held
+                return False
+            wanted.token = token
+            self._held[wanted.key] = wanted
             # The claim may have waited for another writer: its time runs from when it was granted.
             if ttl_ms is not None and boot_ms() - began > ttl_ms // 20:
-                self._engine.write(locks.extend, name, nonce, boot_ms() + ttl_ms)
-            return held
+                self._engine.write(locks.extend, wanted.name, wanted.nonce, boot_ms() + ttl_ms)
+            if len(self._held) > self._tidy_at:
+                self._tidy()
+            return True
         except StateBusy:
-            return None
+            return False
         except BaseException:
             # Ctrl-C after the row was written and before it is known here would leave a lock that nobody can free.
             with suppress(SlothStateError):
-                self._engine.write(locks.remove, name, nonce)
+                self._engine.write(locks.remove, wanted.name, wanted.nonce)
             raise
 
-    def _release(self, held: _Held) -> bool:
+    def _tidy(self) -> None:
+        """Forget what callers acquired that have ended: none of them unlocks any more."""
+        for acquisition in list(self._held.values()):
+            if acquisition.caller.has_ended():
+                self._held.pop(acquisition.key, None)
+        self._tidy_at = max(TIDY_AT, 2 * len(self._held))
+
+    def _release(self, acquisition: Acquisition) -> bool:
         # Forgotten only afterwards: if the store is too busy to release it, `unlock` can try again.
-        was_held = self._engine.write(locks.release, held.name, held.nonce, boot_ms())
-        with self._guard:
-            if self._held.get(held.name) is held:
-                del self._held[held.name]
+        was_held = self._delete(acquisition.name, acquisition.nonce)
+        acquisition.is_ended = True
+        if self._held.get(acquisition.key) is acquisition:
+            self._held.pop(acquisition.key, None)
         if self._waiting.left:
             self._waiting.tidy()
         return was_held
 
+    def _delete(self, name: str, nonce: int) -> bool:
+        return self._engine.write(locks.release, name, nonce, boot_ms())
+
     def _is_free(self, row: locks.LockRow) -> bool:
         return self._is_expired(row, boot_ms()) or not self._ownership.is_alive(row.owner)
+
+    def _is_alive(self, owner: str) -> bool | None:
+        try:
+            return self._ownership.is_alive(owner)
+        except StateIOError:
+            return None
 
     def _is_expired(self, row: locks.LockRow, now_boot_ms: int) -> bool:
         # Of another boot only the owner's file can tell: the clocks do not compare.
         return row.expires_boot_ms is not None and row.boot_id == self._boot_id and row.expires_boot_ms <= now_boot_ms
 
 
-_all: weakref.WeakSet[Locks] = weakref.WeakSet()
+_all: set[weakref.ref[Locks]] = set()
+"""Those of this process. References, and not a WeakSet: a set can be copied while other threads change it."""
 
 
 def _forget_all() -> None:
-    for each in list(_all):
-        each.forget()
+    for reference in list(_all):
+        each = reference()
+        if each is not None:
+            each.forget()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
-
-
-def new_nonce() -> int:
-    """Return a random number that names one acquisition."""
-    return int.from_bytes(os.urandom(8)) >> 1
 
 
 class Lock:
@@ -336,7 +385,7 @@ class Lock:
     through `transaction()`.
     """
 
-    def __init__(self, locks: Locks, engine: Engine, held: _Held) -> None:
+    def __init__(self, locks: Locks, engine: Engine, held: Acquisition) -> None:
         self._locks = locks
         self._engine = engine
         self._held = held
@@ -378,23 +427,22 @@ def holding(
 
     Raises: `LockTimeout`; `LockLost`. An error of the block is never replaced by one of releasing.
     """
-    nonce = new_nonce()
+    acquisition = locks.acquisition(name, ttl, is_scoped=True)
     completed = kept = False
     try:
-        held = locks.acquire(name, timeout, ttl, nonce)
-        if held is None:
+        if not locks.acquire(acquisition, timeout, ttl):
             raise LockTimeout(f"lock {name!r} was not acquired within {timeout} s")
-        yield Lock(locks, engine, held)
+        yield Lock(locks, engine, acquisition)
         completed = True
     finally:
         try:
-            kept = locks.end(name, nonce)
+            kept = locks.end(acquisition)
         except SlothStateError:
             if completed:
                 raise
         except BaseException:
             # A second try for an exception out of a signal handler; the release can have been cut short or done.
-            locks.end(name, nonce)
+            locks.end(acquisition)
             raise
     if to_the_end and not kept:
-        raise LockLost(f"lock {name!r} (token {held.token}) was lost before its block ended")
+        raise LockLost(f"lock {name!r} (token {acquisition.token}) was lost before its block ended")

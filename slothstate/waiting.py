@@ -80,13 +80,13 @@ class Waiting:
     def rows(self) -> list[waiters.WaiterRow]:
         """Return the rows of those who wait and live, whoever has waited for longest first."""
         rows = [row for row in self._engine.read(sqlite.waiters.rows) if row.nonce not in self.left]
-        alive = {owner: self._ownership.is_alive(owner) for owner in {row.owner for row in rows}}
-        return [row for row in rows if alive[row.owner]]
+        dead = {owner for owner in {row.owner for row in rows} if self._ownership.is_dead(owner)}
+        return [row for row in rows if row.owner not in dead]
 
     def sweep(self) -> int:
         """Remove the rows of dead owners, and what is left of our own; return how many were of the dead."""
         if self.left:
             self.tidy()
         owners = {row.owner for row in self._engine.read(sqlite.waiters.rows)}
-        dead = [owner for owner in owners if not self._ownership.is_alive(owner)]
+        dead = [owner for owner in owners if self._ownership.is_dead(owner)]
         return sum(self._engine.write(sqlite.waiters.remove_owner, owner) for owner in dead)

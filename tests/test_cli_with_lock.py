@@ -247,3 +247,55 @@ def test_background_processes_do_not_keep_the_lock(home: Path) -> None:
     with open_state(home / "state.db") as state:
         slothstate("with-lock", "deploy", "--", "sh", "-c", "sleep 5 >/dev/null 2>&1 </dev/null & exit 0", home=home)
         assert free(state)
+
+
+NESTED = f"{sys.executable} -m slothstate with-lock deploy -- echo ran"
+
+
+def test_command_that_would_wait_for_itself(home: Path) -> None:
+    """A command that asks for the lock it runs under is refused at once, at any depth; other locks are not."""
+    began = time.monotonic()
+    then = "2>/dev/null || echo refused $?"
+    out = slothstate("with-lock", "deploy", "--", "sh", "-c", f"{NESTED} {then}", home=home)
+    assert out == "refused 1\n"
+    inner = f"{sys.executable} -m slothstate with-lock other -- {NESTED} {then}"
+    assert slothstate("with-lock", "deploy", "--", "sh", "-c", inner, home=home) == "refused 1\n"
+    other = f"{sys.executable} -m slothstate with-lock other -- echo ran"
+    assert slothstate("with-lock", "deploy", "--", "sh", "-c", other, home=home) == "ran\n"
+    assert time.monotonic() - began < SECONDS
+
+
+def test_refusal_of_oneself_has_the_code_of_a_conflict(home: Path) -> None:
+    """It counts as not acquired, so -E gives its code, and says why."""
+    inner = NESTED.replace("deploy", "-E 75 deploy")
+    error = slothstate("with-lock", "deploy", "--", "sh", "-c", inner, home=home, code=75)
+    assert "would wait for itself" in error
+
+
+def test_variable_alone_refuses_nothing(home: Path) -> None:
+    """What the environment says counts in the same store, and only while that very acquisition holds the lock."""
+    stale = slothstate("with-lock", "deploy", "--", "sh", "-c", "echo $SLOTHSTATE_LOCKS_ABOVE", home=home).strip()
+    assert stale
+    rest = ("deploy", "--", "echo", "ran")
+    for value in (stale, f"{stale},", "x", "", ",", "-1", "9" * 100):
+        done = run_with(value, home, "with-lock", *rest)
+        assert done.returncode == 0, (value, done)
+    with holding(home, "sh", "-c", READY):
+        # Somebody else's now: it is waited for.
+        done = run_with(stale, home, "with-lock", "--timeout", "0.1", *rest)
+        assert done.returncode == 1
+        assert b"itself" not in done.stderr
+    elsewhere = f"{sys.executable} -m slothstate --db {home}/elsewhere.db with-lock deploy -- echo ran"
+    assert slothstate("with-lock", "deploy", "--", "sh", "-c", elsewhere, home=home) == "ran\n"
+
+
+def run_with(value: str, home: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command whose environment names locks that it is to run under."""
+    variables = os.environ | {"SLOTHSTATE_LOCKS_ABOVE": value, "SLOTHSTATE_DB": str(home / "state.db")}
+    return subprocess.run(
+        [sys.executable, "-m", "slothstate", *arguments],
+        env=variables,
+        capture_output=True,
+        timeout=SECONDS,
+        check=False,
+    )

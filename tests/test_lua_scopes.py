@@ -183,11 +183,18 @@ INTERRUPTED = [
 ]
 
 
+def in_thread(fn: Callable[..., object], *args: object) -> None:
+    """Call a function in a thread of its own: a lock of this thread would not be waited for."""
+    thread = threading.Thread(target=fn, args=args)
+    thread.start()
+    thread.join()
+
+
 @pytest.mark.parametrize("source", INTERRUPTED)
 def test_an_interruption_reaches_the_caller(lua: Scripts, tmp_path: Path, source: str) -> None:
     """Ctrl-C during a verb is KeyboardInterrupt for whoever called the runtime, whatever the script catches."""
     with slothstate.open(tmp_path / "state.db") as other:
-        other.lock("taken")
+        in_thread(other.lock, "taken")
         timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
             timer.start()
@@ -207,7 +214,9 @@ from slothstate.lua import bind, new_runtime
 signal.signal(signal.SIGTERM, lambda *_: sys.exit({code}))
 path = sys.argv[1]
 state, other = slothstate.open(path), slothstate.open(path)
-other.lock("taken")
+holder = threading.Thread(target=other.lock, args=("taken",))
+holder.start()
+holder.join()
 runtime = new_runtime()
 bind(runtime, state)
 threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()

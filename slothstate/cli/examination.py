@@ -10,6 +10,7 @@ import platform
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final, Literal, NamedTuple
 
 import slothstate
@@ -17,6 +18,7 @@ from slothstate import SlothStateError, State, User
 from slothstate.cli.failure import Failure
 from slothstate.cli.options import open_state, store_path
 from slothstate.cli.text import duration, quantity, size
+from slothstate.sqlite.beside import user
 
 __all__ = ["Finding", "examine"]
 
@@ -129,7 +131,8 @@ def _examine_store(state: State, path: str, quick: bool) -> Iterator[Finding]:
 
 def _modes(path: str) -> Iterator[Finding]:
     sound = True
-    for name, wanted in _files_of(path):
+    shared = _group_of(path)
+    for name, wanted in _files_of(path, shared is not None):
         try:
             found = os.stat(name, follow_symlinks=False)
         except OSError:
@@ -143,16 +146,30 @@ def _modes(path: str) -> Iterator[Finding]:
             yield Finding("note", "modes", f"{name} belongs to the user id {found.st_uid}, not to you ({os.geteuid()})")
     directory = os.path.dirname(path)
     mode = os.stat(directory).st_mode
-    if mode & 0o022 and not mode & stat.S_ISVTX:
+    if mode & (0o002 if shared else 0o022) and not mode & stat.S_ISVTX:
         sound = False
         text = f"{directory} has mode {stat.S_IMODE(mode):04o}: others can replace the store"
         yield Finding("warning", "modes", text, f"chmod go-w {directory}, or keep the store in a directory of its own")
     if sound:
-        yield Finding("ok", "modes", "nobody else can read or replace the files")
+        text = "nobody else can read or replace the files"
+        yield Finding("ok", "modes", text if shared is None else f"{text} but the members of {shared}")
 
 
-def _files_of(path: str) -> list[tuple[str, int]]:
-    return [(path, 0o600), (path + "-wal", 0o600), (path + "-shm", 0o600), (path + "-locks", 0o700)]
+def _group_of(path: str) -> str | None:
+    """Return the group that shares the store: its files are 0660 in a setgid directory, by somebody's decision."""
+    found, directory = os.stat(path), os.stat(os.path.dirname(path))
+    if not (found.st_mode & 0o060 == 0o060 and directory.st_mode & stat.S_ISGID and found.st_gid == directory.st_gid):
+        return None
+    with suppress(ImportError, KeyError):
+        import grp
+
+        return f"group {grp.getgrgid(found.st_gid).gr_name}"
+    return f"group {found.st_gid}"
+
+
+def _files_of(path: str, shared: bool) -> list[tuple[str, int]]:
+    file, directory = (0o660, 0o770) if shared else (0o600, 0o700)
+    return [(path, file), (path + "-wal", file), (path + "-shm", file), (path + "-locks", directory)]
 
 
 def _file_system(path: str, kind: str | None) -> Iterator[Finding]:
@@ -239,7 +256,14 @@ def _expired(pending: int) -> Iterator[Finding]:
 
 def _locks(state: State) -> Iterator[Finding]:
     locks = state.locks()
-    dead = [lock for lock in locks if not lock["alive"]]
+    dead = [lock for lock in locks if lock["alive"] is False]
+    unknown = ", ".join(repr(lock["name"]) for lock in locks if lock["alive"] is None)
+    if unknown:
+        text = f"whether the owner of {unknown} lives cannot be told: its file beside the store is shut to {user()}"
+        advice = (
+            "slothstate sweep as root or as the file's owner; or, if its process is gone, slothstate unlock --force"
+        )
+        yield Finding("warning", "locks", text, advice)
     if dead:
         names = ", ".join(repr(lock["name"]) for lock in dead[:5]) + (", …" if len(dead) > 5 else "")
         advice = "nothing: they are free for whoever wants them next; slothstate sweep tidies up"
@@ -250,5 +274,5 @@ def _locks(state: State) -> Iterator[Finding]:
             owner = f"process {lock['owner']['pid']} on {lock['owner']['host']}"
             text = f"{lock['name']!r} has been held by {owner} for {duration(held)}"
             yield Finding("note", "locks", text, "if that process hangs, end it: its locks are free at once")
-    if not dead:
+    if not dead and not unknown:
         yield Finding("ok", "locks", f"{quantity(len(locks), 'lock')} held")

@@ -25,7 +25,9 @@ LOOK_EVERY: Final = 0.5
 
 READ_SIZE: Final = 65_536
 
-_COLOURS: Final = {"dead": "red", "waits": "yellow"}
+_COLOURS: Final = {"dead": "red", "waits": "yellow", "unknown": "yellow"}
+
+_STATUS: Final = {True: "alive", False: "dead", None: "unknown"}
 
 
 @store_command("lock")
@@ -126,8 +128,8 @@ def locks(db: str | None, as_json_: bool) -> int:
     """List the locks: who holds what, since when, and who waits.
 
     A dead owner's lock is free: whoever wants it next gets it at once. Who waits is listed below the lock, once it has
-    waited for a tenth of a second. In a pipe the fields are separated by tabs: alive, dead or waits, process, host,
-    token, since, expires (both in UTC), name.
+    waited for a tenth of a second. In a pipe the fields are separated by tabs: alive, dead, unknown (doctor says why)
+    or waits, process, host, token, since, expires (both in UTC), name.
 
     \b
     Example:
@@ -163,7 +165,7 @@ class _Line(NamedTuple):
 def _lines(found: list[LockDescription]) -> Iterator[_Line]:
     for lock in found:
         name, owner, token = escaped(lock["name"]), lock["owner"], str(lock["token"])
-        status = "alive" if lock["alive"] else "dead"
+        status = _STATUS[lock["alive"]]
         yield _Line(status, owner["pid"], escaped(owner["host"]), token, lock["since"], lock["expires"], name)
         for waiter in lock["waiting"]:
             yield _Line("waits", waiter["pid"], escaped(waiter["host"]), "", waiter["since"], None, name)

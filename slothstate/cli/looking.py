@@ -50,7 +50,7 @@ def stats(db: str | None, as_json_: bool, prometheus: bool) -> int:
         figures = state.stats()
         locks = state.locks()
         health = state.health()
-    dead = sum(not lock["alive"] for lock in locks)
+    dead = sum(lock["alive"] is False for lock in locks)
     free = int(health["settings"]["freelist_count"]) * int(health["settings"]["page_size"])
     if as_json_:
         write(as_json(figures | {"free_size": free, "locks_of_dead_owners": dead, "commits": health["commits"]}))

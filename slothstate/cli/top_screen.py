@@ -104,7 +104,7 @@ def _head(history: History, console: Console) -> RenderableType:
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in figures["keys_by_kind"].items())
     unused = int(health["settings"]["freelist_count"]) * int(health["settings"]["page_size"])
     behind = health["wal_pages"] - health["wal_pages_copied"]
-    dead = sum(not lock["alive"] for lock in now.locks)
+    dead = sum(lock["alive"] is False for lock in now.locks)
     waiting = sum(len(lock["waiting"]) for lock in now.locks)
     facts = {
         "writes": f"{history.rates[-1]:,.0f}/s  {_curve(history, console)}" if history.rates else "...",
@@ -190,7 +190,7 @@ def _lock_table(now: _Sample, room: int) -> Table:
     table.add_column("LOCK", no_wrap=True, overflow="ellipsis")
     shown = now.locks if len(now.locks) < room else now.locks[: max(1, room - 2)]
     for lock in shown:
-        owner = Text("alive") if lock["alive"] else Text("dead", "red")
+        owner = Text("dead", "red") if lock["alive"] is False else Text("alive" if lock["alive"] else "unknown")
         held = duration(max(0.0, time.time() - lock["since"]))
         process = f"{lock['owner']['pid']}@{escaped(lock['owner']['host'])}"
         table.add_row(owner, Text(process), held, str(len(lock["waiting"]) or ""), Text(escaped(lock["name"])))

@@ -17,6 +17,7 @@ from typing import Final, NoReturn
 import click
 
 from slothstate import Lock, LockLost, LockTimeout, State
+from slothstate.cli import under
 from slothstate.cli.failure import Failure
 from slothstate.cli.options import MISUSE, NO, SECONDS, STORE_ERROR, open_state, store_command, store_path
 from slothstate.cli.text import duration, is_terminal
@@ -61,7 +62,8 @@ def with_lock(name: str, command: tuple[str, ...], timeout: float | None, confli
     going on without the lock would be worse. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 go to the command.
 
     The command finds the lock's name and fencing token in $SLOTHSTATE_LOCK_NAME and $SLOTHSTATE_LOCK_TOKEN, and the
-    store in $SLOTHSTATE_DB.
+    store in $SLOTHSTATE_DB. If it asks with-lock for a lock that it runs under, it is refused at once: it would
+    wait for itself.
 
     Exit codes: those of the command, 128 + n if signal n ended it; 1 (or CODE) when the lock was not acquired; 126 or
     127 when the command cannot be run; 2 misuse; 3 the store cannot be used, or the lock was lost meanwhile.
@@ -70,6 +72,9 @@ def with_lock(name: str, command: tuple[str, ...], timeout: float | None, confli
         raise Failure("with-lock needs fork(), which this system does not have", MISUSE)
     with _leaving_on_signals(), _Child(command) as child, _open(child, db) as state:
         code = 0
+        enclosing = under.enclosing()
+        if under.runs_under(state, name, enclosing):
+            raise Failure(f"lock {name!r} was not acquired: {under.REASON}", conflict)
         try:
             with _held(state, name, timeout) as lock:
                 code = child.run(
@@ -77,6 +82,7 @@ def with_lock(name: str, command: tuple[str, ...], timeout: float | None, confli
                         "SLOTHSTATE_LOCK_NAME": name,
                         "SLOTHSTATE_LOCK_TOKEN": str(lock.token),
                         "SLOTHSTATE_DB": store_path(db),
+                        under.VARIABLE: under.extended(enclosing, lock),
                     }
                 )
         except LockTimeout as error:

@@ -14,13 +14,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from slothstate.caller import thread_ident
 from slothstate.sqlite import counters, keys, lists, location
+from slothstate.sqlite.beside import write
 
 if TYPE_CHECKING:
     from slothstate.sqlite.engine import Engine
 
-__all__ = ["ACTIVITY_FILE", "WATCH_FILE", "Publisher", "operations", "write"]
+__all__ = ["ACTIVITY_FILE", "WATCH_FILE", "Publisher", "operations"]
 
 PUBLISH_INTERVAL: Final = 0.4
 """Seconds that a publication tells of, or more; whoever looks twice within a second wants one."""
@@ -71,6 +71,7 @@ class Publisher:
     """What publishes the activity of one engine."""
 
     def __init__(self, path: str) -> None:
+        self._path = path
         directory = location.lock_directory(path)
         self._watch = os.path.join(directory, WATCH_FILE)
         self._file = os.path.join(directory, ACTIVITY_FILE + os.urandom(8).hex())
@@ -97,21 +98,12 @@ class Publisher:
         if not before or elapsed_ns > LONGEST * 1e9:
             return
         changes = [now - then for now, then in zip(counts, before, strict=True)]
-        draft = f"{self._file}.{thread_ident()}"
         with suppress(OSError):
-            write(draft, " ".join(map(str, (os.getpid(), elapsed_ns, *changes))))
             self._published = True
-            os.replace(draft, self._file)
+            write(self._path, self._file, " ".join(map(str, (os.getpid(), elapsed_ns, *changes))))
 
     def withdraw(self) -> None:
         """Remove what was published."""
         if self._published:
             with suppress(OSError):
                 os.unlink(self._file)
-
-
-def write(file: str, text: str) -> None:
-    """Write a small file, its owner's alone, never through a link."""
-    descriptor = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    with open(descriptor, "w", encoding="ascii") as lines:
-        lines.write(text)

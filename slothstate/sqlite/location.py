@@ -10,10 +10,11 @@ import os
 import stat
 import sys
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from slothstate.errors import InvalidValue, StateCorrupt, StateIOError, UnsafeState
-from slothstate.sqlite import schema
+from slothstate.sqlite import beside, schema
 from slothstate.values import check_flag, describe
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = [
     "create_file",
     "default_path",
     "file_system",
+    "inode",
     "lock_directory",
     "lock_file",
     "prepare",
@@ -198,7 +200,10 @@ def lock_file(path: str, name: str) -> BaseFileLock:
 
     directory = lock_directory(path)
     _make_directory(directory)
-    return FileLock(os.path.join(directory, name), mode=0o600, thread_local=False)
+    beside.give_directory(path, directory)
+    # `mode` counts until the file is given, whatever the umask.
+    given = partial(beside.give, path)
+    return FileLock(os.path.join(directory, name), mode=0o600, thread_local=False, on_acquired=given)
 
 
 def prepare(path: str) -> None:
@@ -281,6 +286,12 @@ def size(path: str) -> int:
         return os.stat(path).st_size
     except OSError:
         return 0
+
+
+def inode(path: str) -> int:
+    """Return the number of a file in its file system, 0 if it is not there."""
+    found = _identity(path)
+    return 0 if found is None else found[1]
 
 
 def _identity(path: str) -> tuple[int, int] | None:

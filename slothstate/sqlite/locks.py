@@ -12,7 +12,19 @@ from typing import Final, NamedTuple
 
 from slothstate.sqlite.connection import Atomic, Connection, sql
 
-__all__ = ["Claim", "LockRow", "acquire", "extend", "find", "holds", "release", "remove", "remove_expired", "rows"]
+__all__ = [
+    "Claim",
+    "LockRow",
+    "acquire",
+    "extend",
+    "find",
+    "holds",
+    "release",
+    "remove",
+    "remove_expired",
+    "remove_owner",
+    "rows",
+]
 
 
 class Claim(NamedTuple):
@@ -65,6 +77,8 @@ where name = ?1 and nonce = ?2 and (expires_boot_ms is null or expires_boot_ms >
 """)
 
 _EXTEND: Final = "update locks set expires_boot_ms = ?3 where name = ?1 and nonce = ?2"
+
+_REMOVE_OWNER: Final = "delete from locks where owner = ?1"
 
 _REMOVE_EXPIRED: Final = "delete from locks where expires_boot_ms <= ?1 and boot_id = ?2"
 
@@ -122,6 +136,11 @@ def remove(connection: Connection, now: int, name: str, nonce: int) -> int:
 def extend(connection: Connection, now: int, name: str, nonce: int, expires_boot_ms: int) -> None:
     """Let an acquisition that still has its row end at another time."""
     connection.execute(_EXTEND, (name, nonce, expires_boot_ms))
+
+
+def remove_owner(connection: Connection, now: int, owner: str) -> None:
+    """Delete all locks of an owner."""
+    connection.execute(_REMOVE_OWNER, (owner,))
 
 
 def remove_expired(connection: Connection, now: int, boot_ms: int, boot_id: str) -> int:

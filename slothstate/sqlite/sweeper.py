@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from slothstate.errors import SlothStateError, StateIOError
@@ -113,6 +114,11 @@ class Sweeper:
         turn = location.lock_file(engine.path, "sweep.lock")
         try:
             turn.acquire(timeout=0)
+        except PermissionError:
+            # Another user's, of a release that kept its files to itself: the next sweep makes it anew.
+            with suppress(OSError):
+                os.unlink(turn.lock_file)
+            return
         except (Timeout, OSError):
             return
         try:

@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from slothstate.sqlite import location
-from slothstate.sqlite.activity import ACTIVITY_FILE, WATCH_FILE, write
+from slothstate.sqlite.activity import ACTIVITY_FILE, WATCH_FILE
+from slothstate.sqlite.beside import write
 
 __all__ = ["Activity", "watch"]
 
@@ -33,9 +34,7 @@ def watch(path: str, seconds: float) -> list[Activity]:
     found = []
     with suppress(OSError):
         if seconds > 0:
-            write(request, "")
-            until = time.time() + seconds
-            os.utime(request, (until, until))
+            write(path, request, "", time.time() + seconds)
         else:
             os.unlink(request)
     with suppress(OSError):

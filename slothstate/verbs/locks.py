@@ -48,15 +48,20 @@ class LockVerbs(Verbs):
         """Acquire a lock, waiting up to `timeout` seconds (None: for ever, 0: not at all); return whether it was.
 
         It is held until `unlock`, or until this process dies.
-        Raises: `AlreadyHeld` at once if this State holds it in this thread.
+        Raises: `AlreadyHeld` at once for a wait that only the waiting thread or task could end; `StateIOError` where it
+        cannot be told whether the holder lives.
 
         >>> state.lock("migration", timeout=60)
         True
         """
-        return self._locks.acquire(check_key(name, "name"), check_timeout(timeout), None) is not None
+        timeout = check_timeout(timeout)
+        return self._locks.acquire(self._locks.acquisition(check_key(name, "name"), None), timeout, None)
 
     def unlock(self, name: str) -> bool:
-        """Release a lock from any thread; False when this State does not hold it (any more).
+        """End the caller's own acquisition of a lock, or, if it has none, that of any thread of this State.
+
+        False when this does not hold the lock (any more), whoever holds it by now. A caller is a thread and, in it, an
+        asyncio task or greenlet.
 
         >>> state.unlock("never-locked")
         False
@@ -107,8 +112,9 @@ class LockVerbs(Verbs):
     def locks(self) -> list[LockDescription]:
         """Return the locks that are held by anybody: name, owner, token, since, expires, alive, waiting.
 
-        `waiting` lists who waits for the lock (host, pid, since), whoever has waited for longest first. A waiter tells
-        so once it has waited for a tenth of a second, if the store lets it write then.
+        `alive` is None where it cannot be told. `waiting` lists who waits for the lock (host, pid, since), whoever has
+        waited for longest first. A waiter tells so once it has waited for a tenth of a second, if the store lets it
+        write then.
 
         >>> state.locks()
         []

@@ -42,7 +42,7 @@ class UpkeepVerbs(Verbs):
             **engine.read(sqlite.audit.figures),
             "wal_size": location.size(engine.path + "-wal"),
             "expired_pending": engine.read(sweep.pending),
-            "locks_held": sum(lock["alive"] for lock in self._locks.describe()),
+            "locks_held": sum(lock["alive"] is not False for lock in self._locks.describe()),
             "path": engine.path,
             "backend": engine.name,
             "operations": activity.operations(engine),

@@ -1,0 +1,66 @@
+"""One acquisition of a lock: what holds it, and whether waiting for it would be waiting for oneself."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from types import BuiltinFunctionType
+
+from slothstate.caller import current
+from slothstate.errors import AlreadyHeld
+
+__all__ = ["Acquisition", "is_cooperative", "refuse_own"]
+
+
+class Acquisition:
+    """One caller's hold on a lock, or its wait for one.
+
+    `nonce` is a random number that no other acquisition has. `key` is what a State finds it by: a caller holds a name
+    once at most. `life` stands for the State before or after a fork: what the parent acquired is not the child's.
+    `is_scoped`: a block of its caller ends it.
+    """
+
+    __slots__ = ("caller", "has_ttl", "is_ended", "is_scoped", "key", "life", "name", "nonce", "token")
+
+    def __init__(self, name: str, life: object, *, has_ttl: bool, is_scoped: bool = False) -> None:
+        self.name = name
+        self.nonce = int.from_bytes(os.urandom(8)) >> 1
+        self.caller = current()
+        self.key = (name, self.caller.identity)
+        self.life = life
+        self.has_ttl = has_ttl
+        self.is_scoped = is_scoped
+        self.is_ended = False
+        self.token = 0
+
+
+def is_cooperative() -> bool:
+    """Return whether sleeping lets other greenlets of the thread run: gevent or eventlet has replaced `time.sleep`."""
+    return not isinstance(time.sleep, BuiltinFunctionType)
+
+
+def refuse_own(holder: Acquisition, mine: Acquisition, timeout: float | None, *, same_state: bool) -> None:
+    """Refuse a wait that only the waiting thread could end, since `holder` is of this process and holds the lock.
+
+    Raises: `AlreadyHeld`.
+    """
+    if not holder.caller.shares_thread(mine.caller):
+        return
+    is_same = holder.caller == mine.caller
+    if not is_same and is_cooperative():
+        return
+    if is_same and same_state:
+        # Any thread may unlock what no block holds: a job's lock, which a later job in the same thread waits for.
+        waits = timeout and not holder.is_scoped and (is_cooperative() or threading.active_count() > 1)
+    elif timeout == 0 or holder.has_ttl:
+        waits = True
+    else:
+        # Another task of the thread cannot go on while this one waits.
+        waits = is_same and timeout is not None and not holder.is_scoped
+    if not waits:
+        through = "this State" if same_state else "another State of this process"
+        raise AlreadyHeld(
+            f"lock {mine.name!r} is already held by {through}, in {holder.caller.describe()} (token {holder.token}): "
+            f"{'it' if is_same else mine.caller.describe()} would wait for itself"
+        )

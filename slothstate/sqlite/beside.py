@@ -1,0 +1,88 @@
+"""What lies beside the database takes its owner, group and mode, as SQLite's -wal and -shm do.
+
+Otherwise what root, or one member of a group, once made would keep out whoever the store belongs to.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from typing import Final
+
+from slothstate.errors import UnsafeState
+
+__all__ = ["give", "give_directory", "user", "write"]
+
+_NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
+
+
+def give(database: str, descriptor: int) -> None:
+    """Give an open file or directory the owner, group and mode of the database, as far as this process may.
+
+    A directory can be searched by whoever can read the database. While there is no database nothing changes.
+    """
+    if not hasattr(os, "fchown"):
+        return
+    try:
+        wanted = os.stat(database)
+    except OSError:
+        return
+    found = os.fstat(descriptor)
+    # First, because it clears bits of the mode. Only root gives files away; a member may choose the group.
+    if (found.st_uid, found.st_gid) != (wanted.st_uid, wanted.st_gid):
+        with suppress(OSError):
+            os.fchown(descriptor, wanted.st_uid if os.geteuid() == 0 else -1, wanted.st_gid)
+            found = os.fstat(descriptor)
+    mode = stat.S_IMODE(wanted.st_mode) & 0o666 | 0o600
+    if found.st_gid != wanted.st_gid:
+        # What the database's group may do is not for another group.
+        mode &= ~0o070
+    if stat.S_ISDIR(found.st_mode):
+        mode |= (mode & 0o444) >> 2 | found.st_mode & stat.S_ISGID
+    if stat.S_IMODE(found.st_mode) != mode:
+        with suppress(OSError):
+            os.fchmod(descriptor, mode)
+
+
+def give_directory(database: str, directory: str) -> None:
+    """Do the same for the directory of lock files. Raises: `UnsafeState` for a link, through which root would give."""
+    if os.path.islink(directory):
+        raise UnsafeState(f"{directory} is a symbolic link: remove it, the directory is made again")
+    # Who may not read the directory cannot own it either.
+    with suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _NO_FOLLOW)
+        try:
+            give(database, descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write(database: str, file: str, text: str, modified: float | None = None) -> None:
+    """Write a small file beside the database whole or not at all, modified at a time; never through a link."""
+    draft = f"{file}.{os.urandom(4).hex()}"
+    try:
+        descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _NO_FOLLOW, 0o600)
+        with open(descriptor, "w", encoding="ascii") as lines:
+            give(database, descriptor)
+            lines.write(text)
+        if modified is not None:
+            os.utime(draft, (modified, modified))
+        # Only the owner of a file sets its times; so another user's is replaced.
+        os.replace(draft, file)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(draft)
+        raise
+
+
+def user() -> str:
+    """Return who this process is, for an error: "user svc (uid 1001)"."""
+    if not hasattr(os, "geteuid"):
+        return "this user"
+    number = os.geteuid()
+    with suppress(ImportError, KeyError):
+        import pwd
+
+        return f"user {pwd.getpwuid(number).pw_name} (uid {number})"
+    return f"uid {number}"
