@@ -28,6 +28,7 @@ from slothstate.cli.values import (
     Form,
     Shape,
     as_json,
+    delivering,
     output_options,
     parse_value,
     print_value,
@@ -257,8 +258,9 @@ def clear(db: str | None, pattern: str | None, yes: bool, dry_run: bool) -> int:
                 return DONE
             if count and not click.confirm(f"Delete {what} from {escaped(store_path(db))}?", err=True):
                 return NO
-        removed = state.clear(pattern)
-    write(f"{quantity(removed, 'key')} deleted" if is_terminal() else str(removed))
+        with delivering(state):
+            removed = state.clear(pattern)
+            write(f"{quantity(removed, 'key')} deleted" if is_terminal() else str(removed))
     return DONE
 
 
