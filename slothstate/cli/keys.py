@@ -16,6 +16,7 @@ from slothstate.cli.options import (
     MISUSE,
     NO,
     SECONDS,
+    complete_key,
     key_argument,
     open_state,
     say_no,
@@ -115,7 +116,7 @@ def set_(db: str | None, key: str, value: str, ttl: float | None, form: Form) ->
 
 
 @store_command("delete")
-@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True, shell_complete=complete_key)
 def delete(db: str | None, keys: tuple[str, ...]) -> int:
     """Delete keys, all in one transaction.
 
