@@ -508,37 +508,6 @@ def test_output_that_cannot_be_written(home: Path, state: State) -> None:
     assert (process.returncode, err) == (3, b"slothstate: cannot read or write: [Errno 28] No space left on device\n")
 
 
-@pytest.mark.parametrize(
-    "arguments", ["get key", "keys", "stats", "lock a --for 10ms", "top --once --interval 10ms", "path"]
-)
-def test_closed_streams(home: Path, state: State, arguments: str) -> None:
-    """Without stdout, stderr or stdin a command does what it does, and has the same exit code."""
-    state["key"] = "value"
-    variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db")})
-    line = " ".join(command(arguments))
-    for closed in (">&-", ">&- 2>&- <&-"):
-        done = subprocess.run(["sh", "-c", f"{line} {closed}"], env=variables, stderr=subprocess.PIPE, timeout=30)
-        assert (done.returncode, done.stderr) == (0, b"")
-
-
-def test_completion(home: Path, state: State) -> None:
-    """The shell's completion knows commands, options and the keys of the store."""
-    state.set_many({"user:1": 1, "user:2": 2, "us*": 3, "site": 4})
-
-    def completed(words: str) -> list[str]:
-        count = len(words.split()) - (not words.endswith(" "))
-        variables = {"_SLOTHSTATE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(count)}
-        variables |= environment(home, {"SLOTHSTATE_DB": str(home / "state.db")})
-        done = subprocess.run(command(), env=variables, capture_output=True, check=True, timeout=30)
-        return [line.partition(",")[2] for line in done.stdout.decode().splitlines() if line]
-
-    assert completed("slothstate get us") == ["us*", "user:1", "user:2"]
-    assert completed("slothstate get us*") == ["us*"]
-    assert completed("slothstate compare-") == ["compare-swap"]
-    assert "--ttl" in completed("slothstate set --t")
-    assert completed("slothstate get --db /nowhere us") == []
-
-
 def test_heavy_modules_are_not_imported_for_get(home: Path, state: State) -> None:
     """`slothstate get` imports neither rich, nor lupa, nor filelock: starting is most of its time."""
     state["key"] = 1

@@ -20,6 +20,7 @@ from slothstate.cli.failure import Failure
 from slothstate.cli.options import MISUSE, file_named, open_state, store_command
 from slothstate.cli.progress import advancing
 from slothstate.cli.text import is_terminal, quantity
+from slothstate.cli.values import write_octets
 
 __all__ = ["dump", "load"]
 
@@ -62,7 +63,7 @@ def dump(pattern: str | None, output: str | None, db: str | None) -> None:
     to_terminal = output is None and is_terminal()
     with (
         open_state(db) as state,
-        _output(output) as stream,
+        _output(output) as write,
         advancing("dumping", len(state) if pattern is None else None, shown=not to_terminal) as advance,
     ):
         count = 0
@@ -70,15 +71,15 @@ def dump(pattern: str | None, output: str | None, db: str | None) -> None:
             line = _line(record)
             if to_terminal:
                 line = _DRIVES_TERMINALS.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
-            stream.write(line.encode())
+            write(line.encode())
             advance(1)
-        stream.write(_END % count)
+        write(_END % count)
 
 
 @contextlib.contextmanager
-def _output(path: str | None) -> Iterator[IO[bytes]]:
+def _output(path: str | None) -> Iterator[Callable[[bytes], object]]:
     if path is None:
-        yield sys.stdout.buffer
+        yield write_octets
         return
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -86,7 +87,7 @@ def _output(path: str | None) -> Iterator[IO[bytes]]:
         raise Failure(f"cannot write {path}: {error.strerror}", MISUSE) from error
     try:
         with open(descriptor, "wb") as stream:
-            yield stream
+            yield stream.write
     except BaseException:
         # Half a dump must not be taken for a whole one.
         with contextlib.suppress(OSError):
@@ -168,8 +169,9 @@ def _merge(db: str | None, batches: _Batches) -> None:
             for batch in chain([first], found):
                 batches.store(state, batch)
     except Failure as error:
+        are = "is" if batches.stored == 1 else "are"
         kept = (
-            f"{quantity(batches.stored, 'key')} from before it are loaded, and may be loaded again"
+            f"{quantity(batches.stored, 'key')} from before it {are} loaded, and may be loaded again"
             if batches.stored
             else "nothing was changed"
         )

@@ -199,7 +199,9 @@ def flush() -> None:
 
 def write_octets(octets: bytes) -> None:
     """Write bytes to stdout as they are. Nothing is flushed: that would be a system call for each key of a listing."""
-    sys.stdout.buffer.write(octets)
+    # One call is not enough where nothing is buffered (PYTHONUNBUFFERED): a pipe whose reader leaves takes a part.
+    while octets:
+        octets = octets[sys.stdout.buffer.write(octets) :]
 
 
 @contextlib.contextmanager
