@@ -87,6 +87,39 @@ def test_values_are_typed_by_how_they_are_written(home: Path, state: State, type
 
 
 @pytest.mark.parametrize(
+    ("arguments", "stored"),
+    [
+        (["key", "-5", "--ttl", "60"], -5),
+        (["--ttl", "60", "key", "-5"], -5),
+        (["--ttl=60", "--string", "key", "-5"], "-5"),
+        (["key", "--ttl", "60", "--", "-5"], -5),
+        (["--ttl", "60", "--", "key", "--ttl"], "--ttl"),
+        (["--ttl", "60", "key", "--", "--"], "--"),
+    ],
+)
+def test_options_stand_where_they_like(home: Path, state: State, arguments: list[str], stored: object) -> None:
+    """Options may come before, between and after values that are negative numbers; after `--` everything is a value."""
+    assert output("set", *arguments, home=home) == ""
+    assert state["key"] == stored
+    assert state.get_ttl("key") == 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["key", "5", "--tll", "60"], "No such option '--tll'. Did you mean '--ttl'?"),
+        (["key", "-v"], "No such option '-v'"),
+        (["key", "5", "--ttl"], "Option '--ttl' requires an argument"),
+        (["key", "5", "-6"], "Got unexpected extra argument (-6)"),
+        (["key", "5", "--ttl", "-6"], "'-6' is no duration"),
+    ],
+)
+def test_options_that_are_none(home: Path, arguments: list[str], problem: str) -> None:
+    """A mistyped option is not taken for a value, nor a value for an option."""
+    assert problem in refusal("set", *arguments, home=home, code=2)
+
+
+@pytest.mark.parametrize(
     ("options", "typed", "value"),
     [
         (["--string"], "5", "5"),

@@ -67,7 +67,7 @@ def test_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """A user that is in no passwd has a number."""
     monkeypatch.setattr(os, "geteuid", lambda: 4_000_000)
     error = access.refusal("x", OSError(errno.EACCES, "Permission denied"))
-    assert str(error) == "x: permission denied (EACCES) as uid 4000000, which has no name here"
+    assert str(error) == "x: permission denied (EACCES) as uid 4000000"
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def test_too_many_open_files(tmp_path: Path, exists: bool) -> None:
     assert left == []
     for text in said:
         assert re.search(r"cannot be (created|opened): too many open files \(EMFILE\)", text)
-        assert text.endswith(ME)
+        assert text.endswith((ME, f" as uid {os.getuid()}"))
 
 
 def test_no_space(tmp_path: Path) -> None:

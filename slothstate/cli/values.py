@@ -216,9 +216,10 @@ def delivering(state: State) -> Iterator[None]:
             yield
             sys.stdout.flush()
     except BaseException as error:
-        # Nothing of what is still on its way may come out: it is in the store again.
+        # Nothing of what is still on its way may come out: it is in the store again. Opened to be read: what is printed
+        # after this fails, too.
         with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdout.fileno())
         if isinstance(error, SlothStateError) or not isinstance(error, OSError):
             raise
         code = CLOSED_PIPE if isinstance(error, BrokenPipeError) else STORE_ERROR
