@@ -54,7 +54,7 @@ def open(
 
     Raises: `UnsafeState` for a path that is not a store of ours (a link, a directory, another database, a newer
     version's file, a file mounted alone, a network file system) or none at all (an address, a `~` without a home);
-    `StateCorrupt`; `StateFull`, `StateReadOnly` and `StateIOError`, which say why; `InvalidValue` for the other arguments.
+    `StateCorrupt`; `StateFull`, `StateReadOnly`, `StateIOError`, which say why; `InvalidValue` for the other arguments.
     """
     if not isinstance(durability, str) or durability not in SYNCHRONOUS:
         raise InvalidValue(f"durability must be 'process' or 'full', got {describe(durability)}")

@@ -61,6 +61,15 @@ def test_what_cannot_be_delivered_is_put_back(home: Path, arguments: str, output
     assert said.count("\n") == 1
 
 
+def test_a_no_leaves_stdout_as_it_is(state: State, capfd: pytest.CaptureFixture[str]) -> None:
+    """When there is nothing to take, or it cannot be taken, what is printed after that still comes."""
+    for error in (values.Failure("", 1), package.WrongType("x")):
+        with pytest.raises(type(error)), values.delivering(state):
+            raise error
+    os.write(1, b"still there")
+    assert capfd.readouterr().out == "still there"
+
+
 def test_no_stderr_either(home: Path) -> None:
     """Where nothing can be said the exit code says it."""
     assert shell(home, "pop queue", ">&- 2>&-") == (3, "")

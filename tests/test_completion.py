@@ -39,6 +39,8 @@ ANY = {
     "unlock dep": "unlock deploy:web ",
     "with-lock dep": "with-lock deploy:web ",
     "compare-s": "compare-swap ",
+    "import slo": "import sloth-runner ",
+    "import sloth-runner a-f": "import sloth-runner a-file.txt ",
 }
 """What is typed, and what stands there after the tab key, in every shell."""
 
@@ -100,6 +102,7 @@ def test_completion_at_a_terminal(home: Path, name: str) -> None:
         ('s get "a\\n', Word('"a\\n', "a\\n", '"')),
         ('s get "a$b', Word('"a$b', "a$b", '"', is_live=True)),
         ("s get a'b'\"c\"d", Word("a'b'\"c\"d", "abcd")),
+        ('s get "a\\\\$b', Word('"a\\\\$b', "a\\$b", '"', is_live=True)),
         ("s get $x", Word("$x", "$x", is_live=True)),
         ("s get 'a' ", Word()),
     ],

@@ -75,7 +75,7 @@ def words(line: str, *, fish: bool = False) -> list[Word]:
         else:
             content = piece["double"]
             value += _ESCAPED_IN_DOUBLE.sub(r"\1", content)
-            is_live = is_live or re.search(r"(?<!\\)[$`]", content) is not None
+            is_live = is_live or re.search(r"[$`]", re.sub(r"\\.", "", content, flags=re.DOTALL)) is not None
             quote = "" if piece["double_end"] else '"'
         found[-1] = Word(typed + piece[0], value, quote, is_live)
     return found

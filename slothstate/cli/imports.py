@@ -57,7 +57,7 @@ class _Options(NamedTuple):
 
 @store_command("import")
 @click.argument("source", type=click.Choice(["sloth-runner", "diskcache", "sqlitedict"]))
-@click.argument("path", callback=lambda *given: Path(file_named(*given)))
+@click.argument("file", metavar="PATH", callback=file_named)
 @click.option("--prefix", default="", metavar="TEXT", help="Put this before every key.")
 @click.option(
     "--guess-types", is_flag=True, help="sloth-runner: numbers, booleans and JSON become what they look like."
@@ -66,7 +66,7 @@ class _Options(NamedTuple):
 @click.option("--json", "is_json", is_flag=True, help="sqlitedict: the values are JSON (encode=json.dumps).")
 @click.option("--all-names", is_flag=True, help=f"Name every key that was left out, not only the first {NAMES_SHOWN}.")
 def import_(
-    source: str, path: Path, prefix: str, guess_types: bool, table: str, is_json: bool, all_names: bool, db: str | None
+    source: str, file: str, prefix: str, guess_types: bool, table: str, is_json: bool, all_names: bool, db: str | None
 ) -> None:
     """Store the keys of another program's store.
 
@@ -81,6 +81,7 @@ def import_(
     plain values come over (text, bytes, numbers, and with --json tables and lists); pickled ones are counted and named,
     and never unpickled. Expired keys stay behind.
     """
+    path = Path(file)
     if not path.exists():
         raise Failure(f"cannot read {path}: no such file or directory", MISUSE)
     if os.path.exists(store_path(db)) and path.samefile(store_path(db)):

@@ -215,12 +215,15 @@ def delivering(state: State) -> Iterator[None]:
         with state.transaction(), _in_time():
             yield
             sys.stdout.flush()
+    except (SlothStateError, Failure):
+        # Nothing was printed: the store cannot do it, or the answer is no.
+        raise
     except BaseException as error:
         # Nothing of what is still on its way may come out: it is in the store again. Opened to be read: what is printed
         # after this fails, too.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdout.fileno())
-        if isinstance(error, SlothStateError) or not isinstance(error, OSError):
+        if not isinstance(error, OSError):
             raise
         code = CLOSED_PIPE if isinstance(error, BrokenPipeError) else STORE_ERROR
         raise Failure(f"cannot write to stdout: {error.strerror}; the store is as it was", code) from error
