@@ -13,7 +13,7 @@ from slothstate.cli.completion import Word, quoted, words
 
 KEYS = (
     *("evil$(touch ran)", "back`touch ran`", "semi;touch ran", "user:1", "user:10", "pa ge", 'q"uote', "it's"),
-    *("bang!x", "glob*", "-rf", "line\nfeed", "rtl\u202e", "comma,a", "ünï"),
+    *("bang!x", "glob*", "-rf", "line\nfeed", "rtl\u202e", "comma,a", "ünï", "{a,b}"),
 )
 
 ANY = {
@@ -53,8 +53,8 @@ OWN = {
         "get back": "get back\\`touch\\ ran\\` ",
         "get evil$": "get evil\\$\\(touch\\ ran\\) ",
     },
-    "zsh": {"get 'it": "get 'it'\\''s' ", "get back": "get back\\`touch\\ ran\\` "},
-    "fish": {"get 'it": "get 'it\\'s' ", "get back": "get back`touch\\ ran` "},
+    "zsh": {"get {": "get {", "get 'it": "get 'it'\\''s' ", "get back": "get back\\`touch\\ ran\\` "},
+    "fish": {"get {": "get {", "get 'it": "get 'it\\'s' ", "get back": "get back`touch\\ ran` "},
 }
 
 RUN = ("evil$(touch ran)", "back`touch ran`", "semi;touch ran", "it's", 'q"uote', "pa ge", "bang!x", "glob*")

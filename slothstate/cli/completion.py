@@ -114,8 +114,9 @@ class _Completion(ShellComplete):
         return item.type == "plain" and not is_option and escaped(item.value) == item.value
 
     def lines(self, item: CompletionItem) -> Iterator[str]:
-        """Yield a line for the shell's script, or none."""
-        yield self.format_completion(item)
+        """Yield a line for the shell's script; none where what was typed would stay, and be more than text."""
+        if not self.words[-1].is_live:
+            yield self.format_completion(item)
 
     def format_completion(self, item: CompletionItem) -> str:
         return f"{item.value}\t{item.help}" if item.help else str(item.value)
