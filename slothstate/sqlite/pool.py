@@ -17,7 +17,7 @@ import apsw
 from slothstate import native
 from slothstate.caller import current, thread_ident
 from slothstate.errors import SlothStateError, StateBusy, StateClosed, StateIOError, UnsafeState
-from slothstate.sqlite import forking, guard, location, schema
+from slothstate.sqlite import creation, forking, guard, location, schema
 from slothstate.sqlite.busy import BusyWait, can_wait_for
 from slothstate.sqlite.connection import Connection, translate
 from slothstate.sqlite.lending import Lender
@@ -195,7 +195,7 @@ class Pool(Lender):
         forking.refuse_inherited(self.path)
         try:
             if not prepared:
-                location.prepare(self.path)
+                creation.prepare(self.path)
             connection = Connection(self.path, synchronous=self._synchronous, wait=self.busy, vfs=self._vfs)
             try:
                 schema.check(connection.db, self.path)
