@@ -24,6 +24,14 @@ planted.plant()
 
 PACKAGE = os.path.dirname(slothstate.__file__)
 
+QUICK = (
+    *("asyncio", "audit", "backup", "cache_table", "cli_documented", "cli_moving", "codec", "counters", "doctests"),
+    *("entries", "errors", "fork", "identity", "kernel_locks", "keys", "lending", "lists", "lock", "lock_arguments"),
+    *("lua_binding", "lua_scopes", "lua_verbs", "mapping", "operations", "package", "schema", "sweep", "threads"),
+    *("transactions", "workflow"),
+)
+"""The modules of tests that are the quick tier: something of everything, in less than a minute. `pytest -m quick`."""
+
 _opened: list[str] = []
 
 
@@ -56,6 +64,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 2**30:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")
     config.addinivalue_line("markers", "damaged: the test damages its stores, so they do not end sound")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem.removeprefix("test_") in QUICK and item.get_closest_marker("long") is None:
+            item.add_marker("quick")
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import conftest
 import pytest
 from support import run_python
 
@@ -120,6 +121,12 @@ def test_sub_interpreter_is_refused(tmp_path: Path) -> None:
     refusals = [line for line in said if not line.isdigit()]
     assert len(refusals) == 2
     assert all("sub-interpreter" in line or "subinterpreter" in line for line in refusals)
+
+
+def test_the_quick_tier_is_there() -> None:
+    """Every module of the quick tier exists: one that was renamed does not leave it unnoticed."""
+    modules = {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")}
+    assert set(conftest.QUICK) <= modules
 
 
 def test_the_command_line_uses_the_public_api_only() -> None:
