@@ -53,12 +53,13 @@ sys.addaudithook(_note_open)
 
 def pytest_configure(config: pytest.Config) -> None:
     # A background job ignores these, one under nohup the last too, and so would every command that a test starts.
-    for number, usual in (
-        (signal.SIGINT, signal.default_int_handler),
-        (signal.SIGQUIT, signal.SIG_DFL),
-        (signal.SIGHUP, signal.SIG_DFL),
+    for name, usual in (
+        ("SIGINT", signal.default_int_handler),
+        ("SIGQUIT", signal.SIG_DFL),
+        ("SIGHUP", signal.SIG_DFL),
     ):
-        if signal.getsignal(number) == signal.SIG_IGN:
+        number = getattr(signal, name, None)  # Windows has the first alone
+        if number is not None and signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, usual)
     # Making a store syncs it to disk, which takes most of the time of most tests; on a RAM disk it costs nothing.
     if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 2**30:

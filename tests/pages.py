@@ -28,7 +28,12 @@ from pathlib import Path
 from typing import Final
 from unittest import mock
 
+import pytest
+
 import slothstate
+
+if os.name == "nt":
+    pytest.skip("the pages speak to the shell of Unix", allow_module_level=True)
 
 SECONDS: Final = 60
 """How long an example may take before it counts as hanging."""
