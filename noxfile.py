@@ -51,5 +51,6 @@ os.environ["PATH"] = os.pathsep.join([*(str(path.parent) for path in PYTHONS.val
 @nox.session(python=sorted(PYTHONS, key=lambda name: int(name.partition(".")[2])))
 def quick(session: nox.Session) -> None:
     """Install slothstate into a fresh environment and run the quick tests."""
-    session.install(".[test]")
+    # In place: what tests start with `python -c` imports from here.
+    session.install("-e", ".[test]")
     session.run("pytest", *(session.posargs or ("-m", "quick")))

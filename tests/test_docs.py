@@ -1,4 +1,4 @@
-"""README.md and the pages in docs/: every example runs, page by page from the top, and shows what the page shows."""
+"""README.md, the pages beside it and in docs/: every example runs, page by page, and shows what the page shows."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from slothstate.sqlite import schema
 
 DOCS = Path(__file__).parents[1] / "docs"
 
-PAGES = {path.stem: path for path in (DOCS.parent / "README.md", *sorted(DOCS.glob("*.md")))}
+PAGES = {path.stem: path for path in (*sorted(DOCS.parent.glob("*.md")), *sorted(DOCS.glob("*.md")))}
 
-NOT_RUN = {"README": 2, "command-line": 1, "file-format": 6, "reliability": 1, "start": 1}
+NOT_RUN = {"CONTRIBUTING": 4, "README": 2, "command-line": 1, "file-format": 6, "reliability": 1, "start": 1}
 """How many blocks of a page are marked as not run, where there are any."""
 
 
