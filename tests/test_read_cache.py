@@ -379,5 +379,5 @@ def test_closing_while_another_thread_waits_is_safe(path: str) -> None:
         waiter = threading.Thread(target=cache.wait, args=(current_token(cache), 5.0))
         waiter.start()
         state.close()
-        waiter.join(5)
+        waiter.join(60)
         assert not waiter.is_alive()
