@@ -81,6 +81,9 @@ def test_backup_into_a_directory_that_is_not_there(home: Path, full: list[str]) 
         assert len(list((home / "new" / "nightly").iterdir())) == nights
     assert stat.S_IMODE((home / "new" / "nightly").stat().st_mode) == 0o700
     assert "cannot back up into state.db: File exists" in slothstate("backup", "state.db/", home=home, code=3)
+    assert "backup path '' is not" in slothstate("backup", "", home=home, code=3)
+    slothstate("backup", "~nobody-of-this-name", home=home)
+    assert (home / "~nobody-of-this-name").is_file()
 
 
 def test_backups_of_the_same_second(home: Path, full: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

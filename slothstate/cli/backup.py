@@ -35,13 +35,14 @@ def backup(target: str, db: str | None) -> None:
     is complete and consistent, whoever writes meanwhile; it appears under its name when it is whole. It is a store
     itself: `slothstate --db TARGET doctor` looks at it, `slothstate restore TARGET` brings it back.
     """
-    path = Path(target).expanduser()
+    path = Path(os.path.expanduser(target))
     with open_state(db) as state, working("copying"):
-        if path.is_dir() or target.endswith(_SEPARATORS):
-            made = _backup_into(state, path, Path(store_path(db)))
+        # An empty target is none, though Path takes it for the current directory.
+        if target and (path.is_dir() or target.endswith(_SEPARATORS)):
+            path = _backup_into(state, path, Path(store_path(db)))
         else:
-            state.backup(made := path)
-    click.echo(f"{escaped(str(made))}: {size(made.stat().st_size)}")
+            state.backup(target)
+    click.echo(f"{escaped(str(path))}: {size(path.stat().st_size)}")
 
 
 def _backup_into(state: State, directory: Path, store: Path) -> Path:
