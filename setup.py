@@ -19,9 +19,6 @@ from setuptools.errors import CCompilerError, ExecError, PlatformError
 # cffi and setuptools resolve the paths below against the current directory, whatever it was.
 os.chdir(Path(__file__).resolve().parent)
 
-# What the files of a wheel are dated, unless the environment says otherwise: two builds are equal byte for byte.
-os.environ.setdefault("SOURCE_DATE_EPOCH", "1577836800")
-
 # Python's own headers are system headers here: their conversions are not ours to fix.
 GNU_COMPILE = ["-std=c11", "-Wall", "-Wextra", "-Wconversion", "-isystem", sysconfig.get_path("include")]
 # CPython builds extensions with -fwrapv, which hides signed overflow from UBSan.
@@ -66,5 +63,8 @@ class BuildNative(build_ext):
                 f"({cause!s:.120})"
             ) from cause
 
+
+# What the files of a wheel are dated, unless the environment says otherwise: two builds are equal byte for byte.
+os.environ.setdefault("SOURCE_DATE_EPOCH", "1577836800")
 
 setup(cffi_modules=["csrc/build_native.py:ffibuilder"], cmdclass={"build_ext": BuildNative})

@@ -31,10 +31,10 @@ def copy(connection: Connection, now: int, path: str, target: str) -> None:
     """
     if connection.depth:
         raise SlothStateError("a backup cannot be made inside a transaction, whose writes may yet be undone")
-    if not target or "\0" in target:
-        raise UnsafeState(f"backup path {target!r} is not the path of a file")
     if target.endswith((os.sep, os.altsep or os.sep)):
         raise UnsafeState(f"backup path {target!r} names a directory: name a new file in it")
+    if not target or "\0" in target:
+        raise UnsafeState(f"backup path {target!r} is not the path of a file")
     target = os.path.abspath(os.path.expanduser(target))
     if os.path.lexists(target):
         raise _exists(target)
