@@ -32,12 +32,20 @@ def asked(switch: str) -> bool:
     return os.environ.get(switch, "0") not in ("", "0")
 
 
+def wants_debug_information() -> bool:
+    """Whether $CFLAGS asks for it; CPython's own flags, which setuptools takes too, always do."""
+    return any(flag.startswith("-g") for flag in os.environ.get("CFLAGS", "").split())
+
+
 class BuildNative(build_ext):
     """Compile with the flags of the compiler at hand, and say in one sentence what is missing without one."""
 
     def build_extensions(self) -> None:
         compile_flags = ["/std:c11"] if self.compiler.compiler_type == "msvc" else list(GNU_COMPILE)
         link_flags = []
+        if self.compiler.compiler_type != "msvc" and not wants_debug_information():
+            # Half of the wheel, and all in it that depends on where it was built.
+            compile_flags.append("-g0")
         if asked("SLOTHSTATE_WERROR"):
             compile_flags.append("-Werror")
         if asked("SLOTHSTATE_SANITIZE"):
@@ -55,5 +63,8 @@ class BuildNative(build_ext):
                 f"({cause!s:.120})"
             ) from cause
 
+
+# What the files of a wheel are dated, unless the environment says otherwise: two builds are equal byte for byte.
+os.environ.setdefault("SOURCE_DATE_EPOCH", "1577836800")
 
 setup(cffi_modules=["csrc/build_native.py:ffibuilder"], cmdclass={"build_ext": BuildNative})

@@ -36,6 +36,7 @@ TITLE: Final = 30
 LINE: Final = 16
 MARGIN: Final = 24
 CAPTION_CHARACTERS: Final = 126
+SHORTEST: Final = 1.0
 
 _STYLE: Final = """
 .page { fill: #ffffff; stroke: #d0d7de; } text { font: 12px system-ui, sans-serif; fill: #1f2328; }
@@ -53,7 +54,7 @@ def svg(report: Report) -> str | None:
     groups = _groups(report)
     if not groups:
         return None
-    times = [row.series.mean for rows in groups.values() for row in rows]
+    times = [_nanoseconds(row) for rows in groups.values() for row in rows]
     low, high = floor(log10(min(times))), ceil(log10(max(times)))
     bars_left = MARGIN + LABELS
     top = MARGIN + 48
@@ -62,7 +63,7 @@ def svg(report: Report) -> str | None:
         parts.append(_text(MARGIN, top + 16, what, "head"))
         top += TITLE
         for row in rows:
-            length = max(2.0, (log10(row.series.mean) - low) / (high - low) * BARS)
+            length = max(2.0, (log10(_nanoseconds(row)) - low) / (high - low) * BARS)
             ours = row.label == OURS
             beside = "" if ours or row.ratio is None else f"  ({multiple(row.ratio)})"
             parts += [
@@ -120,6 +121,11 @@ def _groups(report: Report) -> dict[str, list[Row]]:
         for topic, what in _shown(report.scale)
     }
     return {what: rows for what, rows in groups.items() if rows}
+
+
+def _nanoseconds(row: Row) -> float:
+    """What a row takes; the time of other programs, which was taken off, can be all of a tiny run on a busy machine."""
+    return max(row.series.mean, SHORTEST)
 
 
 def _grid(x: float, bottom: float, power: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from host_helpers import environment
 
-SECONDS = 30
+SECONDS = 60
 """How long a command may take before it counts as hanging."""
 
 

@@ -24,6 +24,14 @@ planted.plant()
 
 PACKAGE = os.path.dirname(slothstate.__file__)
 
+QUICK = (
+    *("asyncio", "audit", "backup", "cache_table", "cli_documented", "cli_moving", "codec", "counters", "doctests"),
+    *("entries", "errors", "fork", "identity", "kernel_locks", "keys", "lending", "lists", "lock", "lock_arguments"),
+    *("lua_binding", "lua_scopes", "lua_verbs", "mapping", "operations", "package", "schema", "sweep", "threads"),
+    *("transactions", "workflow"),
+)
+"""The modules of tests that are the quick tier: something of everything, in less than a minute. `pytest -m quick`."""
+
 _opened: list[str] = []
 
 
@@ -45,17 +53,25 @@ sys.addaudithook(_note_open)
 
 def pytest_configure(config: pytest.Config) -> None:
     # A background job ignores these, one under nohup the last too, and so would every command that a test starts.
-    for number, usual in (
-        (signal.SIGINT, signal.default_int_handler),
-        (signal.SIGQUIT, signal.SIG_DFL),
-        (signal.SIGHUP, signal.SIG_DFL),
+    for name, usual in (
+        ("SIGINT", signal.default_int_handler),
+        ("SIGQUIT", signal.SIG_DFL),
+        ("SIGHUP", signal.SIG_DFL),
     ):
-        if signal.getsignal(number) == signal.SIG_IGN:
+        number = getattr(signal, name, None)  # Windows has the first alone
+        if number is not None and signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, usual)
     # Making a store syncs it to disk, which takes most of the time of most tests; on a RAM disk it costs nothing.
     if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 2**30:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")
     config.addinivalue_line("markers", "damaged: the test damages its stores, so they do not end sound")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem.removeprefix("test_") in QUICK and item.get_closest_marker("long") is None:
+            item.add_marker("quick")
 
 
 @pytest.fixture(autouse=True)

@@ -71,7 +71,7 @@ class Scripts:
 
 
 def slothstate_run(
-    *arguments: str | Path, cwd: Path, env: dict[str, str] | None = None, timeout: float = 30
+    *arguments: str | Path, cwd: Path, env: dict[str, str] | None = None, timeout: float = 60
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m slothstate run …` as a user does, with pipes for its output."""
     return subprocess.run(

@@ -23,6 +23,7 @@ from multiprocessing.context import BaseContext
 from typing import Any, Final
 
 import planted
+import pytest
 
 import slothstate
 
@@ -34,6 +35,9 @@ END: Final = 5.0
 
 SCRIPT: Final = 60.0
 """Seconds a script run by `run_script` may take."""
+
+if "forkserver" not in multiprocessing.get_all_start_methods():
+    pytest.skip("the worker processes of these tests need fork", allow_module_level=True)
 
 # A fork server: workers start in milliseconds, from a process with no threads and no open store.
 _context = multiprocessing.get_context("forkserver")

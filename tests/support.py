@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ SANITIZED: Final = "asan" in os.environ.get("LD_PRELOAD", "")
 
 LOOKS: Final = 10
 """Looks at /proc/locks in a row that must find nothing more."""
+
+PATIENCE: Final = 60.0
+"""Seconds after which what does not come will never come."""
 
 ABSENT: Final = object()
 """What `Verb.leaves` says when the key does not exist afterwards."""
@@ -55,9 +59,25 @@ def current_token(cache: ReadCache) -> int:
     return token
 
 
-def in_time(attempt: Callable[[], float], bound: float) -> bool:
-    """Whether one of ten attempts takes at most `bound` seconds: a busy machine may pause a process in some of them."""
-    return any(attempt() <= bound for _ in range(10))
+def in_time(attempt: Callable[[], float], bound: float, attempts: int = 10) -> bool:
+    """Whether one of some attempts takes at most `bound` seconds: a busy machine may pause a process in the others."""
+    return any(attempt() <= bound for _ in range(attempts))
+
+
+def processor_time(call: Callable[[], object]) -> float:
+    """Return how many seconds this thread computes in a call; what else the machine does hardly counts."""
+    began = time.thread_time()
+    call()
+    return time.thread_time() - began
+
+
+def until(condition: Callable[[], object], meanwhile: Callable[[], object] = lambda: None) -> None:
+    """Do something again and again until the condition holds; fail when it never does."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        meanwhile()
+        time.sleep(0.001)
 
 
 def raw(path: object, *statements: str, bindings: Sequence[object] = ()) -> list[Any]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import select
 import struct
 import subprocess
-import termios
 import time
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 from command import SECONDS, command
 from host_helpers import environment
 
 from slothstate.cli import commands
+
+# Without them, as on Windows, the modules that import this one are skipped.
+fcntl, pty, termios = map(pytest.importorskip, ("fcntl", "pty", "termios"))
 
 ESC = "\x1b"
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from processes import Channel, Worker, processes
+from support import until
 
 import slothstate
 from slothstate import Activity
 from slothstate.sqlite import activity as activity_module
 from slothstate.sqlite import watching
 from slothstate.state import State
-
-PATIENCE = 30.0
-"""Seconds after which what does not come will never come."""
 
 WATCH = 60.0
 
@@ -33,15 +31,6 @@ def state(path: str) -> Iterator[State]:
 def published(path: str) -> list[Path]:
     """The files that the processes publish by, drafts included."""
     return list(Path(path + "-locks").glob("activity-*"))
-
-
-def until(condition: Callable[[], object], meanwhile: Callable[[], object] = lambda: None) -> None:
-    """Do something again and again until the condition holds; fail when it never does."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        meanwhile()
-        time.sleep(0.001)
 
 
 def work(channel: Channel, path: str) -> None:

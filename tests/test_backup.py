@@ -44,7 +44,7 @@ TARGETS = {
     "empty-file": Path.touch,
     "directory": Path.mkdir,
     "symlink": lambda path: path.symlink_to("precious"),
-    "fifo": os.mkfifo,
+    **({"fifo": os.mkfifo} if hasattr(os, "mkfifo") else {}),
 }
 
 
@@ -76,6 +76,15 @@ def test_target_that_is_no_path(state: State, target: str) -> None:
         state.backup(target)
 
 
+def test_target_that_names_a_directory(state: State, tmp_path: Path) -> None:
+    """A separator at the end means a directory, there or not: no file is made that looks like it."""
+    (tmp_path / "there").mkdir()
+    for target in ("there/", "missing/"):
+        with pytest.raises(UnsafeState, match="names a directory: name a new file in it"):
+            state.backup(f"{tmp_path}/{target}")
+    assert not (tmp_path / "missing").exists()
+
+
 @pytest.mark.parametrize("target", [None, 7, b"copy.db"])
 def test_target_of_another_type(state: State, target: object) -> None:
     """A target that is no str or os.PathLike is `InvalidValue`."""
@@ -105,7 +114,7 @@ def test_target_that_appears_meanwhile(state: State, tmp_path: Path, monkeypatch
         link(draft, path)
 
     monkeypatch.setattr(backup_module.os, "link", race)
-    with pytest.raises(StateIOError):
+    with pytest.raises(UnsafeState, match="exists: name a new file"):
         state.backup(target)
     assert target.read_text() == "precious"
     assert [path.name for path in tmp_path.glob("copy*")] == ["copy.db"]

@@ -16,7 +16,7 @@ def test_every_topic_runs_and_the_page_and_the_chart_are_written(tmp_path: Path)
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
     )
     assert run.returncode == 0, run.stderr
     page = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import stat
 import subprocess
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import apsw
 import pytest
-from command import slothstate, start
+from command import SECONDS, slothstate, start
 from faulty_disk import RecordingDisk
 from support import VALUES, raw
+from terminal import output
 
 import slothstate as package
 from slothstate import State
@@ -71,6 +72,35 @@ def test_backup_into_a_directory(home: Path, full: list[str]) -> None:
     assert printed.startswith(f"backups/{made.name}: ")
     assert stat.S_IMODE(made.stat().st_mode) == 0o600
     assert "exists" in slothstate("backup", made, home=home, code=3)
+
+
+def test_backup_into_a_directory_that_is_not_there(home: Path, full: list[str]) -> None:
+    """A / at the end means a directory, the first time too: it is made, 0700; and it cannot be a file."""
+    for nights in (1, 2):
+        slothstate("backup", "~/new/nightly/", home=home)
+        assert len(list((home / "new" / "nightly").iterdir())) == nights
+    assert stat.S_IMODE((home / "new" / "nightly").stat().st_mode) == 0o700
+    assert "cannot back up into state.db: File exists" in slothstate("backup", "state.db/", home=home, code=3)
+    assert "backup path '' is not" in slothstate("backup", "", home=home, code=3)
+    slothstate("backup", "~nobody-of-this-name", home=home)
+    assert (home / "~nobody-of-this-name").is_file()
+
+
+def test_backups_of_the_same_second(home: Path, full: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Backups that get the same time do not collide, one after the other or at once; each is whole, none is lost."""
+    monkeypatch.setattr("slothstate.cli.backup.time.strftime", lambda *_: "20261124-031500")
+    nightly = home / "nightly"
+    for _ in range(3):
+        output("backup", f"{nightly}/", home=home)
+    stem = "state-20261124-031500"
+    assert sorted(path.name for path in nightly.iterdir()) == [f"{stem}.db", f"{stem}_2.db", f"{stem}_3.db"]
+    with ExitStack() as stack:
+        processes = [stack.enter_context(start("backup", "nightly/", home=home)) for _ in range(4)]
+        assert [process.communicate(timeout=SECONDS)[1] for process in processes] == [b""] * 4
+    assert len(list(nightly.iterdir())) == 7
+    for path in nightly.iterdir():
+        with package.open(path) as copy:
+            assert exact(copy) == full
 
 
 def test_restore_needs_a_yes(home: Path, full: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -198,6 +199,23 @@ def test_the_file_system(home: Path, state: State, monkeypatch: pytest.MonkeyPat
     severity, text, advice = examined(home, 0)["file system"]
     assert (severity, advice) == ("note", "keep it from running full, or make it with blocks of 4 KiB")
     assert f"in blocks of {os.statvfs(home).f_bsize} bytes" in text
+
+
+def test_a_system_without_what_unix_has(home: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are no device numbers, statvfs, modes or list of locks, as on Windows, doctor says so and goes on."""
+    free = shutil.disk_usage(home)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
+    monkeypatch.setattr(health, "_LOCKS_OF_THE_SYSTEM", str(home / "missing"))
+    for name in ("major", "minor", "statvfs"):
+        monkeypatch.delattr(os, name)
+    assert state.health()["users"] is None
+    found = examined(home, 0)
+    assert found["open in"][0] == "note"
+    assert " free" in found["file system"][1]
+    with monkeypatch.context() as windows:
+        windows.setattr(os, "name", "nt")
+        (modes,) = examination._modes(state.stats()["path"])
+    assert modes.severity == "note"
 
 
 def test_unused_space(home: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> None:

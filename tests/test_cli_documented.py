@@ -1,4 +1,4 @@
-"""Every command is documented: in its help, with an example, and in docs/command-line.md, whose examples run."""
+"""Every command is documented: in its help, with an example, and in docs/command-line.md."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 import pytest
-from console import check_page, steps
 from terminal import output, refusal
 
 from slothstate.cli import FAMILIES, commands
@@ -84,14 +83,3 @@ def test_a_verb_that_is_no_command(typed: str, meant: str, tmp_path: Path) -> No
     advice = "(see 'slothstate --help')"
     assert refusal(typed, home=tmp_path, code=2) == f"No such command '{typed}': did you mean '{meant}'? {advice}"
     assert refusal("frobnicate", home=tmp_path, code=2) == f"No such command 'frobnicate' {advice}"
-
-
-def test_the_examples_of_the_manual_run(tmp_path: Path) -> None:
-    """Every console session of docs/command-line.md prints what the page says."""
-    assert check_page(PAGE, tmp_path) > 40
-
-
-def test_how_a_session_is_read() -> None:
-    """A session is its commands with what they print and their exit codes."""
-    page = "text\n```console\n$ a\n> b\nout\n[3]\n$ c\n```\n```sh\n$ no\n```\n"
-    assert [(step.command, step.prints, step.code) for step in steps(page)] == [("a\nb", ["out"], 3), ("c", [], 0)]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from command import SECONDS, slothstate, start
-from support import raw
+from support import raw, until
 from terminal import ESC, Terminal, in_terminal, invoke, output, refusal
 
 from slothstate import State
@@ -260,7 +260,7 @@ def test_waiting_for_a_lock_is_interrupted(home: Path, state: State) -> None:
     """Ctrl-C while it waits is one line and 130."""
     state.lock("job")
     with start("lock", "job", home=home) as process:
-        time.sleep(0.5)  # nothing shows from outside that it waits
+        until(lambda: state.locks()[0]["waiting"])
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=SECONDS)
     assert (process.returncode, out, err) == (130, b"", b"slothstate: interrupted\n")
@@ -312,9 +312,7 @@ def test_locks_list_who_waits(home: Path, state: State) -> None:
     """Who waits stands below the lock, in a pipe, in a terminal and in JSON, and is gone when the wait has ended."""
     state.lock("job")
     with start("lock", "job", home=home) as process:
-        deadline = time.monotonic() + SECONDS
-        while time.monotonic() < deadline and not state.locks()[0]["waiting"]:
-            time.sleep(0.01)
+        until(lambda: state.locks()[0]["waiting"])
         first, second = (line.split("\t") for line in output("locks", home=home).splitlines())
         assert (first[0], first[1], first[6]) == ("alive", str(os.getpid()), "job")
         assert (second[0], second[1], second[3], second[5:]) == ("waits", str(process.pid), "-", ["-", "job"])

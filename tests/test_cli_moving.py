@@ -6,7 +6,6 @@ import contextlib
 import json
 import math
 import os
-import pty
 import re
 import stat
 import subprocess
@@ -389,6 +388,7 @@ def test_large_dump_streams(home: Path) -> None:
 
 def at_terminal(home: Path, *arguments: str, stream: str) -> bytes:
     """Run a command with a terminal for one of its streams; return what the terminal got."""
+    pty = pytest.importorskip("pty", reason="needs a terminal of Unix")
     controller, terminal = pty.openpty()
     with start(*arguments, home=home, term="xterm", **{stream: terminal}) as process:
         os.close(terminal)

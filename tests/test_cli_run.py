@@ -230,7 +230,7 @@ def running(home: Path, source: str, *arguments: str) -> Iterator[subprocess.Pop
         "coroutine.wrap(function() while true do pcall(function() while true do end end) end end)()",
         "exec.run('sleep 60')",
         "while true do pcall(exec.run, 'sleep 60') end",
-        "io.popen('exec sleep 5 2> /dev/null'):read('*a')",
+        "io.popen('exec sleep 60 2> /dev/null'):read('*a')",
         "state.lock('wanted')",
         "state.transaction(function() state.set('half', 1) while true do end end)",
         "task('t'):command('sleep 60'):build() workflow.define('w'):tasks({ 't' })",
@@ -247,9 +247,7 @@ def test_signals_end_the_run(number: signal.Signals, code: int, message: str, bo
         lua = "lua54" if body.startswith("coroutine") else "luajit"
         with running(tmp_path, f"state.lock('held') print('ready') {body}", "--lua", lua) as process:
             process.send_signal(number)
-            began = time.monotonic()
-            _, errors = process.communicate(timeout=20)
-            assert time.monotonic() - began < 5
+            _, errors = process.communicate(timeout=30)
         assert process.returncode == code
         assert errors.splitlines()[-1] == f"slothstate: {message}"
         assert "Traceback" not in errors
@@ -279,13 +277,11 @@ def test_a_task_that_cannot_be_stopped_ends_the_run(tmp_path: Path) -> None:
     source = """
         local t = task("t"):timeout(0.2):command(function()
             state.lock("l")
-            io.popen("exec sleep 8 2> /dev/null"):read("*a")
+            io.popen("exec sleep 60 2> /dev/null"):read("*a")
         end):build()
         workflow.define("w"):tasks({ t })
     """
-    began = time.monotonic()
-    done = slothstate_run(script(tmp_path, source), "--db", "s.db", cwd=tmp_path, timeout=20)
-    assert time.monotonic() - began < 10
+    done = slothstate_run(script(tmp_path, source), "--db", "s.db", cwd=tmp_path, timeout=40)
     assert done.returncode == 1
     assert (
         done.stderr.splitlines()[-1]

@@ -179,9 +179,8 @@ def test_ctrl_c(lua: str, home: Path) -> None:
             "coroutine.wrap(function() while true do pcall(function() while true do end end) end end)()",
             "while true do pcall(state.lock, 'taken') end",
         ):
-            shell.type(source + "\n")
-            shell.read_until("\n")
-            time.sleep(0.3)
+            shell.type(f"print('go') {source}\n")
+            shell.read_until("\ngo\n")
             shell.type("\x03")
             shell.read_until("interrupted\n> ")
         shell.type("for i = 1,\n")

@@ -224,7 +224,7 @@ def test_killed_with_its_command(home: Path) -> None:
         child = int(os.read(process.stderr.fileno(), 20))
         process.kill()
         process.wait(SECONDS)
-        assert state.lock("deploy", timeout=1)
+        assert state.lock("deploy", timeout=SECONDS)
         assert process.stderr.read() == b""  # its end: nobody has the pipe open any more
         assert is_ended(child)
 

@@ -254,10 +254,10 @@ def test_ttl_runs_from_the_grant_not_from_the_call(state: State, other: State) -
     """A lock that was waited for has its whole TTL ahead of it."""
     state.lock("job")
     threading.Timer(0.3, state.unlock, ("job",)).start()
-    with other.locked("job", timeout=5, ttl=2):
+    with other.locked("job", timeout=60, ttl=2):
         (held,) = state.locks()
         assert held["expires"] is not None
-        assert held["expires"] - time.time() >= 1.8
+        assert held["expires"] - held["since"] == pytest.approx(2, abs=0.1)
 
 
 def test_transaction_of_a_lost_lock_raises_before_it_writes(state: State, other: State, boot_clock: BootClock) -> None:
@@ -345,7 +345,7 @@ def test_descriptions_of_locks(state: State, other: State) -> None:
     assert first["owner"]["host"]
     assert second["token"] < first["token"]
     assert before <= first["since"] <= time.time()
-    assert first["expires"] == pytest.approx(time.time() + 60, abs=1)
+    assert first["expires"] == pytest.approx(first["since"] + 60, abs=0.1)
     assert second["expires"] is None
     assert first["alive"] is second["alive"] is True
     assert state.stats()["locks_held"] == 2
@@ -366,7 +366,7 @@ def test_state_dropped_without_close_frees_its_locks(path: str, state: State) ->
     other = slothstate.open(path)
     other.lock("job")
     del other
-    assert state.lock("job", timeout=1) is True
+    assert state.lock("job", timeout=60) is True
 
 
 def test_removed_lock_files_are_made_again(path: str, state: State, other: State) -> None:

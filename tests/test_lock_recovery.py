@@ -174,7 +174,7 @@ def test_lock_of_a_process_that_ended_is_free(path: str, how: str) -> None:
         owner.receive()
         owner.send("end")
         owner.process.join(30)
-        assert state.lock("job", timeout=5) is True
+        assert state.lock("job", timeout=60) is True
         assert state.check() == []
 
 
@@ -185,7 +185,7 @@ def test_children_of_a_killed_owner_do_not_keep_its_lock(path: str) -> None:
         children = owner.receive()
         try:
             owner.kill()
-            assert state.lock("job", timeout=1) is True
+            assert state.lock("job", timeout=60) is True
             for child in children:
                 os.kill(child, 0)
         finally:

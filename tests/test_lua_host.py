@@ -461,8 +461,8 @@ def test_tasks_without_a_workflow(scripts: Scripts) -> None:
         "while true do pcall(coroutine.wrap(function() pcall(function() while true do end end) end)) end",
         "while true do state.transaction(function() while true do end end) end",
         "state.with_lock('l', function() while true do end end)",
-        "exec.run('sleep 20')",
-        "while true do pcall(exec.run, 'sleep 20') end",
+        "exec.run('sleep 60')",
+        "while true do pcall(exec.run, 'sleep 60') end",
         "while true do exec.run('true') end",
     ],
 )
@@ -480,7 +480,7 @@ def test_timeout_ends_a_function(scripts: Scripts, body: str) -> None:
     """)
         == 1
     )
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
     assert scripts.recorder.results() == {"t": ("failed", "timed out after 0.15s"), "after": ("ok", "true")}
     scripts.state.unlock("l")
 
@@ -492,7 +492,7 @@ def test_timeout_bounds_the_wait_for_a_lock(scripts: Scripts, wait: str, tmp_pat
         assert other.lock("l")
         began = time.monotonic()
         scripts.run(one_task(wait, ":timeout(0.2)"))
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 30
         assert scripts.recorder.results() == {"t": ("failed", "timed out after 0.2s")}
         scripts.run(one_task("return not state.lock('l', 0.05), 'in time'", ":timeout(20)"))
         assert scripts.recorder.results() == {"t": ("ok", "in time")}
@@ -511,8 +511,11 @@ def test_timeout_ends_a_shell_command_with_its_children(scripts: Scripts, tmp_pa
     loop = f"trap '' TERM; (trap '' TERM; while :; do echo x >> {beat}; sleep 0.02; done) & wait"
     for command in (f'"{loop}"', f'function() exec.run("{loop}") end'):
         beat.unlink(missing_ok=True)
-        scripts.run(f'task("t"):timeout(0.2):command({command}):build() workflow.define("w"):tasks({{"t"}})')
-        assert scripts.recorder.results() == {"t": ("failed", "timed out after 0.2s")}
+        for timeout in ("0.2", "2", "20"):
+            scripts.run(f'task("t"):timeout({timeout}):command({command}):build() workflow.define("w"):tasks({{"t"}})')
+            assert scripts.recorder.results() == {"t": ("failed", f"timed out after {timeout}s")}
+            if beat.exists():
+                break
         size = beat.stat().st_size
         time.sleep(0.1)
         assert beat.stat().st_size == size > 0
@@ -569,8 +572,8 @@ def test_coroutines_are_what_they_were(scripts: Scripts) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        "exec.run('sleep 20')",
-        "pcall(exec.run, 'sleep 20') while true do end",
+        "exec.run('sleep 60')",
+        "pcall(exec.run, 'sleep 60') while true do end",
         "while true do end",
         "coroutine.wrap(function() while true do pcall(function() while true do end end) end end)()",
     ],
@@ -583,7 +586,7 @@ def test_interrupt(scripts: Scripts, body: str) -> None:
     timer.start()
     began = time.monotonic()
     with pytest.raises(Interrupted):
-        host.run(one_task(body, ":timeout(15):retries(3)").encode(), "deploy.lua")
-    assert time.monotonic() - began < 3
+        host.run(one_task(body, ":timeout(60):retries(3)").encode(), "deploy.lua")
+    assert time.monotonic() - began < 30
     timer.join()
     assert recorder.results() == {}

@@ -362,9 +362,9 @@ def test_waiting_for_a_commit_ends_with_it(path: str) -> None:
         token = current_token(cache)
         began = time.monotonic()
         assert cache.wait(token, 0.05) is False
-        assert 0.04 < time.monotonic() - began < 1
+        assert 0.04 < time.monotonic() - began < 10
         other.send(("set", "k", 2))
-        assert cache.wait(token, 10) is True
+        assert cache.wait(token, 60) is True
         assert other.receive() is True
         other.send(None)
         other.result()
@@ -379,5 +379,5 @@ def test_closing_while_another_thread_waits_is_safe(path: str) -> None:
         waiter = threading.Thread(target=cache.wait, args=(current_token(cache), 5.0))
         waiter.start()
         state.close()
-        waiter.join(5)
+        waiter.join(60)
         assert not waiter.is_alive()

@@ -327,7 +327,7 @@ def forking(channel: Channel, path: str) -> list[Any]:
         return seen
 
     forked = Child(child)
-    waiter.join(5)
+    waiter.join(60)
     seen.append(waiter.is_alive())
     for number in range(1, 100, 2):
         state.set("k", number)

@@ -147,7 +147,7 @@ def run_out_of_descriptors(channel: Channel, path: str) -> list[str]:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     assert len(os.listdir("/proc/self/fd")) <= before + 3, "failed opens leak"
     assert state.get("key") == 1
-    assert state.lock("after", timeout=1)
+    assert state.lock("after", timeout=60)
     assert state.check() == []
     state.close()
     return met

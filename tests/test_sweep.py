@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import Clock, dump, run_python, unchanged
+from support import Clock, dump, run_python, unchanged, until
 
 import slothstate
 from slothstate import State, StateIOError
@@ -118,20 +118,13 @@ def test_sweep_in_a_transaction(state: State, clock: Clock, path: str) -> None:
     assert state.sweep() == 1
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def test_background_sweep(tmp_path: Path) -> None:
     """Every `sweep_interval` what has expired goes by itself."""
     path = tmp_path / "state.db"
     with slothstate.open(path, sweep_interval=0.01) as state:
         state.set("keep", 1)
         state.set_many({f"k{number}": 1 for number in range(300)}, ttl=0.001)
-        wait_until(lambda: len(dump(path)["entries"]) == 1)
+        until(lambda: len(dump(path)["entries"]) == 1)
 
 
 def test_one_process_at_a_time_sweeps(tmp_path: Path) -> None:
@@ -143,7 +136,7 @@ def test_one_process_at_a_time_sweeps(tmp_path: Path) -> None:
             state.set("k", 1, ttl=0.001)
             time.sleep(0.1)
             assert len(dump(path)["entries"]) == 1
-        wait_until(lambda: dump(path)["entries"] == [])
+        until(lambda: dump(path)["entries"] == [])
 
 
 def test_sweeper_ends_with_its_state(tmp_path: Path) -> None:
@@ -152,7 +145,7 @@ def test_sweeper_ends_with_its_state(tmp_path: Path) -> None:
     sweeper = state._engine._sweeper
     assert sweeper.is_running
     state.close()
-    wait_until(lambda: not sweeper.is_running)
+    until(lambda: not sweeper.is_running)
 
     state = State(Engine(str(tmp_path / "forgotten.db")))
     sweeper = state._engine._sweeper
@@ -161,7 +154,7 @@ def test_sweeper_ends_with_its_state(tmp_path: Path) -> None:
     del state
     gc.collect()
     assert gone() is None
-    wait_until(lambda: not sweeper.is_running)
+    until(lambda: not sweeper.is_running)
 
 
 def test_sweeper_does_not_keep_the_interpreter_alive(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Final
 
 import click
 
 import slothstate
+from slothstate import State, UnsafeState
 from slothstate.cli.failure import Failure
 from slothstate.cli.options import (
     MISUSE,
@@ -25,6 +27,8 @@ from slothstate.cli.text import escaped, is_terminal, quantity, size
 
 __all__ = ["backup", "compact", "restore"]
 
+_SEPARATORS: Final = (os.sep, os.altsep or os.sep)
+
 
 @store_command("backup")
 @click.argument("target", callback=file_named)
@@ -36,17 +40,41 @@ def backup(target: str, db: str | None) -> None:
       slothstate backup /mnt/backup/state.db
       slothstate backup /mnt/backup/          # state-20261124-031500.db in there
 
-    The copy is complete and consistent, whoever writes meanwhile; it appears under its name when it is whole. It is a
-    store itself: `slothstate --db TARGET doctor` looks at it, `slothstate restore TARGET` brings it back.
+    A TARGET that is a directory gets a file named by date and time; one that ends with a / is made if need be. The copy
+    is complete and consistent, whoever writes meanwhile; it appears under its name when it is whole. It is a store
+    itself: `slothstate --db TARGET doctor` looks at it, `slothstate restore TARGET` brings it back.
     """
-    path = Path(target)
-    with open_state(db) as state:
-        if path.is_dir():
-            store = Path(store_path(db))
-            path /= f"{store.stem}-{time.strftime('%Y%m%d-%H%M%S')}{store.suffix}"
-        with working("copying"):
-            state.backup(path)
+    path = Path(os.path.expanduser(target))
+    with open_state(db) as state, working("copying"):
+        # An empty target is none, though Path takes it for the current directory.
+        if target and (path.is_dir() or target.endswith(_SEPARATORS)):
+            path = _backup_into(state, path, Path(store_path(db)))
+        else:
+            state.backup(target)
     click.echo(f"{escaped(str(path))}: {size(path.stat().st_size)}")
+
+
+def _backup_into(state: State, directory: Path, store: Path) -> Path:
+    """Make a backup in a directory, which is made if it is not there; return its path, named by date and time.
+
+    One of the same second, also of another process, keeps its name: this one then gets `_2` behind the time, `_3` …
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failure(f"cannot back up into {escaped(str(directory))}: {error.strerror}", STORE_ERROR) from error
+    path = directory / f"{store.stem}-{time.strftime('%Y%m%d-%H%M%S')}{store.suffix}"
+    stem, number = path.stem, 1
+    while True:
+        try:
+            state.backup(path)
+        except UnsafeState:
+            if not os.path.lexists(path):
+                raise
+            number += 1
+            path = path.with_stem(f"{stem}_{number}")
+        else:
+            return path
 
 
 @store_command("restore")

@@ -7,6 +7,7 @@ import importlib.util
 import mmap
 import os
 import platform
+import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -130,6 +131,11 @@ def _examine_store(state: State, path: str, quick: bool) -> Iterator[Finding]:
 
 
 def _modes(path: str) -> Iterator[Finding]:
+    if os.name == "nt":
+        yield Finding(
+            "note", "modes", "Windows has none: who can get at the files is up to the directory's permissions"
+        )
+        return
     sound = True
     shared = _group_of(path)
     for name, wanted in _files_of(path, shared is not None):
@@ -173,8 +179,9 @@ def _files_of(path: str, shared: bool) -> list[tuple[str, int]]:
 
 
 def _file_system(path: str, kind: str | None) -> Iterator[Finding]:
-    found = os.statvfs(os.path.dirname(path))
-    free = found.f_bavail * found.f_frsize
+    directory = os.path.dirname(path)
+    free = shutil.disk_usage(directory).free
+    block = os.statvfs(directory).f_bsize if hasattr(os, "statvfs") else mmap.PAGESIZE
     text = f"{kind or 'unknown kind'}, {size(free)} free"
     if free < FREE_SPACE_ERROR:
         yield Finding("error", "file system", text, "make room: with a full disk even deleting fails")
@@ -182,8 +189,8 @@ def _file_system(path: str, kind: str | None) -> Iterator[Finding]:
         yield Finding("warning", "file system", text, "make room before writes begin to fail")
     elif kind in IN_MEMORY:
         yield Finding("note", "file system", f"{text}: in memory, gone after a reboot")
-    elif found.f_bsize < mmap.PAGESIZE:
-        text += f", in blocks of {found.f_bsize} bytes: once it is full, the kernel may end who uses the store (SIGBUS)"
+    elif block < mmap.PAGESIZE:
+        text += f", in blocks of {block} bytes: once it is full, the kernel may end who uses the store (SIGBUS)"
         yield Finding("note", "file system", text, "keep it from running full, or make it with blocks of 4 KiB")
     else:
         yield Finding("ok", "file system", text)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import select
+import threading
 import time
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -83,14 +84,21 @@ def _announce(held: Lock, hold_for: float | None, until_eof: bool) -> None:
 
 def _hold(held: Lock, hold_for: float | None, until_eof: bool) -> None:
     deadline = None if hold_for is None else time.monotonic() + hold_for
+    ended = threading.Event()
+    if until_eof:
+        threading.Thread(target=_read_to_end, args=(ended,), daemon=True).start()
     while not held.lost:
         pause = LOOK_EVERY if deadline is None else min(LOOK_EVERY, deadline - time.monotonic())
-        if pause <= 0:
+        if pause <= 0 or ended.wait(pause):
             return
-        if not until_eof:
-            time.sleep(pause)
-        elif select.select([0], [], [], pause)[0] and not os.read(0, READ_SIZE):
-            return
+
+
+def _read_to_end(ended: threading.Event) -> None:
+    """Read stdin to its end. In a thread of its own, because `select` takes no pipes or consoles on Windows."""
+    with contextlib.suppress(OSError):
+        while os.read(0, READ_SIZE):
+            continue
+    ended.set()
 
 
 @store_command("unlock")

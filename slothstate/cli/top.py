@@ -28,6 +28,9 @@ BUSY_SHARE: Final = 0.2
 LATE: Final = 1.0
 """Seconds that the next look may come late."""
 
+CONSOLE_PAUSE: Final = 0.05
+"""Seconds between two looks whether a key was pressed, where nothing tells."""
+
 
 @store_command("top")
 @click.option("--interval", type=SECONDS, default=1.0, show_default="1s", help="Look this often.")
@@ -97,11 +100,28 @@ def _wait_without_keys(seconds: float) -> str:
     return ""
 
 
+if sys.platform == "win32":
+    import msvcrt
+
+    def _wait_for_console_key(seconds: float) -> str:
+        """Wait for a key by looking again and again: `select` does not take a console."""
+        deadline = time.monotonic() + seconds
+        while not msvcrt.kbhit():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return ""
+            time.sleep(min(left, CONSOLE_PAUSE))
+        return msvcrt.getwch()
+
+
 @contextlib.contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
     """Give a function that waits for a key, at most so many seconds, and returns it, "" if none came."""
     if not is_terminal(sys.stdin):
         yield _wait_without_keys
+        return
+    if sys.platform == "win32":
+        yield _wait_for_console_key
         return
     import termios
     import tty

@@ -32,11 +32,13 @@ def copy(connection: Connection, now: int, path: str, target: str) -> None:
     """
     if connection.depth:
         raise SlothStateError("a backup cannot be made inside a transaction, whose writes may yet be undone")
+    if target.endswith((os.sep, os.altsep or os.sep)):
+        raise UnsafeState(f"backup path {target!r} names a directory: name a new file in it")
     if not target or "\0" in target:
         raise UnsafeState(f"backup path {target!r} is not the path of a file")
     target = absolute_path(target, "backup path")
     if os.path.lexists(target):
-        raise UnsafeState(f"backup path {target} exists: name a new file, or remove it first")
+        raise _exists(target)
     draft = f"{target}.{os.getpid()}-new"
     try:
         creation.create_file(draft)
@@ -47,7 +49,13 @@ def copy(connection: Connection, now: int, path: str, target: str) -> None:
             copy_pages(connection.db, copied)
         # link and unlink, not rename: a file that appeared meanwhile under the name must not be overwritten.
         os.link(draft, target)
+    except FileExistsError as error:
+        raise _exists(target) from error
     except OSError as error:
         raise access.refusal(f"the backup {target} cannot be written", error) from error
     finally:
         os.unlink(draft)
+
+
+def _exists(target: str) -> UnsafeState:
+    return UnsafeState(f"backup path {target} exists: name a new file, or remove it first")

@@ -78,9 +78,10 @@ def users(path: str) -> list[User] | None:
     From the kernel's list of locks: every connection to a WAL database holds one on the file as long as it is open.
     """
     try:
-        database, shared = _name(path), _name(path + "-shm")
+        # First, because only Linux has it: os.major and os.minor are missing where it is.
         with open(_LOCKS_OF_THE_SYSTEM, encoding="ascii") as file:
             lines = [line.split() for line in file]
+        database, shared = _name(path), _name(path + "-shm")
     except OSError:
         return None
     reading: dict[int, bool] = {}
