@@ -430,14 +430,6 @@ def test_keys_in_a_terminal(home: Path, state: State, columns: int) -> None:
         assert rows[4].endswith("…")
 
 
-def test_a_long_key_is_never_cut(home: Path, state: State) -> None:
-    """A key is shown whole, to be copied, and does not widen the column of the others."""
-    state.set_many({"k" * 200: 1, "short": 2})
-    shown = in_terminal("keys", home=home)
-    assert "k" * 200 in shown
-    assert shown.splitlines()[-1].split() == ["number", "1", "B", "short", "2"]
-
-
 def test_no_color(home: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     """NO_COLOR and a dumb terminal get no styles at all."""
     state["key"] = 1

@@ -171,8 +171,9 @@ def keys(db: str | None, pattern: str | None, as_json_: bool, raw: bool, null: b
 
     * is any run of characters, ? one, [a-z] or [^a] one of a class, \\x the character x.
 
-    On a terminal a table shows kind, time to live, size and the beginning of the value. In a pipe it is one key a line,
-    a line break in a key written as \\n: for exact keys take --json (an array) or --null.
+    On a terminal a table shows kind, time to live, size and the beginning of the value; a key too long for it is cut in
+    the middle (--raw shows it whole). In a pipe it is one key a line, a line break in a key written as \\n: for exact
+    keys take --json (an array) or --null.
 
     \b
     Examples:

@@ -12,7 +12,7 @@ from slothstate import Entry, State
 from slothstate.cli.options import DONE, json_option, key_argument, open_state, say_no, store_command
 from slothstate.cli.prometheus import exposition
 from slothstate.cli.table import cut, print_table, terminal_width
-from slothstate.cli.text import clock_time, duration, escaped, is_terminal, quantity, size, styled
+from slothstate.cli.text import clock_time, duration, escaped, field, is_terminal, quantity, size, styled
 from slothstate.cli.values import as_json, shown, write
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def stats(db: str | None, as_json_: bool, prometheus: bool) -> int:
         rows = {name: figures[name] for name in shared} | kinds
         rows |= {"free_size": free, "locks_of_dead_owners": dead, "schema_version": figures["schema_version"]}
         for name, value in (rows | {"sqlite_version": figures["sqlite_version"]}).items():
-            write(f"{name}\t{escaped(str(value))}")
+            write(f"{name}\t{field(str(value))}")
     return DONE
 
 
@@ -108,7 +108,8 @@ def inspect(db: str | None, key: str, as_json_: bool) -> int:
         if entry is None:
             say_no(f"there is no key {key!r}")
         if as_json_:
-            write(as_json(entry._asdict() | {"preview": shown(entry.preview)}))
+            preview = shown(entry.preview) if isinstance(entry.preview, bytes) else entry.preview
+            write(as_json(entry._asdict() | {"preview": preview}))
             return DONE
         value = _beginning(state, entry)
     rows = {"key": escaped(entry.key), "kind": entry.kind, "size": _exact_size(entry.size)}
@@ -207,7 +208,7 @@ def du(db: str | None, prefix: str, delimiter: str, limit: int | None, as_json_:
         write(as_json([row._asdict() for row in rows]))
     elif not is_terminal():
         for row in rows:
-            write(f"{row.size}\t{row.keys}\t{escaped(row.prefix)}")
+            write(f"{row.size}\t{row.keys}\t{field(row.prefix)}")
     else:
         total = sum(row.size for row in found) or 1
         print_table(

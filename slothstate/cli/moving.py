@@ -6,7 +6,6 @@ import base64
 import contextlib
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any, Final, NoReturn
@@ -17,15 +16,12 @@ from slothstate import Record, SlothStateError, State, to_json
 from slothstate.cli.failure import Failure
 from slothstate.cli.options import MISUSE, open_state, store_command
 from slothstate.cli.progress import advancing
-from slothstate.cli.text import is_terminal, quantity
+from slothstate.cli.text import escaped, is_terminal, quantity
 
 __all__ = ["dump", "load"]
 
 BATCH_KEYS: Final = 1000
 BATCH_BYTES: Final = 4 * 2**20
-
-# What JSON leaves as it is, and a terminal may take for a command, or show in another order.
-_DRIVES_TERMINALS: Final = re.compile("[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 _FIELDS: Final = ("key", "kind", "value", "expires_at_ms")
 
@@ -54,7 +50,7 @@ def dump(pattern: str | None, output: str | None, db: str | None) -> None:
         for record in state.dump(pattern):
             line = _line(record)
             if to_terminal:
-                line = _DRIVES_TERMINALS.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+                line = escaped(line, "\n", json=True)
             stream.write(line.encode())
             advance(1)
 

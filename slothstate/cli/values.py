@@ -136,7 +136,7 @@ def print_value(value: Any, shape: Shape) -> None:
     elif isinstance(value, dict | list) and value:
         import json
 
-        write(escaped(json.dumps(value, ensure_ascii=False, indent=2), keep="\n"))
+        write(escaped(json.dumps(value, ensure_ascii=False, indent=2), keep="\n", json=True))
     else:
         write(shown(value, keep="" if isinstance(value, bytes) else "\n\t"))
 
@@ -152,15 +152,19 @@ def print_item(item: Any, shape: Shape) -> None:
 
 
 def shown(value: Any, keep: str = "") -> str:
-    """Return a value's text with control characters escaped; bytes that are not UTF-8 likewise."""
+    """Return a value's text with control and invisible characters escaped; bytes that are not UTF-8 likewise."""
     if isinstance(value, bytes):
         return escaped(value.decode(errors="surrogateescape"), keep)
-    return escaped(value if isinstance(value, str) else to_json(value), keep)
+    return escaped(value, keep) if isinstance(value, str) else escaped(to_json(value), json=True)
 
 
 def as_json(value: Any) -> str:
-    """Return a value's JSON on one line; bytes, which JSON does not know, as a string of base64."""
-    return to_json(base64.b64encode(value).decode() if isinstance(value, bytes) else value)
+    """Return a value's JSON on one line; bytes, which JSON does not know, as a string of base64.
+
+    For a terminal the characters that could drive it, or cannot be seen, are escaped: it is the same value.
+    """
+    text = to_json(base64.b64encode(value).decode() if isinstance(value, bytes) else value)
+    return escaped(text, json=True) if is_terminal() else text
 
 
 def _octets(value: Any) -> bytes:

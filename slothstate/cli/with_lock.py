@@ -19,7 +19,7 @@ import click
 from slothstate import Lock, LockLost, LockTimeout, State
 from slothstate.cli.failure import Failure
 from slothstate.cli.options import MISUSE, NO, SECONDS, STORE_ERROR, open_state, store_command, store_path
-from slothstate.cli.text import duration, is_terminal
+from slothstate.cli.text import duration, escaped, is_terminal
 
 __all__ = ["with_lock"]
 
@@ -117,7 +117,7 @@ def _held(state: State, name: str, timeout: float | None) -> Iterator[Lock]:
             try:
                 lock = stack.enter_context(state.locked(name, NOTICE_AFTER))
             except LockTimeout:
-                click.echo(f"slothstate: waiting for lock {name!r}: {_holder(state, name)}", err=True)
+                click.echo(escaped(f"slothstate: waiting for lock {name!r}: {_holder(state, name)}"), err=True)
                 rest = None if timeout is None else timeout - NOTICE_AFTER
                 lock = stack.enter_context(state.locked(name, rest))
         else:
