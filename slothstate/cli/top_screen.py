@@ -175,16 +175,21 @@ def _table() -> Table:
     return Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
 
 
+def _cut(text: str, style: str = "") -> Text:
+    """Return a cell of the one column that gives way where there is no room: it is cut, and the others stay whole."""
+    return Text(text, style, no_wrap=True, overflow="ellipsis")
+
+
 def _prefix_table(history: History, room: int) -> Table:
     table = _table()
     for heading in ("KEYS", "CHANGE", "SIZE"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("PREFIX", no_wrap=True, overflow="ellipsis")
+    table.add_column("PREFIX")
     usage = history.now.usage
     shown = usage if len(usage) < room else usage[: max(1, room - 2)]
     for row in shown:
         change = history.change(row)
-        prefix = Text(escaped(row.prefix)) if row.prefix else Text("(no prefix)", "dim")
+        prefix = _cut(escaped(row.prefix)) if row.prefix else _cut("(no prefix)", "dim")
         style = "green" if change > 0 else "red"
         table.add_row(f"{row.keys:,}", Text(f"{change:+,}" if change else "", style), size(row.size), prefix)
     if len(shown) < len(usage):
@@ -194,11 +199,11 @@ def _prefix_table(history: History, room: int) -> Table:
 
 def _lock_table(now: _Sample, room: int) -> Table:
     table = _table()
-    table.add_column("OWNER")
+    table.add_column("OWNER", no_wrap=True)
     table.add_column("PROCESS", no_wrap=True)
     table.add_column("HELD FOR", no_wrap=True)
     table.add_column("WAITING", justify="right", no_wrap=True)
-    table.add_column("LOCK", no_wrap=True, overflow="ellipsis")
+    table.add_column("LOCK")
     commands = Commands(now.health["users"])
     shown = now.locks if LOCK_LINES * len(now.locks) < room else now.locks[: max(1, (room - 2) // LOCK_LINES)]
     for lock in shown:
@@ -206,9 +211,9 @@ def _lock_table(now: _Sample, room: int) -> Table:
         held = duration(max(0.0, time.time() - lock["since"]))
         process = f"{lock['owner']['pid']}@{escaped(lock['owner']['host'])}"
         command = commands.of(lock["owner"]["pid"], lock["owner"]["host"]) if lock["alive"] else None
-        table.add_row(owner, Text(process), held, str(len(lock["waiting"]) or ""), Text(escaped(lock["name"])))
+        table.add_row(owner, Text(process), held, str(len(lock["waiting"]) or ""), _cut(escaped(lock["name"])))
         if command is not None:
-            table.add_row("", "", "", "", Text(f"  {escaped(command)}", "dim"))
+            table.add_row("", "", "", "", _cut(f"  {escaped(command)}", "dim"))
     if len(shown) < len(now.locks):
         table.add_row("", "", "", "", Text(f"… {len(now.locks) - len(shown):,} more", "dim"))
     return table
