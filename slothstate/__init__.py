@@ -32,7 +32,7 @@ from slothstate.errors import (
 )
 from slothstate.lock import Lock, LockDescription, Owner, Waiter
 from slothstate.patterns import literal
-from slothstate.sqlite.location import default_path
+from slothstate.sqlite.naming import absolute_path, default_path
 from slothstate.sqlite.schema import check_library
 from slothstate.state import State, open
 from slothstate.values import parse_json, to_json
@@ -74,6 +74,7 @@ __all__ = [
     "User",
     "Waiter",
     "WrongType",
+    "absolute_path",
     "check_library",
     "default_path",
     "literal",

@@ -8,6 +8,7 @@ was asked failed), 2 (misuse), 3 (the store) and 128 + n (ended by signal n, so 
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -120,6 +121,8 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if "_SLOTHSTATE_COMPLETE" in os.environ:
+        import slothstate.cli.completion  # noqa: F401 - registers the shells
     try:
         code: int = commands.main(arguments, prog_name="slothstate", standalone_mode=False)
         return code

@@ -10,7 +10,16 @@ import click
 
 import slothstate
 from slothstate.cli.failure import Failure
-from slothstate.cli.options import MISUSE, NO, STORE_ERROR, open_state, store_command, store_path
+from slothstate.cli.options import (
+    MISUSE,
+    NO,
+    STORE_ERROR,
+    file_named,
+    is_remote_allowed,
+    open_state,
+    store_command,
+    store_path,
+)
 from slothstate.cli.progress import working
 from slothstate.cli.text import escaped, is_terminal, quantity, size
 
@@ -18,7 +27,7 @@ __all__ = ["backup", "compact", "restore"]
 
 
 @store_command("backup")
-@click.argument("target")
+@click.argument("target", callback=file_named)
 def backup(target: str, db: str | None) -> None:
     """Copy the store to the new file TARGET while it is in use.
 
@@ -41,7 +50,7 @@ def backup(target: str, db: str | None) -> None:
 
 
 @store_command("restore")
-@click.argument("file")
+@click.argument("file", callback=file_named)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def restore(file: str, yes: bool, db: str | None) -> None:
     """Replace what is in the store by the backup FILE.
@@ -64,7 +73,7 @@ def restore(file: str, yes: bool, db: str | None) -> None:
         if not click.confirm(f"Replace everything in {escaped(path)} by {escaped(file)}?", err=True):
             raise Failure("nothing was restored", NO)
     with working("restoring"):
-        slothstate.restore(file, path)
+        slothstate.restore(file, path, allow_remote=is_remote_allowed())
     with open_state(path) as state:
         click.echo(f"{escaped(path)}: {quantity(len(state), 'key')} restored from {escaped(file)}")
 

@@ -15,6 +15,7 @@ from slothstate import SlothStateError
 from slothstate.cli.failure import Failure
 from slothstate.cli.options import BUG, CLOSED_PIPE, INTERRUPTED, MISUSE, STORE_ERROR, exit_code_of
 from slothstate.cli.text import escaped
+from slothstate.cli.values import flush
 
 __all__ = ["CommandGroup", "drop_unread"]
 
@@ -72,8 +73,7 @@ class CommandGroup(click.Group):
     def invoke(self, context: click.Context) -> Any:
         try:
             result = super().invoke(context)
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            flush()
             return result
         except KeyboardInterrupt as error:
             raise Failure("interrupted", INTERRUPTED) from error

@@ -24,7 +24,7 @@ import click
 
 from slothstate import InvalidKey, InvalidValue, OutOfRange, Record, SlothStateError, State, parse_json
 from slothstate.cli.failure import Failure
-from slothstate.cli.options import DONE, MISUSE, NO, open_state, store_command, store_path
+from slothstate.cli.options import DONE, MISUSE, NO, file_named, open_state, store_command, store_path
 from slothstate.cli.progress import advancing
 from slothstate.cli.text import escaped, quantity
 
@@ -57,7 +57,7 @@ class _Options(NamedTuple):
 
 @store_command("import")
 @click.argument("source", type=click.Choice(["sloth-runner", "diskcache", "sqlitedict"]))
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", callback=lambda *given: Path(file_named(*given)))
 @click.option("--prefix", default="", metavar="TEXT", help="Put this before every key.")
 @click.option(
     "--guess-types", is_flag=True, help="sloth-runner: numbers, booleans and JSON become what they look like."

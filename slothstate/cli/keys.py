@@ -16,6 +16,7 @@ from slothstate.cli.options import (
     MISUSE,
     NO,
     SECONDS,
+    complete_key,
     key_argument,
     open_state,
     say_no,
@@ -28,6 +29,7 @@ from slothstate.cli.values import (
     Form,
     Shape,
     as_json,
+    delivering,
     output_options,
     parse_value,
     print_value,
@@ -114,7 +116,7 @@ def set_(db: str | None, key: str, value: str, ttl: float | None, form: Form) ->
 
 
 @store_command("delete")
-@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True, shell_complete=complete_key)
 def delete(db: str | None, keys: tuple[str, ...]) -> int:
     """Delete keys, all in one transaction.
 
@@ -258,8 +260,9 @@ def clear(db: str | None, pattern: str | None, yes: bool, dry_run: bool) -> int:
                 return DONE
             if count and not click.confirm(f"Delete {what} from {escaped(store_path(db))}?", err=True):
                 return NO
-        removed = state.clear(pattern)
-    write(f"{quantity(removed, 'key')} deleted" if is_terminal() else str(removed))
+        with delivering(state):
+            removed = state.clear(pattern)
+            write(f"{quantity(removed, 'key')} deleted" if is_terminal() else str(removed))
     return DONE
 
 

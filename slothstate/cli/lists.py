@@ -12,6 +12,7 @@ from slothstate.cli.values import (
     Form,
     Shape,
     as_json,
+    delivering,
     output_options,
     parse_value,
     print_item,
@@ -43,7 +44,7 @@ def push(db: str | None, key: str, items: tuple[str, ...], form: Form) -> int:
     if items.count("-") > 1:
         raise click.UsageError("only one item can be read from stdin")
     parsed = [parse_value(item, form) for item in items]
-    with open_state(db, create=True) as state:
+    with open_state(db, create=True) as state, delivering(state):
         write(as_json(state.list_push(key, *parsed)))
     return DONE
 
@@ -54,13 +55,14 @@ def push(db: str | None, key: str, items: tuple[str, ...], form: Form) -> int:
 def pop(db: str | None, key: str, shape: Shape) -> int:
     """Remove the last item of a list and print it.
 
-    An emptied list disappears. Exits with 1 if there is none.
+    An emptied list disappears. Exits with 1 if there is none. An item that cannot be written to stdout stays in the
+    list.
 
     \b
     Example:
       slothstate pop queue
     """
-    with open_state(db) as state:
+    with open_state(db) as state, delivering(state):
         return _print_taken(state.list_pop(key, _MISSING), key, shape)
 
 
@@ -70,13 +72,14 @@ def pop(db: str | None, key: str, shape: Shape) -> int:
 def shift(db: str | None, key: str, shape: Shape) -> int:
     """Remove the first item of a list and print it.
 
-    An emptied list disappears. Exits with 1 if there is none.
+    An emptied list disappears. Exits with 1 if there is none. An item that cannot be written to stdout stays in the
+    list.
 
     \b
     Example:
       while job=$(slothstate shift queue); do echo "working on $job"; done
     """
-    with open_state(db) as state:
+    with open_state(db) as state, delivering(state):
         return _print_taken(state.list_shift(key, _MISSING), key, shape)
 
 

@@ -12,7 +12,17 @@ import click
 
 from slothstate import Lock, LockDescription, LockLost, LockTimeout, State
 from slothstate.cli.failure import Failure
-from slothstate.cli.options import DONE, NO, SECONDS, STORE_ERROR, json_option, open_state, say_no, store_command
+from slothstate.cli.options import (
+    DONE,
+    NO,
+    SECONDS,
+    STORE_ERROR,
+    complete_lock,
+    json_option,
+    open_state,
+    say_no,
+    store_command,
+)
 from slothstate.cli.processes import Commands
 from slothstate.cli.signals import until_signalled
 from slothstate.cli.table import print_table
@@ -30,7 +40,7 @@ _COLOURS: Final = {"dead": "red", "waits": "yellow"}
 
 
 @store_command("lock")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_lock)
 @click.option("--timeout", type=SECONDS, help="Give up after this time; 0: do not wait.  [default: wait for ever]")
 @click.option("--for", "hold_for", type=SECONDS, help="Hold the lock for this time, then end.")
 @click.option("--until-eof", is_flag=True, help="Hold the lock until stdin ends.")
@@ -83,7 +93,7 @@ def _hold(held: Lock, hold_for: float | None, until_eof: bool) -> None:
 
 
 @store_command("unlock")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_lock)
 @click.option("--force", is_flag=True, help="Take the lock away from an owner that lives.")
 def unlock(db: str | None, name: str, force: bool) -> int:
     """Remove a lock that a dead process left (--force: any lock).

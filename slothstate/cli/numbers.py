@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from slothstate.cli.options import DONE, NUMBER, key_argument, open_state, store_command
-from slothstate.cli.values import Form, as_json, parse_value, write
+from slothstate.cli.values import Form, as_json, delivering, parse_value, write
 
 __all__ = ["append", "decrement", "increment"]
 
@@ -23,7 +23,7 @@ def increment(db: str | None, key: str, delta: float) -> int:
       slothstate increment page_views
       slothstate increment temperature -0.5
     """
-    with open_state(db, create=True) as state:
+    with open_state(db, create=True) as state, delivering(state):
         write(as_json(state.increment(key, delta)))
     return DONE
 
@@ -40,7 +40,7 @@ def decrement(db: str | None, key: str, delta: float) -> int:
     Example:
       slothstate decrement stock 5
     """
-    with open_state(db, create=True) as state:
+    with open_state(db, create=True) as state, delivering(state):
         write(as_json(state.decrement(key, delta)))
     return DONE
 
@@ -62,6 +62,6 @@ def append(db: str | None, key: str, text: str, form: Form) -> int:
       slothstate append log "$(date): deployed, "
     """
     addition = parse_value(text, form or "string")
-    with open_state(db, create=True) as state:
+    with open_state(db, create=True) as state, delivering(state):
         write(as_json(state.append(key, addition)))
     return DONE

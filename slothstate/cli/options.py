@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any, Final, NoReturn
 
 import click
@@ -38,8 +39,11 @@ __all__ = [
     "STORE_ERROR",
     "StoreCommand",
     "complete_key",
+    "complete_lock",
     "db_option",
     "exit_code_of",
+    "file_named",
+    "is_remote_allowed",
     "json_option",
     "key_argument",
     "lua_option",
@@ -89,19 +93,30 @@ def say_no(why: str) -> NoReturn:
 class StoreCommand(click.Command):
     """A command whose arguments may be negative numbers: `slothstate set temperature -5` needs no `--`."""
 
-    def make_parser(self, context: click.Context) -> Any:
-        parser: Any = super().make_parser(context)
-        process = parser._process_opts
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        """Parse with the arguments after a `--`, where whatever begins with a hyphen is none of an option.
 
-        def process_unless_number(argument: str, state: Any) -> None:
-            if _NEGATIVE.match(argument) and argument not in parser._short_opt:
-                state.largs.append(argument)
+        click's own way, ignore_unknown_options, would take a mistyped option for a value as well.
+        """
+        options = [parameter for parameter in self.get_params(context) if isinstance(parameter, click.Option)]
+        names = {name for option in options for name in (*option.opts, *option.secondary_opts)}
+        valued = {name for option in options if not option.is_flag for name in option.opts}
+        ours: list[str] = []
+        rest: list[str] = []
+        words = iter(arguments)
+        for word in words:
+            if word == "--":
+                rest += words
+            elif word == "-" or not word.startswith("-") or (_NEGATIVE.match(word) and word not in names):
+                rest.append(word)
             else:
-                process(argument, state)
-
-        # click's own way, ignore_unknown_options, would take a mistyped option for a value as well.
-        parser._process_opts = process_unless_number
-        return parser
+                ours.append(word)
+                if word in valued:
+                    ours += islice(words, 1)
+        if ours and ours[-1] in valued and arguments[-1] == ours[-1]:
+            # An option that lacks its value would take the `--`.
+            return super().parse_args(context, arguments)
+        return super().parse_args(context, [*ours, "--", *rest] if rest else ours)
 
 
 def store_command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
@@ -114,16 +129,44 @@ def store_command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
 
 
 def db_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--db`; given before the command's name it is the default (see `slothstate.cli`)."""
+    """Add `--db` and `--allow-remote`; before the command's name they hold for it, too (see `slothstate.cli`)."""
+    function = click.option(
+        "--allow-remote",
+        is_flag=True,
+        expose_value=False,
+        callback=_allow_remote,
+        help="Open a store on a network file system, at your own risk.",
+    )(function)
     return click.option("--db", metavar="PATH", help="The store.  [$SLOTHSTATE_DB, else ~/.sloth-runner/state.db]")(
         function
     )
 
 
+_ALLOW_REMOTE: Final = "slothstate.allow_remote"
+
+
+def _allow_remote(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        context.meta[_ALLOW_REMOTE] = True
+
+
+def is_remote_allowed() -> bool:
+    """Return whether the command was given `--allow-remote`."""
+    context = click.get_current_context(silent=True)
+    return context is not None and _ALLOW_REMOTE in context.meta
+
+
+def file_named(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Let an argument name a file, the callback of its parameter: addresses, which may hold a password, are refused."""
+    for name in value if isinstance(value, tuple) else (value,):
+        if name is not None:
+            slothstate.absolute_path(name, parameter.human_readable_name)
+    return value
+
+
 def store_path(db: str | None) -> str:
     """Return the path of the store that `db` stands for (None: the default), whether or not it is there."""
-    path = slothstate.default_path() if db is None else db
-    return os.path.abspath(os.path.expanduser(path)) if path else path
+    return db if db == "" else slothstate.absolute_path(db)
 
 
 def open_state(db: str | None, *, create: bool = False) -> State:
@@ -135,7 +178,7 @@ def open_state(db: str | None, *, create: bool = False) -> State:
     if not create and not _is_there(path):
         advice = "name another with --db or $SLOTHSTATE_DB; 'slothstate set' creates it"
         raise Failure(f"there is no store at {escaped(path)}: {advice}", STORE_ERROR)
-    return slothstate.open(db)
+    return slothstate.open(db, allow_remote=is_remote_allowed())
 
 
 def _is_there(path: str) -> bool:
@@ -150,11 +193,21 @@ def _is_there(path: str) -> bool:
 
 def complete_key(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Return the keys that begin so, for the shell's completion."""
-    from itertools import islice
+    return _completions(context, lambda state: state.scan(literal(incomplete) + "*"))
 
+
+def complete_lock(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of the locks that somebody holds and that begin so, for the shell's completion."""
+    return _completions(
+        context, lambda state: (lock["name"] for lock in state.locks() if lock["name"].startswith(incomplete))
+    )
+
+
+def _completions(context: click.Context, find: Callable[[State], Iterable[str]]) -> list[str]:
+    stores = (one.params.get("db") for one in (context, *filter(None, [context.parent])))
     try:
-        with open_state(context.params.get("db")) as state:
-            return list(islice(state.scan(literal(incomplete) + "*"), _COMPLETIONS))
+        with open_state(next(filter(None, stores), None)) as state:
+            return list(islice(find(state), _COMPLETIONS))
     except (Failure, SlothStateError):
         return []
 

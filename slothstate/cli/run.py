@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-import slothstate
 from slothstate.cli.failure import Failure
-from slothstate.cli.options import MISUSE, NO, db_option, lua_option
+from slothstate.cli.options import MISUSE, NO, db_option, file_named, lua_option, open_state
 from slothstate.cli.text import escaped, quantity
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class _RunCommand(click.Command):
 
 
 @click.command("run", cls=_RunCommand)
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, callback=file_named)
 @db_option
 @click.option(
     "--task", "tasks", metavar="NAME", multiple=True, help="Run only this task and what it depends on; repeatable."
@@ -81,7 +80,7 @@ def run(
         raise ModuleNotFoundError("no lupa", name="lupa")
     sources = [_read(file) for file in files]
     reporter = stderr_reporter()
-    with slothstate.open(db) as state:
+    with open_state(db, create=True) as state:
         for file, source in zip(files, sources, strict=True):
             host = Host(state, reporter, implementation)
             script = partial(host.run, source, file, tasks, arguments or (), dry_run=_show if dry_run else None)

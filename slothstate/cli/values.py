@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal, TypeAlias
 
 import click
 
-from slothstate import parse_json, to_json
+from slothstate import SlothStateError, State, parse_json, to_json
 from slothstate.cli.failure import Failure
-from slothstate.cli.options import MISUSE
+from slothstate.cli.options import CLOSED_PIPE, MISUSE, STORE_ERROR
 from slothstate.cli.text import escaped, is_terminal, one_line
 
 __all__ = [
     "Form",
     "Shape",
     "as_json",
+    "delivering",
     "flush",
     "output_options",
     "parse_value",
@@ -44,6 +48,9 @@ Shape: TypeAlias = Literal["json", "raw"] | None
 """How a value is to be printed; None: for eyes on a terminal, plain otherwise."""
 
 STDIN: Final = "-"
+
+DELIVERY_TIMEOUT: Final = 20.0
+"""Seconds that a reader may take for what was taken from the store, while all other writers wait."""
 
 _PAST_RANGE: Final = ("an integer past 64 bits", "a number past the largest float")
 
@@ -73,10 +80,13 @@ def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def read_octets(argument: str) -> bytes:
-    """Return the bytes of an argument, or all of stdin for `-`."""
+    """Return the bytes of an argument, or all of stdin for `-`. Raises: `Failure` for a stdin that cannot be read."""
     if argument != STDIN:
         return os.fsencode(argument)
-    return b"" if sys.stdin is None else sys.stdin.buffer.read()
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        raise Failure(f"cannot read stdin: {error.strerror}", MISUSE) from error
 
 
 def read_argument(argument: str) -> str:
@@ -182,12 +192,65 @@ def write(text: str) -> None:
 
 
 def flush() -> None:
-    """Hand on at once what was written: somebody waits for it."""
-    if sys.stdout is not None:
+    """Hand on at once what was written: somebody waits for it. Raises: `Failure`, `BrokenPipeError`."""
+    try:
         sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Failure(f"cannot write to stdout: {error.strerror}", STORE_ERROR) from error
 
 
 def write_octets(octets: bytes) -> None:
     """Write bytes to stdout as they are. Nothing is flushed: that would be a system call for each key of a listing."""
-    if sys.stdout is not None:
-        sys.stdout.buffer.write(octets)
+    sys.stdout.buffer.write(octets)
+
+
+@contextlib.contextmanager
+def delivering(state: State) -> Iterator[None]:
+    """Keep what the block writes to the store only if what it prints reached stdout: all in one transaction.
+
+    Raises: `Failure` when it did not; the store is then as it was.
+    """
+    _wait_for_reader()
+    try:
+        with state.transaction(), _in_time():
+            yield
+            sys.stdout.flush()
+    except BaseException as error:
+        # Nothing of what is still on its way may come out: it is in the store again.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, SlothStateError) or not isinstance(error, OSError):
+            raise
+        code = CLOSED_PIPE if isinstance(error, BrokenPipeError) else STORE_ERROR
+        raise Failure(f"cannot write to stdout: {error.strerror}; the store is as it was", code) from error
+
+
+def _wait_for_reader() -> None:
+    """Wait until something can be written to stdout: before anything is taken, and nobody waits for it."""
+    import select
+
+    with contextlib.suppress(OSError, ValueError):
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), select.POLLOUT)
+        poll.poll()
+
+
+@contextlib.contextmanager
+def _in_time() -> Iterator[None]:
+    """Raise `TimeoutError` in the block when `DELIVERY_TIMEOUT` has passed."""
+
+    def end(*_: object) -> None:
+        raise TimeoutError(0, f"its reader did not take it within {DELIVERY_TIMEOUT:.0f} s")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, DELIVERY_TIMEOUT)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

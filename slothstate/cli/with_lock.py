@@ -18,7 +18,16 @@ import click
 
 from slothstate import Lock, LockLost, LockTimeout, State
 from slothstate.cli.failure import Failure
-from slothstate.cli.options import MISUSE, NO, SECONDS, STORE_ERROR, open_state, store_command, store_path
+from slothstate.cli.options import (
+    MISUSE,
+    NO,
+    SECONDS,
+    STORE_ERROR,
+    complete_lock,
+    open_state,
+    store_command,
+    store_path,
+)
 from slothstate.cli.text import duration, escaped, is_terminal
 
 __all__ = ["with_lock"]
@@ -36,7 +45,7 @@ _SI_KERNEL: Final = 128
 
 
 @store_command("with-lock")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_lock)
 @click.argument("command", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("--timeout", type=SECONDS, help="Wait no longer than this; 0: do not wait.  [default: for ever]")
 @click.option(

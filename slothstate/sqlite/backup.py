@@ -8,9 +8,10 @@ from typing import Final
 
 import apsw
 
-from slothstate.errors import SlothStateError, StateIOError, UnsafeState
-from slothstate.sqlite import location, schema
+from slothstate.errors import SlothStateError, UnsafeState
+from slothstate.sqlite import access, creation, schema
 from slothstate.sqlite.connection import Connection
+from slothstate.sqlite.naming import absolute_path
 
 __all__ = ["copy", "copy_pages"]
 
@@ -33,20 +34,20 @@ def copy(connection: Connection, now: int, path: str, target: str) -> None:
         raise SlothStateError("a backup cannot be made inside a transaction, whose writes may yet be undone")
     if not target or "\0" in target:
         raise UnsafeState(f"backup path {target!r} is not the path of a file")
-    target = os.path.abspath(os.path.expanduser(target))
+    target = absolute_path(target, "backup path")
     if os.path.lexists(target):
         raise UnsafeState(f"backup path {target} exists: name a new file, or remove it first")
     draft = f"{target}.{os.getpid()}-new"
     try:
-        location.create_file(draft)
+        creation.create_file(draft)
     except OSError as error:
-        raise StateIOError(f"the backup {target} cannot be written: {error.strerror}") from error
+        raise access.refusal(f"the backup {target} cannot be written", error) from error
     try:
         with closing(schema.open_plain(draft)) as copied:
             copy_pages(connection.db, copied)
         # link and unlink, not rename: a file that appeared meanwhile under the name must not be overwritten.
         os.link(draft, target)
     except OSError as error:
-        raise StateIOError(f"the backup {target} cannot be written: {error}") from error
+        raise access.refusal(f"the backup {target} cannot be written", error) from error
     finally:
         os.unlink(draft)

@@ -25,7 +25,7 @@ from slothstate.errors import (
     StateReadOnly,
 )
 from slothstate.native import sqlite_file
-from slothstate.sqlite import log
+from slothstate.sqlite import access, log
 
 __all__ = [
     "EXPIRED",
@@ -357,12 +357,24 @@ def translate(error: apsw.Error | UnicodeDecodeError, path: str) -> Exception:
         return MemoryError(f"SQLite ran out of memory on {path}")
     if make is None:
         return SlothStateError(f"unexpected SQLite error on {path}: {type(error).__name__}: {error}")
+    if getattr(error, "extendedresult", 0) in _OPENING or getattr(error, "result", 0) in _OPENING:
+        found = access.reason(path)
+        if found is not None:
+            return access.refusal(f"{path} cannot be opened", found, make)
     # "database is locked" would be all that SQLite has to add.
     return make(f"{_ADVICE[make]} ({path})" if make is StateBusy else f"{_ADVICE[make]} ({path}: {error})")
 
 
 # The log was written and only then could not be synced: a crash now may bring the write back.
 _AFTER_THE_WRITE: Final = frozenset((apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC))
+
+# What SQLite says when a file of the store cannot be opened; why, it does not.
+_OPENING: Final = frozenset(
+    (
+        *(apsw.SQLITE_CANTOPEN, apsw.SQLITE_PERM, apsw.SQLITE_READONLY, apsw.SQLITE_IOERR_ACCESS),
+        *(apsw.SQLITE_IOERR_SHMMAP, apsw.SQLITE_IOERR_SHMOPEN, apsw.SQLITE_IOERR_SHMSIZE),
+    )
+)
 
 _BY_CODE: Final[dict[int, type[Exception]]] = {
     apsw.SQLITE_BUSY: StateBusy,

@@ -1,4 +1,4 @@
-"""Where a store lives: which paths are refused, how a new file comes to be, and how a replaced one is noticed.
+"""Where a store lives: which paths are refused, what lies beside it, and how a replaced file is noticed.
 
 Nothing here ever opens the database, its -wal or its -shm by path: closing such a descriptor would drop the POSIX
 locks that SQLite holds in this process (https://sqlite.org/howtocorrupt.html, 2.2). They are only looked at with stat.
@@ -6,38 +6,49 @@ locks that SQLite holds in this process (https://sqlite.org/howtocorrupt.html, 2
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import stat
 import sys
-from contextlib import closing
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from slothstate.errors import InvalidValue, StateCorrupt, StateIOError, UnsafeState
-from slothstate.sqlite import schema
-from slothstate.values import check_flag, describe
+from slothstate.errors import StateCorrupt, UnsafeState
+from slothstate.sqlite import access
+from slothstate.sqlite.naming import absolute_path, check_path, default_path
+from slothstate.values import check_flag
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-__all__ = [
-    "Identity",
-    "check_path",
-    "create_file",
-    "default_path",
-    "file_system",
-    "lock_directory",
-    "lock_file",
-    "prepare",
-    "resolve",
-    "same_files",
-    "size",
-]
+__all__ = ["Identity", "file_system", "lock_directory", "lock_file", "make_directory", "resolve", "same_files", "size"]
 
 Identity: TypeAlias = tuple[tuple[int, int] | None, ...]
 """(device, inode) of the database, its -wal and its -shm; None for one that is not there."""
 
-CREATION_TIMEOUT: Final = 60.0
-CREATION_POLL: Final = 0.005
+# Where locks and shared memory work as the processes of one machine need them: on its own disks and in its memory.
+_LOCAL: Final = frozenset(
+    (
+        *("bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "nilfs2", "reiser4", "reiserfs", "xfs", "zfs"),
+        *(
+            "exfat",
+            "fuseblk",
+            "hfs",
+            "hfsplus",
+            "jffs2",
+            "minix",
+            "msdos",
+            "ntfs",
+            "ntfs3",
+            "ubifs",
+            "udf",
+            "ufs",
+            "vfat",
+        ),
+        *("aufs", "devtmpfs", "ecryptfs", "overlay", "overlayfs", "ramfs", "rootfs", "shiftfs", "tmpfs"),
+    )
+)
 
 # These do not give POSIX locks and shared memory between machines, or not reliably; WAL needs both on one host
 # (https://sqlite.org/wal.html, "all processes must be on the same host computer").
@@ -58,69 +69,61 @@ _REMOTE: Final = frozenset(
             "gpfs",
             "lustre",
         ),
-        *("ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "pvfs2", "smb2", "smb3", "smbfs", "vboxsf", "virtiofs"),
+        *("ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "pvfs2", "smb2", "smb3", "smbfs"),
         *("fuse.glusterfs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs"),
     )
 )
 
-
-def default_path() -> str:
-    """Return the path that `open()` uses without one: `$SLOTHSTATE_DB`, else `~/.sloth-runner/state.db`."""
-    return os.environ.get("SLOTHSTATE_DB") or os.path.join(os.path.expanduser("~"), ".sloth-runner", "state.db")
+# Directories of a host that its virtual machines see: those of Docker Desktop among them.
+_SHARED: Final = frozenset(
+    ("fakeowner", "fuse.grpcfuse", "fuse.osxfs", "fuse.virtiofs", "osxfs", "prl_fs", "vboxsf", "virtiofs", "vmhgfs")
+)
 
 
 def resolve(path: str | os.PathLike[str] | None, *, allow_remote: bool = False) -> str:
-    """Return the real path of a store that may be opened or created; its directory exists afterwards (made 0700).
+    """Return the real path of a store that may be opened or created; nothing is made.
 
-    Raises: `InvalidValue` for what is no path; `UnsafeState` for what is not a plain file of ours or lies on a network
-    file system; `StateIOError` when the directory cannot be made.
+    Raises: `InvalidValue` for what is no path; `UnsafeState` for what is not a plain file of ours, is mounted without
+    its directory, or does not lie on a file system of this machine; `StateIOError` for what cannot be looked at.
     """
     check_flag(allow_remote, "allow_remote")
     text = check_path(default_path() if path is None else path)
     if not text or "\0" in text or text == ":memory:":
         raise UnsafeState(f"path {text!r} is not the path of a file; a store is shared between processes through one")
-    directory, name = os.path.split(os.path.abspath(os.path.expanduser(text)))
+    directory, name = os.path.split(absolute_path(text))
     if not name or text.endswith(("/", os.sep)):
         raise UnsafeState(f"path {text!r} names a directory; name a file in it, such as {text.rstrip('/')}/state.db")
-    _make_directory(directory)
     # The directory may be reached through links (/tmp on macOS); only the file itself must not be one.
     real = os.path.join(os.path.realpath(directory), name)
     _refuse_unsafe(real)
+    _refuse_mounted(real)
     if not allow_remote:
         _refuse_remote(real)
     return real
 
 
-def check_path(path: str | os.PathLike[str], name: str = "path") -> str:
-    """Return a path as text; `name` is the argument's name in the message.
+def make_directory(directory: str) -> list[str]:
+    """Make a directory and those above it that are missing, 0700 each; return which, the uppermost first.
 
-    Raises: `InvalidValue` for another type; `UnsafeState` for what is not UTF-8.
+    `os.makedirs` would leave the parents to the umask. Raises: `StateIOError`, and then none is left.
     """
-    try:
-        text = os.fspath(path)
-    except TypeError:
-        text = None
-    if not isinstance(text, str):
-        raise InvalidValue(f"{name} must be a str or an os.PathLike of one, got {describe(path)}")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise UnsafeState(f"{name} {text!r} is not UTF-8, which SQLite needs it to be") from error
-    return text
-
-
-def _make_directory(directory: str) -> None:
-    """Make a directory and those above it that are missing, 0700 each; `os.makedirs` leaves parents to the umask."""
     missing = []
     while not os.path.isdir(directory):
         missing.append(directory)
         directory = os.path.dirname(directory)
+    made: list[str] = []
     for path in reversed(missing):
         try:
             os.mkdir(path, 0o700)
+            made.append(path)
         except OSError as error:
             if not os.path.isdir(path):
-                raise StateIOError(f"the directory {path} cannot be made: {error}") from error
+                for ours in reversed(made):
+                    os.rmdir(ours)
+                if isinstance(error, FileExistsError):
+                    error = NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+                raise access.refusal(f"the directory {path} cannot be made", error) from error
+    return made
 
 
 def _refuse_unsafe(path: str) -> None:
@@ -149,41 +152,71 @@ def _refuse_unsafe(path: str) -> None:
 def _stat(path: str) -> os.stat_result | None:
     try:
         return os.lstat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
-        raise StateIOError(f"{path} cannot be looked at: {error}") from error
+    except OSError as error:
+        raise access.refusal(f"{path} cannot be looked at", error) from error
+
+
+def _refuse_mounted(path: str) -> None:
+    """Refuse a file that a container got without its directory: whoever has the directory writes another log."""
+    mounted = {point for point, _ in _mounts()}
+    for file in (path, *(path + suffix for suffix in ("-wal", "-shm", "-journal")), lock_directory(path)):
+        if file in mounted:
+            raise UnsafeState(
+                f"{file} is mounted alone, without what lies beside it: whoever uses the store outside has another log "
+                "and other locks, and writes would be lost. Mount the whole directory instead, on "
+                f"{os.path.dirname(path)}"
+            )
 
 
 def _refuse_remote(path: str) -> None:
     kind = file_system(path)
+    if kind is None or kind in _LOCAL:
+        return
+    why = "where SQLite's log is not shared safely between machines"
     if kind in _REMOTE:
-        raise UnsafeState(
-            f"{path} lies on a network file system ({kind}), where SQLite's log is not shared safely between machines: "
-            "keep the store on a local disk, reach it over SSH, or pass allow_remote=True at your own risk"
+        what = "a network file system"
+    elif kind in _SHARED:
+        what = "a directory shared with another machine"
+    else:
+        what, why = (
+            "a file system",
+            "which is not known to be a local one with the locks and the memory that a log needs",
         )
+    raise UnsafeState(
+        f"{path} lies on {what} ({kind}), {why}: keep the store on a local disk, reach it over SSH, or pass "
+        "allow_remote=True (--allow-remote) at your own risk"
+    )
 
 
 def file_system(path: str) -> str | None:
     """Return the type of the file system that holds `path`, where the system tells (Linux), else None."""
-    if not sys.platform.startswith("linux"):
-        return None
     best, kind = "", None
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-            for line in mounts:
-                fields = line.split()
-                point = (
-                    fields[4].encode("ascii", "surrogateescape").decode("unicode_escape")
-                    if "\\" in fields[4]
-                    else fields[4]
-                )
-                # A later mount on the same point hides the earlier one.
-                if len(point) >= len(best) and (path + "/").startswith(point.rstrip("/") + "/"):
-                    best, kind = point, fields[fields.index("-") + 1]
-    except (OSError, ValueError, IndexError):
-        return None
+    for point, found in _mounts():
+        # A later mount on the same point hides the earlier one.
+        if len(point) >= len(best) and (path + "/").startswith(point.rstrip("/") + "/"):
+            best, kind = point, found
     return kind
+
+
+def _mounts() -> Iterator[tuple[str, str]]:
+    """Yield the points and types of what is mounted; nothing where the system does not tell.
+
+    https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        with open("/proc/self/mountinfo", mode="rb") as mounts:
+            lines = mounts.read().split(b"\n")
+    except OSError:
+        return
+    for line in lines:
+        fields = line.split(b" ")
+        if b"-" in fields[6:-1]:
+            point = re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), fields[4])
+            yield os.fsdecode(point), os.fsdecode(fields[fields.index(b"-", 6) + 1])
 
 
 def lock_directory(path: str) -> str:
@@ -197,64 +230,8 @@ def lock_file(path: str, name: str) -> BaseFileLock:
     from filelock import FileLock
 
     directory = lock_directory(path)
-    _make_directory(directory)
+    make_directory(directory)
     return FileLock(os.path.join(directory, name), mode=0o600, thread_local=False)
-
-
-def prepare(path: str) -> None:
-    """Make sure that `path` holds a store of our version: create it if there is nothing, refuse what is not ours.
-
-    Raises: `UnsafeState`, `StateCorrupt`, `StateIOError`; an existing file is left as it was.
-    """
-    found = _stat(path)
-    if found is None or found.st_size == 0:
-        _create(path)
-    else:
-        _refuse_foreign(path)
-
-
-def _create(path: str) -> None:
-    from filelock import Timeout
-
-    creation = lock_file(path, "create.lock")
-    try:
-        creation.acquire(timeout=CREATION_TIMEOUT, poll_interval=CREATION_POLL)
-    except Timeout as error:
-        raise StateIOError(f"another process has been creating {path} for {CREATION_TIMEOUT:.0f} s") from error
-    except OSError as error:
-        raise StateIOError(f"{path} cannot be created: {error}") from error
-    try:
-        found = _stat(path)
-        if found is not None and found.st_size > 0:
-            _refuse_foreign(path)
-            return
-        # Built aside and renamed: whoever dies in between leaves no half-made store under the name.
-        draft = path + "-new"
-        for suffix in ("", "-wal", "-shm", "-journal"):
-            try:
-                os.unlink(draft + suffix)
-            except FileNotFoundError:
-                continue
-        create_file(draft)
-        with closing(schema.open_plain(draft)) as db:
-            schema.create(db)
-        os.replace(draft, path)
-    except OSError as error:
-        raise StateIOError(f"{path} cannot be created: {error}") from error
-    finally:
-        creation.release()
-
-
-def create_file(path: str) -> None:
-    """Create an empty file that only its owner reads, for SQLite to fill. Raises: `OSError` if there is anything."""
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600))
-
-
-def _refuse_foreign(path: str) -> None:
-    application, version = schema.identify(path)
-    if application != schema.APPLICATION_ID:
-        raise UnsafeState(f"{path} is not a slothstate store: it is another program's SQLite database")
-    schema.check_version(version, path)
 
 
 def same_files(path: str, known: Identity) -> Identity:

@@ -17,7 +17,7 @@ from typing import Final
 import apsw
 
 from slothstate.errors import SlothStateError, StateClosed, UnsafeState
-from slothstate.sqlite import forking, guard, location, schema
+from slothstate.sqlite import creation, forking, guard, location, schema
 from slothstate.sqlite.connection import BusyWait, Connection, translate
 from slothstate.sqlite.lending import Lender
 
@@ -127,7 +127,7 @@ class Pool(Lender):
         forking.refuse_inherited(self.path)
         try:
             if not prepared:
-                location.prepare(self.path)
+                creation.prepare(self.path)
             connection = Connection(self.path, synchronous=self._synchronous, busy=self.busy, vfs=self._vfs)
             try:
                 schema.check(connection.db, self.path)

@@ -12,10 +12,11 @@ from typing import Final
 
 import apsw
 
-from slothstate.errors import StateBusy, StateCorrupt, StateIOError, UnsafeState
-from slothstate.sqlite import audit, location, schema
+from slothstate.errors import StateBusy, StateCorrupt, UnsafeState
+from slothstate.sqlite import access, audit, creation, location, schema
 from slothstate.sqlite.backup import copy_pages
 from slothstate.sqlite.connection import BusyWait, Connection, translate
+from slothstate.sqlite.naming import absolute_path
 
 __all__ = ["restore"]
 
@@ -48,16 +49,21 @@ def restore(
     """
     schema.check_library()
     target = location.resolve(path, allow_remote=allow_remote)
-    backup = os.path.abspath(os.path.expanduser(location.check_path(source, "source")))
+    backup = absolute_path(source, "source")
     if not os.path.isfile(backup) or not os.path.getsize(backup):
         raise UnsafeState(f"{backup} is not a backup: there is no such file, or nothing is in it")
     if os.path.exists(target) and os.path.samefile(backup, target):
         raise UnsafeState(f"{backup} is the store itself: name a backup of it")
+    with creation.directory_for(target):
+        _restore(backup, target)
+
+
+def _restore(backup: str, target: str) -> None:
     draft = f"{target}.{os.getpid()}-restore"
     try:
-        location.create_file(draft)
+        creation.create_file(draft)
     except OSError as error:
-        raise StateIOError(f"{draft} cannot be written: {error}") from error
+        raise access.refusal(f"{draft} cannot be written", error) from error
     try:
         with closing(Connection(draft, synchronous="off", busy=BusyWait(0.0))) as copy:
             try:
@@ -74,7 +80,7 @@ def restore(
 
 def _read_backup(copy: Connection, backup: str) -> None:
     """Fill the draft from the backup and audit it. Raises: `UnsafeState`, `StateCorrupt`."""
-    location.prepare(backup)
+    creation.prepare(backup)
     with closing(_open_backup(backup)) as db:
         schema.check(db, backup)
         copy_pages(db, copy.db)
@@ -94,7 +100,7 @@ def _open_backup(backup: str) -> apsw.Connection:
 
 def _replace(target: str, copy: Connection) -> None:
     existed = location.size(target) > 0
-    location.prepare(target)
+    creation.prepare(target)
     with closing(schema.open_plain(target)) as db:
         # Every connection to a store keeps a shared lock on the file from its first read to its close. With this mode
         # set before ours, we ask for the exclusive one, which is refused as long as there is any other.

@@ -6,6 +6,9 @@ file with an added trigger, view or constraint is not taken for a store.
 
 from __future__ import annotations
 
+import os
+import shlex
+from contextlib import closing, suppress
 from typing import Final
 
 import apsw
@@ -20,6 +23,7 @@ __all__ = [
     "check_library",
     "check_version",
     "create",
+    "describe_foreign",
     "identify",
     "open_immutable",
     "open_plain",
@@ -140,6 +144,24 @@ def identify(path: str) -> tuple[int, int]:
         raise StateCorrupt(f"{path} is damaged: {error}") from error
     finally:
         db.close()
+
+
+# https://github.com/chalkan3-sloth/sloth-runner, internal/state.
+_SLOTH_RUNNER: Final = "select count(*) from pragma_table_info('state') where name in ('key', 'value')"
+
+
+def describe_foreign(path: str) -> str:
+    """Return what to say of another program's database; of sloth-runner's, whose default path is ours, what to do."""
+    with suppress(apsw.Error), closing(open_immutable(path)) as db:
+        if db.execute(_SLOTH_RUNNER).get == 2:
+            other = os.path.join(os.path.dirname(path), "slothstate.db")
+            ours, its = shlex.quote(other), shlex.quote(path)
+            return (
+                f"{path} is sloth-runner's own state and not a slothstate store. Use another file: "
+                f"export SLOTHSTATE_DB={ours} - or take its keys over into one, it is only read: "
+                f"slothstate import sloth-runner {its} --db {ours}"
+            )
+    return f"{path} is not a slothstate store: it is another program's SQLite database"
 
 
 def check_version(version: int, path: str) -> None:

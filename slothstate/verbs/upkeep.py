@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from slothstate import sqlite
 from slothstate.errors import InvalidValue, SlothStateError
 from slothstate.sqlite import activity, location, sweep
+from slothstate.sqlite.naming import check_path
 from slothstate.sqlite.sweeper import sweep_all
 from slothstate.values import INTEGER_MAX, check_key, check_seconds, describe, encode
 from slothstate.verbs.base import SCAN_PAGE, Verbs, check_pattern
@@ -148,7 +149,7 @@ class UpkeepVerbs(Verbs):
 
         Raises: `UnsafeState` when `path` exists; `StateIOError` when it cannot be written.
         """
-        self._engine.read(sqlite.backup.copy, self._engine.path, location.check_path(path))
+        self._engine.read(sqlite.backup.copy, self._engine.path, check_path(path))
 
     def dump(self, pattern: str | None = None) -> Iterator[Record]:
         """Iterate over the keys that match as `Record`s, sorted, all as they were at one moment.
