@@ -129,6 +129,9 @@ def test_inspect_of_each_kind(home: Path, state: State) -> None:
     assert "├── 19: 19\n└── … 980 more\n" in queue
     described = json.loads(output("inspect", "queue", "--json", home=home))
     assert (described["kind"], described["length"], described["size"]) == ("list", 1000, 3891)
+    state["nested"] = {"a": {"b": 1}, "c": []}
+    for key, length in (("empty", 0), ("nested", 2), ("text", None), ("int", None)):
+        assert json.loads(output("inspect", key, "--json", home=home))["length"] == length
     assert invoke("inspect", "missing", home=home).exit_code == 1
 
 

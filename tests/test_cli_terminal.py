@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import select
+import shlex
+import signal
+import subprocess
 import unicodedata
 import uuid
 from pathlib import Path
 
 import pytest
-from command import slothstate
+from command import SECONDS, command, slothstate
+from host_helpers import environment
 from terminal import ESC, in_terminal
 
 from slothstate import State, printable
@@ -205,3 +211,49 @@ def test_keys_behind_the_sample_stay_in_their_columns(home: Path, state: State) 
     state.set_many({f"{number:05}": 7 for number in range(1000)} | {"x" * 30: "v" * 2000})
     rows = in_terminal("keys", home=home).splitlines()
     assert rows[-1].split()[:4] == ["string", "2.0", "KiB", "xx…xx"]
+
+
+def in_dumb_terminal(*arguments: str, home: Path, term: str = "dumb") -> str:
+    """What a command shows on a terminal that understands no control sequences, within a few moments."""
+    master, slave = os.openpty()
+    variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db"), "TERM": term})
+    with subprocess.Popen(command(*arguments), env=variables, stdin=slave, stdout=slave, stderr=slave) as process:
+        shown = ""
+        while shown.count("slothstate  ") < 2:
+            assert select.select([master], [], [], SECONDS)[0], shown
+            shown += os.read(master, 65536).decode()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(SECONDS) == 0
+    os.close(master)
+    os.close(slave)
+    return shown.replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("term", ["dumb", "unknown", ""])
+def test_top_on_a_dumb_terminal(home: Path, state: State, term: str) -> None:
+    """One plain screen follows the other, as in a pipe."""
+    state.set_many({f"user:{number}": number for number in range(50)})
+    shown = in_dumb_terminal("top", "--interval", "50ms", home=home, term=term)
+    assert "keys     50  (50 number)\n" in shown
+    assert "user:\n" in shown
+    assert ESC not in shown
+
+
+@pytest.mark.parametrize(
+    "arguments", ["top --interval 10ms", "top --once --interval 10ms", "keys", "du", "stats", "doctor --quick", "dump"]
+)
+def test_a_reader_that_has_enough(home: Path, state: State, arguments: str) -> None:
+    """Whatever the command, a closed pipe ends it at once and quietly, with the code of SIGPIPE."""
+    state.set_many({f"{number}:{'x' * 100}": "x" * 100 for number in range(1000)})
+    shell = f"{shlex.join(command(*arguments.split(), '--db', home / 'state.db'))} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, timeout=SECONDS, check=True)
+    assert (done.stdout, done.stderr) == (b"141\n", b"")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_top_with_closed_streams(home: Path, state: State, closed: str) -> None:
+    """A closed stdout is an error in one line, the other streams are not needed."""
+    shell = f"{shlex.join(command('top', '--once', '--interval', '10ms', '--db', home / 'state.db'))} {closed}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, timeout=SECONDS, check=False)
+    assert done.returncode == (3 if ">&-" in closed.replace("2>&-", "") else 0)
+    assert done.stderr == (b"slothstate: cannot write to stdout: Bad file descriptor\n" if closed == ">&-" else b"")

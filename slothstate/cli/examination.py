@@ -63,11 +63,11 @@ def examine(db: str | None, *, quick: bool) -> Iterator[Finding]:
     yield from _software()
     path = store_path(db)
     try:
-        state = open_state(db)
+        opened = open_state(db)
     except (Failure, SlothStateError) as error:
         yield Finding("error", "store", str(error), _ADVICE.get(type(error), ""))
         return
-    with state:
+    with opened as state:
         yield Finding("ok", "store", path)
         try:
             yield from _examine_store(state, path, quick)

@@ -97,7 +97,7 @@ def inspect(db: str | None, key: str, as_json_: bool) -> int:
     """Show what KEY holds, nested values as a tree.
 
     That is kind, size, time to live, length, and the beginning of the value. --json prints key, kind, size, length,
-    ttl and preview. Exits with 1 if the key is missing.
+    ttl and preview; the length is one of items or fields. Exits with 1 if the key is missing.
 
     \b
     Example:
@@ -109,7 +109,9 @@ def inspect(db: str | None, key: str, as_json_: bool) -> int:
             say_no(f"there is no key {key!r}")
         if as_json_:
             preview = shown(entry.preview) if isinstance(entry.preview, bytes) else entry.preview
-            write(as_json(entry._asdict() | {"preview": preview}))
+            fields = state.get(key) if entry.kind == "table" else None
+            length = len(fields) if isinstance(fields, dict) else entry.length
+            write(as_json(entry._asdict() | {"length": length, "preview": preview}))
             return DONE
         value = _beginning(state, entry)
     rows = {"key": escaped(entry.key), "kind": entry.kind, "size": _exact_size(entry.size)}

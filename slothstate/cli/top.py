@@ -71,7 +71,7 @@ def _refresh_screen(history: History, interval: float) -> None:
 
 
 def _print_screens(history: History, interval: float, once: bool) -> None:
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = Console(highlight=False, markup=False, emoji=False, color_system=None if is_dumb() else "auto")
     while True:
         time.sleep(_pause(history, interval))
         history.look(_watch_for(history, interval))

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, TypeAlias
 import click
 
 from slothstate import SlothStateError, State, parse_json, to_json
-from slothstate.cli.failure import Failure
+from slothstate.cli.failure import Failure, OutputFailure
 from slothstate.cli.options import CLOSED_PIPE, MISUSE, STORE_ERROR
 from slothstate.cli.text import escaped, is_terminal, one_line
 
@@ -198,7 +198,7 @@ def flush() -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise Failure(f"cannot write to stdout: {error.strerror}", STORE_ERROR) from error
+        raise OutputFailure(f"cannot write to stdout: {error.strerror}", STORE_ERROR) from error
 
 
 def write_octets(octets: bytes) -> None:
@@ -217,14 +217,16 @@ def delivering(state: State) -> Iterator[None]:
         with state.transaction(), _in_time():
             yield
             sys.stdout.flush()
+    except (Failure, SlothStateError):  # some of which are OSErrors; nothing was printed, or all of it
+        raise
     except BaseException as error:
         # Nothing of what is still on its way may come out: it is in the store again.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, SlothStateError) or not isinstance(error, OSError):
+        if not isinstance(error, OSError):
             raise
         code = CLOSED_PIPE if isinstance(error, BrokenPipeError) else STORE_ERROR
-        raise Failure(f"cannot write to stdout: {error.strerror}; the store is as it was", code) from error
+        raise OutputFailure(f"cannot write to stdout: {error.strerror}; the store is as it was", code) from error
 
 
 def _wait_for_reader() -> None:

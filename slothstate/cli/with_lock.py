@@ -112,7 +112,7 @@ def _leaving_on_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _open(child: _Child, db: str | None) -> State:
+def _open(child: _Child, db: str | None) -> contextlib.AbstractContextManager[State]:
     # The threads of a State inherit the mask: a signal that one of them took would not be there to be passed on.
     with child.signals_blocked():
         return open_state(db, create=True)
