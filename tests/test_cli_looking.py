@@ -59,6 +59,7 @@ def test_stats(home: Path, state: State) -> None:
     assert figures["total_keys"] == "3"
     assert figures["keys_by_kind.string"] == "2"
     assert figures["locks_held"] == "1"
+    assert invoke("stats", "--json", "--prometheus", home=home).exit_code == 2
     loaded = json.loads(output("stats", "--json", home=home))
     assert set(state.stats()) < set(loaded)
     assert loaded["keys_by_kind"] == {"number": 1, "string": 2}

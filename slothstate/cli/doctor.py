@@ -12,7 +12,7 @@ import click
 from slothstate.cli.examination import Finding, examine
 from slothstate.cli.options import DONE, NO, STORE_ERROR, json_option, store_command, store_path
 from slothstate.cli.table import terminal_width
-from slothstate.cli.text import escaped, field, is_terminal, quantity, styled
+from slothstate.cli.text import escaped, is_terminal, quantity, styled
 from slothstate.cli.values import as_json, write
 
 __all__ = ["doctor"]
@@ -60,7 +60,7 @@ def doctor(db: str | None, quick: bool, as_json_: bool) -> int:
 
 def _print(finding: Finding) -> None:
     if not is_terminal():
-        write("\t".join(map(field, finding)))
+        write("\t".join(map(escaped, finding)))
         return
     head = f"{finding.severity:<8}{finding.subject:<13}"
     margin = " " * len(head)

@@ -26,7 +26,7 @@ from slothstate.cli.options import (
 from slothstate.cli.processes import Commands
 from slothstate.cli.signals import until_signalled
 from slothstate.cli.table import print_table
-from slothstate.cli.text import clock_time, duration, escaped, field, is_terminal, styled
+from slothstate.cli.text import clock_time, duration, escaped, is_terminal, styled
 from slothstate.cli.values import as_json, flush, write
 
 __all__ = ["lock", "locks", "unlock"]
@@ -159,7 +159,7 @@ def locks(db: str | None, as_json_: bool) -> int:
         for line in _lines(found):
             expires = "-" if line.expires is None else clock_time(line.expires)
             fields = (line.status, str(line.pid), line.host, line.token or "-", clock_time(line.since), expires)
-            write("\t".join(map(field, (*fields, line.name))))
+            write("\t".join(map(escaped, (*fields, line.name))))
     return DONE
 
 

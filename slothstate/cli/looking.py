@@ -12,7 +12,7 @@ from slothstate import Entry, State
 from slothstate.cli.options import DONE, json_option, key_argument, open_state, say_no, store_command
 from slothstate.cli.prometheus import exposition
 from slothstate.cli.table import cut, print_table, terminal_width
-from slothstate.cli.text import clock_time, duration, escaped, field, is_terminal, quantity, size, styled
+from slothstate.cli.text import clock_time, duration, escaped, is_terminal, quantity, size, styled
 from slothstate.cli.values import as_json, shown, write
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def stats(db: str | None, as_json_: bool, prometheus: bool) -> int:
       slothstate stats
       slothstate stats --prometheus > /var/lib/node_exporter/slothstate.prom
     """
+    if as_json_ and prometheus:
+        raise click.UsageError("give --json or --prometheus, not both")
     with open_state(db) as state:
         figures = state.stats()
         locks = state.locks()
@@ -64,7 +66,7 @@ def stats(db: str | None, as_json_: bool, prometheus: bool) -> int:
         rows = {name: figures[name] for name in shared} | kinds
         rows |= {"free_size": free, "locks_of_dead_owners": dead, "schema_version": figures["schema_version"]}
         for name, value in (rows | {"sqlite_version": figures["sqlite_version"]}).items():
-            write(f"{name}\t{field(str(value))}")
+            write(f"{name}\t{escaped(str(value))}")
     return DONE
 
 
@@ -210,7 +212,7 @@ def du(db: str | None, prefix: str, delimiter: str, limit: int | None, as_json_:
         write(as_json([row._asdict() for row in rows]))
     elif not is_terminal():
         for row in rows:
-            write(f"{row.size}\t{row.keys}\t{field(row.prefix)}")
+            write(f"{row.size}\t{row.keys}\t{escaped(row.prefix)}")
     else:
         total = sum(row.size for row in found) or 1
         print_table(

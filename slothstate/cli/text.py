@@ -15,7 +15,6 @@ __all__ = [
     "clock_time",
     "duration",
     "escaped",
-    "field",
     "is_dumb",
     "is_terminal",
     "one_line",
@@ -30,11 +29,6 @@ _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 def one_line(text: str) -> str:
     r"""Return the text with line breaks written as `\n` and `\r`, so that one item is one line."""
     return text.replace("\n", "\\n").replace("\r", "\\r")
-
-
-def field(text: str) -> str:
-    r"""Return the text as one field of a line for a pipe: exact but for tabs and line breaks (`\t`, `\n`, `\r`)."""
-    return one_line(text).replace("\t", "\\t")
 
 
 def is_terminal(*stream: IO[str] | None) -> bool:
