@@ -38,6 +38,7 @@ from slothstate.state import State, open
 from slothstate.values import parse_json, to_json
 
 if TYPE_CHECKING:
+    from slothstate.escaping import printable
     from slothstate.record import Record
     from slothstate.sqlite.entries import Entry, Usage
     from slothstate.sqlite.health import Health, User
@@ -79,6 +80,7 @@ __all__ = [
     "literal",
     "open",
     "parse_json",
+    "printable",
     "restore",
     "to_json",
 ]
@@ -91,6 +93,7 @@ _LATE: Final = {
     "Record": "slothstate.record",
     "Usage": "slothstate.sqlite.entries",
     "User": "slothstate.sqlite.health",
+    "printable": "slothstate.escaping",
     "restore": "slothstate.sqlite.restore",
 }
 """What few programs need, and the modules that have it: imported when it is asked for."""

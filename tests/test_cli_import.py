@@ -18,7 +18,7 @@ from typing import Any
 import apsw
 import pytest
 import sqlitedict
-from command import slothstate
+from command import command, slothstate
 from support import raw
 
 from slothstate import open as open_state
@@ -88,6 +88,15 @@ def sloth_runner(home: Path) -> Path:
         db.executemany("insert into state (key, value) values (?, ?)", [(f"k:{text}", text) for text in TEXTS])
         db.execute("insert into state (key, value) values ('binary', cast(x'ff00' as text))")
     return path
+
+
+def import_in_part(*arguments: str | Path, home: Path) -> subprocess.CompletedProcess[str]:
+    """Run an import that leaves keys out, which is its exit code 1."""
+    process = subprocess.run(
+        command("import", *arguments, "--db", home / "state.db"), capture_output=True, text=True, cwd=home, check=False
+    )
+    assert process.returncode == 1, process.stderr
+    return process
 
 
 def stored(home: Path) -> dict[str, Any]:
@@ -210,12 +219,7 @@ def test_diskcache(home: Path, kind: str) -> None:
     )
     subprocess.run([sys.executable, "-c", script, str(directory), os.path.dirname(__file__)], check=True)
     before = files(directory)
-    process = subprocess.run(
-        [sys.executable, "-m", "slothstate", "import", "diskcache", str(directory), "--db", str(home / "state.db")],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    process = import_in_part("diskcache", directory, home=home)
     assert process.stdout == "imported 7 keys, 1 key had expired\n"
     assert "left out 2 keys: it is pickled\n" in process.stderr
     assert "left out 2 keys: its key is not text\n" in process.stderr
@@ -236,17 +240,7 @@ def test_a_cache_that_names_files_elsewhere(home: Path) -> None:
         f"create table Cache ({columns})",
         f"insert into Cache ({columns}) values ('out', 1, null, 3, '../secret', null), ('gone', 1, null, 3, 'x', null)",
     )
-    command = [
-        sys.executable,
-        "-m",
-        "slothstate",
-        "import",
-        "diskcache",
-        str(directory),
-        "--db",
-        str(home / "state.db"),
-    ]
-    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    process = import_in_part("diskcache", directory, home=home)
     assert process.stdout == "imported 0 keys\n"
     assert process.stderr == "left out 2 keys: it has no value\n  out\n  gone\n"
 
@@ -272,8 +266,7 @@ def test_sqlitedict(home: Path) -> None:
     plain = {"text": "é", "bytes": b"\x00\xff.", "integer": 5, "float": 1.0, "dot": b"."}
     make_table(path, "unnamed", {**plain, **pickles, "harmful": pickle.dumps(Harmful()), "none": None})
     before = files(theirs(home))
-    command = [sys.executable, "-m", "slothstate", "import", "sqlitedict", str(path), "--db", str(home / "state.db")]
-    process = subprocess.run(command, capture_output=True, text=True, check=True, cwd=home)
+    process = import_in_part("sqlitedict", path, home=home)
     assert process.stdout == "imported 5 keys\n"
     assert f"left out {len(pickles) + 1} keys: it is pickled\n" in process.stderr
     assert set(process.stderr.splitlines()) >= {
@@ -297,8 +290,7 @@ def test_sqlitedict_by_itself(home: Path) -> None:
         rows["null"] = None
         rows.commit()
     table = ("--table", 'odd "name"')
-    command = [sys.executable, "-m", "slothstate", "import", "sqlitedict", str(path), "--json", *table]
-    process = subprocess.run([*command, "--db", str(home / "state.db")], capture_output=True, text=True, check=True)
+    process = import_in_part("sqlitedict", path, "--json", *table, home=home)
     assert process.stdout == "imported 5 keys\n"
     assert exact(stored(home)) == exact(values)
 
@@ -307,11 +299,10 @@ def test_many_names(home: Path) -> None:
     """Of many keys that are left out the first are named and the rest counted, unless all are asked for."""
     path = theirs(home) / "dict.sqlite"
     make_table(path, "unnamed", {f"key:{number:03}": None for number in range(50)})
-    command = [sys.executable, "-m", "slothstate", "import", "sqlitedict", str(path), "--db", str(home / "state.db")]
-    few = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    few = import_in_part("sqlitedict", path, home=home).stderr
     assert few.count("  key:") == 20
     assert "and 30 more" in few
-    every = subprocess.run([*command, "--all-names"], capture_output=True, text=True, check=True).stderr
+    every = import_in_part("sqlitedict", path, "--all-names", home=home).stderr
     assert every.count("  key:") == 50
 
 
@@ -320,8 +311,7 @@ def test_rows_that_cannot_be_keys(home: Path) -> None:
     path = theirs(home) / "dict.sqlite"
     make_table(path, "unnamed", {"": "x", "k" * 5000: "x", "infinite": float("inf"), "good": "x"})
     shutil.copyfile(path, home / "copy")
-    command = [sys.executable, "-m", "slothstate", "import", "sqlitedict", str(path), "--db", str(home / "state.db")]
-    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    process = import_in_part("sqlitedict", path, home=home)
     assert process.stdout == "imported 1 key\n"
     assert "left out 2 keys: its key cannot be one here" in process.stderr
     assert "left out 1 key: its value cannot be stored here\n  infinite\n" in process.stderr
@@ -340,3 +330,14 @@ def test_a_source_that_was_cut(home: Path) -> None:
     assert found is not None
     with open_state(home / "state.db") as state:
         assert len(state) == int(found[1].replace(",", ""))
+
+
+def test_an_import_in_part(home: Path) -> None:
+    """One key that is left out is the exit code 1, whatever came over; --partial accepts it and still names the key."""
+    path = theirs(home) / "dict.sqlite"
+    make_table(path, "unnamed", {"good": "x", "none": None})
+    assert import_in_part("sqlitedict", path, home=home).stdout == "imported 1 key\n"
+    process = subprocess.run(
+        command("import", "sqlitedict", path, "--partial", "--db", home / "state.db"), capture_output=True, check=True
+    )
+    assert process.stderr == b"left out 1 key: it has no value\n  none\n"

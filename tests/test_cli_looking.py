@@ -59,6 +59,7 @@ def test_stats(home: Path, state: State) -> None:
     assert figures["total_keys"] == "3"
     assert figures["keys_by_kind.string"] == "2"
     assert figures["locks_held"] == "1"
+    assert invoke("stats", "--json", "--prometheus", home=home).exit_code == 2
     loaded = json.loads(output("stats", "--json", home=home))
     assert set(state.stats()) < set(loaded)
     assert loaded["keys_by_kind"] == {"number": 1, "string": 2}
@@ -129,6 +130,9 @@ def test_inspect_of_each_kind(home: Path, state: State) -> None:
     assert "├── 19: 19\n└── … 980 more\n" in queue
     described = json.loads(output("inspect", "queue", "--json", home=home))
     assert (described["kind"], described["length"], described["size"]) == ("list", 1000, 3891)
+    state["nested"] = {"a": {"b": 1}, "c": []}
+    for key, length in (("empty", 0), ("nested", 2), ("text", None), ("int", None)):
+        assert json.loads(output("inspect", key, "--json", home=home))["length"] == length
     assert invoke("inspect", "missing", home=home).exit_code == 1
 
 

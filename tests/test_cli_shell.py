@@ -223,6 +223,29 @@ def test_history(home: Path) -> None:
         shell.read_until('"remember me"\n> ')
 
 
+def test_words_of_the_prompt(lua: str, home: Path) -> None:
+    """`help` lists the verbs, = shows a value as in Lua's own prompt, `exit` and `quit` end the shell."""
+    shown = slothstate("shell", "--lua", lua, home=home, stdin=b"= 1 +\n1\nx = 5\n=x, 'a'\nhelp\nexit\nerror('no')")
+    assert shown.startswith('2\n5, "a"\nAn expression shows its value')
+    assert all(verb in shown for verb in ("list_push", "compare_swap", "with_lock"))
+    for word in ("exit", "quit", " quit() ", "exit();"):
+        assert slothstate("shell", "--lua", lua, home=home, stdin=f"1\n{word}\n2".encode()) == "1\n"
+        assert slothstate("shell", "--lua", lua, "-e", word, home=home) == ""
+    assert slothstate("shell", "--lua", lua, home=home, stdin=b"help = 7\nhelp\n(exit)\n") == "7\nnil\n"
+    assert "stdin:2: " in slothstate("shell", "--lua", lua, home=home, stdin=b"\n==1", code=2)
+    assert slothstate("shell", "--lua", lua, home=home, stdin=b"x = {\nexit\n}\n#x\n") == "0\n"
+
+
+def test_leaving_a_terminal_by_a_word(home: Path) -> None:
+    """The words work where somebody types them."""
+    shell = Terminal(home)
+    shell.read_until("Help: help   End: Ctrl-D\n> ")
+    shell.type("help\n")
+    shell.read_until("gives them to a script.\n> ")
+    shell.type("exit\n")
+    assert shell.end() == 0
+
+
 def test_leaving(home: Path) -> None:
     """os.exit ends the shell with its code."""
     shell = Terminal(home)

@@ -54,6 +54,7 @@ FAMILIES = {
     "Scripts": {
         "run": "run",
         "shell": "shell",
+        "batch": "batch",
     },
     "Looking": {
         "stats": "looking",
@@ -94,7 +95,13 @@ def _print_version(context: click.Context, parameter: click.Parameter, wanted: b
 )
 @db_option
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+    "-V",
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version.",
 )
 @click.pass_context
 def commands(context: click.Context, db: str | None) -> None:
@@ -105,6 +112,7 @@ def commands(context: click.Context, db: str | None) -> None:
       slothstate set deploy:version v1.2.3 --ttl 1h
       slothstate get deploy:version
       slothstate keys 'deploy:*'
+      slothstate help keys
 
     Exit codes: 0 done; 1 the answer is no (absent, not swapped, not locked); 2 misuse; 3 the store cannot be used;
     130 interrupted.

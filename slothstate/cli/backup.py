@@ -17,7 +17,7 @@ from slothstate.cli.options import (
     NO,
     STORE_ERROR,
     file_named,
-    is_remote_allowed,
+    open_settings,
     open_state,
     store_command,
     store_path,
@@ -101,7 +101,7 @@ def restore(file: str, yes: bool, db: str | None) -> None:
         if not click.confirm(f"Replace everything in {escaped(path)} by {escaped(file)}?", err=True):
             raise Failure("nothing was restored", NO)
     with working("restoring"):
-        slothstate.restore(file, path, allow_remote=is_remote_allowed())
+        slothstate.restore(file, path, allow_remote=open_settings().get("allow_remote", False))
     with open_state(path) as state:
         click.echo(f"{escaped(path)}: {quantity(len(state), 'key')} restored from {escaped(file)}")
 

@@ -18,6 +18,8 @@ import slothstate
 from slothstate import SlothStateError, State, User
 from slothstate.cli.failure import Failure
 from slothstate.cli.options import open_state, store_path
+from slothstate.cli.processes import Commands, command_line
+from slothstate.cli.table import cut
 from slothstate.cli.text import duration, quantity, size
 from slothstate.sqlite.beside import user
 
@@ -43,6 +45,9 @@ WAL_WARNING: Final = 32 * 2**20
 EXPIRED_WARNING: Final = 10_000
 UNUSED_NOTE: Final = 8 * 2**20
 HELD_NOTE: Final = 86_400
+COMMAND_WIDTH: Final = 60
+"""Columns of a command line that are shown in a sentence."""
+PROCESSES_SHOWN: Final = 10
 READING_TWICE: Final = 0.2
 """Seconds between two looks at who reads: one that is seen both times does not just pass by."""
 
@@ -61,11 +66,11 @@ def examine(db: str | None, *, quick: bool) -> Iterator[Finding]:
     yield from _software()
     path = store_path(db)
     try:
-        state = open_state(db)
+        opened = open_state(db)
     except (Failure, SlothStateError) as error:
         yield Finding("error", "store", str(error), _ADVICE.get(type(error), ""))
         return
-    with state:
+    with opened as state:
         yield Finding("ok", "store", path)
         try:
             yield from _examine_store(state, path, quick)
@@ -121,7 +126,7 @@ def _examine_store(state: State, path: str, quick: bool) -> Iterator[Finding]:
     yield from _wal(state, health["wal_pages"] - health["wal_pages_copied"], figures["wal_size"])
     yield from _space(health["settings"], figures["total_size"])
     yield from _expired(figures["expired_pending"])
-    yield from _locks(state)
+    yield from _locks(state, Commands(health["users"]))
     if not quick:
         problems = state.check()
         for problem in problems:
@@ -211,11 +216,15 @@ def _users(users: list[User] | None) -> Iterator[Finding]:
     if users is None:
         yield Finding("note", "open in", "this system does not tell which processes have the store open")
         return
-    others = [str(user.pid) for user in users if user.pid != os.getpid()]
-    shown = ", ".join(others[:10]) + (", …" if len(others) > 10 else "")
+    others = [user.pid for user in users if user.pid != os.getpid()]
+    shown = ", ".join(map(str, others[:PROCESSES_SHOWN])) + (", …" if len(others) > PROCESSES_SHOWN else "")
     yield Finding(
         "ok", "open in", f"{quantity(len(others), 'other process', 'other processes')}{': ' * bool(others)}{shown}"
     )
+    for pid in others[:PROCESSES_SHOWN]:
+        command = command_line(pid)
+        if command is not None:
+            yield Finding("ok", "process", f"{pid} runs {command}")
 
 
 def _wal(state: State, behind: int, octets: int) -> Iterator[Finding]:
@@ -226,7 +235,9 @@ def _wal(state: State, behind: int, octets: int) -> Iterator[Finding]:
     readers = _readers(state)
     if readers:
         who = f"{'process' if len(readers) == 1 else 'processes'} {', '.join(map(str, sorted(readers)))}"
-        yield Finding("warning", "log", f"{text}: held back by {who}, in one read transaction", f"end {who}")
+        runs = "; ".join(cut(command, COMMAND_WIDTH) for pid in sorted(readers) if (command := command_line(pid)))
+        what = f"in one read transaction{f' ({runs})' if runs else ''}"
+        yield Finding("warning", "log", f"{text}: held back by {who}, {what}", f"end {who}")
     else:
         yield Finding(
             "warning", "log", text, "it shrinks when all processes close the store, or with: slothstate compact"
@@ -261,7 +272,7 @@ def _expired(pending: int) -> Iterator[Finding]:
         yield Finding("ok", "expired", text)
 
 
-def _locks(state: State) -> Iterator[Finding]:
+def _locks(state: State, commands: Commands) -> Iterator[Finding]:
     locks = state.locks()
     dead = [lock for lock in locks if lock["alive"] is False]
     unknown = ", ".join(repr(lock["name"]) for lock in locks if lock["alive"] is None)
@@ -278,7 +289,9 @@ def _locks(state: State) -> Iterator[Finding]:
     for lock in locks:
         held = time.time() - lock["since"]
         if lock["alive"] and held > HELD_NOTE:
-            owner = f"process {lock['owner']['pid']} on {lock['owner']['host']}"
+            command = commands.of(lock["owner"]["pid"], lock["owner"]["host"])
+            runs = f" ({cut(command, COMMAND_WIDTH)})" if command else ""
+            owner = f"process {lock['owner']['pid']} on {lock['owner']['host']}{runs}"
             text = f"{lock['name']!r} has been held by {owner} for {duration(held)}"
             yield Finding("note", "locks", text, "if that process hangs, end it: its locks are free at once")
     if not dead and not unknown:

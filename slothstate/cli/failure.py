@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Failure"]
+__all__ = ["Failure", "OutputFailure"]
 
 
 class Failure(Exception):
@@ -11,3 +11,7 @@ class Failure(Exception):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class OutputFailure(Failure):
+    """Nothing more can be written to stdout: no later command's output could be, either."""

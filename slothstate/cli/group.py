@@ -16,15 +16,13 @@ from slothstate.cli.failure import Failure
 from slothstate.cli.options import BUG, CLOSED_PIPE, INTERRUPTED, MISUSE, STORE_ERROR, exit_code_of
 from slothstate.cli.text import escaped
 from slothstate.cli.values import flush
+from slothstate.cli.wording import ALIASES, hint
 
-__all__ = ["CommandGroup", "drop_unread"]
+__all__ = ["CommandGroup", "drop_unread", "exit_code"]
 
 _NAME_WIDTH: Final = 12
 
 _SHOW_TRACEBACK: Final = "SLOTHSTATE_TRACEBACK"
-
-_PART_OF: Final = {"check": "doctor"}
-"""The command that a verb without one of its own is part of."""
 
 
 class CommandGroup(click.Group):
@@ -48,19 +46,23 @@ class CommandGroup(click.Group):
     def resolve_command(
         self, context: click.Context, arguments: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that is asked for; what is none, but a verb of Python or nearly a command, gets a hint."""
-        name = arguments[0]
+        """Find the command that is asked for, by its name or another one; what is none gets a hint."""
+        if arguments[0] == "help" and not context.resilient_parsing:
+            arguments = self._help_wanted(context, arguments[1:])
+        name = ALIASES.get(arguments[0], arguments[0])
         # An option of a command that stands before its name is left to click.
         if name not in self._modules and not name.startswith("-") and not context.resilient_parsing:
-            context.fail(f"No such command {name!r}{self._hint(name)}")
-        return super().resolve_command(context, arguments)
+            context.fail(f"No such command {name!r}{hint(name, list(self._modules))}")
+        return super().resolve_command(context, [name, *arguments[1:]])
 
-    def _hint(self, name: str) -> str:
-        from difflib import get_close_matches
-
-        verb = name.replace("_", "-").removeprefix("list-").removeprefix("get-")
-        close = [_PART_OF.get(verb, verb), *get_close_matches(name, self._modules, n=1)]
-        return next((f": did you mean {found!r}?" for found in close if found in self._modules), "")
+    def _help_wanted(self, context: click.Context, arguments: list[str]) -> list[str]:
+        """Return the arguments that ask for the help of a command; that of all commands is printed at once."""
+        if len(arguments) > 1:
+            context.fail("help takes one command: slothstate help [COMMAND]")
+        if not arguments or arguments == ["help"] or arguments[0].startswith("-"):
+            click.echo(context.get_help())
+            context.exit()
+        return [*arguments, "--help"]
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         for family, names in self.families.items():
@@ -85,7 +87,7 @@ class CommandGroup(click.Group):
     def main(self, *arguments: Any, standalone_mode: bool = True, **options: Any) -> Any:
         """Run one command; returns the exit code, or exits with it in `standalone_mode`."""
         run: Callable[..., Any] = super().main
-        code = _exit_code(lambda: run(*arguments, standalone_mode=False, **options))
+        code = exit_code(lambda: run(*arguments, standalone_mode=False, **options))
         if standalone_mode:
             sys.exit(code)
         return code
@@ -102,32 +104,50 @@ def drop_unread(stream: TextIO | None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _exit_code(run: Callable[[], Any]) -> int:
+def _dash_hint(error: click.UsageError) -> str:
+    """Return how to type a value that begins with a hyphen, if that is what was taken for an option."""
+    context = error.ctx
+    if not isinstance(error, click.NoSuchOption) or error.possibilities or context is None or context.parent is None:
+        return ""
+    metavars = " ".join(
+        parameter.make_metavar(context) for parameter in context.command.params if isinstance(parameter, click.Argument)
+    )
+    if not metavars or "--" in metavars:
+        return ""
+    return f": a value that begins with a hyphen stands behind --, '{context.command_path} -- {metavars}'"
+
+
+def exit_code(run: Callable[[], Any], where: str = "") -> int:
+    """Call what runs a command; return its exit code, after one line on stderr if it failed, which names `where`."""
+
+    def fail(message: str, code: int) -> int:
+        return _fail(f"{where}{message}" if message else "", code)
+
     try:
         code = run()
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx is not None else "slothstate"
-        message = " ".join(error.format_message().split()).rstrip(".")
-        return _fail(f"{message} (see '{path} --help')", MISUSE)
+        message = " ".join(error.format_message().split()).rstrip(".") + _dash_hint(error)
+        return fail(f"{message} (see '{path} --help')", MISUSE)
     except click.ClickException as error:
-        return _fail(error.format_message(), error.exit_code)
+        return fail(error.format_message(), error.exit_code)
     except Failure as error:
-        return _fail(str(error), error.exit_code)
+        return fail(str(error), error.exit_code)
     except SlothStateError as error:
-        return _fail(escaped(str(error)), exit_code_of(error))
+        return fail(escaped(str(error)), exit_code_of(error))
     except click.Abort:
-        return _fail("interrupted", INTERRUPTED)
+        return fail("interrupted", INTERRUPTED)
     except OSError as error:
-        return _fail(f"cannot read or write: {error}", STORE_ERROR)
+        return fail(f"cannot read or write: {error}", STORE_ERROR)
     except MemoryError:
-        return _fail("out of memory", STORE_ERROR)
+        return fail("out of memory", STORE_ERROR)
     except ModuleNotFoundError:
         raise  # slothstate.__main__ says which extra is missing
     except Exception as error:
         if os.environ.get(_SHOW_TRACEBACK):
             raise
         what = f"{type(error).__name__}: {error}"
-        return _fail(f"a bug in slothstate: {escaped(what)}; {_SHOW_TRACEBACK}=1 shows where: please report it", BUG)
+        return fail(f"a bug in slothstate: {escaped(what)}; {_SHOW_TRACEBACK}=1 shows where: please report it", BUG)
     return code if isinstance(code, int) else 0
 
 

@@ -24,7 +24,7 @@ import click
 
 from slothstate import InvalidKey, InvalidValue, OutOfRange, Record, SlothStateError, State, parse_json
 from slothstate.cli.failure import Failure
-from slothstate.cli.options import MISUSE, file_named, open_state, store_command, store_path
+from slothstate.cli.options import DONE, MISUSE, NO, file_named, open_state, store_command, store_path
 from slothstate.cli.progress import advancing
 from slothstate.cli.text import escaped, quantity
 
@@ -64,10 +64,19 @@ class _Options(NamedTuple):
 )
 @click.option("--table", default="unnamed", show_default=True, help="sqlitedict: the table.")
 @click.option("--json", "is_json", is_flag=True, help="sqlitedict: the values are JSON (encode=json.dumps).")
+@click.option("--partial", is_flag=True, help="Keys that are left out are no failure: exit with 0.")
 @click.option("--all-names", is_flag=True, help=f"Name every key that was left out, not only the first {NAMES_SHOWN}.")
 def import_(
-    source: str, file: str, prefix: str, guess_types: bool, table: str, is_json: bool, all_names: bool, db: str | None
-) -> None:
+    source: str,
+    file: str,
+    prefix: str,
+    guess_types: bool,
+    table: str,
+    is_json: bool,
+    partial: bool,
+    all_names: bool,
+    db: str | None,
+) -> int:
     """Store the keys of another program's store.
 
     \b
@@ -80,6 +89,8 @@ def import_(
     sloth-runner keeps every value as text: without --guess-types each becomes a string. Of diskcache and sqlitedict
     plain values come over (text, bytes, numbers, and with --json tables and lists); pickled ones are counted and named,
     and never unpickled. Expired keys stay behind.
+
+    Exits with 1 if a key was left out, however many came over; with --partial that is accepted.
     """
     path = Path(file)
     if not path.exists():
@@ -109,6 +120,7 @@ def import_(
             click.echo(f"  {escaped(key)}", err=True)
         if not all_names and len(keys) > NAMES_SHOWN:
             click.echo(f"  ... and {len(keys) - NAMES_SHOWN:,} more (see --all-names)", err=True)
+    return NO if skipped and not partial else DONE
 
 
 def _store(

@@ -94,7 +94,7 @@ def get(db: str | None, key: str, default: str | None, shape: Shape) -> int:
 @store_command("set")
 @key_argument
 @click.argument("value")
-@click.option("--ttl", type=SECONDS, help="Let the key expire after this time: 30, 5m, 1h, 2d.")
+@click.option("--ttl", type=SECONDS, help="Let the key expire after this time: 30, 5m, 1h30m, 2d.")
 @value_options
 def set_(db: str | None, key: str, value: str, ttl: float | None, form: Form) -> int:
     """Set KEY to VALUE; without --ttl it does not expire.
@@ -120,16 +120,16 @@ def set_(db: str | None, key: str, value: str, ttl: float | None, form: Form) ->
 def delete(db: str | None, keys: tuple[str, ...]) -> int:
     """Delete keys, all in one transaction.
 
-    Exits with 1 if one of them is missing; the others are deleted all the same.
+    Exits with 1 if any of them is missing; the others are deleted all the same. A terminal is told which.
 
     \b
     Example:
       slothstate delete session:1 session:2
     """
     with open_state(db) as state, state.transaction():
-        missing = [key for key in keys if not state.delete(key)]
+        missing = [key for key in dict.fromkeys(keys) if not state.delete(key)]
     if missing:
-        _say_no_key(missing[0])
+        _say_no_key(*missing)
     return DONE
 
 
@@ -173,8 +173,9 @@ def keys(db: str | None, pattern: str | None, as_json_: bool, raw: bool, null: b
 
     * is any run of characters, ? one, [a-z] or [^a] one of a class, \\x the character x.
 
-    On a terminal a table shows kind, time to live, size and the beginning of the value. In a pipe it is one key a line,
-    a line break in a key written as \\n: for exact keys take --json (an array) or --null.
+    On a terminal a table shows kind, time to live, size and the beginning of the value; a key too long for it is cut in
+    the middle (--raw shows it whole). In a pipe it is one key a line, a line break in a key written as \\n: for exact
+    keys take --json (an array) or --null.
 
     \b
     Examples:
@@ -295,7 +296,7 @@ def ttl(db: str | None, key: str) -> int:
 def set_ttl(db: str | None, key: str, seconds: float) -> int:
     """Let KEY expire after SECONDS from now.
 
-    SECONDS is a number, or one with a unit: 30, 0.5, 500ms, 5m, 1h, 2d. Exits with 1 if the key is missing.
+    SECONDS is a number, or has units: 30, 0.5, 500ms, 5m, 1h30m, 2d, 1w. Exits with 1 if the key is missing.
 
     \b
     Example:
@@ -355,7 +356,7 @@ def compare_swap(db: str | None, key: str, values: tuple[str, ...], absent: bool
     return DONE
 
 
-@store_command("path")
+@store_command("path", opens=False)
 def path(db: str | None) -> int:
     """Print which file the other commands would use.
 
@@ -392,5 +393,6 @@ def sweep(db: str | None) -> int:
     return DONE
 
 
-def _say_no_key(key: str) -> None:
-    say_no(f"there is no key {key!r}")
+def _say_no_key(*keys: str) -> None:
+    *others, last = map(repr, keys)
+    say_no(f"there is no key {', '.join(others)}{' or ' if others else ''}{last}")

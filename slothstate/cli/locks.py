@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import click
 
@@ -24,6 +24,7 @@ from slothstate.cli.options import (
     say_no,
     store_command,
 )
+from slothstate.cli.processes import Commands
 from slothstate.cli.signals import until_signalled
 from slothstate.cli.table import print_table
 from slothstate.cli.text import clock_time, duration, escaped, is_terminal, styled
@@ -137,7 +138,9 @@ def _holder_of(state: State, name: str) -> str:
         return "it has just become free"
     owner = found["owner"]
     held_for = duration(max(0.0, time.time() - found["since"]))
-    return f"process {owner['pid']} on {owner['host']} has held it for {held_for} (token {found['token']})"
+    command = _command_of_owner(found, Commands(state.health()["users"]))
+    runs = f" ({command})" if command else ""
+    return f"process {owner['pid']} on {owner['host']}{runs} has held it for {held_for} (token {found['token']})"
 
 
 @store_command("locks")
@@ -147,7 +150,8 @@ def locks(db: str | None, as_json_: bool) -> int:
 
     A dead owner's lock is free: whoever wants it next gets it at once. Who waits is listed below the lock, once it has
     waited for a tenth of a second. In a pipe the fields are separated by tabs: alive, dead, unknown (doctor says why)
-    or waits, process, host, token, since, expires (both in UTC), name.
+    or waits, process, host, token, since, expires (both in UTC), name. On a terminal and with --json also the command
+    that the process runs, where the system tells.
 
     \b
     Example:
@@ -155,17 +159,29 @@ def locks(db: str | None, as_json_: bool) -> int:
     """
     with open_state(db) as state:
         found = state.locks()
+        commands = Commands(state.health()["users"])
     if as_json_:
-        write(as_json(found))
+        write(as_json([_with_commands(lock, commands) for lock in found]))
     elif is_terminal():
-        if not print_lock_table(found):
+        if not print_lock_table(found, commands):
             click.echo(styled("no locks", dim=True))
     else:
         for line in _lines(found):
             expires = "-" if line.expires is None else clock_time(line.expires)
             fields = (line.status, str(line.pid), line.host, line.token or "-", clock_time(line.since), expires)
-            write("\t".join((*fields, line.name)))
+            write("\t".join(map(escaped, (*fields, line.name))))
     return DONE
+
+
+def _with_commands(lock: LockDescription, commands: Commands) -> dict[str, Any]:
+    command = _command_of_owner(lock, commands)
+    waiting = [{**waiter, "command": commands.of(waiter["pid"], waiter["host"])} for waiter in lock["waiting"]]
+    return {**lock, "owner": {**lock["owner"], "command": command}, "waiting": waiting}
+
+
+def _command_of_owner(lock: LockDescription, commands: Commands) -> str | None:
+    """Return what a lock's owner runs; a dead one's pid may be another process by now."""
+    return commands.of(lock["owner"]["pid"], lock["owner"]["host"]) if lock["alive"] else None
 
 
 class _Line(NamedTuple):
@@ -182,25 +198,31 @@ class _Line(NamedTuple):
 
 def _lines(found: list[LockDescription]) -> Iterator[_Line]:
     for lock in found:
-        name, owner, token = escaped(lock["name"]), lock["owner"], str(lock["token"])
+        name, owner, token = lock["name"], lock["owner"], str(lock["token"])
         status = _STATUS[lock["alive"]]
-        yield _Line(status, owner["pid"], escaped(owner["host"]), token, lock["since"], lock["expires"], name)
+        yield _Line(status, owner["pid"], owner["host"], token, lock["since"], lock["expires"], name)
         for waiter in lock["waiting"]:
-            yield _Line("waits", waiter["pid"], escaped(waiter["host"]), "", waiter["since"], None, name)
+            yield _Line("waits", waiter["pid"], waiter["host"], "", waiter["since"], None, name)
 
 
-def print_lock_table(found: list[LockDescription]) -> int:
-    """Print locks and who waits for them as a table; return how many lines it has."""
+def print_lock_table(found: list[LockDescription], commands: Commands) -> int:
+    """Print locks and who waits for them as a table, below each what it runs; return how many lines it has."""
+    return print_table(
+        ["STATUS", "PROCESS", "TOKEN", "FOR", "EXPIRES IN", "NAME"], _rows(found, commands), right=["TOKEN"]
+    )
+
+
+def _rows(found: list[LockDescription], commands: Commands) -> Iterator[list[str]]:
     now = time.time()
-    rows = [
-        [
+    for line in _lines(found):
+        yield [
             styled(line.status, fg=_COLOURS[line.status]) if line.status in _COLOURS else line.status,
-            f"{line.pid}@{line.host}",
+            escaped(f"{line.pid}@{line.host}"),
             line.token,
             duration(max(0.0, now - line.since)),
             "" if line.expires is None else duration(max(0.0, line.expires - now)),
-            line.name,
+            escaped(line.name),
         ]
-        for line in _lines(found)
-    ]
-    return print_table(["STATUS", "PROCESS", "TOKEN", "FOR", "EXPIRES IN", "NAME"], rows, right=["TOKEN"])
+        command = None if line.status == "dead" else commands.of(line.pid, line.host)
+        if command is not None:
+            yield ["", escaped(command)]

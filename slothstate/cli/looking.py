@@ -46,6 +46,8 @@ def stats(db: str | None, as_json_: bool, prometheus: bool) -> int:
       slothstate stats
       slothstate stats --prometheus > /var/lib/node_exporter/slothstate.prom
     """
+    if as_json_ and prometheus:
+        raise click.UsageError("give --json or --prometheus, not both")
     with open_state(db) as state:
         figures = state.stats()
         locks = state.locks()
@@ -97,7 +99,7 @@ def inspect(db: str | None, key: str, as_json_: bool) -> int:
     """Show what KEY holds, nested values as a tree.
 
     That is kind, size, time to live, length, and the beginning of the value. --json prints key, kind, size, length,
-    ttl and preview. Exits with 1 if the key is missing.
+    ttl and preview; the length is one of items or fields. Exits with 1 if the key is missing.
 
     \b
     Example:
@@ -108,7 +110,10 @@ def inspect(db: str | None, key: str, as_json_: bool) -> int:
         if entry is None:
             say_no(f"there is no key {key!r}")
         if as_json_:
-            write(as_json(entry._asdict() | {"preview": shown(entry.preview)}))
+            preview = shown(entry.preview) if isinstance(entry.preview, bytes) else entry.preview
+            fields = state.get(key) if entry.kind == "table" else None
+            length = len(fields) if isinstance(fields, dict) else entry.length
+            write(as_json(entry._asdict() | {"length": length, "preview": preview}))
             return DONE
         value = _beginning(state, entry)
     rows = {"key": escaped(entry.key), "kind": entry.kind, "size": _exact_size(entry.size)}

@@ -6,7 +6,6 @@ import base64
 import contextlib
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -19,7 +18,7 @@ from slothstate import Record, SlothStateError, State, to_json
 from slothstate.cli.failure import Failure
 from slothstate.cli.options import MISUSE, file_named, open_state, store_command
 from slothstate.cli.progress import advancing
-from slothstate.cli.text import is_terminal, quantity
+from slothstate.cli.text import escaped, is_terminal, quantity
 from slothstate.cli.values import write_octets
 
 __all__ = ["dump", "load"]
@@ -29,9 +28,6 @@ BATCH_BYTES: Final = 4 * 2**20
 
 SPOOLED_BYTES: Final = 64 * 2**20
 """How much of a dump is kept in memory while it is checked; more goes to a temporary file."""
-
-# What JSON leaves as it is, and a terminal may take for a command, or show in another order.
-_DRIVES_TERMINALS: Final = re.compile("[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 _END: Final = b'{"records": %d}\n'
 """The last line of a dump: without it, or with another number, some of the dump is not there."""
@@ -70,7 +66,7 @@ def dump(pattern: str | None, output: str | None, db: str | None) -> None:
         for count, record in enumerate(state.dump(pattern), start=1):  # noqa: B007 - the last one counts
             line = _line(record)
             if to_terminal:
-                line = _DRIVES_TERMINALS.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+                line = escaped(line, "\n", json=True)
             write(line.encode())
             advance(1)
         write(_END % count)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from itertools import islice
 from typing import Any, Final, NoReturn
 
@@ -43,12 +44,13 @@ __all__ = [
     "db_option",
     "exit_code_of",
     "file_named",
-    "is_remote_allowed",
     "json_option",
     "key_argument",
     "lua_option",
+    "open_settings",
     "open_state",
     "say_no",
+    "sharing_state",
     "store_command",
     "store_path",
 ]
@@ -71,9 +73,11 @@ _NEGATIVE: Final = re.compile(r"-\.?[0-9]")
 
 _NUMERIC: Final = re.compile(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?", re.IGNORECASE)
 
-_DURATION: Final = re.compile(r"([0-9]*\.?[0-9]+)(ms|s|m|h|d)?")
+_SECONDS_OF: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
-_SECONDS_OF: Final = {"ms": 0.001, None: 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_PLAIN: Final = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
+
+_PART: Final = rf"({_PLAIN})\s*(ms|[smhdw])\s*"
 
 _COMPLETIONS: Final = 200
 
@@ -119,41 +123,63 @@ class StoreCommand(click.Command):
         return super().parse_args(context, [*ours, "--", *rest] if rest else ours)
 
 
-def store_command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
-    """Return a decorator for a command that works on a store; its function gets `db`, for `open_state`."""
+def store_command(name: str, *, opens: bool = True) -> Callable[[Callable[..., Any]], click.Command]:
+    """Return a decorator for a command that works on a store; its function gets `db`, for `open_state`.
+
+    One that `opens` none needs no options that say how.
+    """
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        return click.command(name, cls=StoreCommand)(db_option(function))
+        return click.command(name, cls=StoreCommand)(db_option(function, opens=opens))
 
     return decorate
 
 
-def db_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--db` and `--allow-remote`; before the command's name they hold for it, too (see `slothstate.cli`)."""
-    function = click.option(
-        "--allow-remote",
-        is_flag=True,
-        expose_value=False,
-        callback=_allow_remote,
-        help="Open a store on a network file system, at your own risk.",
-    )(function)
+_SETTINGS: Final = "slothstate.settings"
+
+
+def _keep_setting(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    # `meta` is shared with the contexts below: what stands before the command's name holds for the command.
+    if context.get_parameter_source(str(parameter.name)) is not click.core.ParameterSource.DEFAULT:
+        context.meta.setdefault(_SETTINGS, {})[parameter.name] = value
+
+
+def db_option(function: Callable[..., Any], *, opens: bool = True) -> Callable[..., Any]:
+    """Add `--db` and how to open it; given before the command's name they hold for it, too (see `slothstate.cli`)."""
+    if opens:
+        for option in (
+            click.option(
+                "--allow-remote",
+                is_flag=True,
+                expose_value=False,
+                callback=_keep_setting,
+                help="Open a store on a network file system, at your own risk.",
+            ),
+            click.option(
+                "--busy-timeout",
+                type=SECONDS,
+                expose_value=False,
+                callback=_keep_setting,
+                help="Wait so long for another writer.  [default: 30s]",
+            ),
+            click.option(
+                "--durability",
+                type=click.Choice(["process", "full"]),
+                expose_value=False,
+                callback=_keep_setting,
+                help="What a write survives: full is a power cut, too.  [default: process]",
+            ),
+        ):
+            function = option(function)
     return click.option("--db", metavar="PATH", help="The store.  [$SLOTHSTATE_DB, else ~/.sloth-runner/state.db]")(
         function
     )
 
 
-_ALLOW_REMOTE: Final = "slothstate.allow_remote"
-
-
-def _allow_remote(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        context.meta[_ALLOW_REMOTE] = True
-
-
-def is_remote_allowed() -> bool:
-    """Return whether the command was given `--allow-remote`."""
+def open_settings() -> dict[str, Any]:
+    """Return how the command was told to open its store: arguments of `slothstate.open`."""
     context = click.get_current_context(silent=True)
-    return context is not None and _ALLOW_REMOTE in context.meta
+    return {} if context is None else dict(context.meta.get(_SETTINGS, {}))
 
 
 def file_named(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
@@ -169,16 +195,40 @@ def store_path(db: str | None) -> str:
     return db if db == "" else slothstate.absolute_path(db)
 
 
-def open_state(db: str | None, *, create: bool = False) -> State:
+def open_state(db: str | None, *, create: bool = False) -> AbstractContextManager[State]:
     """Open the store; a missing one is created only if `create`: reading must not make an empty store appear.
+
+    Inside `sharing_state` it is the one that was opened before, and stays open.
 
     Raises: `Failure` with the code `STORE_ERROR` if there is no store.
     """
+    context = click.get_current_context(silent=True)
+    shared: ExitStack | None = None if context is None else context.meta.get(_SHARED)
+    if context is None or shared is None:
+        return _open(db, create)
+    if _STATE not in context.meta:
+        context.meta[_STATE] = shared.enter_context(_open(db, create))
+    return nullcontext(context.meta[_STATE])
+
+
+_SHARED: Final = "slothstate.shared"
+
+_STATE: Final = "slothstate.state"
+
+
+@contextmanager
+def sharing_state(context: click.Context) -> Iterator[None]:
+    """Let all commands that run in the block, below this context, work on one open store: the first one opens it."""
+    with ExitStack() as context.meta[_SHARED]:
+        yield
+
+
+def _open(db: str | None, create: bool) -> State:
     path = store_path(db)
     if not create and not _is_there(path):
         advice = "name another with --db or $SLOTHSTATE_DB; 'slothstate set' creates it"
         raise Failure(f"there is no store at {escaped(path)}: {advice}", STORE_ERROR)
-    return slothstate.open(db, allow_remote=is_remote_allowed())
+    return slothstate.open(db, **open_settings())
 
 
 def _is_there(path: str) -> bool:
@@ -227,17 +277,24 @@ json_option = click.option("--json", "as_json_", is_flag=True, help="Print JSON.
 
 
 class _Seconds(click.ParamType):  # type: ignore[type-arg]
-    """A duration: a number of seconds, or one with a unit (500ms, 30s, 5m, 1h, 2d)."""
+    """A duration: a number of seconds, or numbers with units, larger ones first (500ms, 30s, 1h30m, 2d, 1w)."""
 
     name = "SECONDS"
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
         if isinstance(value, int | float):
             return value
-        found = _DURATION.fullmatch(value)
-        if found is None:
-            self.fail(f"{value!r} is no duration: write 30, 1.5, 500ms, 5m, 1h or 2d", parameter, context)
-        return float(found[1]) * _SECONDS_OF[found[2]]
+        if re.fullmatch(_PLAIN, value):
+            return float(value)
+        parts = [(float(number), _SECONDS_OF[unit]) for number, unit in re.findall(_PART, value)]
+        units = [unit for _, unit in parts]
+        if not re.fullmatch(f"(?:{_PART})+", value) or units != sorted(set(units), reverse=True):
+            self.fail(
+                f"{value!r} is no duration: write 30, 1.5, 500ms, 5m, 1h or 2d, or several: 1w2d, 1h30m",
+                parameter,
+                context,
+            )
+        return sum(number * unit for number, unit in parts)
 
 
 SECONDS: Final = _Seconds()

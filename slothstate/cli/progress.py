@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from slothstate.cli.text import is_terminal
+from slothstate.cli.text import is_dumb, is_terminal
 
 __all__ = ["advancing", "working"]
 
@@ -48,4 +47,4 @@ def working(what: str) -> Iterator[None]:
 
 
 def _is_watched() -> bool:
-    return is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
+    return is_terminal(sys.stderr) and not is_dumb()

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from slothstate.cli.failure import Failure
 from slothstate.cli.options import MISUSE, NO, lua_option, open_state, store_command, store_path
 from slothstate.cli.run import stderr_reporter
 from slothstate.cli.text import escaped, is_terminal, quantity
+from slothstate.cli.values import flush, write
 from slothstate.lua.report import printable
 
 if TYPE_CHECKING:
@@ -33,6 +35,16 @@ COMPLETIONS_MAX: Final = 200
 # Where a string begins that is the first argument of a verb: what is completed there is a key, or a lock's name.
 _IN_A_KEY: Final = re.compile(r"""state\.(\w+)\s*\(?\s*(["'])((?:(?!\2).)*)$""")
 _LOCK_VERBS: Final = ("lock", "try_lock", "unlock", "with_lock")
+
+_LEAVING: Final = ("exit", "quit")
+
+_HELP: Final = """\
+An expression shows its value, a statement runs; what is not finished goes on in the next line.
+Tab completes names and keys, Ctrl-C ends what runs; exit, quit or Ctrl-D ends the shell.
+
+Verbs of the store, for example state.set("key", {{1, 2}}) and state.get("key"):
+{verbs}
+Also log, exec and data, as `slothstate run` gives them to a script."""
 
 _WORD_BREAKS: Final = " \t\n\"'()[]{},;=+*/<>~#%^"
 
@@ -50,9 +62,9 @@ def shell(source: str | None, implementation: str, db: str | None) -> int:
       echo 'state.increment("visits")' | slothstate shell
 
     What is in reach is what `slothstate run` gives a script: `state`, `log`, `exec`, `data`. An expression shows its
-    value; a statement that is not finished goes on in the next line. Variables last if they are not local. The tab key
-    completes names, verbs, and keys inside quotes; the history is kept in $XDG_STATE_HOME/slothstate. Ctrl-C ends what
-    runs, Ctrl-D the shell.
+    value, with or without = before it; a statement that is not finished goes on in the next line. Variables last if
+    they are not local. The tab key completes names, verbs, and keys inside quotes; the history is kept in
+    $XDG_STATE_HOME/slothstate. `help` lists the verbs. Ctrl-C ends what runs; `exit`, `quit` or Ctrl-D the shell.
 
     Without a terminal it reads Lua from stdin and ends at the first error.
 
@@ -70,7 +82,7 @@ def shell(source: str | None, implementation: str, db: str | None) -> int:
             return prompt.script(sys.stdin, "stdin")
         click.echo(
             f"{prompt.version} on {escaped(store_path(db))}, {quantity(len(state), 'key')}. "
-            "Try: state.keys()   End: Ctrl-D"
+            "Try: state.keys()   Help: help   End: Ctrl-D"
         )
         with _line_editing(state, prompt.names):
             return prompt.talk()
@@ -99,6 +111,9 @@ class _Prompt:
                 lines.clear()
                 continue
             source = "\n".join(lines)
+            if self._is_word(source):
+                lines.clear()
+                continue
             function, problem, is_unfinished = self._compile(source, "prompt")
             if function is None and is_unfinished:
                 continue
@@ -122,6 +137,11 @@ class _Prompt:
                 # Lines that were run before, so that errors name the right one.
                 pending = "\n" * (number - 1)
             pending += line
+            if self._is_word(pending):
+                if self._exit_code is not None:
+                    return self._exit_code
+                pending = ""
+                continue
             function, problem, is_unfinished = self._compile(pending, name)
             if function is None and is_unfinished:
                 continue
@@ -135,6 +155,19 @@ class _Prompt:
         if problem:
             raise Failure(printable(problem), MISUSE)
         return 0
+
+    def _is_word(self, source: str) -> bool:
+        """Do what a word of the prompt's own stands for; False if it is none, or the name of a global variable."""
+        word = source.strip().removesuffix(";").removesuffix("()")
+        if word not in ("help", *_LEAVING) or word in self.names(""):
+            return False
+        if word == "help":
+            verbs = textwrap.fill(" ".join(self.names("state")), initial_indent="  ", subsequent_indent="  ")
+            write(_HELP.format(verbs=verbs))
+            flush()
+        else:
+            self._exit_code = 0
+        return True
 
     def names(self, path: str) -> list[str]:
         """Return the names of the fields of a global table; "" for the globals."""
@@ -156,7 +189,9 @@ class _Prompt:
         elif kind == b"error":
             return _text(text)
         elif count[0]:
-            click.echo(printable(_text(text)))
+            result = text.decode(errors="backslashreplace")
+            write(printable(result) if is_terminal() else result)
+            flush()
         return ""
 
 

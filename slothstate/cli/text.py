@@ -1,35 +1,29 @@
-"""Text for people: control characters escaped, sizes and durations in units, columns that fit the terminal."""
+"""Text for people: sizes and durations in units, columns that fit the terminal."""
 
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 from typing import IO, Final
 
 import click
 
-__all__ = ["clock_time", "duration", "escaped", "is_terminal", "one_line", "quantity", "size", "styled"]
+from slothstate import printable as escaped
 
-# C0 and C1 controls, DEL, line separators, bidirectional overrides (which reorder what is read), undecodable bytes.
-_HARMFUL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-_NAMES: Final = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+__all__ = [
+    "clock_time",
+    "duration",
+    "escaped",
+    "is_dumb",
+    "is_terminal",
+    "one_line",
+    "quantity",
+    "size",
+    "styled",
+]
 
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
-
-
-def escaped(text: str, keep: str = "") -> str:
-    r"""Return the text with what could drive a terminal escaped (`\x1b`, `\n`), but for the characters in `keep`."""
-    return _HARMFUL.sub(lambda found: found[0] if found[0] in keep else _escape(found[0]), text)
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte of an argument that was not UTF-8
-        code -= 0xDC00
-    return _NAMES.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
 
 
 def one_line(text: str) -> str:
@@ -37,18 +31,23 @@ def one_line(text: str) -> str:
     return text.replace("\n", "\\n").replace("\r", "\\r")
 
 
-def is_terminal(stream: IO[str] | None = None) -> bool:
-    """Return whether stdout (or another stream) is a terminal."""
-    stream = sys.stdout if stream is None else stream
+def is_terminal(*stream: IO[str] | None) -> bool:
+    """Return whether stdout, or the stream that is given, is a terminal; one that was closed at the start is None."""
+    found = stream[0] if stream else sys.stdout
     try:
-        return stream is not None and stream.isatty()
+        return found is not None and found.isatty()
     except ValueError:  # closed
         return False
 
 
+def is_dumb() -> bool:
+    """Return whether the terminal understands no control sequences, or does not say what it is."""
+    return os.environ.get("TERM", "dumb") in ("dumb", "unknown", "")
+
+
 def styled(text: str, **style: bool | str) -> str:
     """Return the text in a style of `click.style` where stdout shows it: on a terminal, without NO_COLOR."""
-    if not is_terminal() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+    if not is_terminal() or os.environ.get("NO_COLOR") or is_dumb():
         return text
     return click.style(text, **style)  # type: ignore[arg-type]
 

@@ -16,7 +16,7 @@ from rich.live import Live
 
 from slothstate.cli.options import DONE, SECONDS, open_state, store_command
 from slothstate.cli.signals import until_signalled
-from slothstate.cli.text import is_terminal
+from slothstate.cli.text import is_dumb, is_terminal
 from slothstate.cli.top_screen import History, render
 from slothstate.cli.values import flush, write
 
@@ -40,7 +40,8 @@ def top(db: str | None, interval: float, once: bool, delimiter: str) -> int:
     """Watch the store live: writes, calls, hit rate, keys, locks.
 
     Also the processes that have it open. A write is a commit: a transaction counts once, whatever it changes. A call is
-    one of a verb that works on keys. q or Ctrl-C ends it. In a pipe the screens follow one another.
+    one of a verb that works on keys. q or Ctrl-C ends it. In a
+    pipe, and on a dumb terminal, the screens follow one another.
 
     \b
     Examples:
@@ -52,7 +53,7 @@ def top(db: str | None, interval: float, once: bool, delimiter: str) -> int:
         try:
             with until_signalled():
                 history.look(_watch_for(history, interval))
-                if once or not is_terminal():
+                if once or not is_terminal() or is_dumb():
                     _print_screens(history, interval, once)
                 else:
                     _refresh_screen(history, interval)
@@ -73,7 +74,7 @@ def _refresh_screen(history: History, interval: float) -> None:
 
 
 def _print_screens(history: History, interval: float, once: bool) -> None:
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = Console(highlight=False, markup=False, emoji=False, color_system=None if is_dumb() else "auto")
     while True:
         time.sleep(_pause(history, interval))
         history.look(_watch_for(history, interval))

@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from slothstate import Activity, Health, LockDescription, State, Usage
+from slothstate.cli.processes import Commands, command_line
+from slothstate.cli.table import cut
 from slothstate.cli.text import clock_time, duration, escaped, quantity, size
 
 __all__ = ["History", "render"]
@@ -22,6 +24,10 @@ WIDE: Final = 120
 """Columns from which prefixes and locks stand side by side."""
 
 HEAD_LINES: Final = 9
+COMMAND_WIDTH: Final = 40
+"""Columns of the command line of a process that reads."""
+LOCK_LINES: Final = 2
+"""Lines that a lock takes: below it stands what its owner runs."""
 WRAP: Final = 2**32
 """SQLite counts commits in 32 bits."""
 
@@ -82,9 +88,10 @@ class History:
 def render(history: History, console: Console) -> RenderableType:
     """Return the screen, in the width and height of the console."""
     now = history.now
-    room = max(3, console.height - HEAD_LINES - 1) if console.is_terminal else len(now.usage) + len(now.locks) + 2
+    lock_lines = LOCK_LINES * len(now.locks)
+    room = max(3, console.height - HEAD_LINES - 1) if console.is_terminal else len(now.usage) + lock_lines + 2
     wide = console.width >= WIDE
-    locks_room = room if wide else min(len(now.locks) + 2, max(3, room // 2))
+    locks_room = room if wide else min(lock_lines + 2, max(3, room // 2))
     prefixes = _prefix_table(history, room if wide else room - (locks_room if now.locks else 0))
     parts: list[RenderableType] = [_head(history, console), Text()]
     if not now.locks:
@@ -148,7 +155,11 @@ def _users(health: Health) -> str:
     users = health["users"]
     if users is None:
         return "unknown"
-    reading = [str(user.pid) for user in users if user.is_reading]
+    reading = [
+        f"{user.pid} ({escaped(cut(command, COMMAND_WIDTH))})" if (command := command_line(user.pid)) else str(user.pid)
+        for user in users
+        if user.is_reading
+    ]
     text = quantity(len(users), "process", "processes") + ", this one included"
     return text + (f"; in a read transaction: {', '.join(reading[:5])}" if reading else "")
 
@@ -164,16 +175,21 @@ def _table() -> Table:
     return Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
 
 
+def _cut(text: str, style: str = "") -> Text:
+    """Return a cell of the one column that gives way where there is no room: it is cut, and the others stay whole."""
+    return Text(text, style, no_wrap=True, overflow="ellipsis")
+
+
 def _prefix_table(history: History, room: int) -> Table:
     table = _table()
     for heading in ("KEYS", "CHANGE", "SIZE"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("PREFIX", no_wrap=True, overflow="ellipsis")
+    table.add_column("PREFIX")
     usage = history.now.usage
     shown = usage if len(usage) < room else usage[: max(1, room - 2)]
     for row in shown:
         change = history.change(row)
-        prefix = Text(escaped(row.prefix)) if row.prefix else Text("(no prefix)", "dim")
+        prefix = _cut(escaped(row.prefix)) if row.prefix else _cut("(no prefix)", "dim")
         style = "green" if change > 0 else "red"
         table.add_row(f"{row.keys:,}", Text(f"{change:+,}" if change else "", style), size(row.size), prefix)
     if len(shown) < len(usage):
@@ -183,17 +199,21 @@ def _prefix_table(history: History, room: int) -> Table:
 
 def _lock_table(now: _Sample, room: int) -> Table:
     table = _table()
-    table.add_column("OWNER")
+    table.add_column("OWNER", no_wrap=True)
     table.add_column("PROCESS", no_wrap=True)
     table.add_column("HELD FOR", no_wrap=True)
     table.add_column("WAITING", justify="right", no_wrap=True)
-    table.add_column("LOCK", no_wrap=True, overflow="ellipsis")
-    shown = now.locks if len(now.locks) < room else now.locks[: max(1, room - 2)]
+    table.add_column("LOCK")
+    commands = Commands(now.health["users"])
+    shown = now.locks if LOCK_LINES * len(now.locks) < room else now.locks[: max(1, (room - 2) // LOCK_LINES)]
     for lock in shown:
         owner = Text("dead", "red") if lock["alive"] is False else Text("alive" if lock["alive"] else "unknown")
         held = duration(max(0.0, time.time() - lock["since"]))
         process = f"{lock['owner']['pid']}@{escaped(lock['owner']['host'])}"
-        table.add_row(owner, Text(process), held, str(len(lock["waiting"]) or ""), Text(escaped(lock["name"])))
+        command = commands.of(lock["owner"]["pid"], lock["owner"]["host"]) if lock["alive"] else None
+        table.add_row(owner, Text(process), held, str(len(lock["waiting"]) or ""), _cut(escaped(lock["name"])))
+        if command is not None:
+            table.add_row("", "", "", "", _cut(f"  {escaped(command)}", "dim"))
     if len(shown) < len(now.locks):
         table.add_row("", "", "", "", Text(f"… {len(now.locks) - len(shown):,} more", "dim"))
     return table

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, TypeAlias
 import click
 
 from slothstate import SlothStateError, State, parse_json, to_json
-from slothstate.cli.failure import Failure
+from slothstate.cli.failure import Failure, OutputFailure
 from slothstate.cli.options import CLOSED_PIPE, MISUSE, STORE_ERROR
 from slothstate.cli.text import escaped, is_terminal, one_line
 
@@ -146,7 +146,7 @@ def print_value(value: Any, shape: Shape) -> None:
     elif isinstance(value, dict | list) and value:
         import json
 
-        write(escaped(json.dumps(value, ensure_ascii=False, indent=2), keep="\n"))
+        write(escaped(json.dumps(value, ensure_ascii=False, indent=2), keep="\n", json=True))
     else:
         write(shown(value, keep="" if isinstance(value, bytes) else "\n\t"))
 
@@ -162,15 +162,19 @@ def print_item(item: Any, shape: Shape) -> None:
 
 
 def shown(value: Any, keep: str = "") -> str:
-    """Return a value's text with control characters escaped; bytes that are not UTF-8 likewise."""
+    """Return a value's text with control and invisible characters escaped; bytes that are not UTF-8 likewise."""
     if isinstance(value, bytes):
         return escaped(value.decode(errors="surrogateescape"), keep)
-    return escaped(value if isinstance(value, str) else to_json(value), keep)
+    return escaped(value, keep) if isinstance(value, str) else escaped(to_json(value), json=True)
 
 
 def as_json(value: Any) -> str:
-    """Return a value's JSON on one line; bytes, which JSON does not know, as a string of base64."""
-    return to_json(base64.b64encode(value).decode() if isinstance(value, bytes) else value)
+    """Return a value's JSON on one line; bytes, which JSON does not know, as a string of base64.
+
+    For a terminal the characters that could drive it, or cannot be seen, are escaped: it is the same value.
+    """
+    text = to_json(base64.b64encode(value).decode() if isinstance(value, bytes) else value)
+    return escaped(text, json=True) if is_terminal() else text
 
 
 def _octets(value: Any) -> bytes:
@@ -194,7 +198,7 @@ def flush() -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise Failure(f"cannot write to stdout: {error.strerror}", STORE_ERROR) from error
+        raise OutputFailure(f"cannot write to stdout: {error.strerror}", STORE_ERROR) from error
 
 
 def write_octets(octets: bytes) -> None:
@@ -226,7 +230,7 @@ def delivering(state: State) -> Iterator[None]:
         if not isinstance(error, OSError):
             raise
         code = CLOSED_PIPE if isinstance(error, BrokenPipeError) else STORE_ERROR
-        raise Failure(f"cannot write to stdout: {error.strerror}; the store is as it was", code) from error
+        raise OutputFailure(f"cannot write to stdout: {error.strerror}; the store is as it was", code) from error
 
 
 def _wait_for_reader() -> None:

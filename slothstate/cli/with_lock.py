@@ -29,7 +29,7 @@ from slothstate.cli.options import (
     store_command,
     store_path,
 )
-from slothstate.cli.text import duration, is_terminal
+from slothstate.cli.text import duration, escaped, is_terminal
 
 __all__ = ["with_lock"]
 
@@ -118,7 +118,7 @@ def _leaving_on_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _open(child: _Child, db: str | None) -> State:
+def _open(child: _Child, db: str | None) -> contextlib.AbstractContextManager[State]:
     # The threads of a State inherit the mask: a signal that one of them took would not be there to be passed on.
     with child.signals_blocked():
         return open_state(db, create=True)
@@ -132,7 +132,7 @@ def _held(state: State, name: str, timeout: float | None) -> Iterator[Lock]:
             try:
                 lock = stack.enter_context(state.locked(name, NOTICE_AFTER))
             except LockTimeout:
-                click.echo(f"slothstate: waiting for lock {name!r}: {_holder(state, name)}", err=True)
+                click.echo(escaped(f"slothstate: waiting for lock {name!r}: {_holder(state, name)}"), err=True)
                 rest = None if timeout is None else timeout - NOTICE_AFTER
                 lock = stack.enter_context(state.locked(name, rest))
         else:

@@ -16,9 +16,10 @@ do
     KEYWORDS[word] = true
 end
 
--- The function that a text is: an expression, or else statements. Otherwise nil, the syntax error, and whether more
--- lines could make it whole.
+-- The function that a text is: an expression, with or without = before it as in Lua's own prompt, or else statements.
+-- Otherwise nil, the syntax error, and whether more lines could make it whole.
 function prompt.compile(source, name)
+    source = source:gsub("^(%s*)=", "%1", 1)
     local fn, unlike = load("return " .. source, name, "t")
     if fn then
         -- The same, but not as a tail call: an error in what it calls would lose its position.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Literal, Protocol, TextIO
 
+import slothstate
 from slothstate.lua.workflow import Plan, Task
 
 __all__ = ["Level", "PlainReporter", "Reporter", "TaskResult", "count_results", "duration", "printable"]
@@ -122,20 +122,9 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}h{minutes % 60:02d}m"
 
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
-
 def printable(text: str) -> str:
-    r"""Return the text with control characters and undecodable bytes escaped (`\x1b`): data must not drive a terminal.
+    r"""Return the text with control and invisible characters escaped (`\x1b`): data must not drive a terminal.
 
     Tabs and newlines stay, CR LF becomes a newline, a trailing newline goes.
     """
-    text = text.replace("\r\n", "\n").removesuffix("\n")
-    return _CONTROL.sub(_escape, text)
-
-
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that was not UTF-8
-        code -= 0xDC00
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    return slothstate.printable(text.replace("\r\n", "\n").removesuffix("\n"), keep="\n\t")

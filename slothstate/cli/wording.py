@@ -1,0 +1,97 @@
+"""What people type who know another tool: other names of our commands, and what there is instead of theirs."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Final
+
+__all__ = ["ALIASES", "hint"]
+
+ALIASES: Final = {
+    "ls": "keys",
+    "cat": "get",
+    "put": "set",
+    "rm": "delete",
+    "del": "delete",
+    "remove": "delete",
+    "unlink": "delete",
+    "incr": "increment",
+    "incrby": "increment",
+    "decr": "decrement",
+    "decrby": "decrement",
+    "expire": "set-ttl",
+    "cas": "compare-swap",
+    "rpush": "push",
+    "rpop": "pop",
+    "lpop": "shift",
+    "llen": "length",
+    "lrange": "range",
+}
+"""Names with the arguments and the meaning of a command of ours."""
+
+_INSTEAD: Final = {
+    "check": "doctor",
+    "fsck": "doctor",
+    "ping": "doctor",
+    "info": "stats",
+    "count": "stats",
+    "dbsize": "stats",
+    "flush": "clear --yes [PATTERN]",
+    "flushall": "clear --yes [PATTERN]",
+    "flushdb": "clear --yes [PATTERN]",
+    "find": "keys [PATTERN]",
+    "search": "keys [PATTERN]",
+    "setex": "set KEY VALUE --ttl SECONDS",
+    "psetex": "set KEY VALUE --ttl SECONDS",
+    "setnx": "compare-swap KEY --absent VALUE",
+    "add": "compare-swap KEY --absent VALUE",
+    "incrbyfloat": "increment KEY NUMBER",
+    "mget": "batch",
+    "mset": "batch",
+    "exec": "run FILE...",
+    "pipeline": "batch",
+    "multi": "batch",
+    "pttl": "ttl KEY",
+    "pexpire": "set-ttl KEY SECONDS",
+    "lindex": "range KEY INDEX INDEX",
+    "type": "inspect KEY",
+    "strlen": "inspect KEY",
+    "show": "inspect KEY",
+    "monitor": "top",
+    "watch": "top",
+    "save": "backup TARGET",
+    "bgsave": "backup TARGET",
+    "export": "dump [PATTERN]",
+    "vacuum": "compact",
+    "gc": "sweep",
+    "purge": "sweep",
+    "eval": "shell -e LUA",
+    "repl": "shell",
+    "flock": "with-lock NAME -- COMMAND...",
+    "try-lock": "with-lock NAME --timeout 0 -- COMMAND...",
+    "version": "--version",
+}
+"""What does something like it, with its syntax."""
+
+_EXPLAINED: Final = {
+    "size": "'slothstate length KEY' counts a list, 'slothstate inspect KEY' measures a value, 'slothstate stats' all",
+    "list": "'slothstate keys [PATTERN]' lists keys, 'slothstate range KEY' the items of a list",
+    "lpush": "lists grow at the end, 'slothstate push KEY ITEM...'; 'slothstate shift KEY' takes the first item",
+    "slothstate": "leave that word out",
+}
+
+
+def hint(name: str, commands: list[str]) -> str:
+    """Return what to type instead of a command that does not exist, to stand behind its name; "" if nobody knows."""
+    plain = name.lower().replace("_", "-")
+    verb = plain.removeprefix("list-").removeprefix("get-")
+    if verb in commands:
+        return f": did you mean {verb!r}?"
+    if plain in ALIASES:
+        return f": did you mean {plain!r}?"
+    if plain in _EXPLAINED:
+        return f": {_EXPLAINED[plain]}"
+    if plain in _INSTEAD:
+        instead = _INSTEAD[plain]
+        return f": did you mean {instead!r}?" if instead in commands else f": there is 'slothstate {instead}'"
+    return next((f": did you mean {close!r}?" for close in get_close_matches(name, commands, n=1)), "")
