@@ -59,7 +59,6 @@ typedef union ss_debug {
     X(int, checkstack, lua_checkstack, (lua_State *, int)) \
     X(int, type, lua_type, (lua_State *, int)) \
     X(const char *, type_name, lua_typename, (lua_State *, int)) \
-    X(int, rawequal, lua_rawequal, (lua_State *, int, int)) \
     X(int, iscfunction, lua_iscfunction, (lua_State *, int)) \
     X(lua_CFunction, tocfunction, lua_tocfunction, (lua_State *, int)) \
     X(int, toboolean, lua_toboolean, (lua_State *, int)) \
@@ -78,7 +77,6 @@ typedef union ss_debug {
     X(SS_PUSHED, rawgeti, lua_rawgeti, (lua_State *, int, SS_INDEX)) \
     X(void, rawset, lua_rawset, (lua_State *, int)) \
     X(void, rawseti, lua_rawseti, (lua_State *, int, SS_INDEX)) \
-    X(int, getmetatable, lua_getmetatable, (lua_State *, int)) \
     X(int, setmetatable, lua_setmetatable, (lua_State *, int)) \
     X(void, concat, lua_concat, (lua_State *, int)) \
     X(int, error, lua_error, (lua_State *)) \
@@ -124,7 +122,8 @@ typedef union ss_debug {
 #endif
 #endif
 
-/* Written once by attach, with the same values every time. */
+/* Written by the first attach, before anything of this implementation is called. */
+static _Atomic bool is_attached;
 static struct {
 #define SS_FIELD(result, field, symbol, parameters) result (*field) parameters;
     SS_LUA_COMMON(SS_FIELD)
@@ -135,6 +134,9 @@ static struct {
 const char *SS_LUA_FN(attach)(ss_lua_resolver resolve, void *library)
 {
     void *address = NULL;
+    if (is_attached) {
+        return NULL;
+    }
     /* memcpy: C has no conversion from an object pointer to a function pointer. */
 #define SS_RESOLVE(result, field, symbol, parameters) \
     address = resolve(library, #symbol); \
@@ -145,6 +147,7 @@ const char *SS_LUA_FN(attach)(ss_lua_resolver resolve, void *library)
     SS_LUA_COMMON(SS_RESOLVE)
     SS_LUA_OWN(SS_RESOLVE)
 #undef SS_RESOLVE
+    is_attached = true;
     return NULL;
 }
 

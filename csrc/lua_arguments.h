@@ -7,51 +7,58 @@
  *   a  anything: it stays in Lua         m  a table of string keys, handed over as key, value, key, value ...
  *   f  a function: it stays in Lua
  *   |  what follows may be absent or nil
- *   *  any number of items, to the end
- * Further arguments are ignored, as Lua does. Nothing is coerced: a number is no string, "10" no number.
+ *   *  any number of items, to the end   .  whatever else is given is ignored
+ * Further arguments are an error, nil among them. Nothing is coerced: a number is no string, "10" no number.
+ *
+ * None of this runs script code, until it raises: nothing here allocates in Lua but a message. So what was read from a
+ * table or string is still true when ss_lua_call makes Python's objects of it.
  */
 
 typedef struct arguments {
     lua_State *L;
     ss_lua_binding *binding;
     const ss_lua_verb *verb;
-    int top; /* the arguments are 1..top */
+    int top;   /* the arguments are 1..top */
+    int index; /* of the one being collected */
+    int deepest; /* how many levels a table may nest: an item will be inside its list */
     ss_lua_value *values;
     size_t count;
+    size_t room;
     int kept; /* stack index of the argument that stays in Lua; 0 without one */
 } arguments;
 
 /* Raises the string at the top, with the position of the innermost Lua code that led here. */
-static int raise_here(lua_State *L)
+static _Noreturn void raise_here(lua_State *L)
 {
     ss_debug debug;
-    lua.checkstack(L, 8);
     int message = lua.gettop(L);
-    for (int level = 1; lua.getstack(L, level, &debug); level++) {
+    bool has_room = lua.checkstack(L, 8) != 0;
+    for (int level = 1; has_room && lua.getstack(L, level, &debug); level++) {
         size_t length = 0;
         lua.where(L, level);
         lua.tolstring(L, -1, &length);
         if (length > 0) {
             lua.pushvalue(L, message);
             lua.concat(L, 2);
-            return lua.error(L);
+            raise_top(L);
         }
         lua.settop(L, message);
     }
-    return lua.error(L);
+    raise_top(L);
 }
 
-static int raise_text(lua_State *L, const char *text)
+static _Noreturn void raise_text(lua_State *L, const char *text)
 {
-    lua.checkstack(L, 8);
-    lua.pushlstring(L, text, strlen(text));
-    return raise_here(L);
+    lua.pushlstring(L, text, strlen(text)); /* a C function has a slot left for its error */
+    raise_here(L);
 }
 
-static void argument_error(const arguments *a, int index, const char *what)
+static _Noreturn void argument_error(const arguments *a, int index, const char *what)
 {
     char message[SS_PROBLEM_SIZE + SS_LUA_NAME_SIZE + 64];
     snprintf(message, sizeof message, "bad argument #%d to '%s' (%s)", index, a->verb->name, what);
+    ss_buf_free(&a->binding->text); /* a verb that failed keeps no memory */
+    ss_buf_free(&a->binding->many);
     raise_text(a->L, message);
 }
 
@@ -60,7 +67,7 @@ static int type_at(const arguments *a, int index)
     return index > a->top ? LUA_TNONE : lua.type(a->L, index);
 }
 
-static void type_error(const arguments *a, int index, const char *expected)
+static _Noreturn void type_error(const arguments *a, int index, const char *expected)
 {
     char what[96];
     int type = type_at(a, index);
@@ -68,36 +75,29 @@ static void type_error(const arguments *a, int index, const char *expected)
     argument_error(a, index, what);
 }
 
-/* Room for all values. More than a few live in a userdata, which the collector frees whatever happens. */
-static void make_room(arguments *a, ss_lua_value *few)
+/* Makes more room: values past a few live in the binding. */
+SS_NO_INLINE static void more_room(arguments *a)
 {
-    size_t needed = 0;
-    int index = 0;
-    for (const char *letter = a->verb->signature; *letter != '\0'; letter++) {
-        if (*letter == '*') {
-            needed += (size_t)(a->top > index ? a->top - index : 0);
-        } else if (*letter == 'm') {
-            index++;
-            if (type_at(a, index) == LUA_TTABLE) {
-                lua.pushnil(a->L);
-                while (lua.next(a->L, index)) {
-                    lua.settop(a->L, -2);
-                    needed += 2;
-                }
-            }
-        } else if (*letter != '|') {
-            index++;
-            needed++;
-        }
+    ss_buf *many = &a->binding->many;
+    size_t used = a->count * sizeof *a->values;
+    ss_status status = SS_OK;
+    if (a->room == SS_LUA_FEW) {
+        many->length = 0;
+        status = ss_buf_append(many, a->values, used);
     }
-    a->values = few;
-    if (needed > SS_LUA_FEW) {
-        a->values = new_userdata(a->L, needed * sizeof *a->values);
+    many->length = used;
+    if (status != SS_OK || ss_buf_reserve(many, used) != SS_OK) {
+        argument_error(a, a->index, "too many values for one call");
     }
+    a->values = (ss_lua_value *)(void *)many->data;
+    a->room = many->capacity / sizeof *a->values;
 }
 
 static ss_lua_value *add_value(arguments *a, ss_lua_kind kind)
 {
+    if (a->count == a->room) {
+        more_room(a);
+    }
     ss_lua_value *value = &a->values[a->count++];
     value->kind = kind;
     return value;
@@ -140,6 +140,7 @@ SS_NO_INLINE static void add_table(arguments *a, int argument, int index, const 
     size_t offset = text->length;
     e.L = a->L;
     e.text = text;
+    e.deepest = a->deepest;
     e.root = root;
     e.root_key = root_key;
     if (!encode_table(&e, index)) {
@@ -169,7 +170,6 @@ static void add_any(arguments *a, int argument, int index, int type, const char 
     case LUA_TNONE:
     case LUA_TNIL:
         type_error(a, argument, "value");
-        return;
     default:
         break;
     }
@@ -191,21 +191,6 @@ static void add_any(arguments *a, int argument, int index, int type, const char 
     argument_error(a, argument, problem);
 }
 
-/* Copies the string that was added last into binding->text: its table may change before Python reads it. */
-static void copy_last(arguments *a, int argument)
-{
-    ss_lua_value *value = &a->values[a->count - 1];
-    if (value->kind != SS_LUA_STRING) {
-        return;
-    }
-    size_t offset = a->binding->text.length;
-    if (ss_buf_append(&a->binding->text, value->as.text, value->length) != SS_OK) {
-        argument_error(a, argument, "not enough memory");
-    }
-    value->kind = SS_LUA_COPIED;
-    value->as.offset = offset;
-}
-
 static void add_mapping(arguments *a, int index)
 {
     lua_State *L = a->L;
@@ -224,9 +209,7 @@ static void add_mapping(arguments *a, int index)
             argument_error(a, index, "values: a key must be valid UTF-8");
         }
         add_string(a, key);
-        copy_last(a, index);
         add_any(a, index, key + 1, lua.type(L, key + 1), "values", key);
-        copy_last(a, index);
         lua.settop(L, key);
     }
 }
@@ -234,6 +217,7 @@ static void add_mapping(arguments *a, int index)
 static void add_argument(arguments *a, char letter, int index)
 {
     int type = type_at(a, index);
+    a->deepest = letter == 'i' ? SS_JSON_MAX_DEPTH - 1 : SS_JSON_MAX_DEPTH;
     switch (letter) {
     case 'u':
         add_utf8(a, index);
@@ -287,36 +271,45 @@ static void add_argument(arguments *a, char letter, int index)
 static void collect_arguments(arguments *a, ss_lua_value *few)
 {
     bool optional = false;
+    bool is_open = false;
     size_t present = 0;
-    int index = 0;
     a->top = lua.gettop(a->L);
+    a->index = 0;
+    a->values = few;
     a->count = 0;
+    a->room = SS_LUA_FEW;
     a->kept = 0;
     a->binding->text.length = 0;
     if (!lua.checkstack(a->L, 16)) {
         raise_text(a->L, "this Lua's stack is full");
     }
-    make_room(a, few);
     for (const char *letter = a->verb->signature; *letter != '\0'; letter++) {
         if (*letter == '|') {
             optional = true;
             continue;
         }
         if (*letter == '*') {
-            while (index < a->top) {
-                index++;
-                add_argument(a, 'i', index);
+            while (a->index < a->top) {
+                a->index++;
+                add_argument(a, 'i', a->index);
             }
             present = a->count;
             continue;
         }
-        index++;
-        if (optional && *letter != 'a' && type_at(a, index) <= LUA_TNIL) {
+        if (*letter == '.') {
+            is_open = true;
+            continue;
+        }
+        a->index++;
+        if (optional && *letter != 'a' && type_at(a, a->index) <= LUA_TNIL) {
             add_value(a, SS_LUA_NIL);
         } else {
-            add_argument(a, *letter, index);
+            add_argument(a, *letter, a->index);
             present = a->count;
         }
+    }
+    if (a->index < a->top && !is_open) {
+        type_error(a, a->index + 1, "no value");
     }
     a->count = present;
 }

@@ -2,18 +2,29 @@
  *
  * All of this runs inside lua_pcall, so it may raise: whatever is owned belongs to the caller of lua_pcall, and the
  * messages carry no position yet.
+ *
+ * Each new string, table and closure may run a script's finalizers, and through them any Python code. So the text being
+ * read belongs to an immutable object that the build owns, and a Python list or dict is gone through by a snapshot of
+ * its own. Not looked at again is the table being filled, which is nowhere but on the stack: a finalizer that writes
+ * with debug.setlocal into the slots of a running C function crashes Lua's own library likewise (table.sort).
  */
 
-/* What a builder works on; lives in the C frame that called lua_pcall. */
+/* The upvalues of run_build. */
+#define UPVALUE_BUILD_BOX SS_UPVALUE(1)
+#define UPVALUE_RAISER SS_UPVALUE(2)
+#define UPVALUE_LISTS SS_UPVALUE(3)
+
+/* What a builder works on; lives in the C frame that called lua_pcall, which frees it. */
 typedef struct build {
     ss_lua_outcome *outcome;
     ss_json_reader reader;
+    void *snapshots[SS_RESULT_DEPTH]; /* of the Python lists and dicts being gone through */
 } build;
 
-static int build_error(lua_State *L, const char *message)
+static _Noreturn void build_error(lua_State *L, const char *message)
 {
     lua.pushlstring(L, message, strlen(message));
-    return lua.error(L);
+    raise_top(L);
 }
 
 static void need_stack(lua_State *L, int slots)
@@ -32,30 +43,6 @@ static void push_exact(lua_State *L, int64_t integer)
         build_error(L, message);
     }
     push_integer(L, integer);
-}
-
-static void push_registered(lua_State *L, char *key)
-{
-    lua.pushlightuserdata(L, key);
-    lua.rawget(L, LUA_REGISTRYINDEX);
-}
-
-/* Whether the table at `index` came from an empty stored list: by its raw metatable, so no script code runs. */
-static bool is_marked_list(lua_State *L, int index)
-{
-    if (!lua.getmetatable(L, index)) {
-        return false;
-    }
-    push_registered(L, &list_metatable);
-    bool marked = lua.rawequal(L, -1, -2) != 0;
-    lua.settop(L, -3);
-    return marked;
-}
-
-static void mark_list(lua_State *L)
-{
-    push_registered(L, &list_metatable);
-    lua.setmetatable(L, -2);
 }
 
 /* Pushes the value of one JSON document. */
@@ -93,9 +80,8 @@ static void push_json(lua_State *L, ss_json_reader *reader, const char *text, si
             lua.createtable(L, 0, token == SS_JSON_ARRAY_BEGIN ? 0 : SS_EXPECTED_FIELDS);
             continue;
         case SS_JSON_ARRAY_END:
-            if (items[--depth] == 0) {
-                mark_list(L);
-            }
+            depth--;
+            note_list(L, UPVALUE_LISTS);
             break;
         case SS_JSON_OBJECT_END:
             depth--;
@@ -116,9 +102,45 @@ static void push_json(lua_State *L, ss_json_reader *reader, const char *text, si
     }
 }
 
-static void push_function(lua_State *L, const ss_lua_declared *declared, int binding, int builder);
+static void *push_owner(lua_State *L, size_t size);
+static void push_closure(lua_State *L, lua_CFunction function, int binding, int builder);
+static void push_object(lua_State *L, ss_lua_binding *binding, build *work, void *object, int depth);
 
-/* Pushes what stands for a Python object; the builder itself is at stack index 1. */
+/* Pushes the table of a Python list, or tuple, or dict, of this many entries. */
+static void push_container(lua_State *L, ss_lua_binding *binding, build *work, void *container,
+                           const ss_lua_item *item, int depth)
+{
+    size_t length = item->length;
+    void *entries = container;
+    if (depth == SS_RESULT_DEPTH) {
+        build_error(L, "the result is nested too deeply");
+    }
+    if (item->kind != SS_LUA_ITEM_TUPLE) {
+        entries = work->snapshots[depth] = ss_lua_snapshot(container, &length);
+        if (entries == NULL) {
+            build_error(L, "not enough memory");
+        }
+    }
+    bool is_dict = item->kind == SS_LUA_ITEM_DICT;
+    lua.createtable(L, is_dict ? 0 : (int)length, is_dict ? (int)length : 0);
+    for (size_t i = 0; i < length; i++) {
+        void *entry = ss_lua_sequence_item(entries, i);
+        if (is_dict) {
+            push_object(L, binding, work, ss_lua_sequence_item(entry, 0), depth + 1);
+            push_object(L, binding, work, ss_lua_sequence_item(entry, 1), depth + 1);
+            lua.rawset(L, -3);
+        } else {
+            push_object(L, binding, work, entry, depth + 1);
+            lua.rawseti(L, -2, (SS_INDEX)(i + 1));
+        }
+    }
+    if (!is_dict) {
+        note_list(L, UPVALUE_LISTS);
+    }
+    ss_lua_drop(&work->snapshots[depth]);
+}
+
+/* Pushes what stands for a Python object, which something that the build owns keeps alive. */
 static void push_object(lua_State *L, ss_lua_binding *binding, build *work, void *object, int depth)
 {
     ss_lua_item item;
@@ -143,57 +165,39 @@ static void push_object(lua_State *L, ss_lua_binding *binding, build *work, void
     case SS_LUA_ITEM_JSON:
         push_json(L, &work->reader, item.text, item.length);
         return;
-    case SS_LUA_ITEM_CALLABLE: {
-        ss_lua_declared iterator = {.name = "iterator", .signature = "", .callable = object};
-        push_function(L, &iterator, SS_UPVALUE(1), 1);
+    case SS_LUA_ITEM_CALLABLE:
+        /* A generic `for` gives its iterator two arguments. */
+        ss_lua_verb_fill(push_owner(L, sizeof(ss_lua_verb)), "iterator", ".", object);
+        push_closure(L, call_verb, UPVALUE_BUILD_BOX, 1); /* the builder itself is at index 1 */
         return;
-    }
     case SS_LUA_ITEM_TOO_BIG:
         build_error(L, "the result is an integer past 64 bits");
-        return;
     case SS_LUA_ITEM_FOREIGN: {
         char message[128];
         snprintf(message, sizeof message, "no Lua value stands for a Python %.60s", item.text);
         build_error(L, message);
-        return;
     }
     default:
-        break;
-    }
-    if (depth == SS_RESULT_DEPTH) {
-        build_error(L, "the result is nested too deeply");
-    }
-    if (item.kind == SS_LUA_ITEM_DICT) {
-        ptrdiff_t position = 0;
-        void *key = NULL;
-        void *value = NULL;
-        lua.createtable(L, 0, (int)item.length);
-        while (ss_lua_dict_next(object, &position, &key, &value)) {
-            push_object(L, binding, work, key, depth + 1);
-            push_object(L, binding, work, value, depth + 1);
-            lua.rawset(L, -3);
-        }
-        return;
-    }
-    lua.createtable(L, (int)item.length, 0);
-    for (size_t i = 0; i < item.length; i++) {
-        push_object(L, binding, work, ss_lua_sequence_item(object, i), depth + 1);
-        lua.rawseti(L, -2, (SS_INDEX)(i + 1));
-    }
-    if (item.length == 0) {
-        mark_list(L);
+        push_container(L, binding, work, object, &item, depth);
     }
 }
 
-/* The builder: a C function that only ever runs through build_results. Returns the Lua values of the outcome. */
+/* The builder: a C function that only ever runs through run_builder, whose caller uses the binding. Its upvalues are the
+ * box, the function that raises the pending interruption, and the notes of lists. Returns the Lua values of the outcome. */
 static int run_build(lua_State *L)
 {
-    ss_lua_binding *binding = checked_userdata(L, SS_UPVALUE(1), sizeof *binding, SS_LUA_BINDING_MAGIC);
+    ss_lua_box *box = checked_userdata(L, UPVALUE_BUILD_BOX, sizeof *box, SS_LUA_BOX_MAGIC);
+    ss_lua_binding *binding = box == NULL ? NULL : box->binding;
     build *work = binding == NULL ? NULL : binding->build;
     if (work == NULL) {
         return 0; /* a script got hold of it through the debug library */
     }
     binding->build = NULL;
+    if (work->outcome->kind == SS_LUA_OUTCOME_INTERRUPTED) {
+        lua.pushvalue(L, UPVALUE_RAISER);
+        plain_call(L, 0, 0);
+        return 0;
+    }
     void *object = work->outcome->object;
     ss_lua_item item;
     ss_lua_inspect(binding, object, &item);
@@ -208,9 +212,9 @@ static int run_build(lua_State *L)
     return (int)item.length;
 }
 
-/* Turns an outcome that holds an object into Lua values on the stack, and releases it. Returns how many; -1 with an
- * error value at the top. `builder` is the stack index of the builder. */
-static int build_results(lua_State *L, ss_lua_binding *binding, ss_lua_outcome *outcome, int builder)
+/* Calls the builder at index `builder` for an outcome. Returns how many values it left on the stack; -1 with an error
+ * value at the top. */
+static int run_builder(lua_State *L, ss_lua_binding *binding, ss_lua_outcome *outcome, int builder)
 {
     build work;
     memset(&work, 0, sizeof work);
@@ -224,6 +228,10 @@ static int build_results(lua_State *L, ss_lua_binding *binding, ss_lua_outcome *
     int failed = protected_call(L, 1, LUA_MULTRET);
     binding->build = outer;
     ss_json_reader_free(&work.reader);
-    ss_lua_outcome_release(outcome);
+    for (int depth = 0; depth < SS_RESULT_DEPTH; depth++) {
+        if (work.snapshots[depth] != NULL) {
+            ss_lua_drop(&work.snapshots[depth]);
+        }
+    }
     return failed ? -1 : lua.gettop(L) - top;
 }

@@ -1,7 +1,7 @@
 /* Template: JSON text from a Lua table, by walking the Lua stack (see ss_lua.h).
  *
- * Raw access only, so no metamethod runs; nothing is allocated in Lua, so no finalizer runs either and the one buffer
- * of the runtime suffices. An open table at depth d keeps two slots: itself and the key it has come to.
+ * Raw access only, so no metamethod runs; nothing is allocated in Lua that steps its collector, so no finalizer runs
+ * either: the tables stay as they are from their first pair to their last, and the one buffer of the binding suffices. An open table at depth d keeps two slots: itself and the key it has come to.
  */
 
 typedef enum walk {
@@ -20,8 +20,9 @@ typedef struct open_table {
 typedef struct encoder {
     lua_State *L;
     ss_buf *text;
-    int base;         /* the table at depth d is at base + 2d */
+    int base;         /* the table at depth d is at base + 2d; the notes of lists are before it */
     int depth;        /* of the innermost open table; -1 before the first */
+    int deepest;      /* how many levels are allowed, up to SS_JSON_MAX_DEPTH */
     const char *root; /* begins the path in messages */
     int root_key;     /* 0, or the stack index of the string key that follows it */
     char problem[SS_PROBLEM_SIZE];
@@ -123,8 +124,10 @@ static bool encode_open(encoder *e, bool *opened)
             return encode_problem(e, true, "the table contains itself");
         }
     }
-    if (e->depth + 1 == SS_JSON_MAX_DEPTH) {
-        return encode_problem(e, true, "tables nest deeper than 500 levels");
+    if (e->depth + 1 == e->deepest) {
+        char what[64];
+        snprintf(what, sizeof what, "tables nest deeper than %d levels", e->deepest);
+        return encode_problem(e, true, what);
     }
     if (!lua.checkstack(L, 8)) {
         return encode_problem(e, true, "tables nest deeper than this Lua's stack");
@@ -132,7 +135,7 @@ static bool encode_open(encoder *e, bool *opened)
     int at = e->base + 2 * (e->depth + 1);
     lua.pushnil(L);
     if (!lua.next(L, at)) {
-        bool is_list = is_marked_list(L, at);
+        bool is_list = is_noted_list(L, e->base - 1);
         lua.settop(L, at - 1);
         *opened = false;
         return encode_status(e, ss_buf_append(e->text, is_list ? "[]" : "{}", 2));
@@ -231,6 +234,10 @@ static bool encode_step(encoder *e, bool *done)
             return true;
         }
         ss_status status = ss_buf_push(e->text, table->walk == WALK_KEYS ? '}' : ']');
+        if (table->walk != WALK_KEYS) {
+            lua.settop(L, at);
+            note_list(L, e->base - 1);
+        }
         lua.settop(L, at - 1);
         if (status != SS_OK) {
             return encode_status(e, status);
@@ -243,18 +250,19 @@ static bool encode_step(encoder *e, bool *done)
 }
 
 /* Appends the JSON of the table at `index` to encoder->text. False: encoder->problem says "path: what". Either way the
- * stack is as before. The caller sets L, text, root and root_key. */
+ * stack is as before. The caller sets L, text, deepest, root and root_key. */
 static bool encode_table(encoder *e, int index)
 {
     lua_State *L = e->L;
     int top = lua.gettop(L);
     bool opened = false;
     bool done = false;
-    e->base = top + 1;
+    e->base = top + 2;
     e->depth = -1;
     if (!lua.checkstack(L, 8)) {
         return encode_problem(e, true, "this Lua's stack is full");
     }
+    push_registered(L, &lists);
     lua.pushvalue(L, index);
     bool fine = encode_open(e, &opened);
     done = !opened;

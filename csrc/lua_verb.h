@@ -1,10 +1,12 @@
 /* Template: the C closures that `state` consists of (see ss_lua.h).
  *
- * Each has three upvalues: its ss_lua_verb, the runtime's ss_lua_binding, the builder.
+ * Each has three upvalues: its ss_lua_verb, the box of the binding, the builder. A script can exchange them at any
+ * moment that runs script code, and those are the call of Python, a scope's function, the builder, and every error. So
+ * they are looked at anew each time, and nothing that they own is used afterwards but the binding.
  */
 
 #define UPVALUE_VERB SS_UPVALUE(1)
-#define UPVALUE_BINDING SS_UPVALUE(2)
+#define UPVALUE_BOX SS_UPVALUE(2)
 #define UPVALUE_BUILDER SS_UPVALUE(3)
 
 /* Whether script code could catch an error raised here: whether anything but Lua functions and our own, which rethrow,
@@ -28,24 +30,46 @@ static bool is_catchable(lua_State *L)
 }
 
 /* Carries a KeyboardInterrupt or SystemExit on: to the caller of the runtime as itself if no script code can see it on
- * the way, else as the string "interrupted", and again in Python as soon as the script ends or calls a verb. */
-static int raise_interrupted(lua_State *L, ss_lua_binding *binding)
+ * the way, else as the string "interrupted", and again in Python as soon as the script ends or calls a verb. Ends the
+ * use of the binding. */
+static _Noreturn void raise_interrupted(lua_State *L, ss_lua_binding *binding, ss_lua_outcome *outcome)
 {
-    bool catchable = is_catchable(L);
-    if (!ss_lua_interrupt(binding, catchable)) {
-        push_registered(L, &raise_pending);
-        plain_call(L, 0, 0);
+    bool raised = !is_catchable(L) && run_builder(L, binding, outcome, UPVALUE_BUILDER) < 0;
+    ss_lua_redeliver(binding);
+    ss_lua_binding_release(binding);
+    if (raised) {
+        raise_top(L);
     }
-    return raise_text(L, "interrupted");
+    raise_text(L, "interrupted");
 }
 
-/* The results of a finished call, on the stack. */
+/* What needs the builder: any other result, or an error. Ends the use of the binding. */
+static int push_object_outcome(lua_State *L, ss_lua_binding *binding, ss_lua_outcome *outcome)
+{
+    bool is_error = outcome->kind == SS_LUA_OUTCOME_ERROR;
+    int count = run_builder(L, binding, outcome, UPVALUE_BUILDER);
+    ss_lua_outcome_release(outcome);
+    ss_lua_binding_release(binding);
+    if (!is_error && count >= 0) {
+        return count;
+    }
+    if (lua.type(L, -1) == LUA_TSTRING) {
+        raise_here(L);
+    }
+    raise_top(L);
+}
+
+/* The results of a finished call, on the stack. Ends the use of the binding, before anything can raise. */
 static int push_outcome(lua_State *L, ss_lua_binding *binding, ss_lua_outcome *outcome, int kept)
 {
+    if (outcome->kind == SS_LUA_OUTCOME_INTERRUPTED) {
+        raise_interrupted(L, binding, outcome);
+    }
+    if (outcome->kind >= SS_LUA_OUTCOME_OBJECT) {
+        return push_object_outcome(L, binding, outcome);
+    }
+    ss_lua_binding_release(binding);
     switch (outcome->kind) {
-    case SS_LUA_OUTCOME_NIL:
-        lua.pushnil(L);
-        return 1;
     case SS_LUA_OUTCOME_FALSE:
     case SS_LUA_OUTCOME_TRUE:
         lua.pushboolean(L, outcome->kind == SS_LUA_OUTCOME_TRUE);
@@ -54,7 +78,7 @@ static int push_outcome(lua_State *L, ss_lua_binding *binding, ss_lua_outcome *o
         if (!holds(outcome->integer)) {
             char message[96];
             snprintf(message, sizeof message, SS_NOT_HELD, outcome->integer);
-            return raise_text(L, message);
+            raise_text(L, message);
         }
         push_integer(L, outcome->integer);
         return 1;
@@ -65,36 +89,30 @@ static int push_outcome(lua_State *L, ss_lua_binding *binding, ss_lua_outcome *o
         lua.pushlstring(L, outcome->bytes, outcome->length);
         return 1;
     case SS_LUA_OUTCOME_ABSENT:
-        if (kept == 0) {
-            lua.pushnil(L);
-        } else {
+        if (kept != 0) {
             lua.pushvalue(L, kept);
+            return 1;
         }
-        return 1;
-    case SS_LUA_OUTCOME_INTERRUPTED:
-        return raise_interrupted(L, binding);
+        break;
     default:
         break;
     }
-    bool is_error = outcome->kind == SS_LUA_OUTCOME_ERROR;
-    int count = build_results(L, binding, outcome, UPVALUE_BUILDER);
-    if (is_error || count < 0) {
-        return lua.type(L, -1) == LUA_TSTRING ? raise_here(L) : lua.error(L);
-    }
-    return count;
+    lua.pushnil(L);
+    return 1;
 }
 
-/* Collects the arguments of the running closure. Returns its binding, which is left on the stack. */
+/* Collects the arguments of the running closure. The call then uses the binding, whatever becomes of the upvalues. */
 static ss_lua_binding *enter_verb(lua_State *L, arguments *a, ss_lua_value *few)
 {
+    ss_lua_box *box = checked_userdata(L, UPVALUE_BOX, sizeof *box, SS_LUA_BOX_MAGIC);
     a->L = L;
     a->verb = checked_userdata(L, UPVALUE_VERB, sizeof *a->verb, SS_LUA_VERB_MAGIC);
-    a->binding = checked_userdata(L, UPVALUE_BINDING, sizeof *a->binding, SS_LUA_BINDING_MAGIC);
-    if (a->verb == NULL || a->binding == NULL || a->verb->callable == NULL || a->binding->encoded == NULL) {
+    if (a->verb == NULL || box == NULL) {
         raise_text(L, "this function no longer belongs to a state");
     }
+    a->binding = box->binding;
     collect_arguments(a, few);
-    lua.pushvalue(L, UPVALUE_BINDING); /* stays alive, even if a script takes the upvalue away meanwhile */
+    a->binding->uses++;
     return a->binding;
 }
 
@@ -117,11 +135,11 @@ static int call_scope(lua_State *L)
     ss_lua_value few[SS_LUA_FEW];
     ss_lua_outcome outcome;
     void *leave = NULL;
+    if (*ss_lua_scopes() >= SS_LUA_SCOPE_DEPTH) {
+        raise_text(L, "transactions and locks nest too deeply");
+    }
     ss_lua_binding *binding = enter_verb(L, &a, few);
     int base = lua.gettop(L);
-    if (binding->scopes >= SS_SCOPE_DEPTH) {
-        return raise_text(L, "transactions and locks nest too deeply");
-    }
     ss_lua_call(binding, a.verb->callable, a.values, a.count, &outcome);
     if (!ss_lua_entered(&outcome, &leave)) {
         return push_outcome(L, binding, &outcome, 0);
@@ -132,23 +150,20 @@ static int call_scope(lua_State *L)
     if (has_token) {
         push_integer(L, outcome.integer);
     }
-    binding->scopes++;
+    ++*ss_lua_scopes();
     bool failed = protected_call(L, has_token ? 1 : 0, LUA_MULTRET) != 0;
-    binding->scopes--;
+    --*ss_lua_scopes();
     ss_lua_leave(binding, leave, failed, &outcome);
-    if (outcome.kind == SS_LUA_OUTCOME_INTERRUPTED) {
-        lua.settop(L, base);
-        return raise_interrupted(L, binding);
-    }
-    if (failed) {
-        if (outcome.kind >= SS_LUA_OUTCOME_OBJECT) {
-            ss_lua_outcome_release(&outcome); /* the first error is the one to report */
-        }
-        return lua.error(L);
-    }
-    if (outcome.kind != SS_LUA_OUTCOME_NIL) {
+    if (outcome.kind == SS_LUA_OUTCOME_INTERRUPTED || (!failed && outcome.kind != SS_LUA_OUTCOME_NIL)) {
         lua.settop(L, base);
         return push_outcome(L, binding, &outcome, 0);
+    }
+    if (outcome.kind >= SS_LUA_OUTCOME_OBJECT) {
+        ss_lua_outcome_release(&outcome); /* the first error is the one to report */
+    }
+    ss_lua_binding_release(binding);
+    if (failed) {
+        raise_top(L);
     }
     return lua.gettop(L) - base;
 }

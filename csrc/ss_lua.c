@@ -1,24 +1,39 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "ss_lua.h"
 
 /* A thread that runs the leaving half of a scope: an interruption is not redelivered in the middle of it. */
 static _Thread_local unsigned shielded;
 
+/* Entered and not left by this thread, through whatever binding: they lie on its C stack. */
+static _Thread_local unsigned scopes;
+
 static PyObject *handover;
 
 void ss_lua_handover(void *dictionary)
 {
-    handover = dictionary;
+    PyGILState_STATE gil = PyGILState_Ensure();
+    PyObject *before = handover;
+    handover = Py_NewRef(dictionary);
+    Py_XDECREF(before);
+    PyGILState_Release(gil);
+}
+
+unsigned *ss_lua_scopes(void)
+{
+    return &scopes;
 }
 
 /* ---- Ownership of the userdata ---- */
 
 enum { PART_ENCODED, PART_ABSENT, PART_EXPLAIN, PART_PENDING, PART_IS_MAIN_THREAD, PART_VERBS, PART_COUNT };
 
-bool ss_lua_binding_fill(ss_lua_binding *binding, const char *token, size_t length)
+ss_lua_binding *ss_lua_binding_new(const char *token, size_t length)
 {
+    ss_lua_binding *binding = NULL;
     PyGILState_STATE gil = PyGILState_Ensure();
     PyObject *key = PyBytes_FromStringAndSize(token, (Py_ssize_t)length);
     PyObject *parts = key == NULL || handover == NULL ? NULL : PyDict_GetItemWithError(handover, key);
@@ -28,7 +43,11 @@ bool ss_lua_binding_fill(ss_lua_binding *binding, const char *token, size_t leng
     }
     PyErr_Clear();
     Py_XDECREF(key);
+    if (parts != NULL && (binding = calloc(1, sizeof *binding)) == NULL) {
+        Py_CLEAR(parts);
+    }
     if (parts != NULL) {
+        binding->uses = 1;
         binding->encoded = PyTuple_GET_ITEM(parts, PART_ENCODED);
         binding->absent = PyTuple_GET_ITEM(parts, PART_ABSENT);
         binding->explain = PyTuple_GET_ITEM(parts, PART_EXPLAIN);
@@ -38,20 +57,26 @@ bool ss_lua_binding_fill(ss_lua_binding *binding, const char *token, size_t leng
         binding->parts = parts;
     }
     PyGILState_Release(gil);
-    return parts != NULL;
+    return binding;
 }
 
-bool ss_lua_binding_verb(const ss_lua_binding *binding, size_t index, ss_lua_declared *declared)
+bool ss_lua_binding_verb(const ss_lua_binding *binding, size_t index, ss_lua_verb *verb, bool *is_scope)
 {
-    /* The binding keeps everything alive and nothing changes it, so reading needs no more than the GIL. */
     PyGILState_STATE gil = PyGILState_Ensure();
     PyObject *verbs = binding->verbs;
-    bool found = verbs != NULL && index < (size_t)PyTuple_GET_SIZE(verbs);
-    int is_scope = 0;
+    bool found = index < (size_t)PyTuple_GET_SIZE(verbs);
     if (found) {
-        PyObject *verb = PyTuple_GET_ITEM(verbs, (Py_ssize_t)index);
-        found = PyArg_ParseTuple(verb, "yyOp", &declared->name, &declared->signature, &declared->callable, &is_scope);
-        declared->is_scope = is_scope != 0;
+        const char *name = NULL;
+        const char *signature = NULL;
+        PyObject *callable = NULL;
+        int scope = 0;
+        PyObject *declared = PyTuple_GET_ITEM(verbs, (Py_ssize_t)index);
+        found = PyArg_ParseTuple(declared, "yyOp", &name, &signature, &callable, &scope) &&
+                strlen(name) < sizeof verb->name && strlen(signature) < sizeof verb->signature;
+        if (found) {
+            ss_lua_verb_fill(verb, name, signature, callable);
+            *is_scope = scope != 0;
+        }
         PyErr_Clear();
     }
     PyGILState_Release(gil);
@@ -64,10 +89,11 @@ void ss_lua_verb_fill(ss_lua_verb *verb, const char *name, const char *signature
     strncpy(verb->signature, signature, sizeof verb->signature - 1);
     PyGILState_STATE gil = PyGILState_Ensure();
     verb->callable = Py_NewRef(callable);
+    verb->magic = SS_LUA_VERB_MAGIC;
     PyGILState_Release(gil);
 }
 
-static void drop(void **reference)
+void ss_lua_drop(void **reference)
 {
     if (*reference != NULL && Py_IsInitialized()) {
         PyGILState_STATE gil = PyGILState_Ensure();
@@ -78,21 +104,13 @@ static void drop(void **reference)
     }
 }
 
-void ss_lua_verb_clear(ss_lua_verb *verb)
+void ss_lua_binding_free(ss_lua_binding *binding)
 {
-    drop(&verb->callable);
-}
-
-void ss_lua_binding_clear(ss_lua_binding *binding)
-{
-    binding->encoded = NULL;
-    binding->absent = NULL;
-    binding->explain = NULL;
-    binding->pending = NULL;
-    binding->is_main_thread = NULL;
-    binding->verbs = NULL;
+    void *parts = binding->parts;
     ss_buf_free(&binding->text);
-    drop(&binding->parts);
+    ss_buf_free(&binding->many);
+    free(binding);
+    ss_lua_drop(&parts);
 }
 
 /* ---- Lua values to Python ---- */
@@ -120,6 +138,9 @@ static PyObject *python_encoded(const ss_lua_binding *binding, const char *kind,
         Py_XDECREF(name);
         return NULL;
     }
+#if PY_VERSION_HEX >= 0x030E0000
+    ((PyTupleObject *)encoded)->ob_hash = -1; /* not computed yet, which only tuple's own constructor says */
+#endif
     PyTuple_SET_ITEM(encoded, 0, name);
     PyTuple_SET_ITEM(encoded, 1, stored);
     return encoded;
@@ -140,8 +161,6 @@ static PyObject *python_value(const ss_lua_binding *binding, const ss_lua_value 
         return PyFloat_FromDouble(value->as.number);
     case SS_LUA_STRING:
         return python_string(value->as.text, value->length);
-    case SS_LUA_COPIED:
-        return value->length == 0 ? PyUnicode_New(0, 0) : python_string(text + value->as.offset, value->length);
     case SS_LUA_TABLE:
         return python_encoded(binding, "table", text + value->as.offset, value->length);
     case SS_LUA_LIST:
@@ -154,15 +173,31 @@ static PyObject *python_value(const ss_lua_binding *binding, const ss_lua_value 
 
 /* ---- Calls ---- */
 
+/* Python's objects of `count` values; returns how many were made: fewer with an exception set. Until 3.12 an allocation
+ * may run Python's collector, and with it any code; the values still point into Lua. */
+static size_t python_values(const ss_lua_binding *binding, const ss_lua_value *values, size_t count, const char *text,
+                            PyObject **objects)
+{
+    size_t made = 0;
+#if PY_VERSION_HEX < 0x030C0000
+    int collects = PyGC_Disable();
+#endif
+    while (made < count && (objects[made] = python_value(binding, &values[made], text)) != NULL) {
+        made++;
+    }
+#if PY_VERSION_HEX < 0x030C0000
+    if (collects) {
+        PyGC_Enable();
+    }
+#endif
+    return made;
+}
+
 void ss_lua_call(ss_lua_binding *binding, void *callable, const ss_lua_value *values, size_t count,
                  ss_lua_outcome *outcome)
 {
     PyObject *few[SS_LUA_FEW + 1];
     PyGILState_STATE gil = PyGILState_Ensure();
-    /* Making an object may run Python's collector, a finalizer, and from there this runtime's verbs: they must not
-     * find the text that is still being read. */
-    ss_buf text = binding->text;
-    binding->text = (ss_buf){0};
     PyObject *function = Py_NewRef(callable);
     PyObject *result = NULL;
     /* One more in front, which vectorcall lets a bound method put its object into. */
@@ -171,9 +206,12 @@ void ss_lua_call(ss_lua_binding *binding, void *callable, const ss_lua_value *va
     if (arguments == NULL) {
         PyErr_NoMemory();
     } else {
-        while (made < count &&
-               (arguments[made + 1] = python_value(binding, &values[made], (const char *)text.data)) != NULL) {
-            made++;
+        made = python_values(binding, values, count, (const char *)binding->text.data, arguments + 1);
+        if (binding->text.capacity > SS_LUA_TEXT_KEPT) {
+            ss_buf_free(&binding->text);
+        }
+        if (values == (const void *)binding->many.data) {
+            ss_buf_free(&binding->many);
         }
         if (made == count) {
             result = PyObject_Vectorcall(function, arguments + 1, count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
@@ -186,12 +224,6 @@ void ss_lua_call(ss_lua_binding *binding, void *callable, const ss_lua_value *va
         }
     }
     Py_DECREF(function);
-    /* Kept for the next call, unless it grew large or a call made meanwhile left one. */
-    if (binding->text.data == NULL && text.capacity <= SS_LUA_TEXT_KEPT && binding->parts != NULL) {
-        binding->text = text;
-    } else {
-        ss_buf_free(&text);
-    }
     ss_lua_finish(binding, outcome, result, (int)gil);
 }
 
@@ -233,24 +265,20 @@ static int redeliver(void *exception)
     return -1;
 }
 
-bool ss_lua_interrupt(ss_lua_binding *binding, bool catchable)
+void ss_lua_redeliver(ss_lua_binding *binding)
 {
-    if (!catchable) {
-        return false;
-    }
     PyGILState_STATE gil = PyGILState_Ensure();
-    PyObject *is_main = binding->is_main_thread == NULL ? NULL : PyObject_CallNoArgs(binding->is_main_thread);
+    PyObject *is_main = PyObject_CallNoArgs(binding->is_main_thread); /* NULL: another interruption, so it is */
     PyObject *pending = binding->pending;
-    if (pending != NULL && PyList_GET_SIZE(pending) > 0) {
+    if (PyList_GET_SIZE(pending) > 0) {
         PyObject *exception = Py_NewRef(PyList_GET_ITEM(pending, 0));
         PyList_SetSlice(pending, 0, PY_SSIZE_T_MAX, NULL);
         /* Last of all: from here on the next bytecode of this thread raises it. */
-        if (is_main != Py_True || Py_AddPendingCall(redeliver, exception) != 0) {
+        if (is_main == Py_False || Py_AddPendingCall(redeliver, exception) != 0) {
             Py_DECREF(exception);
         }
     }
     Py_XDECREF(is_main);
     PyErr_Clear();
     PyGILState_Release(gil);
-    return true;
 }

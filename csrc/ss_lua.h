@@ -12,8 +12,20 @@
  *   2. ss_lua_call takes the GIL, builds the Python arguments, calls, and sorts what came back into an ss_lua_outcome;
  *   3. small results are plain C data by then and the GIL is released; all others are built inside a protected call.
  *
- * Per runtime there is one ss_lua_binding and one ss_lua_verb for each function, both Lua userdata; nothing else is
- * mutable but the API tables.
+ * Per bind there is one ss_lua_binding, in C's own memory, and in Lua a ss_lua_box that points to it; each function has
+ * a ss_lua_verb, a Lua userdata. Nothing else is mutable but the API tables.
+ *
+ * Who may run script code, and so pull away whatever a script can reach (each body of the templates says it again):
+ *   - A Lua function that allocates an object (pushlstring, createtable, newuserdata, pushcclosure, concat, luaL_where)
+ *     may take a step of Lua's collector, which runs finalizers. They can do anything: change a table that is being
+ *     read, call verbs, take a closure's upvalues or a C function's stack slots away with the debug library, raise.
+ *   - A call runs hooks, and in some versions such a step. Entering Python may run Python's finalizers and signal handlers, and these any runtime.
+ *   - Raw access (next, rawget, rawset, rawseti), pushes of what exists already, checkstack and setmetatable run
+ *     nothing: a rehash allocates, but steps no collector. Metamethods never run: only raw access is used.
+ * So phase 1 allocates nothing in Lua until it raises, and nothing runs between reading a table's size and its last
+ * item; phase 2 makes Python's objects before it calls Python, with Python's collector off; phase 3 trusts nothing on
+ * the Lua stack that it has not looked at since. What a call needs throughout, the binding, no script can reach: the
+ * call counts as one of its uses.
  */
 #ifndef SS_LUA_H
 #define SS_LUA_H
@@ -44,11 +56,14 @@ void ss_lua_handover(void *dictionary);
 #define SS_LUA_NAME_SIZE 24
 #define SS_LUA_SIGNATURE_SIZE 16
 
-/* Arguments of one call that live on the C stack; more of them live in a Lua userdata. */
+/* Arguments of one call that live on the C stack; more of them live in the binding. */
 #define SS_LUA_FEW 8
 
+/* Transactions and locks in each other: what a thread's small C stack can take. */
+#define SS_LUA_SCOPE_DEPTH 100
+
 /* Guards against a script that swaps upvalues with the debug library: any userdata is checked before it is used. */
-#define SS_LUA_BINDING_MAGIC UINT64_C(0x736c6f7468626e64)
+#define SS_LUA_BOX_MAGIC UINT64_C(0x736c6f7468626e64)
 #define SS_LUA_VERB_MAGIC UINT64_C(0x736c6f7468766572)
 
 typedef enum ss_lua_kind {
@@ -57,8 +72,7 @@ typedef enum ss_lua_kind {
     SS_LUA_TRUE,
     SS_LUA_INTEGER,
     SS_LUA_NUMBER,
-    SS_LUA_STRING, /* text, length: bytes that Lua keeps alive */
-    SS_LUA_COPIED, /* offset, length: the same, in binding->text */
+    SS_LUA_STRING, /* text, length: bytes that Lua keeps alive, as nothing of it runs before they are read */
     SS_LUA_TABLE,  /* offset, length: JSON in binding->text */
     SS_LUA_LIST,   /* the same */
     SS_LUA_ABSENT  /* stands for a default that stays in Lua */
@@ -75,7 +89,7 @@ typedef struct ss_lua_value {
     size_t length;
 } ss_lua_value;
 
-/* What a call of Python came to. Up to SS_LUA_OUTCOME_SHORT the GIL is released and nothing is held; from
+/* What a call of Python came to. Before SS_LUA_OUTCOME_OBJECT the GIL is released and nothing is held; from
  * SS_LUA_OUTCOME_OBJECT on `object` is owned and the GIL held until ss_lua_outcome_release. */
 typedef enum ss_lua_outcome_kind {
     SS_LUA_OUTCOME_NIL,
@@ -84,8 +98,8 @@ typedef enum ss_lua_outcome_kind {
     SS_LUA_OUTCOME_INTEGER,
     SS_LUA_OUTCOME_NUMBER,
     SS_LUA_OUTCOME_ABSENT,      /* the callable returned the "absent" object: the Lua default is the result */
-    SS_LUA_OUTCOME_INTERRUPTED, /* KeyboardInterrupt, SystemExit: see ss_lua_interrupt */
     SS_LUA_OUTCOME_SHORT,       /* a string of at most SS_LUA_SHORT bytes, in `bytes` */
+    SS_LUA_OUTCOME_INTERRUPTED, /* KeyboardInterrupt, SystemExit: see ss_lua_redeliver */
     SS_LUA_OUTCOME_OBJECT,      /* any other result */
     SS_LUA_OUTCOME_ERROR        /* the message, a str */
 } ss_lua_outcome_kind;
@@ -101,18 +115,24 @@ typedef struct ss_lua_outcome {
 } ss_lua_outcome;
 
 typedef struct ss_lua_binding {
-    uint64_t magic;
-    void *parts;           /* the tuple that owns what follows; NULL once collected */
+    size_t uses;           /* its box, and each call under way; by the one thread that runs this Lua */
+    void *parts;           /* the tuple that owns what follows */
     void *encoded;         /* the type values.Encoded */
     void *absent;          /* passed for, and returned as, a default that stays in Lua */
     void *explain;         /* explain(exception) -> str: the message a script sees */
     void *pending;         /* a list: the interruption that `raise_pending` raises */
     void *is_main_thread;  /* is_main_thread() -> bool */
     void *verbs;           /* a tuple of (name, signature, callable, is_scope) */
-    ss_buf text;           /* JSON and copied strings of the arguments of the call being prepared */
-    unsigned scopes;       /* entered and not left */
+    ss_buf text;           /* JSON of the arguments of the call being prepared */
+    ss_buf many;           /* its ss_lua_values, if they are more than a few */
     void *build;           /* handed to the builder that runs next */
 } ss_lua_binding;
+
+/* The userdata through which Lua owns a binding. */
+typedef struct ss_lua_box {
+    uint64_t magic;
+    ss_lua_binding *binding; /* NULL once collected */
+} ss_lua_box;
 
 typedef struct ss_lua_verb {
     uint64_t magic;
@@ -121,27 +141,32 @@ typedef struct ss_lua_verb {
     char signature[SS_LUA_SIGNATURE_SIZE];
 } ss_lua_verb;
 
-/* One function of the table `state`, as binding.py declares it. */
-typedef struct ss_lua_declared {
-    const char *name;
-    const char *signature;
-    void *callable; /* borrowed from the binding */
-    bool is_scope;
-} ss_lua_declared;
+/* A binding, with one use, of the parts that Python handed over under `token`, once; NULL for an unknown token. */
+ss_lua_binding *ss_lua_binding_new(const char *token, size_t length);
 
-/* Fills a zeroed binding from the parts that Python handed over under `token`, once. False for an unknown token. */
-bool ss_lua_binding_fill(ss_lua_binding *binding, const char *token, size_t length);
+/* Ends one use of the binding; with the last one it is gone. No Lua error may jump past it. */
+void ss_lua_binding_free(ss_lua_binding *binding);
+static inline void ss_lua_binding_release(ss_lua_binding *binding)
+{
+    if (--binding->uses == 0) {
+        ss_lua_binding_free(binding);
+    }
+}
 
-/* The `index`th verb of the binding; false past the last, or if it is not well-formed. */
-bool ss_lua_binding_verb(const ss_lua_binding *binding, size_t index, ss_lua_declared *declared);
+/* Fills a zeroed verb with the `index`th of the binding, as binding.py declares it; false past the last, or if it is
+ * not well-formed. */
+bool ss_lua_binding_verb(const ss_lua_binding *binding, size_t index, ss_lua_verb *verb, bool *is_scope);
 
 void ss_lua_verb_fill(ss_lua_verb *verb, const char *name, const char *signature, void *callable);
 
-/* Empty the userdata; twice is harmless. */
-void ss_lua_binding_clear(ss_lua_binding *binding);
-void ss_lua_verb_clear(ss_lua_verb *verb);
+/* Gives up a reference to a Python object, with or without the GIL; NULL is harmless. */
+void ss_lua_drop(void **reference);
 
-/* Calls `callable` with `count` values and says what came back. Takes binding->text as its own meanwhile. */
+/* How many scopes this thread has entered and not left, for the templates to count. */
+unsigned *ss_lua_scopes(void);
+
+/* Calls `callable` with `count` values and says what came back. Reads the values, and takes binding->text and
+ * binding->many, before any Python code runs. */
 void ss_lua_call(ss_lua_binding *binding, void *callable, const ss_lua_value *values, size_t count,
                  ss_lua_outcome *outcome);
 
@@ -158,10 +183,9 @@ void ss_lua_finish(ss_lua_binding *binding, ss_lua_outcome *outcome, void *resul
 
 void ss_lua_outcome_release(ss_lua_outcome *outcome);
 
-/* How an interruption kept in binding->pending goes on. False: it stays there for `raise_pending`, which lupa carries
- * to the caller of the runtime as it is. With `catchable` (a script's pcall could swallow it, or look into the
- * exception) it is instead taken out, and in the main thread raised again at its next bytecode: true. */
-bool ss_lua_interrupt(ss_lua_binding *binding, bool catchable);
+/* Takes the interruption out that is still in binding->pending, if any: `raise_pending` did not raise it, for lupa to
+ * carry to the caller of the runtime as it is. In the main thread it is raised again at its next bytecode. */
+void ss_lua_redeliver(ss_lua_binding *binding);
 
 /* ---- Python results, looked at by the builder (GIL held; none of these raises a Lua error) ---- */
 
@@ -188,10 +212,11 @@ typedef struct ss_lua_item {
 
 void ss_lua_inspect(const ss_lua_binding *binding, void *object, ss_lua_item *item);
 
-/* Borrowed: the `index`th item of a tuple or list. */
+/* Borrowed: the `index`th item of a tuple or of a snapshot. */
 void *ss_lua_sequence_item(void *sequence, size_t index);
 
-/* The next pair of a dict, borrowed; `position` begins at 0. False at the end. */
-bool ss_lua_dict_next(void *dict, ptrdiff_t *position, void **key, void **value);
+/* What a list holds now, or the pairs of what a dict does: a new sequence, which nobody else can change while a builder
+ * goes through it. NULL without memory. */
+void *ss_lua_snapshot(void *container, size_t *length);
 
 #endif

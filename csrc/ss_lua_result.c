@@ -34,7 +34,7 @@ static void sort_exception(ss_lua_binding *binding, ss_lua_outcome *outcome, boo
 {
     bool interrupts = !PyErr_ExceptionMatches(PyExc_Exception);
     PyObject *exception = raised_exception();
-    if (interrupts && exception != NULL && binding->pending != NULL) {
+    if (interrupts && exception != NULL) {
         outcome->kind = SS_LUA_OUTCOME_INTERRUPTED;
         if (PyList_SetSlice(binding->pending, 0, PY_SSIZE_T_MAX, NULL) != 0 ||
             PyList_Append(binding->pending, exception) != 0) {
@@ -44,7 +44,7 @@ static void sort_exception(ss_lua_binding *binding, ss_lua_outcome *outcome, boo
         return;
     }
     PyObject *message = NULL;
-    if (explained && exception != NULL && binding->explain != NULL) {
+    if (explained && exception != NULL) {
         message = PyObject_CallOneArg(binding->explain, exception);
         if (message == NULL) {
             sort_exception(binding, outcome, false);
@@ -187,14 +187,10 @@ void *ss_lua_sequence_item(void *sequence, size_t index)
     return PySequence_Fast_GET_ITEM((PyObject *)sequence, (Py_ssize_t)index);
 }
 
-bool ss_lua_dict_next(void *dict, ptrdiff_t *position, void **key, void **value)
+void *ss_lua_snapshot(void *container, size_t *length)
 {
-    Py_ssize_t at = *position;
-    PyObject *k = NULL;
-    PyObject *v = NULL;
-    bool found = PyDict_Next(dict, &at, &k, &v) != 0;
-    *position = at;
-    *key = k;
-    *value = v;
-    return found;
+    PyObject *items = PyList_Check((PyObject *)container) ? PyList_AsTuple(container) : PyDict_Items(container);
+    PyErr_Clear();
+    *length = items == NULL ? 0 : (size_t)PySequence_Fast_GET_SIZE(items);
+    return items;
 }

@@ -55,6 +55,50 @@ def test_binding_again_replaces(lua: Scripts, tmp_path: Path) -> None:
         assert (other.keys(), lua.state.get("k")) == (["k", "l"], "first")
 
 
+def test_lists_of_one_binding_are_lists_of_the_other(lua: Scripts, tmp_path: Path) -> None:
+    """What one store gave as a list is a list to the other one, also when a script emptied it."""
+    lua.state.set("l", [1])
+    lua.run("first = state list = first.get('l')")
+    with slothstate.open(tmp_path / "other.db") as other:
+        bind(lua.runtime, other)
+        lua.run("list[1] = nil state.set('l', list) first.set('l', list)")
+        assert (other.get("l"), lua.state.get("l")) == ([], [])
+
+
+@pytest.mark.parametrize("again", ["same", "other"])
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])
+@pytest.mark.parametrize("source", ["%s.stats()", "%s.transaction(function() %s.stats() end)", "pcall(%s.stats)"])
+def test_exceptions_of_every_binding_arrive(
+    lua: Scripts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: str, kind: type[BaseException], source: str
+) -> None:
+    """What ends a verb of the first `state`, or of a later one, is what the caller of the runtime gets."""
+
+    def stats(_self: slothstate.State) -> None:
+        raise kind("from Python")
+
+    monkeypatch.setattr(slothstate.State, "stats", stats)
+    bind(lua.runtime, lua.state)
+    lua.run("first = state")
+    with slothstate.open(tmp_path / "other.db") as other:
+        for _ in range(2):
+            bind(lua.runtime, lua.state if again == "same" else other)
+        for name in ("first", "state", "first"):
+            with pytest.raises(kind, match="from Python"):
+                lua.run(source.replace("%s", name))
+        assert lua.run("return first.set('k', 1), state.set('k', 2)") == (True, True)
+        monkeypatch.setattr(slothstate.State, "stats", lambda _self: (_ for _ in ()).throw(ValueError("odd")))
+        for name in ("first", "state"):
+            bind(lua.runtime, other)
+            assert "belongs" not in lua.error(f"{name}.get(nil)")
+
+
+@pytest.mark.parametrize("other", [{}, None, "state.db", 1, slothstate.State, slothstate])
+def test_only_a_state_can_be_bound(other: object) -> None:
+    """Anything else is named in the error, and what was expected."""
+    with pytest.raises(InvalidValue, match=r"^state must be a slothstate\.State, got \w+"):
+        bind(new_runtime(), other)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("other", [None, "lua", 1, object(), print])
 def test_only_a_lupa_runtime_can_be_bound(state: slothstate.State, other: object) -> None:
     """Anything else is named in the error."""
@@ -67,11 +111,12 @@ def test_an_unknown_implementation_is_named(state: slothstate.State) -> None:
     unknown = type("LuaRuntime", (), {"__module__": "lupa.lua60"})
     with pytest.raises(InvalidValue, match=r"lupa\.lua60 is not supported; expected one of luajit21"):
         bind(unknown(), state)
-    with pytest.raises(InvalidValue, match=r"implementation must be one of luajit, .*got str 'lua60'"):
-        new_runtime("lua60")
+    for name, shown in (("lua60", "str 'lua60'"), (None, "None"), ([], "list"), (b"lua54", "bytes b'lua54'")):
+        with pytest.raises(InvalidValue, match=f"implementation must be one of luajit, .*got {shown}"):
+            new_runtime(name)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("taken", ["package = nil", "package.loadlib = nil", "package.loadlib = 1"])
+@pytest.mark.parametrize("taken", ["package = nil", "package = 5", "package.loadlib = nil", "package.loadlib = {}"])
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_a_runtime_without_loadlib_is_refused(state: slothstate.State, implementation: str, taken: str) -> None:
     """A runtime that scripts cannot load C modules in says what is missing and what to do."""
@@ -79,6 +124,20 @@ def test_a_runtime_without_loadlib_is_refused(state: slothstate.State, implement
     sandboxed.execute(taken.encode())
     with pytest.raises(InvalidValue, match=r"package\.loadlib is missing from its globals.*bind the state first"):
         bind(sandboxed, state)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_a_runtime_with_another_package_table(state: slothstate.State, implementation: str) -> None:
+    """Without `package.loaded` only the global is set; a loadlib that is not Lua's own is named."""
+    for taken in ("package.loaded = nil", "package.loaded = 5"):
+        lua = new_runtime(implementation)
+        lua.execute(taken.encode())
+        bind(lua, state)
+        assert lua.eval(b"state.set('k', 1)") is True
+    lua = new_runtime(implementation)
+    lua.execute(b"package.loadlib = function() end")
+    with pytest.raises(InvalidValue, match=r"this Lua cannot load C modules: package\.loadlib is not its own"):
+        bind(lua, state)
 
 
 def test_the_entry_point_is_for_bind_alone(lua: Scripts) -> None:

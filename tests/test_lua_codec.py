@@ -123,6 +123,95 @@ def test_an_empty_list_stays_a_list(lua: Scripts) -> None:
     assert lua.run("return getmetatable(setmetatable(state.get('empty'), {__index = table})).__index == table")
 
 
+EMPTIED = [
+    "local t = state.get('list') emptied(t)",
+    "local t = state.get('outer').list emptied(t)",
+    "local t = state.get('outer').list[1] emptied(t)",
+    "local t = state.get('list')[1] emptied(t)",
+    "local t = state.get_many({'outer'}).outer.list emptied(t)",
+    "local t = state.list_range('list') emptied(t)",
+    "local t = state.list_pop('list') emptied(t)",
+    "local t = state.keys() emptied(t)",
+    "local t = state.locks() emptied(t)",
+    "local t = {1, 2} state.set('mine', t) emptied(t)",
+    "local t = {1, 2} state.set('mine', {deep = {t}}) emptied(t)",
+    "local t = {[2] = 2, [1] = 1} state.list_push('mine', t) emptied(t)",
+    "local t = {1} assert(state.compare_swap('mine', nil, t)) emptied(t)",
+    "local t = {1} state.set_many({mine = t}) emptied(t)",
+]
+
+
+@pytest.mark.parametrize("source", EMPTIED)
+def test_a_list_that_a_script_emptied_stays_a_list(lua: Scripts, source: str) -> None:
+    """Whatever the store gave as a list, or took as one, goes back as a list when nothing is in it any more."""
+    lua.state.set_many({"list": [[1], [2, 3]], "outer": {"list": [[1]]}})
+    lua.run(
+        "function emptied(t) while #t > 0 do table.remove(t) end collectgarbage() "
+        "state.set('alone', t) state.set('inside', {list = t, lists = {t}, new = {}}) end " + source
+    )
+    assert (lua.state.get("alone"), lua.state.get("inside")) == ([], {"list": [], "lists": [[]], "new": {}})
+
+
+def test_a_table_that_is_no_list_stays_a_table(lua: Scripts) -> None:
+    """What had names is a table when it is empty, and what a list became counts, not what it was."""
+    lua.state.set_many({"t": {"a": 1}, "l": [1]})
+    lua.run("local t = state.get('t') t.a = nil state.set('t', t)")
+    lua.run("local l = state.get('l') l[1] = nil l.name = 'x' state.set('l', l)")
+    lua.run("state.set('copy', (function(list) local new = {} return new end)(state.get('l')))")
+    assert lua.state.get_many(["t", "l", "copy"]) == {"t": {}, "l": {"name": "x"}, "copy": {}}
+
+
+def test_nothing_marks_a_list_for_scripts_to_see(lua: Scripts) -> None:
+    """A list has no metatable, not even for the debug library; one that a script gives it is of that list alone."""
+    lua.state.set_many({"empty": [], "list": [[], [1]]})
+    assert lua.run("""
+        local none = true
+        for _, list in ipairs({state.get('empty'), state.get('list'), state.get('list')[1], state.keys()}) do
+            none = none and getmetatable(list) == nil and debug.getmetatable(list) == nil
+            local poisoned = getmetatable(list) or {}
+            poisoned.__index = function() error('poisoned') end
+            setmetatable(list, poisoned)
+        end
+        local fresh = state.get('empty')
+        return none, fresh[1], getmetatable(fresh), #state.get('list'), state.set('copy', fresh)
+    """) == (True, None, None, 2, True)
+    assert lua.state.get("copy") == []
+
+
+def test_lists_are_not_kept_alive(lua: Scripts) -> None:
+    """A list that a script forgets is collected, however many came."""
+    lua.state.set("l", [[1], [2]])
+    assert (
+        lua.run("""
+        local alive = setmetatable({}, {__mode = 'k'})
+        for i = 1, 100 do
+            local list = state.get('l')
+            state.set('k', {list})
+            alive[list], alive[list[1]] = true, true
+        end
+        collectgarbage() collectgarbage()
+        return next(alive)
+    """)
+        is None
+    )
+
+
+def test_null_cannot_be_poisoned(lua: Scripts) -> None:
+    """A metatable given to null, which only the debug library can, changes neither what is stored nor what is read."""
+    assert lua.run("return getmetatable(state.null), pcall(setmetatable, state.null, {})")[:2] == (None, False)
+    lua.state.set("k", [None, {"x": None}])
+    try:
+        lua.run("""
+            local trap = function() error('a metamethod ran') end
+            debug.setmetatable(state.null, {__index = trap, __eq = trap, __tostring = trap, __len = trap})
+            state.set('copy', state.get('k'))
+            state.set('own', {state.null, x = nil})
+        """)
+    finally:
+        lua.run("debug.setmetatable(state.null, nil)")
+    assert (lua.state.get("copy"), lua.state.get("own")) == ([None, {"x": None}], [None])
+
+
 def test_null_is_a_value_inside_tables(lua: Scripts) -> None:
     """JSON null reads as state.null, equal to itself and no nil, so a list keeps its length."""
     lua.state.set("k", [None, 1, None])
@@ -137,6 +226,16 @@ def test_depth_ends_at_500(lua: Scripts) -> None:
     lua.run(f"state.set('k', {DEEP % 500}) state.set('copy', state.get('k'))")
     assert lua.state.get("copy") == lua.state.get("k")
     assert "tables nest deeper than 500 levels" in lua.error(f"state.set('k', {DEEP % 501})")
+
+
+def test_an_item_nests_a_level_less(lua: Scripts) -> None:
+    """An item of 499 levels makes a list of 500, which every reading verb gives back; one more is refused."""
+    told = lua.error(f"state.list_push('l', 'x', {DEEP % 500})")
+    assert told.startswith("deploy.lua:1: bad argument #3 to 'list_push' (item.x.x")
+    assert told.endswith("tables nest deeper than 499 levels)")
+    assert not lua.state.exists("l")
+    assert lua.run(f"return state.list_push('l', {DEEP % 499}), #state.get('l'), #state.list_range('l')") == (1, 1, 1)
+    assert lua.run("return type(state.list_pop('l'))") == "table"
 
 
 REFUSED = [

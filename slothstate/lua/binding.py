@@ -17,10 +17,11 @@ from typing import Any, Final, NamedTuple
 
 from slothstate._native import ffi, lib
 from slothstate.errors import InvalidValue, LockLost, LockTimeout, OutOfRange, SlothStateError
-from slothstate.lua.runtime import find_entry, implementation_of
+from slothstate.lua.other_names import refuse_name
+from slothstate.lua.runtime import find_entry, implementation_of, is_lua
 from slothstate.native import json_decode
 from slothstate.state import State
-from slothstate.values import EMPTY_LIST, EMPTY_TABLE, Encoded
+from slothstate.values import EMPTY_LIST, EMPTY_TABLE, Encoded, describe
 
 __all__ = ["Verb", "bind", "bind_verbs", "state_verbs"]
 
@@ -35,8 +36,12 @@ def bind(runtime: Any, state: State) -> None:
     could catch it (`pcall`, a coroutine) it sees the error "interrupted" instead, and the exception comes again, in
     Python, at the next verb or as soon as the script has ended; in the main thread, the only one Python interrupts.
 
-    Raises: `InvalidValue` unless the runtime is lupa's, of a Lua that is supported, and has `package.loadlib`.
+    Raises: `InvalidValue` unless the runtime is lupa's, of a Lua that is supported, and has `package.loadlib`; for a
+    `state` that is none.
     """
+    implementation_of(runtime)
+    if not isinstance(state, State):
+        raise InvalidValue(f"state must be a slothstate.State, got {describe(state)}")
     bind_verbs(runtime, state_verbs(runtime, state))
 
 
@@ -46,7 +51,8 @@ def bind_verbs(runtime: Any, verbs: Iterable[Verb]) -> Any:
     pending: list[BaseException] = []
 
     def raise_pending() -> None:
-        raise pending.pop()
+        if pending:
+            raise pending.pop()
 
     declared = tuple((verb.name.encode(), _letters(verb.arguments), verb.function, verb.is_scope) for verb in verbs)
     token = secrets.token_bytes(16)
@@ -58,7 +64,7 @@ def bind_verbs(runtime: Any, verbs: Iterable[Verb]) -> Any:
     names = runtime.globals()
     names[b"state"] = table
     loaded = names[b"package"][b"loaded"]
-    if loaded is not None:
+    if is_lua(loaded, "table"):
         loaded[b"state"] = table
     return table
 
@@ -72,7 +78,8 @@ EXACT_MAX: Final = 2**53
 class Verb(NamedTuple):
     """A function of the table `state`.
 
-    `arguments` names the Lua type of each, `?` for one that may be absent or nil; `any` stays in Lua and comes back
+    One whose name begins with two underscores goes into the metatable of the table. `arguments` names the Lua type of
+    each, `?` for one that may be absent or nil; `any` stays in Lua and comes back
     where the function returns the object it was given in its place. `function` gets what was given, without absent
     ones at the end.
     """
@@ -145,6 +152,7 @@ def state_verbs(runtime: Any, state: State) -> tuple[Verb, ...]:
         Verb("sweep", "", view.sweep),
         Verb("backup", "string", partial(_backup, view)),
         Verb("check", "", view.check),
+        Verb("__index", "any value", refuse_name),
     )
 
 

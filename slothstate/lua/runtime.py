@@ -17,7 +17,7 @@ from slothstate._native import ffi, lib
 from slothstate.errors import InvalidValue
 from slothstate.values import describe
 
-__all__ = ["IMPLEMENTATIONS", "find_entry", "implementation_of", "new_runtime"]
+__all__ = ["IMPLEMENTATIONS", "find_entry", "implementation_of", "is_lua", "new_runtime"]
 
 IMPLEMENTATIONS: Final = ("luajit21", "luajit20", "lua51", "lua52", "lua53", "lua54", "lua55")
 
@@ -36,7 +36,7 @@ def new_runtime(implementation: str = "luajit", **options: Any) -> Any:
 
     Raises: `InvalidValue` for an implementation that lupa or slothstate does not have.
     """
-    name = _SHORT_NAMES.get(implementation, implementation)
+    name = _SHORT_NAMES.get(implementation, implementation) if isinstance(implementation, str) else None
     if name not in IMPLEMENTATIONS:
         choices = ", ".join([*_SHORT_NAMES, *IMPLEMENTATIONS])
         raise InvalidValue(f"implementation must be one of {choices}, got {describe(implementation)}")
@@ -85,18 +85,25 @@ def find_entry(runtime: Any) -> Any:
     implementation = implementation_of(runtime)
     _attach(implementation)
     package = runtime.globals()[b"package"]
-    loadlib = None if package is None else package[b"loadlib"]
-    if not callable(loadlib):
+    loadlib: Any = package[b"loadlib"] if is_lua(package, "table") else None
+    if not is_lua(loadlib, "function"):
         raise InvalidValue(
             "runtime: package.loadlib is missing from its globals, and without it the verbs cannot be loaded; "
             "bind the state first, then take away what scripts must not have"
         )
     extension = os.fsencode(os.path.abspath(sys.modules["slothstate._native"].__file__ or ""))
     found = loadlib(extension, f"ss_lua_open_{implementation}".encode())
-    if isinstance(found, tuple):
-        reason = found[1].decode(errors="replace") if isinstance(found[1], bytes) else found[1]
-        raise InvalidValue(f"runtime: this Lua cannot load C modules: {reason}")
+    if not is_lua(found, "function"):
+        reason = found[1] if isinstance(found, tuple) else "package.loadlib is not its own"
+        text = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
+        raise InvalidValue(f"runtime: this Lua cannot load C modules: {text}")
     return found
+
+
+def is_lua(value: Any, kind: str) -> bool:
+    """Return whether what lupa gave is a Lua table, a Lua function; strings and numbers it converts."""
+    module = sys.modules[type(value).__module__]
+    return hasattr(module, "lua_type") and module.lua_type(value) == kind
 
 
 def _attach(implementation: str) -> None:
