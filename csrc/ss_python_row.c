@@ -49,12 +49,7 @@ static PyObject *store(PyObject *self, PyObject *value, int *kind)
     }
     if (type == &PyDict_Type || type == &PyList_Type) {
         *kind = type == &PyDict_Type ? SS_KIND_TABLE : SS_KIND_LIST;
-        PyObject *name = PyUnicode_New(0, 0); /* the shared empty str */
-        PyObject *arguments[2] = {value, name};
-        PyObject *text = name == NULL ? NULL : ss_json_encode(self, arguments, 2);
-        Py_XDECREF(name);
-        PyErr_Clear(); /* Python encodes it again, and names the path */
-        return text;
+        return ss_json_encode_plain(self, value); /* if it fails Python encodes it again, and names the path */
     }
     return NULL;
 }
