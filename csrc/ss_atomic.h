@@ -4,6 +4,7 @@
 #ifndef SS_ATOMIC_H
 #define SS_ATOMIC_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef _MSC_VER

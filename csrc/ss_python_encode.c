@@ -233,7 +233,11 @@ static PyObject *in_own_order(const encoder *e, PyObject *dict)
     PyObject *entries = PyDict_New();
     PyObject *keys = entries == NULL ? NULL : PyObject_GetIter(dict);
     PyObject *key;
-    while (keys != NULL && (key = PyIter_Next(keys)) != NULL) {
+    /* One more than there are, in case the iteration has no end. */
+    for (Py_ssize_t left = PyDict_GET_SIZE(dict); keys != NULL && left >= 0; left--) {
+        if ((key = PyIter_Next(keys)) == NULL) {
+            break;
+        }
         PyObject *value = Py_XNewRef(PyDict_GetItemWithError(dict, key));
         if (value != NULL && PyDict_SetItem(entries, key, value) < 0) {
             Py_CLEAR(keys);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import gc
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,11 @@ class Reversed(dict[str, object]):
 class Forgetful(dict[str, object]):
     def __iter__(self) -> Any:
         return iter(["a"])
+
+
+class Endless(dict[str, object]):
+    def __iter__(self) -> Any:
+        return itertools.repeat("a")
 
 
 class Failing(dict[str, object]):
@@ -61,6 +67,8 @@ def test_an_order_that_is_none_is_refused() -> None:
     """A dict whose iteration leaves keys out is refused with its path; an error of the iteration comes through."""
     with pytest.raises(InvalidValue, match=r"^value\['x'\]\[1\]: iterating over this dict does not give its keys"):
         encode({"x": [1, Forgetful(a=1, b=2)]})
+    with pytest.raises(InvalidValue, match="does not give its keys"):
+        encode(Endless(a=1, b=2))
     with pytest.raises(RuntimeError, match="no order today"):
         encode([Failing(a=1)])
 
