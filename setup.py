@@ -9,6 +9,7 @@ AddressSanitizer and UBSan; run what uses it with their runtimes loaded first:
 """
 
 import os
+import runpy
 import sysconfig
 from pathlib import Path
 
@@ -19,8 +20,15 @@ from setuptools.errors import CCompilerError, ExecError, PlatformError
 # cffi and setuptools resolve the paths below against the current directory, whatever it was.
 os.chdir(Path(__file__).resolve().parent)
 
+# Before a compiler is asked for: none would help a Python that cannot run this.
+try:
+    runpy.run_path("slothstate/interpreter.py")
+except ImportError as refusal:
+    raise SystemExit(f"error: {refusal}") from None
+
 # Python's own headers are system headers here: their conversions are not ours to fix.
-GNU_COMPILE = ["-std=c11", "-Wall", "-Wextra", "-Wconversion", "-isystem", sysconfig.get_path("include")]
+GNU_COMPILE = ["-std=c11", "-Wall", "-Wextra", "-Wconversion", "-fvisibility=hidden"]
+GNU_COMPILE += ["-isystem", sysconfig.get_path("include")]
 # CPython builds extensions with -fwrapv, which hides signed overflow from UBSan.
 SANITIZERS = "-fsanitize=address,undefined"
 SANITIZE_COMPILE = ["-O1", "-g", "-fno-omit-frame-pointer", SANITIZERS]

@@ -63,7 +63,10 @@ def make_builder() -> FFI:
         # Relative, because setuptools refuses absolute sources; setup.py changes to the project's directory.
         sources=[f"csrc/{source.name}" for source in sorted(CSRC.glob("*.c"))],
         include_dirs=["csrc", "csrc/generated"],
-        depends=[f"csrc/{header.name}" for header in sorted(CSRC.glob("*.h"))] + ["csrc/slothstate.cdef"],
+        depends=[
+            *(f"csrc/{header.relative_to(CSRC).as_posix()}" for header in sorted(CSRC.rglob("*.h"))),
+            "csrc/slothstate.cdef",
+        ],
         # The Python front end reads strings, dicts and lists in place, which the limited API does not offer.
         py_limited_api=False,
     )

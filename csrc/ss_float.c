@@ -222,9 +222,12 @@ size_t ss_double_format(double value, uint8_t *out)
     return (size_t)(end - out);
 }
 
+/* Where doubles are not computed as doubles (x87, s390x) two of them do not suffice. */
+#if FLT_EVAL_METHOD == 0
 static const double small_powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                       1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 #define SMALL_POWER_MAX 22
+#endif
 
 /* The bits of the double nearest to product * 2^exponent, ties to even; `more` says that the value is a little larger
  * than that. The first bit of `product` is bit 127 or 126. */

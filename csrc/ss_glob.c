@@ -144,13 +144,15 @@ static size_t next_candidate(const uint8_t *pattern, size_t pattern_at, size_t p
     return found == NULL ? length : (size_t)(found - key);
 }
 
-static bool match_core(const uint8_t *pattern, size_t pattern_length, const uint8_t *key, size_t length)
+static ss_glob_answer match_core(const uint8_t *pattern, size_t pattern_length, const uint8_t *key, size_t length,
+                                 ss_glob_progress *progress, size_t *effort)
 {
-    size_t pattern_at = 0;
-    size_t at = 0;
-    size_t star = NOWHERE; /* the last '*': what follows it in the pattern, and where that was last tried */
-    size_t tried = 0;
+    size_t star = progress->star; /* the last '*': what follows it in the pattern, and where that was last tried */
+    size_t tried = progress->tried;
+    size_t pattern_at = star;
+    size_t at = tried;
     while (at < length) {
+        size_t seen = pattern_at; /* what was read of the pattern in vain, if this is where it ends */
         uint8_t byte = pattern_at < pattern_length ? pattern[pattern_at] : 0;
         if (pattern_at == pattern_length) {
             /* only a '*' can take what is left of the key */
@@ -172,6 +174,7 @@ static bool match_core(const uint8_t *pattern, size_t pattern_length, const uint
                 at = next;
                 continue;
             }
+            seen = pattern_next;
         } else {
             size_t escape = byte == '\\' && pattern_length - pattern_at > 1;
             if (pattern[pattern_at + escape] == key[at]) {
@@ -180,28 +183,49 @@ static bool match_core(const uint8_t *pattern, size_t pattern_length, const uint
                 continue;
             }
         }
-        if (star == NOWHERE) {
-            return false;
+        if (star == 0) {
+            return SS_GLOB_NO;
         }
         tried += step(key, tried, length);
         at = tried = next_candidate(pattern, star, pattern_length, key, tried, length);
         pattern_at = star;
+        size_t spent = seen - star + 1;
+        if (spent >= *effort) {
+            *effort = 0;
+            *progress = (ss_glob_progress){star, tried};
+            return SS_GLOB_UNFINISHED;
+        }
+        *effort -= spent;
     }
     while (pattern_at < pattern_length && pattern[pattern_at] == '*') {
         pattern_at++;
     }
-    return pattern_at == pattern_length;
+    return pattern_at == pattern_length ? SS_GLOB_YES : SS_GLOB_NO;
+}
+
+ss_glob_answer ss_glob_go_on(const ss_glob *glob, const uint8_t *key, size_t length, ss_glob_progress *progress,
+                             size_t *effort)
+{
+    if (glob->length == 0 || length < glob->head + glob->tail || memcmp(key, glob->text, glob->head) != 0
+        || memcmp(key + length - glob->tail, glob->text + glob->length - glob->tail, glob->tail) != 0) {
+        return SS_GLOB_NO;
+    }
+    if (glob->any_core) {
+        return SS_GLOB_YES;
+    }
+    return match_core(glob->text + glob->head, glob->length - glob->head - glob->tail, key + glob->head,
+                      length - glob->head - glob->tail, progress, effort);
 }
 
 bool ss_glob_match(const ss_glob *glob, const uint8_t *key, size_t length)
 {
-    if (glob->length == 0 || length < glob->head + glob->tail || memcmp(key, glob->text, glob->head) != 0
-        || memcmp(key + length - glob->tail, glob->text + glob->length - glob->tail, glob->tail) != 0) {
-        return false;
-    }
-    return glob->any_core
-           || match_core(glob->text + glob->head, glob->length - glob->head - glob->tail, key + glob->head,
-                         length - glob->head - glob->tail);
+    ss_glob_progress progress = {0};
+    ss_glob_answer answer;
+    do {
+        size_t effort = SIZE_MAX;
+        answer = ss_glob_go_on(glob, key, length, &progress, &effort);
+    } while (answer == SS_GLOB_UNFINISHED);
+    return answer == SS_GLOB_YES;
 }
 
 size_t ss_glob_prefix(const ss_glob *glob, uint8_t *out)

@@ -43,7 +43,21 @@ typedef struct ss_glob_error {
 /* Checks a pattern. SS_OK, or SS_PATTERN with `error` filled in. */
 ss_status ss_glob_parse(ss_glob *glob, const uint8_t *pattern, size_t length, ss_glob_error *error);
 
-/* Whether the whole key matches. */
+/* How far a match has come that is done in steps; all zeros before it begins. Private. */
+typedef struct ss_glob_progress {
+    size_t star;  /* past the last '*' in the core of the pattern; 0: none was reached */
+    size_t tried; /* where in the core of the key what follows it is tried next */
+} ss_glob_progress;
+
+typedef enum ss_glob_answer { SS_GLOB_NO, SS_GLOB_YES, SS_GLOB_UNFINISHED } ss_glob_answer;
+
+/* Whether the whole key matches; stops unfinished when `effort` is used up, and goes on in the next call with the same
+ * `progress`. Takes from `effort`, down to 0, about a unit for each byte of the pattern that was compared more than
+ * once: 1,000,000 of them are some milliseconds. Between two calls the texts must stay where they are. */
+ss_glob_answer ss_glob_go_on(const ss_glob *glob, const uint8_t *key, size_t length, ss_glob_progress *progress,
+                             size_t *effort);
+
+/* Whether the whole key matches, however long that takes. */
 bool ss_glob_match(const ss_glob *glob, const uint8_t *key, size_t length);
 
 /* Writes the literal characters every match begins with, their escapes resolved, and returns how many bytes they

@@ -1,17 +1,13 @@
-#include "ss_lender.h"
+#include "ss_pyfunctions.h"
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
 #include <signal.h>
-#include <stdbool.h>
-#include <stddef.h>
 #include <structmember.h>
 #ifndef _WIN32
 #include <pthread.h>
 #endif
 
+#include "ss_lender.h"
 #include "ss_log.h"
-#include "ss_pyfunctions.h"
 #include "ss_read_cache.h"
 
 /* As in slothstate/sqlite/pool.py. */
@@ -100,29 +96,61 @@ static bool call(PyObject *object, enum name name)
 /* operations[operation] += 1 */
 static bool count_call(PyObject *operations, PyObject *operation)
 {
-    PyObject *before = PyDict_GetItemWithError(operations, operation);
+    PyObject *before = Py_XNewRef(PyDict_GetItemWithError(operations, operation));
     if (before == NULL && PyErr_Occurred()) {
         return false;
     }
-    PyObject *after = PyLong_FromLongLong(before == NULL ? 1 : PyLong_AsLongLong(before) + 1);
+    PyObject *after = PyLong_FromLong(1);
+    if (before != NULL && after != NULL) {
+        Py_SETREF(after, PyNumber_Add(before, after)); /* has no last number */
+    }
     bool done = after != NULL && PyDict_SetItem(operations, operation, after) == 0;
+    Py_XDECREF(before);
     Py_XDECREF(after);
     return done;
+}
+
+static bool is_set_up(const ss_lender *self)
+{
+    return self->operations != NULL && PyDict_Check(self->operations) && self->transactions != NULL &&
+           PyDict_Check(self->transactions) && self->idle != NULL && PyList_Check(self->idle) &&
+           self->refusal != NULL && self->cache != NULL && self->now != NULL;
+}
+
+/* A new reference to a member. Any call of Python code may have put another in its place, or taken it away: then NULL
+ * with an exception set. */
+static PyObject *own(PyObject *member)
+{
+    if (member == NULL) {
+        PyErr_SetString(PyExc_TypeError, "the lender is not set up");
+    }
+    return Py_XNewRef(member);
+}
+
+/* The same of the list of idle connections. */
+static PyObject *own_idle(const ss_lender *self)
+{
+    return own(self->idle != NULL && PyList_Check(self->idle) ? self->idle : NULL);
 }
 
 /* A new reference to a connection that nobody else uses. */
 static PyObject *lend(ss_lender *self, PyObject *thread)
 {
+    PyObject *idle = own_idle(self);
+    if (idle == NULL) {
+        return NULL;
+    }
     PyObject *connection;
-    Py_ssize_t count = PyList_GET_SIZE(self->idle);
+    Py_ssize_t count = PyList_GET_SIZE(idle);
     if (count == 0) {
         connection = PyObject_CallMethodNoArgs((PyObject *)self, names[BORROW]);
     } else {
-        connection = Py_NewRef(PyList_GET_ITEM(self->idle, count - 1));
-        if (PyList_SetSlice(self->idle, count - 1, count, NULL)) {
+        connection = Py_NewRef(PyList_GET_ITEM(idle, count - 1));
+        if (PyList_SetSlice(idle, count - 1, count, NULL)) {
             Py_CLEAR(connection);
         }
     }
+    Py_DECREF(idle);
     if (connection != NULL && PyObject_SetAttr(connection, names[THREAD], thread)) {
         Py_CLEAR(connection);
     }
@@ -132,8 +160,11 @@ static PyObject *lend(ss_lender *self, PyObject *thread)
 /* `appended` tells whether it is idle now, even if the rest failed. */
 static bool take_back(ss_lender *self, PyObject *connection, bool *appended)
 {
+    PyObject *idle = own_idle(self);
+    if (idle == NULL) {
+        return false;
+    }
     /* Another list than before if a fork began meanwhile: it closes what it is given. */
-    PyObject *idle = Py_NewRef(self->idle);
     if (PyList_CheckExact(idle)) {
         *appended = PyList_Append(idle, connection) == 0;
     } else {
@@ -184,7 +215,9 @@ static PyObject *operate(ss_lender *self, PyObject *connection, PyObject *const 
     if (count + 1 > MOST) {
         return PyErr_Format(PyExc_TypeError, "an operation takes at most %d arguments, got %zd", MOST - 2, count - 1);
     }
-    PyObject *now = PyObject_CallNoArgs(self->now);
+    PyObject *clock = own(self->now);
+    PyObject *now = clock == NULL ? NULL : PyObject_CallNoArgs(clock);
+    Py_XDECREF(clock);
     if (now == NULL) {
         return NULL;
     }
@@ -201,34 +234,45 @@ static PyObject *operate(ss_lender *self, PyObject *connection, PyObject *const 
 /* What `mark` of the cache gives, once it is known that the files are in place. False with an exception set. */
 static bool mark_cache(ss_lender *self, long long *mark)
 {
-    ss_read_cache *cache = ss_read_cache_of(self->cache);
+    PyObject *object = own(self->cache);
+    if (object == NULL) {
+        return false;
+    }
+    ss_read_cache *cache = ss_read_cache_of(object);
     if (cache != NULL) {
         *mark = ss_read_cache_mark(cache);
     } else {
-        PyObject *number = PyObject_CallMethodNoArgs(self->cache, names[MARK]);
+        PyObject *number = PyObject_CallMethodNoArgs(object, names[MARK]);
         *mark = number == NULL ? -1 : PyLong_AsLongLong(number);
         Py_XDECREF(number);
-        if (*mark == -1 && PyErr_Occurred()) {
-            return false;
-        }
     }
-    return *mark != SS_UNVERIFIED || call((PyObject *)self, CHECK_IDENTITY);
+    bool failed = cache == NULL && *mark == -1 && PyErr_Occurred();
+    Py_DECREF(object);
+    return !failed && (*mark != SS_UNVERIFIED || call((PyObject *)self, CHECK_IDENTITY));
 }
 
 /* Tells the cache what happened to a key. */
 static bool settle_cache(ss_lender *self, long long mark, bool committed, PyObject *key)
 {
     long long valid = committed ? mark : SS_NO_MARK;
-    ss_read_cache *cache = ss_read_cache_of(self->cache);
-    if (cache != NULL && PyUnicode_Check(key)) {
-        return ss_read_cache_settle(cache, valid, key);
+    PyObject *object = own(self->cache);
+    if (object == NULL) {
+        return false;
     }
-    PyObject *number = PyLong_FromLongLong(valid);
-    PyObject *all[3] = {self->cache, number, key};
-    PyObject *done = number == NULL ? NULL : PyObject_VectorcallMethod(names[SETTLE], all, 3, NULL);
-    Py_XDECREF(number);
-    Py_XDECREF(done);
-    return done != NULL;
+    ss_read_cache *cache = ss_read_cache_of(object);
+    bool settled;
+    if (cache != NULL && PyUnicode_Check(key)) {
+        settled = ss_read_cache_settle(cache, valid, key);
+    } else {
+        PyObject *number = PyLong_FromLongLong(valid);
+        PyObject *all[3] = {object, number, key};
+        PyObject *done = number == NULL ? NULL : PyObject_VectorcallMethod(names[SETTLE], all, 3, NULL);
+        Py_XDECREF(number);
+        Py_XDECREF(done);
+        settled = done != NULL;
+    }
+    Py_DECREF(object);
+    return settled;
 }
 
 /* On a connection of its own; `mark` belongs to a WRITE_KEY alone. */
@@ -280,18 +324,21 @@ static PyObject *run(ss_lender *self, enum use use, PyObject *const *arguments, 
     if (count < (use == WRITE_KEY ? 2 : 1)) {
         return PyErr_Format(PyExc_TypeError, "an operation and its arguments are expected");
     }
-    if (self->operations == NULL || !PyDict_Check(self->operations) || self->transactions == NULL ||
-        !PyDict_Check(self->transactions) || self->idle == NULL || !PyList_Check(self->idle) || self->refusal == NULL ||
-        self->cache == NULL || self->now == NULL) {
+    if (!is_set_up(self)) {
         return PyErr_Format(PyExc_TypeError, "the lender is not set up");
     }
     PyObject *thread = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
-    if (thread == NULL || !count_call(self->operations, arguments[0]) || (has_forked && !call((PyObject *)self, FORKED))) {
+    if (thread == NULL || (has_forked && !call((PyObject *)self, FORKED))) {
         Py_XDECREF(thread);
         return NULL;
     }
     PyObject *result = NULL;
     int inside = PyDict_GET_SIZE(self->transactions) == 0 ? 0 : PyDict_Contains(self->transactions, thread);
+    PyObject *operations = inside < 0 ? NULL : own(self->operations);
+    if (operations == NULL || !count_call(operations, arguments[0])) {
+        inside = -1;
+    }
+    Py_XDECREF(operations);
     if (inside > 0) {
         /* It can be another task's, which raises; or another greenlet's, which has ended by now. */
         inside = call((PyObject *)self, OWN_TRANSACTION) ? PyDict_Contains(self->transactions, thread) : -1;
@@ -374,16 +421,15 @@ static void lender_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-#define FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
 #define MEMBER(name, field) {name, T_OBJECT_EX, offsetof(ss_lender, field), 0, NULL}
 
 int ss_lender_export(void *list)
 {
     static PyMethodDef methods[] = {
         {"_lend", lender_lend, METH_NOARGS, "_lend(): a connection that nobody else uses"},
-        {"read", FASTCALL(lender_read), METH_FASTCALL, "read(operation, *arguments)"},
-        {"write", FASTCALL(lender_write), METH_FASTCALL, "write(operation, *arguments)"},
-        {"write_key", FASTCALL(lender_write_key), METH_FASTCALL, "write_key(operation, key, *arguments)"},
+        {"read", SS_FASTCALL(lender_read), METH_FASTCALL, "read(operation, *arguments)"},
+        {"write", SS_FASTCALL(lender_write), METH_FASTCALL, "write(operation, *arguments)"},
+        {"write_key", SS_FASTCALL(lender_write_key), METH_FASTCALL, "write_key(operation, key, *arguments)"},
         {NULL, NULL, 0, NULL},
     };
     static PyMemberDef members[] = {
@@ -410,15 +456,14 @@ int ss_lender_export(void *list)
         {"take_fork", take_fork, METH_NOARGS, "take_fork($module, /)\n--\n\nWhether this process was just forked."},
     };
     PyGILState_STATE gil = PyGILState_Ensure();
-    PyObject *type = intern_names() ? PyType_FromSpec(&spec) : NULL;
-    PyObject *function = type == NULL ? NULL : PyCFunction_NewEx(&functions[0], NULL, NULL);
-    int result = function == NULL ? -1 : PyList_Append((PyObject *)list, type);
-    result = result ? result : PyList_Append((PyObject *)list, function);
+    static PyTypeObject *type;
+    int result = intern_names() ? ss_export_type(&type, &spec, list) : -1;
+    PyObject *function = result ? NULL : PyCFunction_NewEx(&functions[0], NULL, NULL);
+    result = function == NULL ? -1 : PyList_Append((PyObject *)list, function);
+    Py_XDECREF(function);
 #ifndef _WIN32
     result = result ? result : pthread_atfork(NULL, NULL, note_fork);
 #endif
-    Py_XDECREF(function);
-    Py_XDECREF(type);
     PyErr_Clear(); /* cffi cannot pass it on: the status says it */
     PyGILState_Release(gil);
     return result;

@@ -1,10 +1,10 @@
-#include "ss_log.h"
+#include "ss_pyfunctions.h"
 
-#include <stdbool.h>
-#include <stddef.h>
 #include <structmember.h>
 
+#include "ss_atomic.h"
 #include "ss_export.h"
+#include "ss_log.h"
 
 /* The beginning of `sqlite3_api_routines`, in the order of sqlite3ext.h: SQLite only ever adds to its end. */
 typedef struct sqlite_routines {
@@ -14,8 +14,9 @@ typedef struct sqlite_routines {
     void *(*wal_hook)(void *db, int (*hook)(void *log, void *db, const char *name, int pages), void *log);
 } sqlite_routines;
 
-/* Those of the SQLite that loaded us last; a process has one (slothstate/sqlite/schema.py says why). */
-static const sqlite_routines *sqlite;
+/* The `sqlite_routines` of the SQLite that loaded us last; a process has one (slothstate/sqlite/schema.py says why).
+ * Atomic: SQLite calls `ss_sqlite_init` without the GIL. */
+static const void *sqlite;
 
 SS_EXPORT int ss_sqlite_init(void *db, char **message, const void *routines);
 
@@ -30,7 +31,7 @@ int ss_sqlite_init(void *db, char **message, const void *routines)
     if (version < OLDEST || version >= NEXT_MAJOR) {
         return SQLITE_ERROR;
     }
-    sqlite = found;
+    ss_store_pointer(&sqlite, found);
     return SQLITE_OK;
 }
 
@@ -93,10 +94,11 @@ static PyObject *log_hook_directly(PyObject *object, PyObject *pointer)
     if (db == NULL) {
         return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_ValueError, "hook_directly() takes the address of an sqlite3");
     }
-    if (sqlite == NULL) {
+    const sqlite_routines *routines = ss_load_pointer(&sqlite);
+    if (routines == NULL) {
         Py_RETURN_FALSE;
     }
-    sqlite->wal_hook(db, on_commit, object);
+    routines->wal_hook(db, on_commit, object);
     Py_RETURN_TRUE;
 }
 
@@ -112,7 +114,7 @@ ss_log *ss_log_of(PyObject *object)
 int ss_log_export(void *list)
 {
     static PyMethodDef methods[] = {
-        {"hook", (PyCFunction)(void (*)(void))log_hook, METH_FASTCALL, "hook(db, name, pages): SQLite's wal_hook."},
+        {"hook", SS_FASTCALL(log_hook), METH_FASTCALL, "hook(db, name, pages): SQLite's wal_hook."},
         {"hook_directly", log_hook_directly, METH_O, "hook_directly(pointer): let SQLite call the hook without Python."},
         {NULL, NULL, 0, NULL},
     };
@@ -131,10 +133,8 @@ int ss_log_export(void *list)
     };
     static PyType_Spec spec = {"slothstate._native.Log", sizeof(ss_log), 0, Py_TPFLAGS_DEFAULT, slots};
     PyGILState_STATE gil = PyGILState_Ensure();
-    PyObject *type = PyType_FromSpec(&spec);
-    int result = type == NULL ? -1 : PyList_Append((PyObject *)list, type);
-    log_type = (PyTypeObject *)type; /* kept for good, as the type itself is in Python */
-    PyErr_Clear();                   /* cffi cannot pass it on: the status says it */
+    int result = ss_export_type(&log_type, &spec, list);
+    PyErr_Clear(); /* cffi cannot pass it on: the status says it */
     PyGILState_Release(gil);
     return result;
 }

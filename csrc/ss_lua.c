@@ -139,7 +139,7 @@ static PyObject *python_encoded(const ss_lua_binding *binding, const char *kind,
         return NULL;
     }
 #if PY_VERSION_HEX >= 0x030E0000
-    ((PyTupleObject *)encoded)->ob_hash = -1; /* not computed yet, which only tuple's own constructor says */
+    ((PyTupleObject *)encoded)->ob_hash = -1; /* not computed yet; tp_alloc leaves 0, which would be the hash */
 #endif
     PyTuple_SET_ITEM(encoded, 0, name);
     PyTuple_SET_ITEM(encoded, 1, stored);

@@ -1,8 +1,9 @@
-#include "ss_operations.h"
+#include "ss_pyfunctions.h"
 
+#include <math.h>
 #include <string.h>
 
-#include "ss_pyfunctions.h"
+#include "ss_operations.h"
 #include "ss_read_cache.h"
 
 /* The names of what is called, interned. Written once, at export, and never released. */
@@ -47,7 +48,7 @@ static bool is_stored_as(enum ss_kind kind, PyObject *stored)
 {
     switch (kind) {
     case SS_KIND_NUMBER:
-        return PyLong_CheckExact(stored) || PyFloat_CheckExact(stored);
+        return PyLong_CheckExact(stored) || (PyFloat_CheckExact(stored) && isfinite(PyFloat_AS_DOUBLE(stored)));
     case SS_KIND_BOOLEAN:
         return PyLong_CheckExact(stored);
     case SS_KIND_STRING:
@@ -150,9 +151,9 @@ static bool keep(const moment *before, PyObject *key, enum ss_form form, PyObjec
 {
     ss_read_cache *cache = ss_read_cache_of(before->cache);
     if (cache != NULL) {
-        return !before->known || ss_read_cache_store(cache, before->stamp, key, form, value, expires_at_ms);
+        return !before->known || ss_read_cache_store(cache, before->stamp, key, (long)form, value, expires_at_ms);
     }
-    PyObject *number = PyLong_FromLong(form);
+    PyObject *number = PyLong_FromLong((long)form);
     PyObject *all[6] = {before->cache, before->token, key, number, value, expires_at_ms};
     PyObject *done = number == NULL ? NULL : PyObject_VectorcallMethod(names[STORE], all, 6, NULL);
     Py_XDECREF(number);
@@ -188,7 +189,7 @@ static PyObject *value_of(PyObject *self, PyObject *const *arguments, const mome
 }
 
 /* cache.sync(). False with an exception set. */
-static bool sync(moment *before)
+static bool sync_cache(moment *before)
 {
     ss_read_cache *cache = ss_read_cache_of(before->cache);
     if (cache != NULL) {
@@ -204,7 +205,7 @@ static bool sync(moment *before)
 static bool begin(PyObject *engine, moment *before)
 {
     *before = (moment){.cache = PyObject_GetAttr(engine, names[CACHE])};
-    if (before->cache == NULL || !sync(before)) {
+    if (before->cache == NULL || !sync_cache(before)) {
         return false;
     }
     if (before->known) {
@@ -212,7 +213,7 @@ static bool begin(PyObject *engine, moment *before)
     }
     PyObject *done = PyObject_CallMethodNoArgs(engine, names[ENSURE_IDENTITY]);
     Py_XDECREF(done);
-    return done != NULL && sync(before);
+    return done != NULL && sync_cache(before);
 }
 
 /* engine.read(get, key) with a key that was checked. `self`: as in `load_value`. */
@@ -307,11 +308,9 @@ static PyObject *bind(PyMethodDef *method, PyObject *const *arguments, Py_ssize_
     return function;
 }
 
-#define FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
-
 static PyObject *row_getter(PyObject *unused, PyObject *const *arguments, Py_ssize_t count)
 {
-    static PyMethodDef get = {"get", FASTCALL(get_row), METH_FASTCALL,
+    static PyMethodDef get = {"get", SS_FASTCALL(get_row), METH_FASTCALL,
                               "get($module, connection, now, key, /)\n--\n\nThe live row of a key, or None."};
     (void)unused;
     return ss_check_count("row_getter", count, 2) ? bind(&get, arguments, count) : NULL;
@@ -319,7 +318,7 @@ static PyObject *row_getter(PyObject *unused, PyObject *const *arguments, Py_ssi
 
 static PyObject *row_putter(PyObject *unused, PyObject *const *arguments, Py_ssize_t count)
 {
-    static PyMethodDef put = {"put", FASTCALL(put_row), METH_FASTCALL,
+    static PyMethodDef put = {"put", SS_FASTCALL(put_row), METH_FASTCALL,
                               "put($module, connection, now, key, kind, stored, ttl_ms, /)\n--\n\nSet a key."};
     (void)unused;
     return ss_check_count("row_putter", count, 3) ? bind(&put, arguments, count) : NULL;
@@ -327,7 +326,7 @@ static PyObject *row_putter(PyObject *unused, PyObject *const *arguments, Py_ssi
 
 static PyObject *value_loader(PyObject *unused, PyObject *const *arguments, Py_ssize_t count)
 {
-    static PyMethodDef load = {"load_value", FASTCALL(load_value), METH_FASTCALL,
+    static PyMethodDef load = {"load_value", SS_FASTCALL(load_value), METH_FASTCALL,
                                "load_value($module, engine, decode, key, default, /)\n--\n\nRead a key, and keep it."};
     (void)unused;
     return ss_check_count("value_loader", count, 3) ? bind(&load, arguments, count) : NULL;
@@ -335,7 +334,7 @@ static PyObject *value_loader(PyObject *unused, PyObject *const *arguments, Py_s
 
 static PyObject *value_setter(PyObject *unused, PyObject *const *arguments, Py_ssize_t count)
 {
-    static PyMethodDef set = {"set", (PyCFunction)(void (*)(void))set_value, METH_FASTCALL | METH_KEYWORDS,
+    static PyMethodDef set = {"set", SS_FASTCALL(set_value), METH_FASTCALL | METH_KEYWORDS,
                               "set($module, /, key, value, ttl=None)\n--\n\nState.set."};
     (void)unused;
     return ss_check_count("value_setter", count, 6) ? bind(&set, arguments, count) : NULL;
@@ -344,12 +343,12 @@ static PyObject *value_setter(PyObject *unused, PyObject *const *arguments, Py_s
 int ss_operations_export(void *list)
 {
     static PyMethodDef methods[] = {
-        {"row_getter", FASTCALL(row_getter), METH_FASTCALL, "row_getter($module, statement, rarely, /)\n--\n\n"},
-        {"row_putter", FASTCALL(row_putter), METH_FASTCALL,
+        {"row_getter", SS_FASTCALL(row_getter), METH_FASTCALL, "row_getter($module, statement, rarely, /)\n--\n\n"},
+        {"row_putter", SS_FASTCALL(row_putter), METH_FASTCALL,
          "row_putter($module, statements, expiring, rarely, /)\n--\n\n"},
-        {"value_loader", FASTCALL(value_loader), METH_FASTCALL,
+        {"value_loader", SS_FASTCALL(value_loader), METH_FASTCALL,
          "value_loader($module, get, check_key, decoded, /)\n--\n\n"},
-        {"value_setter", FASTCALL(value_setter), METH_FASTCALL,
+        {"value_setter", SS_FASTCALL(value_setter), METH_FASTCALL,
          "value_setter($module, engine, put, encode_row, kinds, encoded, rarely, /)\n--\n\n"},
     };
     PyGILState_STATE gil = PyGILState_Ensure();

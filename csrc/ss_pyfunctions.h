@@ -54,6 +54,9 @@ static inline ss_key_cache *ss_key_cache_of(PyObject *self)
     return PyCapsule_GetPointer(PyTuple_GET_ITEM(self, 3), NULL);
 }
 
+/* PyMethodDef has room for one pointer type; a METH_FASTCALL function goes through a cast, as in CPython itself. */
+#define SS_FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
+
 /* Whether a call of `function` got `expected` positional arguments; raises TypeError if not. */
 bool ss_check_count(const char *function, Py_ssize_t count, Py_ssize_t expected);
 
@@ -65,6 +68,11 @@ bool ss_take_arguments(const char *function, const char *const *parameters, Py_s
 /* Fills `names` with interned strs of the texts, those that are still NULL. False with an exception set. */
 bool ss_intern(PyObject **names, const char *const *texts, size_t count);
 
+/* Appends the type that `spec` describes to the Python list `list`. It is made once a process and kept for good in
+ * `type`: a module that is loaded again must find the type of the objects that are there. 0, or -1 with an exception
+ * set. */
+int ss_export_type(PyTypeObject **type, PyType_Spec *spec, void *list);
+
 /* Borrows the UTF-8 of a str, for as long as the str lives. False and UnicodeEncodeError for a lone surrogate. */
 bool ss_utf8_of(PyObject *text, const uint8_t **data, size_t *length);
 
@@ -74,13 +82,21 @@ PyObject *ss_new_str(const uint8_t *data, size_t length, bool is_ascii);
 /* repr() of a str (of a subclass too, without calling it), cut after 60 characters. */
 PyObject *ss_short_repr(PyObject *text);
 
-/* The name of an object's type, without its module. */
-const char *ss_type_name(PyObject *object);
+/* A new str, the name of an object's type: with its module where the name alone is that of a type of Python's own, as
+ * numpy.bool. May run Python code. */
+PyObject *ss_type_name(PyObject *object);
+
+/* Raises TypeError with `format`, into which "%U" puts the name of an object's type; returns NULL. */
+PyObject *ss_raise_type(const char *format, PyObject *object);
+
+/* The JSON text of a value of which no Python code needs to run; else NULL, without an exception. */
+PyObject *ss_json_encode_plain(PyObject *self, PyObject *value);
 
 /* Whether it is a key as `check_key` of slothstate/values.py asks for, and a common one: a str of ASCII. */
 bool ss_is_plain_key(PyObject *key);
 
 PyObject *ss_json_encode(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
+PyObject *ss_json_encode_item(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 PyObject *ss_json_decode(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 PyObject *ss_encode_row(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 PyObject *ss_encode_rows(PyObject *self, PyObject *const *arguments, Py_ssize_t count);

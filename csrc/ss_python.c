@@ -1,8 +1,8 @@
-#include "ss_python.h"
+#include "ss_pyfunctions.h"
 
 #include <string.h>
 
-#include "ss_pyfunctions.h"
+#include "ss_python.h"
 
 bool ss_check_count(const char *function, Py_ssize_t count, Py_ssize_t expected)
 {
@@ -56,6 +56,14 @@ bool ss_intern(PyObject **names, const char *const *texts, size_t count)
     return true;
 }
 
+int ss_export_type(PyTypeObject **type, PyType_Spec *spec, void *list)
+{
+    if (*type == NULL) {
+        *type = (PyTypeObject *)PyType_FromSpec(spec);
+    }
+    return *type == NULL ? -1 : PyList_Append((PyObject *)list, (PyObject *)*type);
+}
+
 bool ss_utf8_of(PyObject *text, const uint8_t **data, size_t *length)
 {
 #if PY_VERSION_HEX < 0x030c0000
@@ -101,11 +109,35 @@ PyObject *ss_short_repr(PyObject *text)
     return result;
 }
 
-const char *ss_type_name(PyObject *object)
+PyObject *ss_type_name(PyObject *object)
 {
-    const char *name = Py_TYPE(object)->tp_name;
-    const char *point = strrchr(name, '.');
-    return point == NULL ? name : point + 1;
+    static const char *const pythons[] = {"str", "bytes", "bool", "int", "float", "dict", "list", "tuple"};
+    PyObject *type = Py_NewRef(Py_TYPE(object));
+    PyObject *name = PyType_GetName(Py_TYPE(object));
+    bool is_taken = false;
+    for (size_t i = 0; name != NULL && i < sizeof pythons / sizeof *pythons; i++) {
+        is_taken = is_taken || PyUnicode_CompareWithASCIIString(name, pythons[i]) == 0;
+    }
+    PyObject *module = is_taken ? PyObject_GetAttrString(type, "__module__") : NULL;
+    if (module != NULL && PyUnicode_Check(module) && PyUnicode_CompareWithASCIIString(module, "builtins") != 0) {
+        Py_SETREF(name, PyUnicode_FromFormat("%U.%U", module, name));
+    }
+    if (name != NULL) {
+        PyErr_Clear(); /* a type may say nothing about its module */
+    }
+    Py_XDECREF(module);
+    Py_DECREF(type);
+    return name;
+}
+
+PyObject *ss_raise_type(const char *format, PyObject *object)
+{
+    PyObject *name = ss_type_name(object);
+    if (name != NULL) {
+        PyErr_Format(PyExc_TypeError, format, name);
+        Py_DECREF(name);
+    }
+    return NULL;
 }
 
 static void free_key_cache(PyObject *capsule)
@@ -135,9 +167,6 @@ static PyObject *make_self(PyObject *errors)
     return self;
 }
 
-/* PyMethodDef has room for one pointer type; a METH_FASTCALL function goes through a cast, as in CPython itself. */
-#define FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
-
 /* Through cffi this could not be asked: PyGILState_Ensure enters the main interpreter, whoever calls. */
 static PyObject *is_main_interpreter(PyObject *self, PyObject *unused)
 {
@@ -166,13 +195,15 @@ int ss_python_export(void *list, void *errors)
 {
     /* CPython keeps pointers to these for the life of the functions; nothing writes to them. */
     static PyMethodDef methods[] = {
-        {"json_encode", FASTCALL(ss_json_encode), METH_FASTCALL,
+        {"json_encode", SS_FASTCALL(ss_json_encode), METH_FASTCALL,
          "json_encode($module, value, name, /)\n--\n\nThe JSON text of a value; name begins the path in errors."},
-        {"json_decode", FASTCALL(ss_json_decode), METH_FASTCALL,
+        {"json_encode_item", SS_FASTCALL(ss_json_encode_item), METH_FASTCALL,
+         "json_encode_item($module, value, name, /)\n--\n\nThe same of an item of a list, one level less deep."},
+        {"json_decode", SS_FASTCALL(ss_json_decode), METH_FASTCALL,
          "json_decode($module, text, /)\n--\n\nThe value of a JSON text (str, or UTF-8 as bytes)."},
-        {"encode_row", FASTCALL(ss_encode_row), METH_FASTCALL,
+        {"encode_row", SS_FASTCALL(ss_encode_row), METH_FASTCALL,
          "encode_row($module, key, value, kinds, /)\n--\n\n(kind, stored), or None if Python must look."},
-        {"encode_rows", FASTCALL(ss_encode_rows), METH_FASTCALL,
+        {"encode_rows", SS_FASTCALL(ss_encode_rows), METH_FASTCALL,
          "encode_rows($module, mapping, kinds, /)\n--\n\n{kind: [(key, stored), ...]}, or None if Python must look."},
         {"is_main_interpreter", is_main_interpreter, METH_NOARGS,
          "is_main_interpreter($module, /)\n--\n\nWhether the caller runs in the process's main interpreter."},
@@ -181,13 +212,13 @@ int ss_python_export(void *list, void *errors)
         {"thread_serial", thread_serial, METH_NOARGS,
          "thread_serial($module, /)\n--\n\nA number of the calling thread that no other thread ever has."},
         {"now_ms", ss_now_ms, METH_NOARGS, "now_ms($module, /)\n--\n\nThe system's clock, in ms since the epoch."},
-        {"glob_check", FASTCALL(ss_glob_check_str), METH_FASTCALL,
+        {"glob_check", SS_FASTCALL(ss_glob_check_str), METH_FASTCALL,
          "glob_check($module, pattern, /)\n--\n\nNone, or PatternError naming the position."},
-        {"glob_match", FASTCALL(ss_glob_match_str), METH_FASTCALL,
+        {"glob_match", SS_FASTCALL(ss_glob_match_str), METH_FASTCALL,
          "glob_match($module, pattern, key, /)\n--\n\nWhether the whole key matches."},
-        {"glob_filter", FASTCALL(ss_glob_filter_page), METH_FASTCALL,
+        {"glob_filter", SS_FASTCALL(ss_glob_filter_page), METH_FASTCALL,
          "glob_filter($module, pattern, page, /)\n--\n\nThe matching keys of a page joined with NUL, in order."},
-        {"glob_prefix", FASTCALL(ss_glob_prefix_str), METH_FASTCALL,
+        {"glob_prefix", SS_FASTCALL(ss_glob_prefix_str), METH_FASTCALL,
          "glob_prefix($module, pattern, /)\n--\n\nThe literal characters every match begins with."},
     };
     PyGILState_STATE gil = PyGILState_Ensure();

@@ -1,7 +1,8 @@
+#include "ss_pyfunctions.h"
+
 #include <string.h>
 
 #include "ss_json.h"
-#include "ss_pyfunctions.h"
 
 /* A container being filled; both references are owned. `key` is of the value that comes next, in a dict. */
 typedef struct level {
@@ -148,5 +149,5 @@ PyObject *ss_json_decode(PyObject *self, PyObject *const *arguments, Py_ssize_t 
         const uint8_t *data = (const uint8_t *)PyBytes_AS_STRING(arguments[0]);
         return decode(self, data, (size_t)PyBytes_GET_SIZE(arguments[0]));
     }
-    return PyErr_Format(PyExc_TypeError, "json_decode() takes str or bytes, not %s", ss_type_name(arguments[0]));
+    return ss_raise_type("json_decode() takes str or bytes, not %U", arguments[0]);
 }

@@ -1,17 +1,20 @@
+#include "ss_pyfunctions.h"
+
 #include <stdarg.h>
 #include <string.h>
 
 #include "ss_json.h"
 #include "ss_plain.h"
-#include "ss_pyfunctions.h"
 #include "ss_utf8.h"
 
-/* A container being written. `key` is of the dict entry being written, NULL in a list or tuple. Everything is
- * borrowed: no Python code runs while a document is encoded, so nothing can change or die. */
+/* A container being written, and what of it is read: the same, or a dict of its entries in the order it has of its own
+ * (an OrderedDict's). Both are owned: asking for that order is the one moment at which Python code runs, and it may
+ * change or drop whatever was passed in. */
 typedef struct frame {
     PyObject *container;
-    PyObject *key;
-    Py_ssize_t position; /* in a sequence the next index, in a dict what PyDict_Next left */
+    PyObject *entries;
+    Py_ssize_t at;   /* in a dict where the entry being written begins, as PyDict_Next counts */
+    Py_ssize_t next; /* in a sequence the next index, in a dict what PyDict_Next left */
 } frame;
 
 typedef struct encoder {
@@ -19,17 +22,24 @@ typedef struct encoder {
     PyObject *name;
     ss_buf buf;
     bool is_ascii;
+    bool runs_code; /* whether it may; if not, a container that asks for it is an error */
     unsigned depth;
+    unsigned depth_max;
     frame frames[SS_JSON_MAX_DEPTH];
 } encoder;
 
 /* One step of a path ("['ports']", "[2]"), or "..." for the middle of a long one. */
 static PyObject *path_step(const frame *f)
 {
-    if (f->key == NULL) {
-        return PyUnicode_FromFormat("[%zd]", f->position - 1);
+    if (!PyDict_Check(f->entries)) {
+        return PyUnicode_FromFormat("[%zd]", f->next - 1);
     }
-    PyObject *quoted = ss_short_repr(f->key);
+    PyObject *key;
+    Py_ssize_t at = f->at;
+    if (!PyDict_Next(f->entries, &at, &key, NULL) || !PyUnicode_Check(key)) {
+        return PyUnicode_FromString("[...]"); /* changed meanwhile */
+    }
+    PyObject *quoted = ss_short_repr(key);
     PyObject *step = quoted == NULL ? NULL : PyUnicode_FromFormat("[%U]", quoted);
     Py_XDECREF(quoted);
     return step;
@@ -86,13 +96,29 @@ static bool raise_status(const encoder *e, ss_status status)
 static bool raise_type(const encoder *e, PyObject *value)
 {
     static const char expected[] = "expected str, bool, int, float, None, dict or list";
-    const char *type = ss_type_name(value);
     if (PyBytes_Check(value)) {
         return raise_at(e, e->depth, ss_invalid_value(e->self), ": bytes cannot be stored inside a table or list; %s",
                         expected);
     }
-    const char *article = strchr("aeiouAEIOU", type[0]) != NULL ? "an" : "a";
-    return raise_at(e, e->depth, ss_invalid_value(e->self), ": %s %s cannot be stored; %s", article, type, expected);
+    PyObject *type = ss_type_name(value);
+    if (type != NULL) {
+        bool vowel = PyUnicode_GET_LENGTH(type) > 0 && PyUnicode_READ_CHAR(type, 0) < 128 &&
+                     strchr("aeiouAEIOU", (int)PyUnicode_READ_CHAR(type, 0)) != NULL;
+        raise_at(e, e->depth, ss_invalid_value(e->self), ": %s %U cannot be stored; %s", vowel ? "an" : "a", type,
+                 expected);
+        Py_DECREF(type);
+    }
+    return false;
+}
+
+static bool raise_key_type(const encoder *e, PyObject *key)
+{
+    PyObject *type = ss_type_name(key);
+    if (type != NULL) {
+        raise_at(e, e->depth - 1, ss_invalid_value(e->self), ": the keys of a dict must be str, not %U", type);
+        Py_DECREF(type);
+    }
+    return false;
 }
 
 /* At the depth limit: a cycle shows as one object twice on the stack. */
@@ -112,7 +138,7 @@ static bool raise_depth(const encoder *e, PyObject *container)
         }
     }
     return raise_at(e, e->depth, ss_invalid_value(e->self), ": nested too deep; at most %d levels can be stored",
-                    SS_JSON_MAX_DEPTH);
+                    (int)e->depth_max);
 }
 
 static inline bool check(const encoder *e, ss_status status)
@@ -200,13 +226,73 @@ static bool write_integer(encoder *e, PyObject *value)
     return end_value(e, ss_json_write_integer(&e->buf, integer), ',');
 }
 
+/* A new dict with the entries of `dict` in the order in which iterating over it gives its keys. Their number and values
+ * are those of its storage: no other method of a subclass is called. */
+static PyObject *in_own_order(const encoder *e, PyObject *dict)
+{
+    PyObject *entries = PyDict_New();
+    PyObject *keys = entries == NULL ? NULL : PyObject_GetIter(dict);
+    PyObject *key;
+    /* One more than there are, in case the iteration has no end. */
+    for (Py_ssize_t left = PyDict_GET_SIZE(dict); keys != NULL && left >= 0; left--) {
+        if ((key = PyIter_Next(keys)) == NULL) {
+            break;
+        }
+        PyObject *value = Py_XNewRef(PyDict_GetItemWithError(dict, key));
+        if (value != NULL && PyDict_SetItem(entries, key, value) < 0) {
+            Py_CLEAR(keys);
+        }
+        Py_XDECREF(value);
+        Py_DECREF(key);
+        if (PyErr_Occurred()) {
+            Py_CLEAR(keys);
+        }
+    }
+    bool failed = keys == NULL || PyErr_Occurred();
+    Py_XDECREF(keys);
+    if (!failed && PyDict_GET_SIZE(entries) != PyDict_GET_SIZE(dict)) {
+        failed = !raise_at(e, e->depth, ss_invalid_value(e->self), ": iterating over this dict does not give its keys");
+    }
+    if (failed) {
+        Py_CLEAR(entries);
+    }
+    return entries;
+}
+
+/* Whether a dict is of a subclass that has an order of its own. */
+static inline bool has_own_order(PyObject *container)
+{
+    return PyDict_Check(container) && Py_TYPE(container)->tp_iter != PyDict_Type.tp_iter;
+}
+
 static bool open_container(encoder *e, PyObject *container, uint8_t bracket)
 {
-    if (e->depth == SS_JSON_MAX_DEPTH) {
+    if (e->depth == e->depth_max) {
         return raise_depth(e, container);
     }
-    e->frames[e->depth++] = (frame){container, NULL, 0};
+    PyObject *entries;
+    Py_INCREF(container);
+    if (!has_own_order(container)) {
+        entries = Py_NewRef(container);
+    } else if (e->runs_code) {
+        entries = in_own_order(e, container);
+    } else {
+        entries = NULL;
+        PyErr_SetString(PyExc_TypeError, "this dict has an order of its own");
+    }
+    if (entries == NULL) {
+        Py_DECREF(container);
+        return false;
+    }
+    e->frames[e->depth++] = (frame){container, entries, 0, 0};
     return check(e, ss_buf_push(&e->buf, bracket));
+}
+
+static void drop_frame(encoder *e)
+{
+    e->depth--;
+    Py_DECREF(e->frames[e->depth].entries);
+    Py_DECREF(e->frames[e->depth].container);
 }
 
 /* Writes a scalar and a comma, or the opening bracket of a container that next_value then walks through. Subclasses are
@@ -240,7 +326,7 @@ static bool write_value(encoder *e, PyObject *value)
 /* Writes the end of the innermost container: over the comma after its last value, if it had any. */
 static bool close_container(encoder *e, uint8_t bracket)
 {
-    e->depth--;
+    drop_frame(e);
     if (e->buf.data[e->buf.length - 1] == ',') {
         e->buf.data[e->buf.length - 1] = bracket;
         return end_value(e, SS_OK, ',');
@@ -253,34 +339,32 @@ static PyObject *next_value(encoder *e, bool *sound)
 {
     frame *top = &e->frames[e->depth - 1];
     PyObject *value = NULL;
-    if (PyDict_Check(top->container)) {
+    PyObject *entries = top->entries;
+    if (PyDict_Check(entries)) {
         PyObject *key;
-        if (!PyDict_Next(top->container, &top->position, &key, &value)) {
+        top->at = top->next;
+        if (!PyDict_Next(entries, &top->next, &key, &value)) {
             *sound = close_container(e, '}');
             return NULL;
         }
         if (!PyUnicode_Check(key)) {
-            e->depth--;
-            *sound = raise_at(e, e->depth, ss_invalid_value(e->self), ": the keys of a dict must be str, not %s",
-                              ss_type_name(key));
+            *sound = raise_key_type(e, key);
             return NULL;
         }
-        top->key = key;
         *sound = write_str(e, key, ':');
         return value;
     }
     /* The size is read again for each item: it is the storage that counts, whatever a subclass says. */
-    if (PyList_Check(top->container)) {
-        value = top->position < PyList_GET_SIZE(top->container) ? PyList_GET_ITEM(top->container, top->position) : NULL;
+    if (PyList_Check(entries)) {
+        value = top->next < PyList_GET_SIZE(entries) ? PyList_GET_ITEM(entries, top->next) : NULL;
     } else {
-        value =
-            top->position < PyTuple_GET_SIZE(top->container) ? PyTuple_GET_ITEM(top->container, top->position) : NULL;
+        value = top->next < PyTuple_GET_SIZE(entries) ? PyTuple_GET_ITEM(entries, top->next) : NULL;
     }
     if (value == NULL) {
         *sound = close_container(e, ']');
         return NULL;
     }
-    top->position++;
+    top->next++;
     return value;
 }
 
@@ -297,24 +381,54 @@ static bool write_document(encoder *e, PyObject *value)
     return sound;
 }
 
-PyObject *ss_json_encode(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+static PyObject *encode(PyObject *self, PyObject *value, PyObject *name, unsigned depth_max, bool runs_code)
 {
-    if (!ss_check_count("json_encode", count, 2)) {
+    encoder e; /* the frames need no initial value */
+    e.self = self;
+    e.name = name;
+    e.buf = (ss_buf){0};
+    e.is_ascii = true;
+    e.runs_code = runs_code;
+    e.depth = 0;
+    e.depth_max = depth_max;
+    PyObject *text = NULL;
+    if (write_document(&e, value)) {
+        text = ss_new_str(e.buf.data, e.buf.length - 1, e.is_ascii);
+    }
+    while (e.depth > 0) {
+        drop_frame(&e);
+    }
+    ss_buf_free(&e.buf);
+    return text;
+}
+
+static PyObject *encode_named(PyObject *self, const char *function, unsigned depth_max, PyObject *const *arguments,
+                              Py_ssize_t count)
+{
+    if (!ss_check_count(function, count, 2)) {
         return NULL;
     }
     if (!PyUnicode_Check(arguments[1])) {
-        return PyErr_Format(PyExc_TypeError, "json_encode() takes a str as name, not %s", ss_type_name(arguments[1]));
+        return PyErr_Format(PyExc_TypeError, "%s() takes a str as name", function);
     }
-    encoder e; /* the frames need no initial value */
-    e.self = self;
-    e.name = arguments[1];
-    e.buf = (ss_buf){0};
-    e.is_ascii = true;
-    e.depth = 0;
-    PyObject *text = NULL;
-    if (write_document(&e, arguments[0])) {
-        text = ss_new_str(e.buf.data, e.buf.length - 1, e.is_ascii);
-    }
-    ss_buf_free(&e.buf);
+    return encode(self, arguments[0], arguments[1], depth_max, true);
+}
+
+PyObject *ss_json_encode(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    return encode_named(self, "json_encode", SS_JSON_MAX_DEPTH, arguments, count);
+}
+
+PyObject *ss_json_encode_item(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    return encode_named(self, "json_encode_item", SS_JSON_MAX_DEPTH - 1, arguments, count);
+}
+
+PyObject *ss_json_encode_plain(PyObject *self, PyObject *value)
+{
+    PyObject *name = PyUnicode_New(0, 0); /* the shared empty str */
+    PyObject *text = name == NULL ? NULL : encode(self, value, name, SS_JSON_MAX_DEPTH, false);
+    Py_XDECREF(name);
+    PyErr_Clear();
     return text;
 }

@@ -1,8 +1,9 @@
+#include "ss_pyfunctions.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "ss_glob.h"
-#include "ss_pyfunctions.h"
 #include "ss_utf8.h"
 
 static size_t count_characters(const uint8_t *text, size_t length)
@@ -38,7 +39,11 @@ static size_t find_surrogate(PyObject *text)
 static bool parse(PyObject *self, PyObject *pattern, ss_glob *glob)
 {
     if (!PyUnicode_Check(pattern)) {
-        PyErr_Format(ss_pattern_error(self), "a pattern must be a str, not %s", ss_type_name(pattern));
+        PyObject *type = ss_type_name(pattern);
+        if (type != NULL) {
+            PyErr_Format(ss_pattern_error(self), "a pattern must be a str, not %U", type);
+            Py_DECREF(type);
+        }
         return false;
     }
     const uint8_t *text;
@@ -67,54 +72,116 @@ PyObject *ss_glob_check_str(PyObject *self, PyObject *const *arguments, Py_ssize
     Py_RETURN_NONE;
 }
 
-/* Checks (pattern, text) arguments and borrows both. */
-static bool take_pair(PyObject *self, const char *function, PyObject *const *arguments, Py_ssize_t count,
-                      ss_glob *glob, const uint8_t **data, size_t *length)
+/* What may be compared before others get a turn: some milliseconds, as the interpreter's own switching takes. */
+enum { EFFORT = 1000000 };
+
+/* A pattern and the text it is asked about. The text of both lives in their str, where nothing moves it as long as these
+ * references are held, whatever other threads do in their turn. */
+typedef struct question {
+    PyObject *pattern;
+    PyObject *subject;
+    ss_glob glob;
+    const uint8_t *text;
+    size_t length;
+    size_t effort; /* that is left until others get their turn */
+} question;
+
+static bool begin(question *q, PyObject *self, const char *format, PyObject *const *arguments)
 {
-    if (!ss_check_count(function, count, 2) || !parse(self, arguments[0], glob)) {
+    if (!parse(self, arguments[0], &q->glob)) {
         return false;
     }
     if (!PyUnicode_Check(arguments[1])) {
-        PyErr_Format(PyExc_TypeError, "%s() takes a str to match, not %s", function, ss_type_name(arguments[1]));
+        ss_raise_type(format, arguments[1]);
         return false;
     }
-    return ss_utf8_of(arguments[1], data, length);
+    if (!ss_utf8_of(arguments[1], &q->text, &q->length)) {
+        return false;
+    }
+    q->pattern = Py_NewRef(arguments[0]);
+    q->subject = Py_NewRef(arguments[1]);
+    q->effort = EFFORT;
+    return true;
+}
+
+static void end(question *q)
+{
+    Py_DECREF(q->pattern);
+    Py_DECREF(q->subject);
+}
+
+/* Lets other threads and signal handlers run. False with an exception set, a KeyboardInterrupt for one. */
+static bool give_turn(question *q)
+{
+    q->effort = EFFORT;
+    Py_BEGIN_ALLOW_THREADS
+    Py_END_ALLOW_THREADS
+    return PyErr_CheckSignals() == 0;
+}
+
+/* Whether the key at `at` matches: 1 or 0; -1 with an exception set. */
+static int match_key(question *q, size_t at, size_t length)
+{
+    ss_glob_progress progress = {0};
+    ss_glob_answer answer;
+    /* The first way through a key is not counted there. */
+    if (length >= q->effort && !give_turn(q)) {
+        return -1;
+    }
+    q->effort -= length < q->effort ? length : q->effort;
+    while ((answer = ss_glob_go_on(&q->glob, q->text + at, length, &progress, &q->effort)) == SS_GLOB_UNFINISHED) {
+        if (!give_turn(q)) {
+            return -1;
+        }
+    }
+    return answer == SS_GLOB_YES;
 }
 
 PyObject *ss_glob_match_str(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
 {
-    ss_glob glob;
-    const uint8_t *key;
-    size_t length;
-    if (!take_pair(self, "glob_match", arguments, count, &glob, &key, &length)) {
+    question q;
+    if (!ss_check_count("glob_match", count, 2) ||
+        !begin(&q, self, "glob_match() takes a str to match, not %U", arguments)) {
         return NULL;
     }
-    return PyBool_FromLong(ss_glob_match(&glob, key, length));
+    int matches = match_key(&q, 0, q.length);
+    end(&q);
+    return matches < 0 ? NULL : PyBool_FromLong(matches);
 }
 
-PyObject *ss_glob_filter_page(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+/* The keys of the page that match. */
+static PyObject *filter(question *q)
 {
-    ss_glob glob;
-    const uint8_t *page;
-    size_t length;
-    if (!take_pair(self, "glob_filter", arguments, count, &glob, &page, &length)) {
-        return NULL;
-    }
-    bool is_ascii = PyUnicode_IS_ASCII(arguments[1]);
+    bool is_ascii = PyUnicode_IS_ASCII(q->subject);
     PyObject *matching = PyList_New(0);
     size_t at = 0;
-    while (matching != NULL && at < length) {
-        const uint8_t *separator = memchr(page + at, 0, length - at);
-        size_t end = separator == NULL ? length : (size_t)(separator - page);
-        if (ss_glob_match(&glob, page + at, end - at)) {
-            PyObject *key = ss_new_str(page + at, end - at, is_ascii);
+    while (matching != NULL && at < q->length) {
+        const uint8_t *separator = memchr(q->text + at, 0, q->length - at);
+        size_t past = separator == NULL ? q->length : (size_t)(separator - q->text);
+        int matches = match_key(q, at, past - at);
+        if (matches < 0) {
+            Py_CLEAR(matching);
+        } else if (matches > 0) {
+            PyObject *key = ss_new_str(q->text + at, past - at, is_ascii);
             if (key == NULL || PyList_Append(matching, key) < 0) {
                 Py_CLEAR(matching);
             }
             Py_XDECREF(key);
         }
-        at = end + 1;
+        at = past + 1;
     }
+    return matching;
+}
+
+PyObject *ss_glob_filter_page(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    question q;
+    if (!ss_check_count("glob_filter", count, 2) ||
+        !begin(&q, self, "glob_filter() takes a str to match, not %U", arguments)) {
+        return NULL;
+    }
+    PyObject *matching = filter(&q);
+    end(&q);
     return matching;
 }
 

@@ -49,12 +49,7 @@ static PyObject *store(PyObject *self, PyObject *value, int *kind)
     }
     if (type == &PyDict_Type || type == &PyList_Type) {
         *kind = type == &PyDict_Type ? SS_KIND_TABLE : SS_KIND_LIST;
-        PyObject *name = PyUnicode_New(0, 0); /* the shared empty str */
-        PyObject *arguments[2] = {value, name};
-        PyObject *text = name == NULL ? NULL : ss_json_encode(self, arguments, 2);
-        Py_XDECREF(name);
-        PyErr_Clear(); /* Python encodes it again, and names the path */
-        return text;
+        return ss_json_encode_plain(self, value); /* if it fails Python encodes it again, and names the path */
     }
     return NULL;
 }
@@ -98,11 +93,13 @@ PyObject *ss_encode_rows(PyObject *self, PyObject *const *arguments, Py_ssize_t 
     Py_ssize_t position = 0;
     PyObject *key;
     PyObject *value;
-    /* No Python code runs in between: the dict cannot change. */
+    /* No Python code runs in between, unless an allocation starts the collector: so the key is owned. */
     while (rows != NULL && PyDict_Next(arguments[0], &position, &key, &value)) {
         int kind;
+        Py_INCREF(key);
         PyObject *stored = ss_is_plain_key(key) ? store(self, value, &kind) : NULL;
         if (stored == NULL) {
+            Py_DECREF(key);
             Py_DECREF(rows);
             Py_RETURN_NONE;
         }
@@ -111,6 +108,7 @@ PyObject *ss_encode_rows(PyObject *self, PyObject *const *arguments, Py_ssize_t 
         }
         PyObject *row = lists[kind] == NULL ? NULL : PyTuple_Pack(2, key, stored);
         Py_DECREF(stored);
+        Py_DECREF(key);
         if (row != NULL) {
             PyObject_GC_UnTrack(row); /* str and numbers alone: thousands of them would only slow the collector */
         }

@@ -1,3 +1,4 @@
+#include "ss_pyfunctions.h"
 #include "ss_read_cache.h"
 #include "ss_time.h"
 
@@ -64,7 +65,7 @@ bool ss_read_cache_store(ss_read_cache *self, uint64_t token, PyObject *key, lon
         return false;
     }
     /* Nothing was committed between the caller's sync() and now: what it read in between is the newest state. */
-    ss_walindex_fence();
+    ss_acquire_fence();
     if (PyUnicode_CheckExact(key) && token == self->seen.stamp && self->header != NULL &&
         ss_walindex_stamp(self->header) == token) {
         ss_cache_put(&self->table, key, form == SS_FORM_ABSENT ? NULL : value, (uint8_t)form, expires);
@@ -218,22 +219,20 @@ static void cache_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-#define FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
-
 int ss_read_cache_export(void *list)
 {
     static PyMethodDef methods[] = {
         {"reader", ss_read_cache_reader, METH_VARARGS, "reader(miss, table, list): the function get(key, default)."},
         {"remaining_ms", ss_read_cache_remaining_ms, METH_O, "remaining_ms(key): what is left of a key, if known."},
         {"sync", cache_sync, METH_NOARGS, "sync(): a token for the present state of the store, or None."},
-        {"store", FASTCALL(cache_store), METH_FASTCALL, "store(token, key, form, value, expires_at_ms)"},
+        {"store", SS_FASTCALL(cache_store), METH_FASTCALL, "store(token, key, form, value, expires_at_ms)"},
         {"mark", cache_mark, METH_NOARGS, "mark(): a number for settle()."},
-        {"settle", FASTCALL(cache_settle), METH_FASTCALL, "settle(mark, key): after a write of one key."},
-        {"attach", FASTCALL(ss_read_cache_attach), METH_FASTCALL, "attach(file, owner): whether it has a wal-index."},
+        {"settle", SS_FASTCALL(cache_settle), METH_FASTCALL, "settle(mark, key): after a write of one key."},
+        {"attach", SS_FASTCALL(ss_read_cache_attach), METH_FASTCALL, "attach(file, owner): whether it has a wal-index."},
         {"detach", ss_read_cache_detach, METH_NOARGS, "detach(): stop using the wal-index."},
         {"forked", ss_read_cache_forked, METH_NOARGS, "forked(): forget the parent's wal-index."},
         {"verified", ss_read_cache_verified, METH_O, "verified(seconds): allow hits for so long."},
-        {"wait", FASTCALL(ss_read_cache_wait), METH_FASTCALL, "wait(token, seconds): whether the state changed."},
+        {"wait", SS_FASTCALL(ss_read_cache_wait), METH_FASTCALL, "wait(token, seconds): whether the state changed."},
         {"commits", cache_commits, METH_NOARGS, "commits(): how many the wal-index counts."},
         {"figures", cache_figures, METH_NOARGS, "figures(): hits, misses, entries and bytes."},
         {NULL, NULL, 0, NULL},
@@ -249,9 +248,7 @@ int ss_read_cache_export(void *list)
     static PyType_Spec spec = {"slothstate._native.ReadCache", sizeof(ss_read_cache), 0,
                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, slots};
     PyGILState_STATE gil = PyGILState_Ensure();
-    PyObject *type = PyType_FromSpec(&spec);
-    int result = type == NULL ? -1 : PyList_Append((PyObject *)list, type);
-    cache_type = (PyTypeObject *)type; /* kept for good, as the type itself is in Python */
+    int result = ss_export_type(&cache_type, &spec, list);
     PyErr_Clear(); /* cffi cannot pass it on: the status says it */
     PyGILState_Release(gil);
     return result;

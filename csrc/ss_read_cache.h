@@ -33,9 +33,9 @@ typedef struct ss_read_cache {
     PyObject *owner;        /* owned; the connection whose mapping `header` is */
     PyObject *clock;        /* owned; NULL: the system's */
     PyObject *transactions; /* owned; a dict whose keys are the idents of the threads that hold one */
-    volatile unsigned attachment; /* counts attaching and detaching; read by waiters without the GIL */
-    unsigned waiters;             /* of this attachment */
-    unsigned leaving;             /* waiters of earlier ones, which still look at the mapping for a moment */
+    uint32_t attachment;    /* counts attaching and detaching; atomic: waiters read it without the GIL */
+    unsigned waiters;       /* of this attachment */
+    unsigned leaving;       /* waiters of earlier ones, which still look at the mapping for a moment */
     unsigned long long hits;
     unsigned long long misses;
 } ss_read_cache;

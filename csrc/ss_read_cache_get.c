@@ -103,7 +103,7 @@ static PyObject *read_key(PyObject *reader, PyObject *const *arguments, Py_ssize
 
 PyObject *ss_read_cache_reader(PyObject *object, PyObject *arguments)
 {
-    static PyMethodDef get = {"get", (PyCFunction)(void (*)(void))read_key, METH_FASTCALL | METH_KEYWORDS,
+    static PyMethodDef get = {"get", SS_FASTCALL(read_key), METH_FASTCALL | METH_KEYWORDS,
                               "get($module, /, key, default=None)\n--\n\nState.get, answered from the read cache."};
     PyObject *miss, *table, *list;
     if (!PyArg_ParseTuple(arguments, "OOO:reader", &miss, &table, &list)) {

@@ -10,7 +10,7 @@ static PyObject *let_go(ss_read_cache *self)
     PyObject *owner = self->owner;
     self->owner = NULL;
     self->header = NULL;
-    self->attachment++;
+    ss_count32(&self->attachment);
     self->leaving += self->waiters;
     self->waiters = 0;
     ss_cache_clear(&self->table);
@@ -88,13 +88,13 @@ PyObject *ss_read_cache_wait(PyObject *object, PyObject *const *arguments, Py_ss
     }
     int64_t deadline = ss_steady_clock() + ss_from_seconds(seconds);
     const uint8_t *header = self->header;
-    const unsigned attachment = self->attachment;
+    const uint32_t attachment = self->attachment;
     bool changed = false;
     bool late = header == NULL;
     while (!changed && !late && self->attachment == attachment) {
         self->waiters++;
         Py_BEGIN_ALLOW_THREADS
-        for (unsigned step = 0; step < WAIT_SLICE_STEPS && self->attachment == attachment; step++) {
+        for (unsigned step = 0; step < WAIT_SLICE_STEPS && ss_load32(&self->attachment) == attachment; step++) {
             changed = ss_walindex_stamp(header) != token;
             int64_t left = deadline - ss_steady_clock();
             late = left <= 0;

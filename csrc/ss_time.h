@@ -19,7 +19,7 @@ static inline int64_t ss_from_seconds(double seconds)
     if (!(seconds > 0)) {
         return 0;
     }
-    return (int64_t)((seconds < longest ? seconds : longest) * SS_SECOND);
+    return (int64_t)((seconds < longest ? seconds : longest) * (double)SS_SECOND);
 }
 
 /* Since the epoch, as time.time() counts it. */

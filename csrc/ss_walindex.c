@@ -50,9 +50,9 @@ bool ss_walindex_read(const uint8_t *header, ss_walindex_state *state)
     uint8_t first[HEADER_SIZE];
     uint8_t second[HEADER_SIZE];
     memcpy(first, header, HEADER_SIZE);
-    ss_walindex_fence();
+    ss_acquire_fence();
     memcpy(second, header + HEADER_SIZE, HEADER_SIZE);
-    ss_walindex_fence(); /* and whatever the caller looks at next is at least as new */
+    ss_acquire_fence(); /* and whatever the caller looks at next is at least as new */
     memcpy(&state->stamp, first + STAMP_OFFSET, sizeof state->stamp);
     memcpy(&state->change, first + CHANGE_OFFSET, sizeof state->change);
     return memcmp(first, second, HEADER_SIZE) == 0 && first[INITIALIZED_OFFSET] != 0 &&

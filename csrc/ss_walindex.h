@@ -18,9 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#ifdef _MSC_VER
-#include <intrin.h>
-#endif
+#include "ss_atomic.h"
 
 typedef struct ss_walindex_state {
     uint64_t stamp;  /* the header's own checksum: a new one with every rewriting */
@@ -39,25 +37,7 @@ const uint8_t *ss_walindex_map(void *file);
  * never the old one any more when the writer's COMMIT has returned. */
 static inline uint64_t ss_walindex_stamp(const uint8_t *header)
 {
-    const uint64_t *stamp = (const uint64_t *)(const void *)(header + 40);
-#if defined(__GNUC__) || defined(__clang__)
-    return __atomic_load_n(stamp, __ATOMIC_ACQUIRE);
-#else
-    return *(const volatile uint64_t *)stamp; /* MSVC: volatile loads acquire on x86 and with /volatile:ms */
-#endif
-}
-
-/* Everything loaded before it is loaded before anything after it; without, a stamp could be older than what it is to
- * vouch for. */
-static inline void ss_walindex_fence(void)
-{
-#if defined(__GNUC__) || defined(__clang__)
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-#elif defined(_M_ARM64)
-    __dmb(_ARM64_BARRIER_ISHLD);
-#else
-    _ReadWriteBarrier(); /* x86 loads in order; the compiler must, too */
-#endif
+    return ss_load64((const uint64_t *)(const void *)(header + 40));
 }
 
 /* Stamp and change counter of one and the same header. False while it is being rewritten, and before it ever was. */

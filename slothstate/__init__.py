@@ -11,6 +11,8 @@ SQLite file that any number of processes open at once.
 
 from typing import TYPE_CHECKING, Any, Final
 
+# First of all: it refuses a Python that the rest would fail on in some other way.
+from slothstate import interpreter as _interpreter  # noqa: F401  # isort: skip
 from slothstate.errors import (
     AlreadyHeld,
     InvalidKey,

@@ -11,6 +11,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol, Self, TypeVar
 
+# Which _native needs, and imports in C: what collects the modules of a program sees only an import that is written.
+import _cffi_backend  # noqa: F401
+
 from slothstate import _native
 from slothstate._native import ffi, lib
 from slothstate.errors import InvalidValue, OutOfRange, PatternError
@@ -32,6 +35,7 @@ __all__ = [
     "glob_prefix",
     "json_decode",
     "json_encode",
+    "json_encode_item",
     "now_ms",
     "row_getter",
     "row_putter",
@@ -81,6 +85,9 @@ json_encode: Callable[[object, str], str] = _functions["json_encode"]
 
 Raises: `InvalidValue` naming the path (`value['ports'][2]`), `OutOfRange` for an integer past 64 bits.
 """
+
+json_encode_item: Callable[[object, str], str] = _functions["json_encode_item"]
+"""`json_encode_item(value, name)`: the same of an item of a list, which may nest one level less."""
 
 json_decode: Callable[[str | bytes], Any] = _functions["json_decode"]
 """`json_decode(text)`: the value of a JSON text. Raises: `ValueError` naming the byte where it stopped."""

@@ -11,7 +11,7 @@ from math import isfinite
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from slothstate.errors import InvalidKey, InvalidValue, OutOfRange, StateCorrupt
-from slothstate.native import json_decode, json_encode
+from slothstate.native import json_decode, json_encode, json_encode_item
 
 __all__ = [
     "EMPTY_LIST",
@@ -20,6 +20,7 @@ __all__ = [
     "INTEGER_MIN",
     "KEY_MAX_BYTES",
     "KINDS",
+    "LEVELS_MAX",
     "STORABLE",
     "VALUE_MAX_BYTES",
     "Encoded",
@@ -29,6 +30,7 @@ __all__ = [
     "as_python",
     "check_flag",
     "check_key",
+    "check_levels",
     "check_number",
     "check_seconds",
     "damaged",
@@ -51,6 +53,8 @@ Stored: TypeAlias = str | bytes | int | float
 KEY_MAX_BYTES: Final = 4096
 VALUE_MAX_BYTES: Final = 1_000_000_000
 """SQLite's default SQLITE_MAX_LENGTH."""
+LEVELS_MAX: Final = 500
+"""How deep a value may nest."""
 INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**63 - 1
 EMPTY_LIST: Final = "[]"
@@ -198,8 +202,24 @@ def encode_mapping(mapping: Mapping[str, Any]) -> dict[Kind, list[tuple[str, Sto
 
 
 def encode_item(item: object, name: str) -> str:
-    """Return the JSON text of an item of a list. Raises: `InvalidValue`, `OutOfRange`, naming the path."""
-    return item.stored if type(item) is Encoded else json_encode(item, name)
+    """Return the JSON text of an item of a list, which nests at most 499 levels: the list is one more.
+
+    Raises: `InvalidValue`, `OutOfRange`, naming the path.
+    """
+    if type(item) is not Encoded:
+        return json_encode_item(item, name)
+    try:
+        check_levels(item.stored)
+    except ValueError as error:
+        raise InvalidValue(f"{name}: nested too deep; at most {LEVELS_MAX - 1} levels can be stored") from error
+    return item.stored
+
+
+def check_levels(item: str) -> None:
+    """Check that the JSON text of an item can be read inside its list. Raises: `ValueError`."""
+    # The rare text with so many brackets that it may nest too deep.
+    if item.count("[") + item.count("{") >= LEVELS_MAX:
+        json_decode(f"[{item}]")
 
 
 def as_python(kind: Kind, stored: Stored) -> Any:
@@ -231,6 +251,8 @@ def verify(key: str, kind: Kind, stored: object) -> None:
     if (kind, type(stored)) not in _COLUMN_TYPES:
         what = "items are missing" if stored is None else f"a {kind!r} cannot be stored as {type(stored).__name__}"
         raise damaged(key, what)
+    if type(stored) is float and not isfinite(stored):
+        raise damaged(key, f"{stored} is no number that can be stored")
 
 
 def decoded(decode: Callable[[Kind, Stored], Any], key: str, kind: Kind, stored: Stored) -> Any:
@@ -328,9 +350,16 @@ def describe(value: object) -> str:
     """Name a value for a message: its type, and the value where that is short and harmless to show."""
     if value is None:
         return "None"
-    if type(value) in (bool, int, float, str, bytes):
-        return f"{type(value).__name__} {shorten(value)}"
-    return type(value).__name__
+    kind = type(value)
+    if kind in (bool, int, float, str, bytes):
+        return f"{kind.__name__} {shorten(value)}"
+    if kind.__name__ in _TYPE_NAMES and kind not in _KIND_OF_TYPE:
+        # "bool cannot be stored; expected … bool" would be of no help.
+        return f"{kind.__module__}.{kind.__name__}"
+    return kind.__name__
+
+
+_TYPE_NAMES: Final = frozenset(kind.__name__ for kind in _KIND_OF_TYPE)
 
 
 def shorten(value: object) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from support import Clock, raw, unchanged
 
+import slothstate
 from slothstate import State, StateCorrupt
 from slothstate.sqlite.schema import PAGE_SIZE
 
@@ -61,6 +62,15 @@ DAMAGE: dict[str, tuple[tuple[str, ...], Calls]] = {
         (ENTRY.format("'list', null"), f"{ITEMS} (77, 0, '1,2')"),
         (lambda s: s.list_pop("bad"), lambda s: s.list_shift("bad")),
     ),
+    "number-is-infinite": ((ENTRY.format("'number', 9e999"),), GET),
+    "item-too-deep": (
+        (ENTRY.format("'list', null"), f"{ITEMS} (77, 0, '{'[' * 500}{']' * 500}')"),
+        (*GET, lambda s: s.list_range("bad")),
+    ),
+    "item-not-utf8": (
+        (ENTRY.format("'list', null"), f"{ITEMS} (77, 0, cast(x'22ff22' as text))"),
+        (*GET, lambda s: s.list_range("bad"), lambda s: s.list_pop("bad")),
+    ),
     "text-not-utf8": ((ENTRY.format("'string', cast(x'ff' as text)"),), GET),
 }  # fmt: skip
 
@@ -114,6 +124,34 @@ def test_damage_can_be_removed(state: State, path: str, clock: Clock, name: str,
         clock.advance(1)
         assert state.sweep() == 1
     assert state.check() == []
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_key_is_named_by_a_dump_and_hides_no_entry(state: State, path: str, name: str) -> None:
+    """A dump ends with `StateCorrupt` naming the key, if its value cannot be read; the entries are all there."""
+    state.set_many({"a": [1], "z": "x"})
+    raw(path, *DAMAGE[name][0])
+    assert [record.key for record in state.dump("[az]")] == ["a", "z"]
+    if DAMAGE[name][1][0] is GET[0]:
+        with pytest.raises(StateCorrupt, match="'bad'"):
+            list(state.dump())
+    entries = list(state.entries(preview=2000))
+    assert [entry.key for entry in entries] == ["a", "bad", "z"]
+    assert entries[1] == state.entry("bad", 2000)
+    assert sum(usage.keys for usage in state.usage()) == 3
+
+
+def test_what_is_damaged_can_be_looked_at_and_taken_out(state: State, path: str) -> None:
+    """The text of a value that cannot be read is its preview; a list's items come out one by one."""
+    raw(path, ENTRY.format("""'table', '{"a":'"""))
+    entry = state.entry("bad", 100)
+    assert entry is not None
+    assert entry.preview == '{"a":'
+    assert state.delete("bad")
+    raw(path, *DAMAGE["item-too-deep"][0])
+    item = state.list_pop("bad")
+    assert slothstate.to_json(item) == "[" * 500 + "]" * 500
+    assert [record.key for record in state.dump()] == []
 
 
 OTHER_DAMAGE = {

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 import weakref
+from contextlib import suppress
 
 import pytest
 from support import in_time
@@ -34,6 +35,60 @@ def test_wrong_use_is_an_error(state: State) -> None:
         engine.read(7)  # type: ignore[arg-type]
     state.set("k", 1)
     assert state.get("k") == 1
+
+
+def test_a_counter_has_no_last_number_and_its_error_is_raised(state: State) -> None:
+    """What is counted goes on past 64 bits; a count that is none is an error, and the next call works."""
+    engine = state._engine
+    state.set("k", 1)
+    engine.operations[print] = 2**63 - 1
+    for count in (2**63, 2**63 + 1):
+        engine.read(lambda *_: None)
+        with pytest.raises(TypeError):
+            engine.read(print, "x", sep=1)  # type: ignore[call-arg]
+        engine.read(print)
+        assert engine.operations[print] == count
+    engine.operations[print] = "many"  # type: ignore[assignment]
+    with pytest.raises(TypeError):
+        engine.read(print)
+    engine.operations[print] = -1
+    engine.read(print)
+    assert engine.operations[print] == 0
+    assert state.increment("k") == 2
+
+
+@pytest.mark.parametrize("member", ["operations", "_transactions", "_idle", "_refusal", "cache", "now"])
+@pytest.mark.parametrize("value", ["gone", None, 7], ids=str)
+@pytest.mark.parametrize("method", ["read", "write", "write_key"])
+def test_a_member_may_change_while_an_operation_runs(path: str, member: str, value: object, method: str) -> None:
+    """What an operation puts in the place of a member, or takes away, is at worst an error; nothing crashes."""
+
+    class Pool(native.Lender):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.operations, self._transactions, self._idle, self._refusal = {}, {}, [], None
+            self.cache, self.now = self, lambda: 1
+            self.log = native.Log(10)
+            self._recover = self._check_identity = self.ensure_identity = self._trim = self.mark = self.settle = (
+                self.use
+            )
+
+        def use(self, *_: object) -> int:
+            return 0
+
+        def _borrow(self) -> object:
+            return self
+
+    def operation(connection: Pool, now: int, key: str = "") -> str:
+        if value == "gone":
+            delattr(pool, member)
+        else:
+            setattr(pool, member, value)
+        return "done"
+
+    pool = Pool()
+    with suppress(TypeError, AttributeError):
+        assert getattr(pool, method)(operation, "key") == "done"
+    pool.__dict__.clear()
 
 
 def test_a_connection_comes_back_after_an_operation_and_after_its_error(state: State) -> None:

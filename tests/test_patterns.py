@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import doctest
 import pickle
+import signal
+import threading
+import time
 from functools import lru_cache
 
 import pytest
@@ -337,6 +340,55 @@ SLOW_PATTERNS = [
 def test_no_pattern_is_catastrophic(pattern: str, key: str) -> None:
     """Patterns made to blow up a backtracking matcher are answered in a fraction of a second of the processor."""
     assert in_time(lambda: processor_time(lambda: patterns.match(pattern, key)), 0.5)
+
+
+# Several seconds, if nothing ends them: one key against one pattern, and a page of many keys.
+LONG_WAYS = {
+    "filter": ("*" + "a" * 2_000_000 + "b*", "\0".join(["a" * 4096] * 40)),
+    "match": ("*" + "[a-z]?" * 1_500_000 + "1", "a" * 3_000_000),
+    "classes": ("*[" + "b-z" * 200_000 + "]", "\0".join(["a" * 4096] * 10)),
+}
+
+
+@pytest.mark.parametrize("way", LONG_WAYS)
+def test_a_long_search_is_interrupted(way: str) -> None:
+    """A signal's handler runs while keys are compared, and its exception ends the search."""
+    pattern, text = LONG_WAYS[way]
+
+    class Enough(Exception):
+        pass
+
+    def handler(*_: object) -> None:
+        raise Enough
+
+    before = signal.signal(signal.SIGALRM, handler)
+    began = time.perf_counter()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(Enough):
+            for _ in range(100):
+                (patterns.match if way == "match" else patterns.filter)(pattern, text)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.perf_counter() - began < 5
+
+
+def test_other_threads_run_during_a_long_search() -> None:
+    """Another thread comes to its turn again and again, also where it drops what is searched."""
+    turns, done = 0, threading.Event()
+
+    def search() -> None:
+        assert patterns.filter("*" + "a" * 2_000 + "b*", "\0".join(["a" * 4096] * 40)) == []
+        done.set()
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    while not done.is_set():
+        turns += 1
+        time.sleep(0.001)
+    thread.join()
+    assert turns > 3
 
 
 def test_a_million_keys_are_filtered_in_one_call() -> None:

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import dump, exactly, unchanged
 
-from slothstate import InvalidValue, OutOfRange, State
-from slothstate.values import same
+from slothstate import InvalidValue, OutOfRange, State, to_json
+from slothstate.values import Encoded, same
 
 INT_MAX, INT_MIN = 2**63 - 1, -(2**63)
 FLOATS = [0.0, -0.0, 1.0, 0.1, -1.5, 5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, 2.0**53, 1e22, 1e-7]
@@ -156,6 +156,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "int-name": ({1: "a"}, InvalidValue, "value"),
     "none-name": ({"a": {None: 1}}, InvalidValue, "value['a']"),
     "surrogate-name": ({"\udfff": 1}, InvalidValue, "value"),
+    "foreign-bool": (type("bool", (), {"__module__": "numpy"})(), InvalidValue, "value: numpy.bool cannot be stored"),
     "cycle": (cyclic_list(), InvalidValue, "value"),
     "too-deep": (nested(501), InvalidValue, "500"),
     "much-too-deep": (nested(100_000), InvalidValue, "500"),
@@ -210,6 +211,39 @@ def test_depth_limit(state: State) -> None:
         while not isinstance(found, int):
             found, levels = found["a"] if isinstance(found, dict) else found[0], levels + 1
         assert levels == depth
+
+
+READING: dict[str, Callable[[State], Any]] = {
+    "get": lambda s: s.get("list"),
+    "get_many": lambda s: s.get_many(keys=["list"])["list"],
+    "list_range": lambda s: s.list_range("list"),
+    "items": lambda s: dict(s.items())["list"],
+    "dump": lambda s: next(record.value for record in s.dump()),
+    "setdefault": lambda s: s.setdefault("list"),
+    "list_pop": lambda s: [s.list_pop("list")],
+    "list_shift": lambda s: [s.list_shift("list")],
+    "pop": lambda s: s.pop("list"),
+}
+
+
+@pytest.mark.parametrize("reading", READING)
+def test_the_deepest_item_comes_back(state: State, path: str, reading: str) -> None:
+    """An item may nest 499 levels: one that is pushed is read by every verb. One level more is refused."""
+    deepest = to_json([nested(499)])[1:-1]
+    with unchanged(path):
+        for item in (
+            nested(500),
+            Encoded("list", "[" * 500 + "]" * 500),
+            Encoded("table", '{"a":' * 500 + "1" + "}" * 500),
+        ):
+            with pytest.raises(InvalidValue, match=r"items\[0\].*nested too deep; at most 499 levels"):
+                state.list_push("list", item)
+    assert state.list_push("list", nested(499)) == 1
+    assert state.check() == []
+    assert to_json(READING[reading](state)) == f"[{deepest}]"
+    many = to_json(["[" * 1000, {"{": "[" * 1000}])
+    state.list_push("list", Encoded("list", many), Encoded("list", deepest))
+    assert to_json(state.list_range("list", -2, -1)) == f"[{many},{deepest}]"
 
 
 @pytest.mark.parametrize("size", [0, 1, 2**16 - 1, 2**16, 2**20])

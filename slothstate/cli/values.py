@@ -52,7 +52,11 @@ STDIN: Final = "-"
 DELIVERY_TIMEOUT: Final = 20.0
 """Seconds that a reader may take for what was taken from the store, while all other writers wait."""
 
-_PAST_RANGE: Final = ("an integer past 64 bits", "a number past the largest float")
+_PAST_LIMITS: Final = (
+    "an integer past 64 bits",
+    "a number past the largest float",
+    "nested too deep (past 500 levels)",
+)
 
 
 def value_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -118,7 +122,7 @@ def parse_value(argument: str, form: Form = None) -> Any:
     try:
         return parse_json(text)
     except ValueError as error:
-        if form is None and not str(error).endswith(_PAST_RANGE):
+        if form is None and not str(error).endswith(_PAST_LIMITS):
             return text
         advice = "" if form else "; --string stores the text"
         raise Failure(f"the value is {_reason(error)}{advice}", MISUSE) from error
@@ -126,7 +130,7 @@ def parse_value(argument: str, form: Form = None) -> Any:
 
 def _reason(error: ValueError) -> str:
     what = str(error)
-    return what.rpartition(": ")[2] if what.endswith(_PAST_RANGE) else what
+    return what.rpartition(": ")[2] if what.endswith(_PAST_LIMITS) else what
 
 
 def print_value(value: Any, shape: Shape) -> None:

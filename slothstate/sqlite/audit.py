@@ -10,7 +10,7 @@ from slothstate.errors import InvalidKey, StateCorrupt
 from slothstate.native import json_decode
 from slothstate.sqlite.connection import LIVE, Connection, Snapshot
 from slothstate.sqlite.schema import SCHEMA_VERSION
-from slothstate.values import as_python, check_key, damaged, decoded, shorten, verify
+from slothstate.values import as_python, check_key, check_levels, damaged, decoded, shorten, verify
 
 __all__ = ["figures", "problems"]
 
@@ -30,7 +30,7 @@ limit 1000
 """
 
 _ITEMS: Final = """
-select entries.key, count(position), min(position), max(position)
+select cast(entries.key as blob), count(position), min(position), max(position)
 from entries left join list_items on list_id = entries.id
 where entries.value is null
 group by entries.id
@@ -38,7 +38,10 @@ group by entries.id
 
 _ORPHANS: Final = "select count(*) from list_items where list_id not in (select id from entries where value is null)"
 
-_BAD_ITEMS: Final = "select key, item from list_items join entries on entries.id = list_id"
+_LIST_ITEMS: Final = """
+select cast(key as blob), cast(item as blob)
+from list_items join entries on entries.id = list_id
+"""
 
 _LOCKS: Final = "select name, owner from locks"
 
@@ -93,19 +96,25 @@ def _entries(connection: Connection) -> list[str]:
 
 def _lists(connection: Connection) -> list[str]:
     found = [
-        f"list {key!r} is damaged: {count} items at positions {first} to {last}"
+        f"list {_text(key)} is damaged: {count} items at positions {first} to {last}"
         for key, count, first, last in connection.execute(_ITEMS)
         if not count or last - first + 1 != count
     ]
     orphans = connection.execute(_ORPHANS).get
     if orphans:
         found.append(f"{orphans} list items belong to no list")
-    for key, item in connection.execute(_BAD_ITEMS):
+    for key, raw_item in connection.execute(_LIST_ITEMS):
         try:
+            item = raw_item.decode()
             json_decode(item)
+            check_levels(item)
         except ValueError as error:
-            found.append(f"list {key!r} is damaged: an item cannot be read: {error}")
+            found.append(f"list {_text(key)} is damaged: an item cannot be read: {error}")
     return found
+
+
+def _text(raw: bytes) -> str:
+    return repr(raw.decode(errors="backslashreplace"))
 
 
 def _lock_rows(connection: Connection) -> list[str]:

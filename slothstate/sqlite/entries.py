@@ -43,7 +43,7 @@ class Usage(NamedTuple):
 # The JSON text of a list in rows: its items, a comma between each two, and the brackets.
 _ITEMS_SIZE: Final = "(select sum(octet_length(item)) + count(*) + 1 from list_items where list_id = entries.id)"
 
-_SIZE: Final = f"case when value is null then {_ITEMS_SIZE} else octet_length(value) end"
+_SIZE: Final = f"ifnull(case when value is null then {_ITEMS_SIZE} else octet_length(value) end, 0)"
 
 _ENTRY: Final = f"""
 select
@@ -51,9 +51,9 @@ select
   kind,
   {_SIZE},
   case when value is null then (select count(*) from list_items where list_id = entries.id) end,
-  case when value is not null and kind = 'list' then value end,
+  case when value is not null and kind = 'list' then cast(value as blob) end,
   expires_at_ms,
-  case
+  cast(case
     when value is null then (
       select '[' || substr(group_concat(item, ','), 1, ?3)
       from (
@@ -66,7 +66,7 @@ select
     )
     when typeof(value) in ('text', 'blob') then substr(value, 1, ?3)
     else cast(value as text)
-  end
+  end as blob)
 from entries
 where key = ?2 and {LIVE}
 """
@@ -86,17 +86,32 @@ order by 3 desc, 1
 
 
 def describe(connection: Connection, now: int, key: str, preview: int) -> Entry | None:
-    """Return what there is to say about a key, None if it is missing; at most `preview` characters of its value."""
+    """Return what there is to say about a key, None if it is missing; at most `preview` characters of its value.
+
+    A damaged value is described as far as it can be: this is how to look at one, and it must not hide the others.
+    """
     found = connection.execute(_ENTRY, (now, key, preview)).get
     if found is None:
         return None
     key, kind, size, length, text, expires_at_ms, beginning = found
     if text is not None:
-        length = len(json_decode(text))
+        length = _length(text)
     ttl = None if expires_at_ms is None else (expires_at_ms - now) / 1000
+    shown = beginning or b""
+    if kind != "bytes":
+        shown = shown.decode(errors="backslashreplace")
     if kind == "boolean":
-        beginning = "true" if beginning == "1" else "false"
-    return Entry(key, kind, size, length, ttl, beginning)
+        shown = "true" if shown == "1" else "false"
+    return Entry(key, kind, size, length, ttl, shown)
+
+
+def _length(text: bytes) -> int | None:
+    """Return how many items the list of a JSON text has; None if it is damaged."""
+    try:
+        items = json_decode(text)
+    except ValueError:
+        return None
+    return len(items) if isinstance(items, list) else None
 
 
 def page(

@@ -127,14 +127,20 @@ def push(connection: Connection, now: int, key: str, items: Sequence[str]) -> in
 
 def pop(connection: Connection, now: int, key: str) -> str | None:
     """Remove the last item and return its JSON text; None if there is none. An emptied list disappears."""
-    item: str | None = connection.execute(_POP_ONE, (now, key)).get
-    return _take(connection, now, key, "pop from", last=True) if item is None else item
+    try:
+        item: str | None = connection.execute(_POP_ONE, (now, key)).get
+        return _take(connection, now, key, "pop from", last=True) if item is None else item
+    except UnicodeDecodeError as error:
+        raise damaged(key, error) from error
 
 
 def shift(connection: Connection, now: int, key: str) -> str | None:
     """Remove the first item and return its JSON text; None if there is none. An emptied list disappears."""
-    item: str | None = connection.execute(_SHIFT_ONE, (now, key)).get
-    return _take(connection, now, key, "shift from", last=False) if item is None else item
+    try:
+        item: str | None = connection.execute(_SHIFT_ONE, (now, key)).get
+        return _take(connection, now, key, "shift from", last=False) if item is None else item
+    except UnicodeDecodeError as error:
+        raise damaged(key, error) from error
 
 
 def length(connection: Connection, now: int, key: str) -> int:
@@ -162,7 +168,12 @@ def section(connection: Connection, now: int, key: str, start: int, stop: int) -
             return EMPTY_LIST
         if items is not None:
             return json_encode(items[begin : end + 1], key)
-        text: str | None = connection.execute(_SECTION, (found.identity, found.first + begin, found.first + end)).get
+        try:
+            text: str | None = connection.execute(
+                _SECTION, (found.identity, found.first + begin, found.first + end)
+            ).get
+        except UnicodeDecodeError as error:
+            raise damaged(key, error) from error
         if text is None:
             raise damaged(key, "items are missing")
         return text

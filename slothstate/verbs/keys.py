@@ -114,7 +114,7 @@ class KeyVerbs(Verbs):
             page, after = self._engine.read(keys.page_of_keys, pattern, after, SCAN_PAGE)
             yield from page
 
-    def get_many(self, keys_: Iterable[str]) -> dict[str, Any]:
+    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return the values of several keys as they were at one moment, without the missing ones.
 
         >>> state.set_many({"a": 1, "b": 2})
@@ -122,7 +122,7 @@ class KeyVerbs(Verbs):
         >>> state.get_many(["a", "b", "c"])
         {'a': 1, 'b': 2}
         """
-        rows = self._engine.read(keys.get_many, [check_key(key) for key in _check_keys(keys_)])
+        rows = self._engine.read(_read_many, [check_key(key) for key in _check_keys(keys)])
         return {key: decoded(self._decode, key, kind, stored) for key, (kind, stored, _) in rows.items()}
 
     def set_many(self, mapping: Mapping[str, Any], ttl: float | None = None) -> bool:
@@ -207,6 +207,10 @@ def setter(engine: Engine) -> Callable[..., bool]:
     return built_in
 
 
+# The parameter of the verb has the name of the module.
+_read_many: Final = keys.get_many
+
+
 def _set(engine: Engine, key: str, value: Any, ttl: float | None) -> bool:
     row = encode_row(key, value, KINDS)
     if row is None:
@@ -217,7 +221,7 @@ def _set(engine: Engine, key: str, value: Any, ttl: float | None) -> bool:
     return True
 
 
-def _check_keys(keys_: Iterable[str]) -> Iterable[str]:
-    if isinstance(keys_, str | bytes) or not isinstance(keys_, Iterable):
-        raise InvalidKey(f"keys must be an iterable of keys, got {describe(keys_)}")
-    return keys_
+def _check_keys(keys: Iterable[str]) -> Iterable[str]:
+    if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
+        raise InvalidKey(f"keys must be an iterable of keys, got {describe(keys)}")
+    return keys

@@ -7,7 +7,7 @@ from typing import Any
 from slothstate.errors import InvalidValue
 from slothstate.native import json_decode
 from slothstate.sqlite import lists
-from slothstate.values import check_key, decoded, describe, encode_item
+from slothstate.values import check_key, damaged, decoded, describe, encode_item
 from slothstate.verbs.base import Verbs
 
 __all__ = ["ListVerbs"]
@@ -20,7 +20,8 @@ class ListVerbs(Verbs):
         """Add items to the end of a list and return its new length; without items nothing is written.
 
         A missing key and an empty table count as an empty list. The TTL stays. O(1) whatever the length.
-        Raises: `WrongType` unless the key holds a list; `InvalidValue`, `OutOfRange` naming the item.
+        Raises: `WrongType` unless the key holds a list; `InvalidValue`, `OutOfRange` naming the item, which may nest
+        499 levels deep.
 
         >>> state.list_push("queue", {"app": "web"}, {"app": "api"})
         2
@@ -61,7 +62,10 @@ class ListVerbs(Verbs):
             return default
         if text.startswith(("{", "[")):
             return decoded(self._decode, key, "table" if text.startswith("{") else "list", text)
-        return json_decode(text)
+        try:
+            return json_decode(text)
+        except ValueError as error:
+            raise damaged(key, f"an item cannot be read: {error}") from error
 
     def list_length(self, key: str) -> int:
         """Return the number of items of a list, 0 if the key is missing. Raises: `WrongType`.

@@ -14,7 +14,7 @@ from slothstate.errors import InvalidValue, SlothStateError
 from slothstate.sqlite import activity, location, sweep
 from slothstate.sqlite.naming import check_path
 from slothstate.sqlite.sweeper import sweep_all
-from slothstate.values import INTEGER_MAX, check_key, check_seconds, describe, encode
+from slothstate.values import INTEGER_MAX, check_key, check_seconds, decoded, describe, encode
 from slothstate.verbs.base import SCAN_PAGE, Verbs, check_pattern
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class UpkeepVerbs(Verbs):
         """Iterate over the keys that match as `Record`s, sorted, all as they were at one moment.
 
         Until the iterator is exhausted or closed the log of the store grows with every write: be quick.
-        Raises: `PatternError`.
+        Raises: `PatternError`; `StateCorrupt` at a damaged key, naming it.
 
         >>> state.set("answer", 42)
         True
@@ -170,7 +170,7 @@ class UpkeepVerbs(Verbs):
         with self._engine.snapshot() as (connection, now):
             for key, row in sqlite.moving.rows(connection, now, pattern):
                 kind, stored, expires_at_ms = row
-                yield Record(key, kind, self._decode(kind, stored), expires_at_ms)
+                yield Record(key, kind, decoded(self._decode, key, kind, stored), expires_at_ms)
 
     def load(self, records: Iterable[Record]) -> int:
         """Store records in one transaction, each replacing its key; return how many, without those already expired.

@@ -104,6 +104,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ss_glob_error error;
     if (ss_glob_parse(&glob, pattern_text, pattern_length, &error) == SS_OK) {
         bool matches = ss_glob_match(&glob, key_text, key_length);
+        ss_glob_progress progress = {0};
+        ss_glob_answer answer = SS_GLOB_UNFINISHED;
+        for (size_t steps = 0; answer == SS_GLOB_UNFINISHED; steps++) {
+            size_t effort = 1;
+            REQUIRE(steps <= key_length);
+            answer = ss_glob_go_on(&glob, key_text, key_length, &progress, &effort);
+        }
+        REQUIRE(matches == (answer == SS_GLOB_YES));
         size_t prefix_length = ss_glob_prefix(&glob, prefix);
         REQUIRE(prefix_length <= pattern_length);
         REQUIRE(!matches || (prefix_length <= key_length && memcmp(key_text, prefix, prefix_length) == 0));
