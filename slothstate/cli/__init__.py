@@ -52,6 +52,7 @@ FAMILIES = {
     },
     "Scripts": {
         "run": "run",
+        "runs": "runs",
         "shell": "shell",
     },
     "Looking": {

@@ -40,6 +40,7 @@ __all__ = [
     "complete_key",
     "db_option",
     "exit_code_of",
+    "has_store",
     "json_option",
     "key_argument",
     "lua_option",
@@ -132,13 +133,15 @@ def open_state(db: str | None, *, create: bool = False) -> State:
     Raises: `Failure` with the code `STORE_ERROR` if there is no store.
     """
     path = store_path(db)
-    if not create and not _is_there(path):
+    if not create and not has_store(db):
         advice = "name another with --db or $SLOTHSTATE_DB; 'slothstate set' creates it"
         raise Failure(f"there is no store at {escaped(path)}: {advice}", STORE_ERROR)
     return slothstate.open(db)
 
 
-def _is_there(path: str) -> bool:
+def has_store(db: str | None) -> bool:
+    """Return whether there is a store, or something in its place that opening it will tell of."""
+    path = store_path(db)
     try:
         found = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -18,11 +18,19 @@ __all__ = ["TerminalReporter"]
 
 _LEVEL_STYLES: dict[Level, str] = {"debug": "dim", "info": "cyan", "warn": "bold yellow", "error": "bold red"}
 
-_RESULT_STYLES = {"ok": "bold green", "failed": "bold red", "skipped": "yellow"}
+_RESULT_STYLES = {"ok": "bold green", "failed": "bold red", "skipped": "yellow", "interrupted": "bold red"}
 
-_SYMBOLS = {"workflow": "▶", "started": "●", "ok": "✓", "failed": "✗", "skipped": "○", "retry": "↻"}
+_SYMBOLS = {"workflow": "▶", "started": "●", "ok": "✓", "failed": "✗", "skipped": "○", "interrupted": "✗", "retry": "↻"}
 
-_PLAIN_SYMBOLS = {"workflow": ">", "started": "*", "ok": "+", "failed": "x", "skipped": "-", "retry": "~"}
+_PLAIN_SYMBOLS = {
+    "workflow": ">",
+    "started": "*",
+    "ok": "+",
+    "failed": "x",
+    "skipped": "-",
+    "interrupted": "x",
+    "retry": "~",
+}
 """For terminals that do not speak Unicode."""
 
 
@@ -61,7 +69,7 @@ class TerminalReporter:
 
     def attempt_failed(self, result: TaskResult) -> None:
         line = self._ended(result, "yellow")
-        line.append(f"  (attempt {result.attempts} of {result.task.retries + 1})", "dim")
+        line.append(f"  (attempt {result.attempts} of {result.attempts + result.attempts_left})", "dim")
         self._write(self._symbol("retry", "yellow"), line)
 
     def task_finished(self, result: TaskResult) -> None:
@@ -74,7 +82,7 @@ class TerminalReporter:
         if len(results) > 1:
             self._table(results)
         if plan.workflow is not None:
-            status = "ok" if all(result.status == "ok" for result in results) else "failed"
+            status = "ok" if all(result.is_fine for result in results) else "failed"
             line = Text.assemble((printable(plan.workflow.name), "bold"), f"  {count_results(results)}")
             line.append(f"  {duration(seconds)}", "dim")
             self._write(self._symbol(status, _RESULT_STYLES[status]), line)
