@@ -100,6 +100,17 @@ local function describe(value)
     return "an error that is not text was raised: a " .. kind
 end
 
+-- Where tables were raised, which do not say it themselves: what catches them on the way raises them elsewhere again.
+local places = setmetatable({}, { __mode = "k" })
+local raw_error = error
+
+function _G.error(problem, level)
+    if type(problem) == "table" and not places[problem] then
+        places[problem] = host.arguments.where()
+    end
+    raw_error(problem, level == 0 and 0 or (level or 1) + 1)
+end
+
 -- What an error becomes where it is raised: text, with the place for what brings none, and the calls that led there if
 -- they are asked for.
 local function explain(problem)
@@ -108,10 +119,10 @@ local function explain(problem)
     end
     local text = describe(problem)
     if type(problem) ~= "string" and type(problem) ~= "number" then
-        local place = host.arguments.where()
+        local place = places[problem] or host.arguments.where()
         text = place ~= "?" and place .. ": " .. text or text
     end
-    return native.traced and text .. host.trace.chain(problem) or text
+    return native.traced and host.trace.explained(problem, text) or text
 end
 
 local function finish(outer_deadline, outer_watching, ok, ...)

@@ -114,8 +114,7 @@ class Host:
             if show is not None:
                 show(plans)
                 return 0
-            if found and not plans:
-                self.reporter.log("warn", "tasks are defined, but no workflow: nothing runs (see --task)")
+            self._warn_of_unused(bool(found) and not plans)
             places = [{task.name: place_of(plan, task) for task in plan.tasks} for plan in plans]
             if kept is not None:
                 kept.plans(plans)
@@ -189,7 +188,7 @@ class Host:
     def explained(self, message: str, task: Task) -> str:
         """Return the message with its task, where it has the calls that led to an error."""
         return (
-            f"{message}\n\tin task '{task.name}' ({task.where})" if "\ncalls, innermost first:" in message else message
+            f"{message}\n    in task '{task.name}' ({task.where})" if "\ncalls, innermost first:" in message else message
         )
 
     @contextlib.contextmanager
@@ -209,6 +208,12 @@ class Host:
             yield
         finally:
             self._limit = outer
+
+    def _warn_of_unused(self, no_workflow: bool) -> None:
+        if no_workflow:
+            self.reporter.log("warn", "tasks are defined, but no workflow: nothing runs (see --task)")
+        for place in sorted(lua_text(task[b"where"]) for task in self._parts[b"task"][b"nameless"]):
+            self.reporter.log("warn", f"the task at {place} has no name and is in no workflow: it never runs")
 
     def _run_plan(self, plan: Plan, places: dict[str, Place], kept: Kept | None) -> bool:
         if kept is not None and kept.is_plan_done(plan):

@@ -8,6 +8,8 @@ local type, select, next, getinfo = type, select, next, debug.getinfo
 
 -- The tasks that were built by a name of their own, which every workflow can use, in the order of the script.
 local tasks = {}
+-- Those that have no name, until a workflow gives them one.
+local nameless = {}
 local count = 0
 
 -- The name of a task, given by name or as what task() or build() returned; nil for anything else.
@@ -173,6 +175,8 @@ function task(...)
         of_options(description, options)
         if description.name then
             tasks[#tasks + 1] = description
+        else
+            nameless[description] = true
         end
     end
     return builder
@@ -214,10 +218,11 @@ local function listed(value, key, item)
     end
     own = own or not description.name
     description.name = description.name or key
+    nameless[description] = nil
     if not description.name then
         bad(1, "tasks", ("%s: the task at %s has no name"):format(item, description.where))
     end
     return description, own
 end
 
-return { tasks = tasks, listed = listed, line_of = line_of }
+return { tasks = tasks, nameless = nameless, listed = listed, line_of = line_of }

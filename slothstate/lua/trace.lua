@@ -10,31 +10,41 @@ local trace = {}
 -- The error that was caught last and the calls that led to it.
 local caught, calls
 
-local function lines(text)
+local function lines(text, is_raised_again)
     local kept = {}
-    for line in text:gmatch("[^\n]+") do
-        local is_ours = line:find("slothstate:", 1, true) or line:find("^\t%[C%]: in %?") or line:find("xpcall'", 1, true)
-        if line:sub(1, 1) == "\t" and not is_ours then
-            kept[#kept + 1] = "\n" .. line
+    for line in text:gmatch("\n\t([^\n]+)") do
+        local is_ours = line:find("slothstate:", 1, true) or line:find("^%[C%]: in %?") or line:find("xpcall'", 1, true)
+        local is_error = line:find("raw_error'", 1, true) or is_raised_again and line:find("^%[C%]: in .*error'$")
+        if not is_ours and not is_error then
+            kept[#kept + 1] = "\n    " .. line
         end
     end
     return concat(kept)
 end
 
 -- Takes note of an error on its way: `text` is the traceback of where it was caught. An error that is on its way
--- already comes by again unchanged, or with a position before it.
+-- already comes by again unchanged, or with a position before it; it brings new calls where it left a coroutine.
 local function note(problem, text)
+    if type(problem) == "string" and problem:find("^slothstate:trace:%d+: ") then
+        -- A misuse of a verb that was noticed in this file is the script's.
+        problem = problem:gsub("^slothstate:trace:%d+", (host.arguments.where()))
+    end
     local known = rawequal(problem, caught)
         or type(problem) == "string" and type(caught) == "string" and caught ~= "" and problem:sub(-#caught) == caught
-    calls = (known and calls or "") .. lines(text)
+    local more = lines(text, known)
+    if not known then
+        calls = more
+    elseif calls:sub(-#more) ~= more then
+        calls = calls .. more
+    end
     caught = problem
     return problem
 end
 
--- The calls that led to an error that is raised here.
-function trace.chain(problem)
-    note(problem, traceback("", 2))
-    local text = "\ncalls, innermost first:" .. calls
+-- The text of an error that is raised here, with the calls that led to it.
+function trace.explained(problem, text)
+    local noted = note(problem, traceback("", 2))
+    text = (type(noted) == "string" and noted or text) .. "\ncalls, innermost first:" .. calls
     caught, calls = nil, nil
     return text
 end
@@ -78,20 +88,28 @@ function coroutine.wrap(fn)
     end
 end
 
-for _, name in ipairs({ "transaction", "with_lock" }) do
-    local verb = state[name]
-    state[name] = function(...)
-        local given, count = { ... }, select("#", ...)
-        for index = 1, count do
-            local fn = given[index]
-            if type(fn) == "function" then
-                given[index] = function(...)
-                    return passed(raw_xpcall(fn, handler, ...))
-                end
+-- The arguments of a verb that calls one of them, which notes the errors that leave it.
+local function noting(...)
+    local given, count = { ... }, select("#", ...)
+    for index = 1, count do
+        local fn = given[index]
+        if type(fn) == "function" then
+            given[index] = function(...)
+                return passed(raw_xpcall(fn, handler, ...))
             end
         end
-        return verb(unpack(given, 1, count))
     end
+    return unpack(given, 1, count)
+end
+
+local verbs = { transaction = state.transaction, with_lock = state.with_lock }
+
+function state.transaction(...)
+    return verbs.transaction(noting(...))
+end
+
+function state.with_lock(...)
+    return verbs.with_lock(noting(...))
 end
 
 return trace
