@@ -64,7 +64,7 @@ class Execution:
         if isinstance(task.command, str):
             outcome = self._attempt_shell(task.command, place, limit)
         else:
-            with self._host.bounded(limit):
+            with self._host.attempting(task, limit):
                 outcome = self._attempt_function(task, task.command, number, deps, limit)
         if outcome is None:
             return Outcome(False, self._timed_out(task, own, limit))

@@ -23,7 +23,7 @@ from slothstate.lua.exec import CommandResult, CommandRunner
 from slothstate.lua.execution import Execution
 from slothstate.lua.parallel import Workers, run_side_by_side
 from slothstate.lua.place import Place, place_of
-from slothstate.lua.report import Level, Reporter
+from slothstate.lua.report import Level, Reporter, TaskResult
 from slothstate.lua.runtime import new_runtime
 from slothstate.lua.scheduler import Kept, Progress, carry_out, run_plan
 from slothstate.lua.workflow import Plan, PlanError, Task, make_plans
@@ -78,6 +78,7 @@ class Host:
         self.is_interrupted = False
         """Whether what the prompt runs is to end; for a handler of Ctrl-C to set."""
         self._limit: float | None = None
+        self._current: tuple[Task, float] | None = None
         self._place = Place()
         self._dry_run = dry_run
         self._traced = traced
@@ -157,6 +158,12 @@ class Host:
         limit = self._limit
         return 0.0 if limit is None else max(0.0, time.monotonic() - limit)
 
+    def report_cut_off(self) -> None:
+        """Report the task that is under way, if one is, as interrupted: nobody will wait for its end."""
+        if self._current is not None:
+            task, began = self._current
+            self.reporter.task_finished(TaskResult(task, "interrupted", "", time.monotonic() - began))
+
     # For the tasks of a plan.
 
     def part(self, name: bytes) -> Any:
@@ -188,7 +195,9 @@ class Host:
     def explained(self, message: str, task: Task) -> str:
         """Return the message with its task, where it has the calls that led to an error."""
         return (
-            f"{message}\n    in task '{task.name}' ({task.where})" if "\ncalls, innermost first:" in message else message
+            f"{message}\n    in task '{task.name}' ({task.where})"
+            if "\ncalls, innermost first:" in message
+            else message
         )
 
     @contextlib.contextmanager
@@ -201,13 +210,17 @@ class Host:
             self._place = outer
 
     @contextlib.contextmanager
-    def bounded(self, limit: float | None) -> Iterator[None]:
-        """Let what waits for a lock in the block wait no longer than to this moment of the monotonic clock."""
-        outer, self._limit = self._limit, limit
+    def attempting(self, task: Task, limit: float | None) -> Iterator[None]:
+        """Make this task the one that is under way in the block.
+
+        What waits for a lock there waits no longer than to `limit`, a moment of the monotonic clock.
+        """
+        outer = self._limit, self._current
+        self._limit, self._current = limit, (task, time.monotonic())
         try:
             yield
         finally:
-            self._limit = outer
+            self._limit, self._current = outer
 
     def _warn_of_unused(self, no_workflow: bool) -> None:
         if no_workflow:

@@ -103,10 +103,10 @@ def run_side_by_side(host: Host, progress: Progress, execution: Execution) -> bo
         while waiting or running:
             _start_what_can_run(host, progress, execution, waiting, running)
             ready, _, _ = select.select(list(running), [], [], _LOOK_EVERY) if running else ([], [], [])
-            for descriptor in ready:
-                _listen(host, progress, execution, running, descriptor)
             if host.interrupted:
                 raise Interrupted
+            for descriptor in ready:
+                _listen(host, progress, execution, running, descriptor)
     except BaseException as error:
         _end_all(host, progress, running, report=isinstance(error, Interrupted))
         raise
@@ -143,6 +143,9 @@ def _listen(host: Host, progress: Progress, execution: Execution, running: dict[
     worker = running[descriptor]
     messages = worker.messages()
     if messages is None:
+        if worker.task.name not in progress.results:
+            # A Ctrl-C ends workers, too, and they may have been faster.
+            host.pause(_INTERRUPT_GRACE)
         _forget(host, running, worker)
         if worker.task.name not in progress.results:
             seconds = progress.clock() - worker.began
