@@ -38,10 +38,10 @@ class Execution:
         workflow = self._plan.workflow
         if workflow is None or workflow.on_start is None:
             return None
-        status, answer, message = self._call("call", None, workflow.on_start)
+        status, answer, *message = self._call("call", None, workflow.on_start)
         if status == "error":
             return lua_text(answer)
-        return (lua_text(message) or "it returned false") if answer is False else None
+        return (lua_text(message[0]) or "it returned false") if answer is False else None
 
     def refusal(self, task: Task, deps: bytes) -> Outcome | None:
         if task.run_if is None:

@@ -115,9 +115,9 @@ function script.attempt(limit, command, this, params, deps)
 end
 
 -- Asks a task's run_if. Returns "ok" and whether the task is to run, or as `script.call` does.
-function script.condition(limit, condition, this, params, deps)
+function script.condition(condition, this, params, deps)
     local given = given_of(TASK, this, params, deps)
-    local kind, count, answer = guard.call(limit, condition, arranged(condition, TASK, given))
+    local kind, count, answer = guard.call(nil, condition, arranged(condition, TASK, given))
     if kind ~= "ok" then
         return kind, count
     elseif is_result(answer) then

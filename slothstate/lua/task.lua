@@ -147,7 +147,7 @@ local function of_options(description, options)
         copy[option] = value
     end
     if copy.name ~= nil then
-        description.name, copy.name = expect(1, "name", "string", copy.name), nil
+        description.name, copy.name = builders.text("name", "a name", copy.name), nil
     end
     builders.apply(Task, description, copy)
     if not description.command then
