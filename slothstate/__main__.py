@@ -7,7 +7,7 @@ import sys
 
 __all__ = ["main"]
 
-_EXTRA = {"click", "rich", "lupa"}
+_EXTRA = {"click", "rich", "lupa", "yaml"}
 """The modules that the extra `cli` brings."""
 
 
@@ -26,6 +26,7 @@ def main() -> int:
         if error.name is None or error.name.partition(".")[0] not in _EXTRA:
             raise
         missing = error.name.partition(".")[0]
+        missing = "PyYAML" if missing == "yaml" else missing
         print(f"slothstate: the command line needs {missing}: pip install 'slothstate[cli]'", file=sys.stderr)
         return 2
 

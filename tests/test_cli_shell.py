@@ -87,7 +87,7 @@ def test_a_pipe(lua: str, home: Path) -> None:
         ("\n\nerror('boom')\nprint('b')", 1, "stdin:3: boom"),
         ("state.get(5)", 1, "stdin:1: bad argument #1 to 'get' (string expected, got number)"),
         ("error('two\\nlines')", 1, "stdin:1: two"),
-        ("error({})", 1, "an error that is not text"),
+        ("error({})", 1, "stdin:1: {}"),
         ("os.exit(9)", 9, ""),
     ],
 )

@@ -55,9 +55,13 @@ def test_script_error(scripts: Scripts) -> None:
         ("setmetatable({}, { __tostring = function() return 'mine' end })", "mine"),
         (
             "setmetatable({}, { __tostring = function() error('worse') end })",
-            "an error that is not text was raised: a table",
+            "{}",
         ),
-        ("{}", "an error that is not text was raised: a table"),
+        ("{}", "{}"),
+        ("{ code = 3 }", '{"code":3}'),
+        ("{ why = { 'a', { at = 1 } } }", '{"why":["a",{"at":1}]}'),
+        ("{ print }", "an error that is not text was raised: a table"),
+        ("print", "an error that is not text was raised: a function"),
         ("nil", "an error that is not text was raised: a nil"),
     ],
 )
@@ -221,7 +225,10 @@ def test_json_failures(scripts: Scripts, call: str) -> None:
 
 # Wrong arguments
 
-TASK_METHODS = "build, command, depends_on, description, on_failure, on_success, retries, timeout"
+TASK_METHODS = (
+    "artifacts, build, command, consumes, delegate_to, depends_on, description, on_fail, on_failure, on_success, "
+    "retries, run, run_if, timeout, user, workdir"
+)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +280,7 @@ TASK_METHODS = "build, command, depends_on, description, on_failure, on_success,
         ("task('t').build()", "'build' is a method: call it with a colon, as in task:build(...)"),
         (
             "task('t'):comand('x')",
-            f"a task has no method 'comand'; it has: {TASK_METHODS}",
+            f"a task has no method 'comand' (did you mean 'command'?); it has: {TASK_METHODS}",
         ),
         (
             "task('t').timeout = 5",
@@ -294,7 +301,11 @@ TASK_METHODS = "build, command, depends_on, description, on_failure, on_success,
             "workflow.define('w'):tasks(task('t'))",
             "bad argument #1 to 'tasks' (a list of tasks expected, got one task: write tasks({ ... }))",
         ),
-        ("workflow.define('w'):build()", "a workflow has no method 'build'; it has: description, tasks, version"),
+        (
+            "workflow.define('w'):tusks({})",
+            "a workflow has no method 'tusks' (did you mean 'tasks'?); it has: build, config, description, metadata, "
+            "on_complete, on_start, on_task_complete, tasks, version",
+        ),
     ],
 )
 def test_misuse_is_an_error_at_the_script_s_line(scripts: Scripts, code: str, message: str) -> None:

@@ -136,13 +136,35 @@ class Scripted:
         self.failures = failures
         self.broken_hooks = broken_hooks
         self.hooks: list[tuple[str, str]] = []
+        self.pauses: list[float] = []
 
-    def attempt(self, task: Task, number: int) -> Outcome:
+    def params_as_json(self) -> bytes:
+        return b"{}"
+
+    def take_params(self, text: bytes) -> None:
+        pass
+
+    def start(self) -> str | None:
+        return None
+
+    def refusal(self, task: Task, deps: bytes) -> Outcome | None:
+        return None
+
+    def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+    def task_complete(self, result: TaskResult) -> str | None:
+        return None
+
+    def complete(self, ok: bool, results: list[TaskResult]) -> str | None:
+        return None
+
+    def attempt(self, task: Task, number: int, deps: bytes, deadline: float | None) -> Outcome:
         if number <= self.failures.get(task.name, 0):
             return Outcome(False, f"no {number}")
         return Outcome(True, "done")
 
-    def hook(self, task: Task, result: TaskResult) -> str | None:
+    def hook(self, task: Task, result: TaskResult, deps: bytes) -> str | None:
         self.hooks.append((task.name, result.status))
         return "broken" if task.name in self.broken_hooks else None
 

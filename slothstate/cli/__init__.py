@@ -53,6 +53,7 @@ FAMILIES = {
     },
     "Scripts": {
         "run": "run",
+        "runs": "runs",
         "shell": "shell",
         "batch": "batch",
     },

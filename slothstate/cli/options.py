@@ -44,6 +44,7 @@ __all__ = [
     "db_option",
     "exit_code_of",
     "file_named",
+    "has_store",
     "json_option",
     "key_argument",
     "lua_option",
@@ -225,13 +226,15 @@ def sharing_state(context: click.Context) -> Iterator[None]:
 
 def _open(db: str | None, create: bool) -> State:
     path = store_path(db)
-    if not create and not _is_there(path):
+    if not create and not has_store(db):
         advice = "name another with --db or $SLOTHSTATE_DB; 'slothstate set' creates it"
         raise Failure(f"there is no store at {escaped(path)}: {advice}", STORE_ERROR)
     return slothstate.open(db, **open_settings())
 
 
-def _is_there(path: str) -> bool:
+def has_store(db: str | None) -> bool:
+    """Return whether there is a store, or something in its place that opening it will tell of."""
+    path = store_path(db)
     try:
         found = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):

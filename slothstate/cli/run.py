@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+import slothstate
+from slothstate import State
 from slothstate.cli.failure import Failure
-from slothstate.cli.options import MISUSE, NO, db_option, file_named, lua_option, open_state
+from slothstate.cli.options import DONE, MISUSE, NO, db_option, file_named, has_store, lua_option, open_state
 from slothstate.cli.text import escaped, quantity
 
 if TYPE_CHECKING:
+    from slothstate.lua.host import Host
     from slothstate.lua.report import Reporter
-    from slothstate.lua.workflow import Plan
+    from slothstate.lua.run_record import RunRecord
 
 __all__ = ["run", "stderr_reporter"]
 
@@ -41,7 +48,12 @@ class _RunCommand(click.Command):
 @click.option(
     "--task", "tasks", metavar="NAME", multiple=True, help="Run only this task and what it depends on; repeatable."
 )
-@click.option("--dry-run", is_flag=True, help="Show which tasks would run, in their order; run none.")
+@click.option("--values", "values_file", metavar="FILE", help="What the script finds as `values`: YAML or JSON.")
+@click.option("--name", metavar="NAME", help="Keep in the store what tasks end with, under this name of the run.")
+@click.option("--resume", is_flag=True, help="Go on with the run --name: tasks that ended well do not run again.")
+@click.option("--dry-run", is_flag=True, help="Show which tasks would run, in their order; run none, change nothing.")
+@click.option("--mermaid", is_flag=True, help="Show them as a Mermaid graph; implies --dry-run.")
+@click.option("--traceback", is_flag=True, help="Show the calls that led to an error.  [also $SLOTHSTATE_TRACEBACK]")
 @lua_option
 @click.pass_obj
 def run(
@@ -49,7 +61,12 @@ def run(
     files: tuple[str, ...],
     db: str | None,
     tasks: tuple[str, ...],
+    values_file: str | None,
+    name: str | None,
+    resume: bool,
     dry_run: bool,
+    mermaid: bool,
+    traceback: bool,
     implementation: str,
 ) -> int:
     """Run the Lua script FILE, then the workflows that it defines.
@@ -59,40 +76,142 @@ def run(
       slothstate run deploy.lua
       slothstate run deploy.lua --task check --dry-run
       slothstate run deploy.lua -- staging v1.2.3       # arg[1], arg[2]
+      slothstate run deploy.lua --name nightly --resume # goes on if it was killed
 
-    The script finds the store as `state`, and log, exec, data, task and workflow. It is your own program and runs with
-    your rights: this is not a sandbox. Of several files each has a Lua of its own; one that fails ends the run.
+    The script finds the store as `state`, and log, exec, data, values, task and workflow. It is your own program and
+    runs with your rights: this is not a sandbox. Of several files each has a Lua of its own; one that fails ends the
+    run.
 
     What the script prints goes to stdout, line by line as it is printed; log lines and task results go to stderr, plain
-    where that is no terminal. With --dry-run the script itself runs, for that is what describes the tasks.
+    where that is no terminal. With --dry-run the script itself runs, for that is what describes the tasks, on a copy of
+    the store: what it would write, or run with exec.run, os.execute or io.popen, is not done.
 
-    Exit codes: 0 done; 1 a task failed or the script raised an error; 2 misuse (no such file, a syntax error, an
-    unknown task, tasks that depend on each other in a cycle); 3 the store cannot be opened; 130 interrupted; and n for
-    os.exit(n) in the script.
+    Exit codes: 0 done; 1 a task failed, the script raised an error, or a run of this --name is under way; 2 misuse (no
+    such file, a syntax error, an unknown task, tasks that depend on each other in a cycle); 3 the store cannot be
+    opened; 130 interrupted; and n for os.exit(n) in the script.
     """
-    # Imported late: what the other commands do not need.
+    dry_run = dry_run or mermaid
+    _check_options(files, name, resume, dry_run)
+    if find_spec("lupa") is None:
+        raise ModuleNotFoundError("no lupa", name="lupa")
+    from slothstate.lua.host import Host
+
+    sources = [_read(file) for file in files]
+    values, values_text = _values(values_file)
+    reporter = stderr_reporter()
+    traced = traceback or bool(os.environ.get("SLOTHSTATE_TRACEBACK"))
+    with _store(db, dry_run) as state:
+        for file, source in zip(files, sources, strict=True):
+            host = Host(state, reporter, implementation, values=values, dry_run=dry_run, traced=traced)
+            runs = partial(host.run, source, file, tasks, arguments or ())
+            if name is not None:
+                digest = _digest([source, values_text, *(text.encode() for text in (*tasks, "", *(arguments or ())))])
+                return _run_recorded(host, state, reporter, runs, file, name, digest, resume=resume)
+            if dry_run:
+                from slothstate.cli.run_plan_text import show_graph, show_plans
+
+                runs = partial(runs, show=partial(show_graph if mermaid else show_plans, file))
+            code = _supervised(host, state, runs)
+            if code:
+                return code
+    return DONE
+
+
+def _check_options(files: Sequence[str], name: str | None, resume: bool, dry_run: bool) -> None:
+    if resume and name is None:
+        raise Failure("--resume needs --name NAME: that of the run that is to go on", MISUSE)
+    if name is not None and len(files) > 1:
+        raise Failure(f"a run with a --name is one of one file, not of {len(files)}", MISUSE)
+    if name is not None and dry_run:
+        raise Failure("--dry-run keeps nothing and resumes nothing: leave out --name", MISUSE)
+
+
+def _run_recorded(
+    host: Host, state: State, reporter: Reporter, runs: Any, file: str, name: str, digest: str, *, resume: bool
+) -> int:
+    from slothstate.lua.run_record import RunRefused, recorded
+
+    try:
+        with recorded(state, name, os.path.abspath(file), resume=resume) as record:
+            if record.is_done and resume:
+                reporter.log("info", f"run {name} has ended well already; without --resume it runs anew")
+                return DONE
+            if record.notes not in (None, digest):
+                reporter.log("warn", f"since run {name} began, its script, arguments, values or tasks have changed")
+            record.describe(digest)
+            return _noting_the_end(record, partial(_supervised, host, state, partial(runs, kept=record)))
+    except RunRefused as error:
+        raise Failure(str(error), NO if "under way" in str(error) else MISUSE) from error
+
+
+def _noting_the_end(record: RunRecord, runs: Any) -> int:
+    status = "interrupted"
+    try:
+        code: int = runs()
+        status = "failed" if code else "ok"
+        return code
+    except Failure as error:
+        if error.exit_code in (NO, MISUSE):
+            status = "failed"
+        raise
+    finally:
+        record.end(status)
+
+
+def _supervised(host: Host, state: State, runs: Any) -> int:
     from slothstate.cli.supervise import supervise
-    from slothstate.lua.host import Host, ScriptError, ScriptSyntaxError
+    from slothstate.lua.ending import ScriptError, ScriptSyntaxError
     from slothstate.lua.report import printable
     from slothstate.lua.workflow import PlanError
 
-    if find_spec("lupa") is None:
-        raise ModuleNotFoundError("no lupa", name="lupa")
-    sources = [_read(file) for file in files]
-    reporter = stderr_reporter()
-    with open_state(db, create=True) as state:
-        for file, source in zip(files, sources, strict=True):
-            host = Host(state, reporter, implementation)
-            script = partial(host.run, source, file, tasks, arguments or (), dry_run=_show if dry_run else None)
-            try:
-                code = supervise(host, state, script)
-            except (ScriptSyntaxError, PlanError) as error:
-                raise Failure(printable(str(error)), MISUSE) from error
-            except ScriptError as error:
-                raise Failure(printable(str(error)), NO) from error
-            if code:
-                return code
-    return 0
+    try:
+        return supervise(host, state, runs)
+    except (ScriptSyntaxError, PlanError) as error:
+        raise Failure(printable(str(error)), MISUSE) from error
+    except ScriptError as error:
+        raise Failure(printable(str(error)), NO) from error
+
+
+@contextlib.contextmanager
+def _store(db: str | None, dry_run: bool) -> Iterator[State]:
+    """Open the store; for a dry run a copy, empty if there is none."""
+    if not dry_run:
+        with open_state(db, create=True) as state:
+            yield state
+        return
+    with tempfile.TemporaryDirectory(prefix="slothstate-dry-run-") as directory:
+        copy = os.path.join(directory, "state.db")
+        if has_store(db):
+            with open_state(db) as state:
+                state.backup(copy)
+        with slothstate.open(copy) as state:
+            yield state
+
+
+def _values(file: str | None) -> tuple[Mapping[str, Any], bytes]:
+    if file is None:
+        return {}, b""
+    from slothstate.lua.yaml_text import load_yaml
+
+    text = _read(file)
+    try:
+        values = load_yaml(text)
+        slothstate.native.json_encode(values, "values")
+    except ValueError as error:
+        raise Failure(f"{file}: {error}", MISUSE) from error
+    if values is None:
+        return {}, text
+    if not isinstance(values, dict):
+        raise Failure(f"{file}: a table of values expected, got a {type(values).__name__}", MISUSE)
+    return values, text
+
+
+def _digest(texts: Sequence[bytes]) -> str:
+    """Return a digest that tells other texts, and the same in another order, apart."""
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(b"%d:" % len(text) + text)
+    return digest.hexdigest()
 
 
 def _read(file: str) -> bytes:
@@ -100,16 +219,6 @@ def _read(file: str) -> bytes:
         return Path(file).read_bytes()
     except OSError as error:
         raise Failure(f"cannot read {file}: {error.strerror}", MISUSE) from error
-
-
-def _show(plan: Plan) -> None:
-    """Print the order of a plan's tasks."""
-    heading = "tasks of no workflow" if plan.workflow is None else plan.workflow.name
-    click.echo(escaped(f"{heading}: {quantity(len(plan.tasks), 'task')}"))
-    for number, task in enumerate(plan.tasks, start=1):
-        after = f" (after {', '.join(task.depends_on)})" if task.depends_on else ""
-        description = f": {task.description}" if task.description else ""
-        click.echo(escaped(f"{number:>3}. {task.name}{description}{after}"))
 
 
 def stderr_reporter() -> Reporter:

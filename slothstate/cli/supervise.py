@@ -63,6 +63,7 @@ def supervise(host: Host, state: State, run: Callable[[], int]) -> int:
             while not ended.wait(_LOOK_EVERY):
                 if host.overrun() > TIMEOUT_GRACE:
                     host.interrupt(kill=True)
+                    host.report_cut_off()
                     _leave(
                         state, f"a task could not be stopped {TIMEOUT_GRACE:g}s after its timeout; the run ends here", 1
                     )
@@ -77,6 +78,7 @@ def supervise(host: Host, state: State, run: Callable[[], int]) -> int:
                 ended.wait(INTERRUPT_GRACE)
             if not ended.is_set():
                 host.interrupt(kill=True)
+                host.report_cut_off()
                 _leave(state, message, 128 + interrupted)
             raise Failure(message, 128 + interrupted)
     if isinstance(outcome[0], BaseException):

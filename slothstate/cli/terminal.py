@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from typing import Final
+
 from rich.console import Console
 from rich.text import Text
 
@@ -18,12 +22,36 @@ __all__ = ["TerminalReporter"]
 
 _LEVEL_STYLES: dict[Level, str] = {"debug": "dim", "info": "cyan", "warn": "bold yellow", "error": "bold red"}
 
-_RESULT_STYLES = {"ok": "bold green", "failed": "bold red", "skipped": "yellow"}
+_RESULT_STYLES = {"ok": "bold green", "failed": "bold red", "skipped": "yellow", "interrupted": "bold red"}
 
-_SYMBOLS = {"workflow": "▶", "started": "●", "ok": "✓", "failed": "✗", "skipped": "○", "retry": "↻"}
+_SYMBOLS = {
+    "workflow": "▶",
+    "started": "●",
+    "alive": "…",
+    "ok": "✓",
+    "failed": "✗",
+    "skipped": "○",
+    "interrupted": "✗",
+    "retry": "↻",
+}
 
-_PLAIN_SYMBOLS = {"workflow": ">", "started": "*", "ok": "+", "failed": "x", "skipped": "-", "retry": "~"}
+_PLAIN_SYMBOLS = {
+    "workflow": ">",
+    "started": "*",
+    "alive": ".",
+    "ok": "+",
+    "failed": "x",
+    "skipped": "-",
+    "interrupted": "x",
+    "retry": "~",
+}
 """For terminals that do not speak Unicode."""
+
+
+BEAT_AFTER: Final = 5.0
+"""Seconds after which a task that still runs shows that it does; then twice as many each time, up to `_BEAT_EVERY`."""
+
+_BEAT_EVERY: Final = 60.0
 
 
 class TerminalReporter:
@@ -32,7 +60,9 @@ class TerminalReporter:
     Lines wrap at the terminal's width, aligned under the text.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, beat_after: float = BEAT_AFTER) -> None:
+        self._beat_after = beat_after
+        self._beats: dict[str, threading.Timer] = {}
         self._console = console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._symbols = _SYMBOLS if console.encoding.lower().startswith("utf") else _PLAIN_SYMBOLS
         self._in_workflow = False
@@ -58,14 +88,17 @@ class TerminalReporter:
         if task.description:
             line.append(f"  {printable(task.description)}", "dim")
         self._write(self._symbol("started", "blue"), line)
+        self._beat_later(task, time.monotonic(), self._beat_after)
 
     def attempt_failed(self, result: TaskResult) -> None:
         line = self._ended(result, "yellow")
-        line.append(f"  (attempt {result.attempts} of {result.task.retries + 1})", "dim")
+        line.append(f"  (attempt {result.attempts} of {result.attempts + result.attempts_left})", "dim")
         self._write(self._symbol("retry", "yellow"), line)
 
     def task_finished(self, result: TaskResult) -> None:
         self._in_task = False
+        if beat := self._beats.pop(result.task.name, None):
+            beat.cancel()
         style = _RESULT_STYLES[result.status]
         self._write(self._symbol(result.status, style), self._ended(result, style))
 
@@ -74,10 +107,30 @@ class TerminalReporter:
         if len(results) > 1:
             self._table(results)
         if plan.workflow is not None:
-            status = "ok" if all(result.status == "ok" for result in results) else "failed"
+            status = "ok" if all(result.is_fine for result in results) else "failed"
             line = Text.assemble((printable(plan.workflow.name), "bold"), f"  {count_results(results)}")
             line.append(f"  {duration(seconds)}", "dim")
             self._write(self._symbol(status, _RESULT_STYLES[status]), line)
+
+    def _beat_later(self, task: Task, began: float, interval: float) -> None:
+        """Say later that the task still runs, and again, until it ends.
+
+        In lines of their own: the script and its commands write to the same terminal, and a line that is written over
+        would mix with theirs.
+        """
+
+        def beat() -> None:
+            if task.name in self._beats:
+                line = Text(printable(task.name)).append(
+                    f"  still running  {duration(time.monotonic() - began)}", "dim"
+                )
+                self._write(self._symbol("alive", "blue"), line)
+                self._beat_later(task, began, min(2 * interval, _BEAT_EVERY))
+
+        timer = threading.Timer(interval, beat)
+        timer.daemon = True
+        self._beats[task.name] = timer
+        timer.start()
 
     def _table(self, results: list[TaskResult]) -> None:
         """Write a line for each task; in one line its message too, all of which stands where the task ended."""
@@ -99,6 +152,10 @@ class TerminalReporter:
         line = Text(printable(result.task.name), style)
         if result.status != "skipped":
             line.append(f"  {duration(result.seconds)}", "dim")
+        if result.is_earlier:
+            line.append("  done before", "dim")
+        if result.status == "interrupted":
+            line.append("  interrupted", style)
         if result.message:
             line.append(f"  {printable(result.message)}", "red" if result.status == "failed" else "")
         return line

@@ -1,5 +1,6 @@
 -- Argument checks: an error names the argument, what was expected and what came, at the script's own line.
-local error, type, select, next, tostring = error, type, select, next, tostring
+local native = (...).native
+local error, type, select, next, tostring, setmetatable = error, type, select, next, tostring, setmetatable
 local getinfo = debug.getinfo
 
 local arguments = {}
@@ -25,6 +26,45 @@ end
 
 function arguments.bad(position, name, problem)
     error(("bad argument #%d to '%s' (%s)"):format(position, name, problem), script_level())
+end
+
+-- The place of the innermost call out of the script, "file:line", and its line; "?" and 0 if there is none.
+function arguments.where()
+    local level = script_level()
+    local frame = level > 0 and getinfo(level, "Sl")
+    if not frame then
+        return "?", 0
+    end
+    return ("%s:%d"):format(frame.source:gsub("^[@=]", ""), frame.currentline), frame.currentline
+end
+
+-- The sorted keys of a table.
+function arguments.names(fields)
+    local names = {}
+    for name in next, fields do
+        names[#names + 1] = tostring(name)
+    end
+    table.sort(names)
+    return names
+end
+
+-- Raises that `name` is none of the fields of `fields`: `problem` says of what, and which was meant is looked up.
+function arguments.unknown(problem, name, fields)
+    local listing = table.concat(arguments.names(fields), ", ")
+    local meant = native.nearest(tostring(name), listing)
+    local hint = meant and (" (did you mean '%s'?)"):format(meant) or ""
+    error(("%s '%s'%s; it has: %s"):format(problem, tostring(name), hint, listing), script_level())
+end
+
+-- Makes it an error to read a name that a table of the host does not have; it says which one is meant.
+function arguments.closed(kind, fields, call)
+    return setmetatable(fields, {
+        __metatable = kind,
+        __call = call,
+        __index = function(_, name)
+            arguments.unknown(("'%s' has no"):format(kind), name, fields)
+        end,
+    })
 end
 
 -- Returns the first of `...`, which must be of the `expected` type.

@@ -1,16 +1,27 @@
 -- exec.run: a shell command, its output and how it ended. And os.exit, which ends the run in good order.
 local host = ...
 local native, guard = host.native, host.guard
-local fail, bad, expect = host.arguments.fail, host.arguments.bad, host.arguments.expect
+local arguments = host.arguments
+local fail, bad, expect = arguments.fail, arguments.bad, arguments.expect
 local type, tostring, next, setmetatable, getmetatable = type, tostring, next, setmetatable, getmetatable
-
-exec = {}
+local string = string
 
 -- A result reads as its standard output without the last newline.
 local Result = {}
 
 function Result.__tostring(result)
     return (result.stdout:gsub("\r?\n$", "", 1))
+end
+
+-- It has the methods of a string, too. What it does not have is an error: nil would read as a command that went well.
+function Result.__index(result, name)
+    local method = type(name) == "string" and string[name]
+    if not method then
+        arguments.unknown("a result of exec.run has no", name, result)
+    end
+    return function(self, ...)
+        return method(self == result and Result.__tostring(self) or self, ...)
+    end
 end
 
 local function text(value)
@@ -50,9 +61,10 @@ local function checked_env(env)
 end
 
 -- Runs `command` in a shell and waits for its end.
--- Options: workdir (where it runs) and env (variables added to those of this process).
--- Returns { success, stdout, stderr, code }; a command ended by a signal has 128 + its number as code, as in a shell.
-function exec.run(...)
+-- Options: workdir (where it runs, from the task's own) and env (variables added to those of this process).
+-- Returns { success, stdout, stderr, code, exit_code }, the last two alike; a command ended by a signal has 128 + its
+-- number as code, as in a shell.
+local function run(...)
     local command, options = ...
     expect(1, "run", "string", ...)
     checked_text(1, "command", command)
@@ -76,6 +88,8 @@ function exec.run(...)
     return setmetatable(result, Result)
 end
 
+exec = arguments.closed("exec", { run = run })
+
 -- C's exit() would leave the store's locks to the kernel and Python's buffers unwritten.
 function os.exit(code)
     if code == nil or code == true then
@@ -87,4 +101,9 @@ function os.exit(code)
     end
     native.exit(code)
     guard.stop("exit")
+end
+
+-- Whether a value is what exec.run returned.
+return function(value)
+    return getmetatable(value) == Result
 end

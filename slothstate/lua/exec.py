@@ -10,7 +10,10 @@ import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from slothstate.lua.place import Identity
 
 __all__ = ["CommandResult", "CommandRunner"]
 
@@ -55,14 +58,16 @@ class CommandRunner:
         env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
         timeout: float | None = None,
         capture: bool = True,
+        user: Identity | None = None,
     ) -> CommandResult:
         """Run a shell command and wait for its end.
 
-        `env` is added to this process's own variables. `capture=False` lets the command write to this process's
-        stdout and stderr. After `timeout` seconds, or an `interrupt()`, the command is ended with all of its session.
-        As in a shell, output is complete when nobody can write to it any more: what a command leaves running in the
-        background must have its output elsewhere, or it is waited for. A command that cannot be started (no such
-        `workdir`) has the code 127 and says why on its stderr.
+        `env` is added to this process's own variables, with those that name the `user`. `capture=False` lets
+        the command write to this process's stdout and stderr. After `timeout` seconds, or an `interrupt()`, the
+        command is ended with all of its session. As in a shell, output is complete when nobody can write to it
+        any more: what a command leaves running in the background must have its output elsewhere, or it is
+        waited for. A command that cannot be started (no such `workdir`) has the code 127 and says why on its
+        stderr.
         """
         if self._interrupted.is_set():
             return CommandResult(CANNOT_RUN, stopped="interrupt")
@@ -72,11 +77,12 @@ class CommandRunner:
             process = subprocess.Popen(
                 [*_shell(), os.fsdecode(command)],
                 cwd=os.fsdecode(workdir) if workdir is not None else None,
-                env={**os.environ, **variables},
+                env={**os.environ, **(user.variables if user else {}), **variables},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                **(user.credentials if user else {}),
             )
         except OSError as error:
             what = os.fsdecode(error.filename or "shell")
@@ -100,6 +106,10 @@ class CommandRunner:
     def interrupted(self) -> bool:
         """Whether `interrupt` was called."""
         return self._interrupted.is_set()
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not past an `interrupt`."""
+        self._interrupted.wait(seconds)
 
     def interrupt(self, *, kill: bool = False) -> None:
         """Ask the running command to end (`kill`: end it), and start no other. Called from any thread."""

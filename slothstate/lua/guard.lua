@@ -7,6 +7,7 @@ local host = ...
 local native = host.native
 
 local pcall, error, type, tostring, select, getmetatable = pcall, error, type, tostring, select, getmetatable
+local raw_xpcall = xpcall
 local sethook, getinfo = debug.sethook, debug.getinfo
 local jit = jit
 
@@ -92,16 +93,48 @@ local function describe(value)
             return text
         end
     end
+    local ok, text = pcall(host.codecs.to_json, value)
+    if ok and kind == "table" then
+        return text
+    end
     return "an error that is not text was raised: a " .. kind
 end
 
-local function finish(ok, ...)
+-- Where tables were raised, which do not say it themselves: what catches them on the way raises them elsewhere again.
+local places = setmetatable({}, { __mode = "k" })
+local raw_error = error
+
+function _G.error(problem, level)
+    if type(problem) == "table" and not places[problem] then
+        places[problem] = host.arguments.where()
+    end
+    raw_error(problem, level == 0 and 0 or (level or 1) + 1)
+end
+
+-- What an error becomes where it is raised: text, with the place for what brings none, and the calls that led there if
+-- they are asked for.
+local function explain(problem)
+    if stopping then
+        return problem
+    end
+    local text = describe(problem)
+    if type(problem) ~= "string" and type(problem) ~= "number" then
+        local place = places[problem] or host.arguments.where()
+        text = place ~= "?" and place .. ": " .. text or text
+    end
+    return native.traced and host.trace.explained(problem, text) or text
+end
+
+local function finish(outer_deadline, outer_watching, ok, ...)
     unwatch()
     local reason = stopping
     if not reason and deadline and native.now() >= deadline then
         reason = "timeout"
     end
-    stopping, deadline = nil, nil
+    stopping, deadline = nil, outer_deadline
+    if outer_watching then
+        watch(INSTRUCTIONS_PER_CHECK)
+    end
     if reason then
         return reason
     elseif ok then
@@ -115,13 +148,14 @@ guard.always = false
 
 -- Calls `fn(...)`, until `limit` on the clock of native.now() at the latest (nil: unbounded).
 -- Returns "ok", the number of results and the results; "error" and its text; or "timeout", "exit", "interrupt".
--- A call that came back by itself, but too late, has timed out as well.
+-- A call that came back by itself, but too late, has timed out as well. A call may be made within another.
 function guard.call(limit, fn, ...)
+    local outer_deadline, outer_watching = deadline, watching
     deadline = limit
     if limit or guard.always then
         watch(INSTRUCTIONS_PER_CHECK)
     end
-    return finish(pcall(fn, ...))
+    return finish(outer_deadline, outer_watching, raw_xpcall(fn, explain, ...))
 end
 
 -- The seconds left until the deadline, nil without one.
@@ -130,7 +164,6 @@ function guard.remaining()
 end
 
 -- Hooks are off while the handler of an error that a hook raised runs: skip the script's handler then.
-local raw_xpcall = xpcall
 function xpcall(fn, handler, ...)
     if not watching or type(handler) ~= "function" then
         return raw_xpcall(fn, handler, ...)

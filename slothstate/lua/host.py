@@ -1,4 +1,4 @@
-"""The host of `slothstate run`: a Lua script with `state`, `log`, `exec`, `data`, `task` and `workflow`.
+"""The host of `slothstate run`: a Lua script with `state`, `log`, `exec`, `data`, `values`, `task` and `workflow`.
 
 The script is its user's own program: it can reach files, commands and everything else that Lua reaches. This is not
 a sandbox; but nothing of Python is in the script's reach but what the host means to offer.
@@ -6,41 +6,46 @@ a sandbox; but nothing of Python is in the script's reach but what the host mean
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from slothstate import State
 from slothstate.lua.binding import Verb, bind_verbs, state_verbs
-from slothstate.lua.data import JSON_VERBS
-from slothstate.lua.exec import CommandRunner
+from slothstate.lua.data import CODEC_VERBS
+from slothstate.lua.described import described, lua_bytes, lua_text, task_of
+from slothstate.lua.ending import Exited, Interrupted, ScriptError, ScriptSyntaxError, end_of
+from slothstate.lua.exec import CommandResult, CommandRunner
+from slothstate.lua.execution import Execution
+from slothstate.lua.parallel import Workers, run_side_by_side
+from slothstate.lua.place import Place, place_of
 from slothstate.lua.report import Level, Reporter, TaskResult
 from slothstate.lua.runtime import new_runtime
-from slothstate.lua.scheduler import Outcome, run_plan
-from slothstate.lua.workflow import Plan, Task, Workflow, make_plans
+from slothstate.lua.scheduler import Kept, Progress, carry_out, run_plan
+from slothstate.lua.workflow import Plan, PlanError, Task, make_plans
+from slothstate.native import json_encode
 
 __all__ = ["Host", "Interrupted", "ScriptError", "ScriptSyntaxError"]
 
-_PARTS = ("arguments", "guard", "log", "exec", "data", "workflow", "script")
+_PARTS = (
+    "arguments",
+    "trace",
+    "guard",
+    "log",
+    "data",
+    "exec",
+    "outside",
+    "sharing",
+    "builders",
+    "task",
+    "workflow",
+    "script",
+)
 """The host's own Lua files, each given the table of those before it."""
-
-
-class ScriptError(Exception):
-    """The script raised an error while it ran; the message has file and line."""
-
-
-class ScriptSyntaxError(ScriptError):
-    """The script is not Lua; the message has file and line."""
-
-
-class Interrupted(Exception):
-    """The run ended because of `Host.interrupt`."""
-
-
-class _Exit(Exception):
-    """The script called os.exit."""
 
 
 class Host:
@@ -48,17 +53,38 @@ class Host:
 
     `run` is called once, from one thread; `interrupt` and `overrun` may be called from others meanwhile. The state
     stays open: closing it, which also frees the locks the script left, is up to who opened it.
+
+    `values` is what the script finds under that name. In a `dry_run` nothing that the script does while it describes
+    its tasks acts outside, but on the store: give it a copy. `traced`: messages of errors have the calls that led
+    there, a line each.
     """
 
-    def __init__(self, state: State, reporter: Reporter, implementation: str = "luajit") -> None:
-        self._reporter = reporter
+    def __init__(
+        self,
+        state: State,
+        reporter: Reporter,
+        implementation: str = "luajit",
+        *,
+        values: Mapping[str, Any] | None = None,
+        dry_run: bool = False,
+        traced: bool = False,
+    ) -> None:
+        self.reporter = reporter
+        """Where the run tells what happens."""
         self._commands = CommandRunner()
+        self.workers = Workers()
+        """The processes of tasks that run side by side."""
         self._exit_code = 0
         self.is_interrupted = False
         """Whether what the prompt runs is to end; for a handler of Ctrl-C to set."""
         self._limit: float | None = None
+        self._current: tuple[Task, float] | None = None
+        self._place = Place()
+        self._dry_run = dry_run
+        self._traced = traced
         self._runtime = new_runtime(implementation)
         self._parts = self._load_parts(state)
+        self._runtime.globals()[b"values"] = self.decode(json_encode(values or {}, "values").encode())
 
     def run(
         self,
@@ -67,32 +93,34 @@ class Host:
         tasks: Sequence[str] = (),
         arguments: Sequence[str] = (),
         *,
-        dry_run: Callable[[Plan], None] | None = None,
+        kept: Kept | None = None,
+        show: Callable[[Sequence[Plan]], None] | None = None,
     ) -> int:
         """Run a script, then the workflows that it defined: all, or only the named tasks and what they need.
 
         `path` is where the source came from: errors name it, and `require` looks beside it. The script finds the
-        `arguments` in its table `arg` and as `...`. With `dry_run` the script runs, but instead of each workflow that
-        function is called.
+        `arguments` in its table `arg` and as `...`. What `kept` remembers is not run again. With `show` the script
+        runs, but instead of the workflows that function is called with the plans.
         Returns the exit code: 0, 1 when a task or hook failed, or what the script gave to os.exit.
 
-        Raises: `ScriptSyntaxError`, `ScriptError`; `PlanError` for a cycle or an unknown task, before any task ran;
-        `Interrupted`.
+        Raises: `ScriptSyntaxError`, `ScriptError`; `PlanError` for a cycle, an unknown task, one that cannot run here,
+        before any task ran; `Interrupted`.
         """
         given = [os.fsencode(argument) for argument in arguments]
         chunk = self._load_script(source, path, given)
         try:
             self._call(chunk, *given)
-            described_tasks, workflows = self._described()
-            plans = make_plans(described_tasks, workflows, tasks)
-            if described_tasks and not plans:
-                self._reporter.log("warn", "tasks are defined, but no workflow: nothing runs (see --task)")
-            if dry_run is not None:
-                for plan in plans:
-                    dry_run(plan)
+            found, workflows = described(self._parts)
+            plans = make_plans(found, workflows, tasks)
+            if show is not None:
+                show(plans)
                 return 0
-            results = [run_plan(plan, _Executor(self, plan), self._reporter) for plan in plans]
-        except _Exit:
+            self._warn_of_unused(bool(found) and not plans)
+            places = [{task.name: place_of(plan, task) for task in plan.tasks} for plan in plans]
+            if kept is not None:
+                kept.plans(plans)
+            results = [self._run_plan(plan, here, kept) for plan, here in zip(plans, places, strict=True)]
+        except Exited:
             return self._exit_code
         return 0 if all(results) else 1
 
@@ -102,6 +130,12 @@ class Host:
         A plain loop of Lua outside a task with a timeout does not notice; nor does a C function that is busy.
         """
         self._commands.interrupt(kill=kill)
+        self.workers.interrupt(kill=kill)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether `interrupt` was called."""
+        return self._commands.interrupted
 
     def prompt(self) -> Any:
         """Return what `slothstate shell` runs its lines with, the table that prompt.lua makes; instead of `run`."""
@@ -112,6 +146,10 @@ class Host:
         """What the script gave to os.exit."""
         return self._exit_code
 
+    @exit_code.setter
+    def exit_code(self, code: int) -> None:
+        self._exit_code = code
+
     def overrun(self) -> float:
         """Return for how many seconds the current task has been past its timeout, 0 if it is not.
 
@@ -120,58 +158,117 @@ class Host:
         limit = self._limit
         return 0.0 if limit is None else max(0.0, time.monotonic() - limit)
 
-    def table(self, fields: dict[str, Any]) -> Any:
+    def report_cut_off(self) -> None:
+        """Report the task that is under way, if one is, as interrupted: nobody will wait for its end."""
+        if self._current is not None:
+            task, began = self._current
+            self.reporter.task_finished(TaskResult(task, "interrupted", "", time.monotonic() - began))
+
+    # For the tasks of a plan.
+
+    def part(self, name: bytes) -> Any:
+        """Return the table of one of the host's own Lua files."""
+        return self._parts[name]
+
+    def table(self, fields: Mapping[str, Any]) -> Any:
         """Return a Lua table with these fields."""
         return self._runtime.table_from({name.encode(): value for name, value in fields.items()})
 
-    def attempt(self, task: Task, this: Any, params: Any) -> Outcome:
-        """Run a task's command once, within its timeout."""
-        if isinstance(task.command, str):
-            return self._attempt_shell(task, task.command)
-        self._limit = time.monotonic() + task.timeout if task.timeout else None
-        try:
-            status, message = self._parts[b"script"][b"attempt"](self._limit, task.command, this, params)
-        finally:
-            self._limit = None
-        match _text(status):
-            case "timeout":
-                return Outcome(False, _timed_out(task))
-            case "ok" | "failed" as judged:
-                return Outcome(judged == "ok", _text(message))
-            case stopped:
-                raise self._stopped(stopped)
+    def raw_table(self, fields: Mapping[bytes, Any] | Sequence[Any]) -> Any:
+        """Return a Lua table with these fields, or a list with these items."""
+        return self._runtime.table_from(fields)
 
-    def hook(self, hook: Callable[..., Any], this: Any, params: Any, message: str) -> str | None:
-        """Run `on_success` or `on_failure`; returns the text of its error."""
-        try:
-            self._call(hook, this, params, _bytes(message) if message else None)
-        except ScriptError as error:
-            return str(error)
-        return None
+    def decode(self, text: bytes) -> Any:
+        """Return the Lua value of a JSON text."""
+        return self._parts[b"data"][b"decode"](text)
 
-    def _attempt_shell(self, task: Task, command: str) -> Outcome:
-        result = self._commands.run(command, timeout=task.timeout, capture=False)
-        if result.stopped == "interrupt":
+    def command(self, command: str, place: Place, timeout: float | None) -> CommandResult:
+        """Run a shell command that writes to stdout and stderr itself."""
+        return self._commands.run(command, workdir=place.directory(), user=place.user, timeout=timeout, capture=False)
+
+    def pause(self, seconds: float) -> None:
+        """Wait. Raises: `Interrupted`."""
+        self._commands.pause(seconds)
+        if self._commands.interrupted:
             raise Interrupted
-        if result.stopped == "timeout":
-            return Outcome(False, _timed_out(task))
-        if result.code:
-            reason = result.stderr.decode(errors="backslashreplace").strip()
-            return Outcome(False, reason or f"the command ended with code {result.code}")
-        return Outcome(True)
+
+    def explained(self, message: str, task: Task) -> str:
+        """Return the message with its task, where it has the calls that led to an error."""
+        return (
+            f"{message}\n    in task '{task.name}' ({task.where})"
+            if "\ncalls, innermost first:" in message
+            else message
+        )
+
+    @contextlib.contextmanager
+    def placed(self, place: Place) -> Iterator[None]:
+        """Make this place that of what the script runs in the block."""
+        outer, self._place = self._place, place
+        try:
+            yield
+        finally:
+            self._place = outer
+
+    @contextlib.contextmanager
+    def attempting(self, task: Task, limit: float | None) -> Iterator[None]:
+        """Make this task the one that is under way in the block.
+
+        What waits for a lock there waits no longer than to `limit`, a moment of the monotonic clock.
+        """
+        outer = self._limit, self._current
+        self._limit, self._current = limit, (task, time.monotonic())
+        try:
+            yield
+        finally:
+            self._limit, self._current = outer
+
+    def _warn_of_unused(self, no_workflow: bool) -> None:
+        if no_workflow:
+            self.reporter.log("warn", "tasks are defined, but no workflow: nothing runs (see --task)")
+        for place in sorted(lua_text(task[b"where"]) for task in self._parts[b"task"][b"nameless"]):
+            self.reporter.log("warn", f"the task at {place} has no name and is in no workflow: it never runs")
+
+    def _run_plan(self, plan: Plan, places: dict[str, Place], kept: Kept | None) -> bool:
+        if kept is not None and kept.is_plan_done(plan):
+            name = plan.workflow.name if plan.workflow is not None else "of no name"
+            self.reporter.log("info", f"workflow {name}: done before")
+            return True
+        config = plan.config
+        if config.workdir is not None and config.make_workdir:
+            os.makedirs(os.path.expanduser(config.workdir), exist_ok=True)
+        execution = Execution(self, plan, places)
+        if config.parallel > 1:
+            return run_side_by_side(self, Progress(plan, execution, self.reporter, kept), execution)
+        return run_plan(plan, execution, self.reporter, kept)
+
+    def _run_now(self, entry: Any) -> Any:
+        """Run one task in the middle of the script: what its method `run` does."""
+        task = task_of(entry)
+        if self._dry_run:
+            self.reporter.log("info", f"dry run, not done: the task {task.name}")
+            return None, True, b"", None
+        plan = Plan(None, (task,), {task.name: ()})
+        try:
+            progress = Progress(plan, Execution(self, plan, {task.name: place_of(plan, task)}), self.reporter)
+            progress.start(task)
+            progress.finish(carry_out(progress, task, self.reporter.attempt_failed))
+        except PlanError as error:
+            return None, False, lua_bytes(str(error))
+        except (Exited, Interrupted) as ended:
+            return b"exit" if isinstance(ended, Exited) else b"interrupt"
+        result = progress.results[task.name]
+        outputs = None if result.outputs is None else self.decode(result.outputs)
+        return None, result.is_fine, lua_bytes(result.message), outputs
 
     def _call(self, function: Any, *arguments: Any) -> None:
-        status, message = self._parts[b"script"][b"call"](function, *arguments)
-        match _text(status):
+        status, message, *_ = self._parts[b"script"][b"call"](function, *arguments)
+        match lua_text(status):
             case "ok":
                 return
             case "error":
-                raise ScriptError(_text(message))
+                raise ScriptError(lua_text(message))
             case stopped:
-                raise self._stopped(stopped)
-
-    def _stopped(self, status: str) -> Exception:
-        return _Exit() if status == "exit" else Interrupted()
+                raise end_of(stopped)
 
     def _load_script(self, source: bytes, path: str, arguments: Sequence[bytes]) -> Any:
         source = source.removeprefix(b"\xef\xbb\xbf")
@@ -184,23 +281,28 @@ class Host:
         self._runtime.globals()[b"arg"] = self._runtime.table_from(dict(enumerate((os.fsencode(path), *arguments))))
         loaded = script[b"load"](source, b"@" + os.fsencode(path))
         if isinstance(loaded, tuple):
-            raise ScriptSyntaxError(_text(loaded[1]))
+            raise ScriptSyntaxError(lua_text(loaded[1]))
         return loaded
 
     def _load_parts(self, state: State) -> Any:
         verbs = [self._in_time(verb) for verb in state_verbs(self._runtime, state)]
-        table = bind_verbs(self._runtime, [*verbs, *JSON_VERBS])
+        table = bind_verbs(self._runtime, [*verbs, *CODEC_VERBS])
         parts = self._runtime.table()
-        parts[b"json"] = self.table({verb.name: table[verb.name.encode()] for verb in JSON_VERBS})
-        for verb in JSON_VERBS:
+        parts[b"codecs"] = self.table({verb.name: table[verb.name.encode()] for verb in CODEC_VERBS})
+        for verb in CODEC_VERBS:
             table[verb.name.encode()] = None
         parts[b"native"] = self.table(
             {
                 "now": time.monotonic,
                 "interrupted": lambda: self._commands.interrupted or self.is_interrupted,
-                "log": lambda level, message: self._reporter.log(cast(Level, _text(level)), _text(message)),
+                "log": lambda level, message: self.reporter.log(cast(Level, lua_text(level)), lua_text(message)),
                 "execute": self._execute,
                 "exit": self._set_exit_code,
+                "nearest": _nearest,
+                "place": self._describe_place,
+                "run_now": self._run_now,
+                "dry_run": self._dry_run,
+                "traced": self._traced,
             }
         )
         for name in _PARTS:
@@ -225,101 +327,39 @@ class Host:
         return verb._replace(function=function)
 
     def _execute(self, command: Any, workdir: Any, env: Any, timeout: float | None) -> Any:
-        result = self._commands.run(
-            command, workdir=workdir, env=dict(env.items()) if env is not None else None, timeout=timeout
-        )
+        if self._dry_run:
+            self.reporter.log("info", f"dry run, not done: exec.run {lua_text(command)}")
+            result = CommandResult(0)
+        else:
+            result = self._commands.run(
+                command,
+                workdir=self._place.directory(None if workdir is None else os.fsdecode(workdir)),
+                env=dict(env.items()) if env is not None else None,
+                timeout=timeout,
+                user=self._place.user,
+            )
         return self.table(
             {
                 "success": result.code == 0,
                 "code": result.code,
+                "exit_code": result.code,
                 "stdout": result.stdout,
                 "stderr": result.stderr,
                 **({"stopped": result.stopped.encode()} if result.stopped else {}),
             }
         )
 
+    def _describe_place(self) -> Any:
+        user = self._place.user
+        return (
+            None if self._place.workdir is None else os.fsencode(self._place.workdir),
+            None if user is None else user.name.encode(),
+        )
+
     def _set_exit_code(self, code: float) -> None:
         self._exit_code = int(code) & 0xFF
 
-    def _described(self) -> tuple[list[Task], list[Workflow]]:
-        described = self._parts[b"workflow"]
-        tasks = [
-            Task(
-                name=_text(entry[b"name"]),
-                command=command if callable(command := entry[b"command"]) else _text(command),
-                position=position,
-                description=_text(entry[b"description"]),
-                depends_on=tuple(dict.fromkeys(_text(name) for name in _items(entry[b"depends_on"]))),
-                timeout=entry[b"timeout"],
-                retries=int(entry[b"retries"]),
-                on_success=entry[b"on_success"],
-                on_failure=entry[b"on_failure"],
-                where=_text(entry[b"where"]),
-            )
-            for position, entry in enumerate(_items(described[b"tasks"]))
-        ]
-        workflows = [
-            Workflow(
-                name=_text(entry[b"name"]),
-                tasks=tuple(dict.fromkeys(_text(name) for name in _items(entry[b"tasks"]))),
-                description=_text(entry[b"description"]),
-                version=_text(entry[b"version"]),
-                where=_text(entry[b"where"]),
-            )
-            for entry in _items(described[b"workflows"])
-        ]
-        return tasks, workflows
 
-
-class _Executor:
-    """The tasks of one plan: what their commands and hooks are given.
-
-    `this` is a new table for every attempt: name, description, workflow, attempt, attempts, timeout. `params` is one
-    table for the whole plan, empty at first: what one task puts there, those after it find.
-    """
-
-    def __init__(self, host: Host, plan: Plan) -> None:
-        self._host = host
-        self._workflow = plan.workflow.name if plan.workflow is not None else None
-        self._params = host.table({})
-
-    def attempt(self, task: Task, number: int) -> Outcome:
-        return self._host.attempt(task, self._this(task, number), self._params)
-
-    def hook(self, task: Task, result: TaskResult) -> str | None:
-        hook = task.on_success if result.status == "ok" else task.on_failure
-        if hook is None:
-            return None
-        return self._host.hook(hook, self._this(task, result.attempts), self._params, result.message)
-
-    def _this(self, task: Task, number: int) -> Any:
-        fields: dict[str, Any] = {
-            "name": _bytes(task.name),
-            "description": _bytes(task.description),
-            "attempt": number,
-            "attempts": task.retries + 1,
-        }
-        if self._workflow is not None:
-            fields["workflow"] = _bytes(self._workflow)
-        if task.timeout is not None:
-            fields["timeout"] = task.timeout
-        return self._host.table(fields)
-
-
-def _timed_out(task: Task) -> str:
-    return f"timed out after {task.timeout:g}s"
-
-
-def _text(value: Any) -> str:
-    """Return a Lua string as text, whatever its bytes; "" for nil."""
-    if isinstance(value, bytes):
-        return value.decode(errors="surrogateescape")
-    return value if isinstance(value, str) else ""
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode(errors="surrogateescape")
-
-
-def _items(sequence: Any) -> list[Any]:
-    return [sequence[index] for index in range(1, len(sequence) + 1)]
+def _nearest(name: bytes, listing: bytes) -> bytes | None:
+    found = difflib.get_close_matches(lua_text(name), lua_text(listing).split(", "), n=1)
+    return lua_bytes(found[0]) if found else None

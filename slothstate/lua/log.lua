@@ -1,15 +1,16 @@
--- log.debug, log.info, log.warn, log.error: any values, joined by spaces.
+-- log.debug, info, warn, error: any values, joined by spaces. log.success is info, log.print is print.
 local host = ...
-local native, bad = host.native, host.arguments.bad
+local arguments, native = host.arguments, host.native
 local tostring, select, concat = tostring, select, table.concat
 
-log = {}
+local levels = { debug = "debug", info = "info", success = "info", warn = "warn", error = "error" }
 
-for _, level in ipairs({ "debug", "info", "warn", "error" }) do
-    log[level] = function(...)
+log = { print = print }
+for name, level in pairs(levels) do
+    log[name] = function(...)
         local count = select("#", ...)
         if count == 0 then
-            bad(1, level, "value expected")
+            arguments.bad(1, name, "value expected")
         end
         local words = {}
         for index = 1, count do
@@ -18,3 +19,4 @@ for _, level in ipairs({ "debug", "info", "warn", "error" }) do
         native.log(level, concat(words, " "))
     end
 end
+arguments.closed("log", log)

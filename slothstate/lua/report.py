@@ -15,13 +15,26 @@ Level = Literal["debug", "info", "warn", "error"]
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """How a task ended. `attempts` is 0 for a skipped one; `message` is what it said, or why it failed."""
+    """How a task ended, or one attempt at it.
+
+    `attempts` counts those made, 0 for a skipped task; `message` is what it said, or why it failed; `outputs` is JSON.
+    `by_choice`: it was skipped because it was not to run. `is_earlier`: it ended in an earlier part of this run.
+    """
 
     task: Task
-    status: Literal["ok", "failed", "skipped"]
+    status: Literal["ok", "failed", "skipped", "interrupted"]
     message: str = ""
     seconds: float = 0.0
     attempts: int = 0
+    outputs: bytes | None = None
+    by_choice: bool = False
+    is_earlier: bool = False
+    attempts_left: int = 0
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether what depends on the task can run."""
+        return self.status == "ok" or self.by_choice
 
 
 class Reporter(Protocol):
@@ -40,7 +53,7 @@ class Reporter(Protocol):
         """Take note that an attempt failed and another follows; `attempts` counts those made."""
 
     def task_finished(self, result: TaskResult) -> None:
-        """Take note that a task ended or was skipped."""
+        """Take note that a task ended or was skipped, or that it was interrupted."""
 
     def plan_finished(self, plan: Plan, results: list[TaskResult], seconds: float) -> None:
         """Take note that the tasks of a workflow are through."""
@@ -71,7 +84,7 @@ class PlainReporter:
         self._write(f"task {task.name}", "started")
 
     def attempt_failed(self, result: TaskResult) -> None:
-        attempts = f"attempt {result.attempts} of {result.task.retries + 1}"
+        attempts = f"attempt {result.attempts} of {result.attempts + result.attempts_left}"
         self._write(
             f"task {result.task.name}",
             _joined(f"{attempts} failed in {duration(result.seconds)}", result.message),
@@ -79,11 +92,12 @@ class PlainReporter:
 
     def task_finished(self, result: TaskResult) -> None:
         head = result.status if result.status == "skipped" else f"{result.status} in {duration(result.seconds)}"
+        head = f"done before, {head}" if result.is_earlier else head
         self._write(f"task {result.task.name}", _joined(head, result.message))
 
     def plan_finished(self, plan: Plan, results: list[TaskResult], seconds: float) -> None:
         if plan.workflow is not None:
-            status = "ok" if all(result.status == "ok" for result in results) else "failed"
+            status = "ok" if all(result.is_fine for result in results) else "failed"
             self._write(f"workflow {plan.workflow.name}", f"{status} in {duration(seconds)}: {count_results(results)}")
 
     def _write(self, what: str, text: str) -> None:

@@ -1,212 +1,177 @@
--- task(name) and workflow.define(name): builders that check what they are given and remember where they were written.
--- They only describe; workflow.py makes the plan of it and scheduler.py carries it out.
+-- workflow.define(name), workflow.define(name, { ... }) and workflow(name): descriptions of workflows.
 local host = ...
-local arguments = host.arguments
-local fail, bad, expect, sequence = arguments.fail, arguments.bad, arguments.expect, arguments.sequence
-local type, tostring, select, next, setmetatable = type, tostring, select, next, setmetatable
-local getinfo = debug.getinfo
+local arguments, builders = host.arguments, host.builders
+local bad, expect, unknown = arguments.bad, arguments.expect, arguments.unknown
+local described, taker = builders.described, builders.taker
+local type, tostring, ipairs, next = type, tostring, ipairs, next
 
 -- What was described so far, in the order of the script.
-local tasks, workflows = {}, {}
--- The description behind each builder. The builders themselves are empty: only their methods show.
-local described = setmetatable({}, { __mode = "k" })
+local workflows = {}
 
-local UNITS = { ms = 0.001, s = 1, m = 60, h = 3600 }
-
--- The seconds of "30s", "5m", "1h30m" or "500ms"; nil for anything else.
-local function duration(text)
-    local total, position = 0, 1
-    repeat
-        local _, last, number, unit = text:find("^(%d+%.?%d*)(%a+)", position)
-        if not UNITS[unit] then
-            return nil
-        end
-        total = total + tonumber(number) * UNITS[unit]
-        position = last + 1
-    until position > #text
-    return total
-end
-
--- Where the script calls the function that calls this.
-local function call_site()
-    local caller = getinfo(3, "Sl")
-    return ("%s:%d"):format(caller.source:gsub("^[@=]", ""), caller.currentline)
-end
-
-local function new(metatable, description)
-    local builder = setmetatable({}, metatable)
-    described[builder] = description
-    return builder
-end
-
--- The metatable of a class of builders. A method takes (description, ...) and changes the description; the call
--- returns the builder again. `finish`, if given, is the method after which no other may come.
-local function class(kind, methods, finish)
-    local names, callable = {}, {}
-    for name, method in next, methods do
-        names[#names + 1] = name
-        callable[name] = function(self, ...)
-            local description = described[self]
-            if not description or description.kind ~= kind then
-                fail(("'%s' is a method: call it with a colon, as in %s:%s(...)"):format(name, kind, name))
-            elseif description.finished then
-                fail(("%s '%s' is already built: '%s' comes too late"):format(kind, description.name, name))
-            end
-            method(description, ...)
-            description.finished = name == finish
-            return self
-        end
-    end
-    table.sort(names)
-    local listing = table.concat(names, ", ")
-    return {
-        __name = kind,
-        __metatable = kind,
-        __index = function(self, name)
-            if name == "name" then
-                return described[self].name
-            end
-            return callable[name] or fail(("a %s has no method '%s'; it has: %s"):format(kind, tostring(name), listing))
-        end,
-        __newindex = function(_, name)
-            fail(("a %s has no field '%s' to set; its methods are: %s"):format(kind, tostring(name), listing))
-        end,
-        __tostring = function(self)
-            return ("%s '%s'"):format(kind, described[self].name)
-        end,
-    }
-end
-
-local function taker(field, expected)
-    return function(description, ...)
-        description[field] = expect(1, field, expected, ...)
-    end
-end
-
--- The name of a task, given by name or as what task() or build() returned; nil for anything else.
-local function task_name(value)
-    if type(value) == "string" then
-        return value
-    end
-    local description = described[value]
-    return description and description.kind == "task" and description.name or nil
-end
-
-local function add_names(names, position, method, list)
-    local length, problem = sequence(list)
-    if not length then
-        bad(position, method, problem)
-    end
-    for index = 1, length do
-        local name = task_name(list[index])
-        if not name then
-            bad(position, method, ("item %d: a task or its name expected, got %s"):format(index, type(list[index])))
-        end
-        names[#names + 1] = name
-    end
-end
-
-local task_methods = {
-    description = taker("description", "string"),
-    on_success = taker("on_success", "function"),
-    on_failure = taker("on_failure", "function"),
-}
-
-function task_methods.command(description, ...)
-    local command = ...
-    if type(command) ~= "function" then
-        command = expect(1, "command", "string", ...)
-        if not command:find("%S") or command:find("\0", 1, true) then
-            bad(1, "command", "a shell command expected, got an empty string or one with a NUL byte")
-        end
-    end
-    description.command = command
-end
-
-function task_methods.depends_on(description, ...)
-    local count = select("#", ...)
-    if count == 0 then
-        bad(1, "depends_on", "a task or its name expected, got no value")
-    end
-    for position = 1, count do
-        local value = (select(position, ...))
-        local name = task_name(value)
-        if name then
-            description.depends_on[#description.depends_on + 1] = name
-        elseif type(value) == "table" and not described[value] then
-            add_names(description.depends_on, position, "depends_on", value)
-        else
-            bad(position, "depends_on", "a task or its name expected, got " .. type(value))
-        end
-    end
-end
-
-function task_methods.timeout(description, ...)
-    local value = ...
-    local seconds = type(value) == "string" and duration(value) or type(value) == "number" and value
-    if not seconds or not (seconds > 0 and seconds < 1e9) then
-        local found = select("#", ...) == 0 and "no value" or type(value) == "string" and '"' .. value .. '"' or tostring(value)
-        bad(1, "timeout", 'seconds above 0 or a text like "30s", "5m", "1h" expected, got ' .. found)
-    end
-    description.timeout = seconds
-end
-
-function task_methods.retries(description, ...)
-    local value = expect(1, "retries", "number", ...)
-    if value < 0 or value % 1 ~= 0 or value > 1e6 then
-        bad(1, "retries", "a whole number of further attempts expected, got " .. tostring(value))
-    end
-    description.retries = value
-end
-
-function task_methods.build(description)
-    if not description.command then
-        fail(("task '%s' has no command"):format(description.name))
-    end
-    tasks[#tasks + 1] = description
-end
-
-local Task = class("task", task_methods, "build")
-
-function task(...)
-    local name = expect(1, "task", "string", ...)
-    if name == "" then
-        bad(1, "task", "a name expected, got an empty string")
-    end
-    return new(Task, { kind = "task", name = name, where = call_site(), depends_on = {}, retries = 0 })
-end
-
-local workflow_methods = {
+local methods = {
     description = taker("description", "string"),
     version = taker("version", "string"),
+    metadata = taker("metadata", "table"),
+    on_start = taker("on_start", "function"),
+    on_task_complete = taker("on_task_complete", "function"),
+    on_complete = taker("on_complete", "function"),
 }
 
-function workflow_methods.tasks(description, ...)
+local function add(description, task, own)
+    description.tasks[#description.tasks + 1] = task.name
+    if own then
+        description.own[#description.own + 1] = task
+    end
+end
+
+-- Tasks in a list run in the order of their definition, and so do those under names, which Lua does not keep in order.
+function methods.tasks(description, ...)
     local list = expect(1, "tasks", "table", ...)
     if described[list] then
         bad(1, "tasks", "a list of tasks expected, got one task: write tasks({ ... })")
     end
-    for index = 1, #list do
-        local given = described[list[index]]
-        if given and given.kind == "task" and not given.finished then
-            bad(1, "tasks", ("item %d: task '%s' is not built: end it with :build()"):format(index, given.name))
+    local length = 0
+    for key in next, list do
+        if type(key) ~= "string" and (type(key) ~= "number" or key < 1 or key % 1 ~= 0) then
+            bad(1, "tasks", ("a list of tasks, or tasks under their names, expected, got the key '%s'"):format(tostring(key)))
+        end
+        length = type(key) == "number" and key > length and key or length
+    end
+    local missing = 0
+    for index = 1, length do
+        if list[index] == nil then
+            missing = missing + 1
         end
     end
-    add_names(description.tasks, 1, "tasks", list)
+    if missing > 0 then
+        bad(1, "tasks", ("a list expected, got one with holes: %d of its %d items are nil"):format(missing, length))
+    end
+    for index = 1, length do
+        add(description, host.task.listed(list[index], nil, "item " .. index))
+    end
+    local keys, lines = {}, {}
+    for key, value in next, list do
+        if type(key) == "string" then
+            keys[#keys + 1] = key
+            lines[key] = host.task.line_of(value)
+        end
+    end
+    table.sort(keys, function(left, right)
+        if lines[left] ~= lines[right] then
+            return lines[left] < lines[right]
+        end
+        return left < right
+    end)
+    for _, key in ipairs(keys) do
+        add(description, host.task.listed(list[key], key, key))
+    end
 end
 
-local Workflow = class("workflow", workflow_methods)
+local retry_options = {
+    max_attempts = function(config, value)
+        config.retries = builders.count("max_attempts", 1, "a whole number of attempts", value) - 1
+    end,
+    backoff = function(config, value)
+        config.backoff = builders.one_of("backoff", { "fixed", "linear", "exponential" }, value)
+    end,
+    initial_delay = function(config, value)
+        config.initial_delay = builders.seconds("initial_delay", value)
+    end,
+    max_delay = function(config, value)
+        config.max_delay = builders.seconds("max_delay", value)
+    end,
+}
 
-workflow = {}
+local config_options = {}
 
-function workflow.define(...)
-    local name = expect(1, "define", "string", ...)
+local function apply(what, options, config, given)
+    for name in next, given do
+        if not options[name] then
+            unknown(what .. " has no option", name, options)
+        end
+    end
+    for _, name in ipairs(arguments.names(given)) do
+        options[name](config, given[name])
+    end
+end
+
+function config_options.timeout(config, value)
+    config.timeout = builders.seconds("timeout", value)
+end
+
+function config_options.workdir(config, value)
+    config.workdir = builders.text("workdir", "a directory", value)
+end
+
+function config_options.create_workdir_before_run(config, value)
+    config.make_workdir = expect(1, "create_workdir_before_run", "boolean", value)
+end
+
+function config_options.max_parallel_tasks(config, value)
+    config.parallel = builders.count("max_parallel_tasks", 1, "a whole number of tasks", value)
+end
+
+local function stop_early(what, config, value)
+    if config.fail_fast ~= nil and config.fail_fast ~= value then
+        bad(1, what, "it contradicts another option: say once whether the first failure stops the workflow")
+    end
+    config.fail_fast = value
+end
+
+function config_options.fail_fast(config, value)
+    stop_early("fail_fast", config, expect(1, "fail_fast", "boolean", value))
+end
+
+function config_options.continue_on_error(config, value)
+    stop_early("continue_on_error", config, not expect(1, "continue_on_error", "boolean", value))
+end
+
+function config_options.on_task_failure(config, value)
+    stop_early("on_task_failure", config, builders.one_of("on_task_failure", { "stop", "continue" }, value) == "stop")
+end
+
+function config_options.max_retries(config, value)
+    config.retries = builders.count("max_retries", 0, "a whole number of further attempts", value)
+end
+
+function config_options.retry_policy(config, value)
+    if type(value) == "string" then
+        value = { backoff = value }
+    end
+    apply("a retry policy", retry_options, config, expect(1, "retry_policy", "table", value))
+end
+
+function config_options.variables(config, value)
+    local text, problem = host.data.encode(expect(1, "variables", "table", value))
+    config.variables = text or bad(1, "variables", problem)
+end
+
+function methods.config(description, ...)
+    apply("the config of a workflow", config_options, description.config, expect(1, "config", "table", ...))
+end
+
+-- sloth-runner's scripts end a workflow with it; a workflow is complete without.
+function methods.build() end
+
+local Workflow = builders.class("workflow", methods, "build")
+
+local function define(...)
+    local name, options = ...
+    expect(1, "define", "string", ...)
     if name == "" then
         bad(1, "define", "a name expected, got an empty string")
     end
-    local description = { kind = "workflow", name = name, where = call_site(), tasks = {} }
+    local description = { name = name, tasks = {}, own = {}, config = {} }
+    local builder = builders.new(Workflow, description)
+    if options ~= nil then
+        builders.apply(Workflow, description, expect(2, "define", "table", options))
+    end
     workflows[#workflows + 1] = description
-    return new(Workflow, description)
+    return builder
 end
 
-return { tasks = tasks, workflows = workflows }
+workflow = arguments.closed("workflow", { define = define }, function(_, ...)
+    return define(...)
+end)
+
+return { workflows = workflows }

@@ -1,0 +1,88 @@
+"""`slothstate runs`: the runs that were given a name."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+import click
+
+from slothstate import State
+from slothstate.cli.failure import Failure
+from slothstate.cli.options import DONE, NO, SECONDS, json_option, open_state, say_no, store_command
+from slothstate.cli.table import print_table
+from slothstate.cli.text import clock_time, duration, escaped, quantity, styled
+from slothstate.cli.values import as_json, write
+
+__all__ = ["runs"]
+
+_COLOURS: Final = {"running": "cyan", "ok": "green"}
+
+
+@store_command("runs")
+@json_option
+@click.option("--remove", "names", metavar="NAME", multiple=True, help="Forget the run NAME; repeatable.")
+@click.option("--remove-older", "age", metavar="TIME", type=SECONDS, help="Forget what began longer ago (30d).")
+def runs(db: str | None, as_json_: bool, names: tuple[str, ...], age: float | None) -> int:
+    """List the runs that were given a name with `run --name`, oldest first.
+
+    STATUS is running; ok or failed; interrupted (Ctrl-C, a signal); or stopped: it was killed. `run --resume` goes on
+    with those that did not end well.
+
+    \b
+    Examples:
+      slothstate runs
+      slothstate runs --remove nightly
+      slothstate runs --remove-older 30d
+
+    Exit codes: 1 there is none, or one to be removed is not there or under way.
+    """
+    with open_state(db) as state:
+        from slothstate.lua.run_record import runs as recorded_runs
+
+        found = recorded_runs(state)
+        if names or age is not None:
+            return _remove(state, found, names, age)
+    if as_json_:
+        for run in found:
+            write(
+                as_json({**run, "began": clock_time(run["began"]), "ended": run["ended"] and clock_time(run["ended"])})
+            )
+        return DONE if found else NO
+    if not found:
+        say_no("no run has a name (see run --name)")
+    print_table(["STATUS", "TASKS", "BEGAN", "TOOK", "NAME", "FILE"], [_row(run) for run in found])
+    return DONE
+
+
+def _row(run: dict[str, Any]) -> list[str]:
+    status = run["status"]
+    at = f" at {', '.join(run['under_way'])}" if run["under_way"] else ""
+    took = duration(run["ended"] - run["began"]) if run["ended"] else ""
+    tasks = f"{run['done']}/{'?' if run['tasks'] is None else run['tasks']}"
+    shown = styled(status, fg=_COLOURS.get(status, "red")) + escaped(at)
+    return [shown, tasks, clock_time(run["began"]), took, escaped(run["name"]), escaped(run["file"])]
+
+
+def _remove(state: State, found: list[dict[str, Any]], names: tuple[str, ...], age: float | None) -> int:
+    from slothstate.lua.run_record import PREFIX
+
+    there = {run["name"] for run in found}
+    wanted = list(names)
+    if missing := [name for name in names if name not in there]:
+        raise Failure(f"there is no run {', '.join(map(repr, missing))}", NO)
+    if age is not None:
+        before = time.time() - age
+        wanted += [run["name"] for run in found if run["began"] < before and run["status"] != "running"]
+    removed = []
+    for name in dict.fromkeys(wanted):
+        key = PREFIX + name
+        if not state.lock(key, timeout=0):
+            raise Failure(f"run {name!r} is under way: it stays", NO)
+        try:
+            state.delete(key)
+        finally:
+            state.unlock(key)
+        removed.append(name)
+    click.echo(f"removed {quantity(len(removed), 'run')}")
+    return DONE

@@ -1,0 +1,515 @@
+"""What scripts say of tasks and workflows: in each of their forms, done for real or refused with the line."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import pwd
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from host_helpers import IMPLEMENTATIONS, Recorder, Scripts
+
+import slothstate
+from slothstate.lua.host import Host, ScriptError
+from slothstate.lua.workflow import PlanError
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
+def scripts(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scripts]:
+    """A way to run scripts on each Lua against a store of the test's own."""
+    with slothstate.open(tmp_path / "state.db") as state:
+        yield Scripts(state, request.param)
+
+
+def workflow(config: str, *tasks: str) -> str:
+    """A script of one workflow with this config, and tasks written as tables."""
+    return f"workflow.define('w', {{ config = {{ {config} }}, tasks = {{ {', '.join(tasks)} }} }})"
+
+
+FORMS = [
+    """
+    local a = task("a"):description("A"):command(function() log.info("a") end):build()
+    local b = task("b"):depends_on("a"):command(function() log.info("b") end):build()
+    workflow.define("w"):description("d"):tasks({ b, a }):build()
+    """,
+    """
+    local a = task({ name = "a", description = "A", command = function() log.info("a") end })
+    local b = task("b", { depends_on = "a", run = function() log.info("b") end })
+    workflow.define("w", { description = "d", tasks = { b, a } })
+    """,
+    """
+    workflow("w"):tasks({
+        { name = "b", depends_on = { "a" }, command = function() log.info("b") end },
+        { name = "a", command = function() log.info("a") end },
+    })
+    """,
+    """
+    workflow.define("w", {
+        version = "1.0.0",
+        metadata = { author = "someone", tags = { "x" } },
+        tasks = {
+            z = { name = "a", command = function() log.info("a") end },
+            b = task({ depends_on = "a", command = function() log.info("b") end }),
+        },
+    })
+    """,
+    """
+    workflow.define("w", { tasks = {
+        b = { depends_on = "a", command = function() log.info("b") end },
+        a = { command = function() log.info("a") end },
+    } })
+    """,
+]
+
+
+@pytest.mark.parametrize("source", FORMS)
+def test_forms(scripts: Scripts, source: str) -> None:
+    """Methods, tables of options, tasks in a list or under their names describe the same."""
+    assert scripts.info(source) == ["a", "b"]
+    assert list(scripts.recorder.results()) == ["a", "b"]
+
+
+def test_tasks_under_names_run_in_the_order_in_which_they_are_written(scripts: Scripts) -> None:
+    """Lua keeps no order of names; the lines of the script do."""
+    names = ["m", "c", "z", "a", "k", "b", "y", "q"]
+    tasks = "\n".join(f"{name} = {{ command = function() end }}," for name in names)
+    assert scripts.run(f"workflow.define('w', {{ tasks = {{\n{tasks}\n}} }})") == 0
+    assert list(scripts.recorder.results()) == names
+
+
+def test_tasks_of_a_workflow_are_its_own(scripts: Scripts) -> None:
+    """Two workflows may each have a task of one name where they are written inside them; shared ones stay shared."""
+    scripts.info("""
+        task("shared", { command = function() log.info("shared") end })
+        workflow.define("first", { tasks = { check = { depends_on = "shared", command = function() end } } })
+        workflow.define("second", { tasks = { check = { command = function() error("no", 0) end, run_if = "false" } } })
+    """)
+    assert [event[1] for event in scripts.recorder.events if event[0] in ("ok", "skipped")] == [
+        "shared",
+        "check",
+        "check",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("task('t', { comand = 'x' })", "a task has no option 'comand' (did you mean 'command'?); it has: artifacts, "),
+        ("task({ command = 'x', build = true })", "a task has no option 'build'"),
+        ("task({ name = 't' })", "task 't' has no command"),
+        ("task({ name = 5, command = 'x' })", "bad argument #1 to 'name' (string expected, got number)"),
+        ("workflow.define('w', { taks = {} })", "a workflow has no option 'taks' (did you mean 'tasks'?); it has: "),
+        ("workflow.define('w', 5)", "bad argument #2 to 'define' (table expected, got number)"),
+        ("workflow.defin('w')", "'workflow' has no 'defin' (did you mean 'define'?); it has: define"),
+        ("task({ command = 'x', name = '' })", "bad argument #1 to 'name' (a name expected, got an empty string"),
+        ("workflow.define('w', { tasks = { { command = 'x' } } })", "bad argument #1 to 'tasks' (item 1: the task at"),
+        ("workflow.define('w', { tasks = { a = 5 } })", "bad argument #1 to 'tasks' (a: a task or its name expected"),
+        ("workflow.define('w', { tasks = { [true] = 'a' } })", "bad argument #1 to 'tasks' (a list of tasks, or tasks"),
+        (
+            "workflow.define('w'):config({ timeot = '5m' })",
+            "the config of a workflow has no option 'timeot' (did you mean 'timeout'?); it has: continue_on_error, ",
+        ),
+        ("workflow.define('w'):config({ timeout = 'soon' })", "bad argument #1 to 'timeout' (seconds above 0"),
+        ("workflow.define('w'):config({ max_parallel_tasks = 0 })", "bad argument #1 to 'max_parallel_tasks' (a whole"),
+        (
+            "workflow.define('w'):config({ fail_fast = true, continue_on_error = true })",
+            "bad argument #1 to 'fail_fast' (it contradicts another option",
+        ),
+        (
+            "workflow.define('w'):config({ retry_policy = { attempts = 3 } })",
+            "a retry policy has no option 'attempts' (did you mean 'max_attempts'?); it has: backoff, ",
+        ),
+        (
+            "workflow.define('w'):config({ retry_policy = 'often' })",
+            "bad argument #1 to 'backoff' (fixed or linear or exponential expected, got often)",
+        ),
+        (
+            "workflow.define('w'):config({ variables = { f = print } })",
+            "bad argument #1 to 'variables' (value.f: a fun",
+        ),
+        ("task('t'):retries(2, 'often')", "bad argument #1 to 'retries' (fixed or linear or exponential expected"),
+        ("task('t'):artifacts({ '' })", "bad argument #1 to 'artifacts' (a file or a pattern expected, got an empty"),
+        ("task('t'):delegate_to(5)", "bad argument #1 to 'delegate_to' (table expected, got number)"),
+        ("task('t'):run_if(true)", "bad argument #1 to 'run_if' (string expected, got boolean)"),
+        (
+            "log.wran('x')",
+            "'log' has no 'wran' (did you mean 'warn'?); it has: debug, error, info, print, success, warn",
+        ),
+        ("exec.shell('x')", "'exec' has no 'shell'; it has: run"),
+        ("data.to_xml({})", "'data' has no 'to_xml' (did you mean 'to_yaml'?); it has: parse_json, "),
+        ("local code = exec.run('true').status", "a result of exec.run has no 'status'; it has: code, exit_code, "),
+    ],
+)
+def test_what_is_not_understood_is_an_error_at_the_line(scripts: Scripts, code: str, message: str) -> None:
+    """An option, method or function that there is none of is an error that names it, the nearest one and the line."""
+    with pytest.raises(ScriptError) as caught:
+        scripts.run(f"\n{code}")
+    assert str(caught.value).startswith(f"deploy.lua:2: {message}")
+
+
+def test_a_task_that_never_runs_is_said(scripts: Scripts) -> None:
+    """A task without a name that no workflow has is not dropped silently."""
+    assert scripts.run("task({ command = 'true' })") == 0
+    assert scripts.recorder.logged("warn") == [
+        "the task at deploy.lua:1 has no name and is in no workflow: it never runs"
+    ]
+
+
+# Outputs
+
+
+@pytest.mark.parametrize(
+    "parameters", ["this, params, deps", "params, deps", "_, deps", "deps", "a, b, deps", "a, b, c"]
+)
+def test_outputs_go_to_those_who_depend(scripts: Scripts, parameters: str) -> None:
+    """The third result of a command is what dependents find in `deps` under its name, by name or in third place."""
+    deps = parameters.rpartition(" ")[2]
+    assert scripts.info(f"""
+        local a = task("a"):command(function() return true, "made", {{ name = "n", list = {{ 1, 2 }} }} end):build()
+        local b = task("b"):depends_on("a"):command(function() return true, {{ direct = true }} end):build()
+        local c = task("c"):depends_on("b"):command(function({parameters})
+            log.info({deps}.a.name, {deps}.a.list[2], {deps}.b.direct)
+        end):build()
+        workflow.define("w"):tasks({{ a, b, c }})
+    """) == ["n 2 true"]
+    assert scripts.recorder.results()["a"] == ("ok", "made")
+
+
+def test_outputs_are_copies(scripts: Scripts) -> None:
+    """What one task changes in the outputs of another, a third does not see; a task without outputs has none."""
+    assert scripts.info("""
+        local a = task("a"):command(function() return true, nil, { n = 1 } end):build()
+        local b = task("b"):depends_on("a"):command(function(_, deps) deps.a.n = 2 end):build()
+        local c = task("c"):depends_on("a", "b"):command(function(_, deps) log.info(deps.a.n, next(deps.b)) end):build()
+        workflow.define("w"):tasks({ a, b, c })
+    """) == ["1 nil"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ("return exec.run('echo out')", "ok", "out"),
+        ("return exec.run('echo why >&2; exit 3')", "failed", "why"),
+        ("return exec.run('exit 3')", "failed", "the command ended with code 3"),
+        ("return true, 'x', { f = print }", "failed", "outputs: value.f: a function cannot be stored"),
+        ("return true, 'x', {}, 5", "failed", "the command returned 4 values: at most three expected, true or false, "),
+    ],
+)
+def test_what_else_a_command_returns(scripts: Scripts, body: str, status: str, message: str) -> None:
+    """What exec.run returned is its verdict; outputs that cannot be handed on are a failure, never dropped."""
+    scripts.run(f"workflow.define('w', {{ tasks = {{ t = {{ command = function() {body} end }} }} }})")
+    found_status, found_message = scripts.recorder.results()["t"]
+    assert (found_status, found_message[: len(message)]) == (status, message)
+
+
+def test_the_result_of_a_command_reads_as_scripts_read_it(scripts: Scripts) -> None:
+    """`exit_code` is `code`; the result has the methods of a string; both are there for dependents, too."""
+    assert scripts.info("""
+        local r = exec.run("echo out; exit 3")
+        log.info(r.exit_code == 3, r.exit_code == r.code, r:match("o(.)t"), r:upper(), r:gsub("o", "0"))
+        workflow.define("w", { tasks = {
+            a = { command = function() return exec.run("echo made") end },
+            b = { depends_on = "a", command = function(_, deps) log.info(deps.a.exit_code, deps.a.stdout) end },
+        } })
+    """) == ["true true u OUT 0ut 1", "0 made\n"]
+
+
+# Places
+
+
+def test_workdir(scripts: Scripts, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A task's commands run in its workdir, or the workflow's, however they are started; `this.workdir` tells it."""
+    (tmp_path / "inner").mkdir()
+    assert scripts.info(f"""
+        workflow.define("w", {{
+            config = {{ workdir = "{tmp_path}/made", create_workdir_before_run = true }},
+            tasks = {{
+                {{ name = "a", command = "pwd" }},
+                {{ name = "b", workdir = "{tmp_path}", command = function(this)
+                    log.info(exec.run("pwd"), exec.run("pwd", {{ workdir = "inner" }}), this.workdir.get())
+                    os.execute("pwd")
+                    log.info(io.popen("pwd"):read("*l"), this.workdir:exists(), "in " .. this.workdir)
+                end }},
+                {{ name = "c", workdir = "{tmp_path}/new", command = function(this)
+                    log.info(this.workdir.exists(), this.workdir:ensure(), exec.run("pwd"), this.workdir:cleanup(),
+                        this.workdir.exists())
+                end }},
+            }},
+        }})
+    """) == [
+        f"{tmp_path} {tmp_path}/inner {tmp_path}",
+        f"{tmp_path} true in {tmp_path}",
+        f"false true {tmp_path}/new true false",
+    ]
+    assert capfd.readouterr().out == f"{tmp_path}/made\n{tmp_path}\n"
+
+
+def test_user(scripts: Scripts, tmp_path: Path) -> None:
+    """A task's user is whom its commands run as, and there must be such a user."""
+    assert scripts.info(workflow("", f"{{ name = 'a', user = '{getpass.getuser()}', command = 'true' }}")) == []
+    for name, message in [
+        ("nobody-of-that-name", "there is no such user"),
+        *([] if os.geteuid() == 0 else [("root", "only root can do that")]),
+    ]:
+        with pytest.raises(PlanError, match=f"^deploy.lua:1: task 'a' is to run as '{name}': {message}"):
+            scripts.run(workflow("", f"{{ name = 'a', user = '{name}', command = 'touch {tmp_path}/ran' }}"))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user(scripts: Scripts, capfd: pytest.CaptureFixture[str]) -> None:
+    """Root's tasks with a user run as that user: shell commands and exec.run; os.execute and io.popen refuse."""
+    nobody = pwd.getpwnam("nobody")
+    body = """
+        log.info(exec.run("id -u; id -G; echo $HOME $USER"))
+        log.info(select(2, pcall(os.execute, "id")))
+        log.info(select(2, pcall(io.popen, "id")))
+    """
+    found = scripts.info(
+        workflow(
+            "",
+            "{ name = 'a', user = 'nobody', command = 'id -u' }",
+            f"{{ name = 'b', user = 'nobody', command = function() {body} end }}",
+        )
+    )
+    groups = " ".join(map(str, os.getgrouplist("nobody", nobody.pw_gid)))
+    assert found[0] == f"{nobody.pw_uid}\n{groups}\n{nobody.pw_dir} nobody"
+    assert "os.execute would not run as the task's user 'nobody': exec.run does" in found[1]
+    assert "io.popen would not run as the task's user 'nobody': exec.run does" in found[2]
+    assert capfd.readouterr().out == f"{nobody.pw_uid}\n"
+
+
+def test_delegate_to(scripts: Scripts) -> None:
+    """A task for another host is refused before anything runs; one for this machine runs, and knows it."""
+    ran = "command = function() state.set('ran', true) end"
+    with pytest.raises(
+        PlanError, match=r"^deploy.lua:1: task 'b' is delegated to web-01 and web-02: tasks run on this"
+    ):
+        scripts.run(
+            workflow("", f"{{ name = 'a', {ran} }}", f"{{ name = 'b', delegate_to = {{ 'web-01', 'web-02' }}, {ran} }}")
+        )
+    assert not scripts.state.exists("ran")
+    command = "command = function(this) log.info('on ' .. this.agent, this.agent.get()) end"
+    assert scripts.info(workflow("", f"{{ name = 'a', delegate_to = 'localhost', {command} }}")) == [
+        "on localhost localhost"
+    ]
+
+
+# Conditions, files, hooks
+
+
+def test_run_if(scripts: Scripts) -> None:
+    """A task whose condition says no is skipped, which is no failure, and what depends on it runs."""
+    assert (
+        scripts.run("""
+        workflow.define("w", { tasks = {
+            { name = "no", run_if = function(this, params) return false end, command = "exit 1" },
+            { name = "shell_no", run_if = "exit 1", command = "exit 1" },
+            { name = "result_no", run_if = function() return exec.run("false") end, command = "exit 1" },
+            { name = "yes", run_if = "true", command = "true" },
+            { name = "after", depends_on = { "no", "yes" }, command = "true" },
+            { name = "deps", depends_on = "yes", command = "true",
+              run_if = function(_, deps) return deps.yes ~= nil and deps.no == nil end },
+        } })
+    """)
+        == 0
+    )
+    assert {name: status for name, (status, _) in scripts.recorder.results().items()} == {
+        "no": "skipped",
+        "shell_no": "skipped",
+        "result_no": "skipped",
+        "yes": "ok",
+        "after": "ok",
+        "deps": "ok",
+    }
+    assert scripts.run(workflow("", "{ name = 'a', run_if = function() error('what', 0) end, command = 'true' }")) == 1
+    assert scripts.recorder.results()["a"] == ("failed", "run_if: what")
+
+
+def test_artifacts_are_files(scripts: Scripts, tmp_path: Path) -> None:
+    """What a task makes must be there after it, what it consumes before it, copied from where it was made."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    make = f"name = 'make', workdir = '{one}', artifacts = {{ 'app.bin', 'logs/*.log' }}"
+    use = (
+        f"name = 'use', workdir = '{two}', consumes = {{ 'app.bin', 'logs/a.log' }}, command = 'cat app.bin logs/a.log'"
+    )
+    good = "command = 'mkdir -p logs; echo x | tee app.bin logs/a.log'"
+    assert scripts.run(workflow("", f"{{ {use} }}", f"{{ {make}, {good} }}")) == 0
+    assert list(scripts.recorder.results()) == ["make", "use"]
+    assert (two / "logs" / "a.log").read_text() == "x\n"
+    assert scripts.run(workflow("", f"{{ {use} }}", f"{{ {make}, command = 'rm app.bin' }}")) == 1
+    assert scripts.recorder.results() == {
+        "make": ("failed", f"the artifact 'app.bin' is not there: {one}/app.bin"),
+        "use": ("skipped", "make failed"),
+    }
+    assert scripts.run(workflow("", f"{{ name = 'a', workdir = '{one}', consumes = 'absent', command = 'true' }}")) == 1
+    assert scripts.recorder.results()["a"] == (
+        "failed",
+        f"what it consumes is not there: {one}/absent, and no task makes it",
+    )
+
+
+def test_hooks_of_a_workflow(scripts: Scripts) -> None:
+    """on_start comes first, on_task_complete after each task, on_complete last with all results, by number and name."""
+    assert (
+        scripts.run("""
+        local a = task("a"):command(function() return true, "said", { host = "h" } end):build()
+        local b = task("b"):command(function() return false, "why" end):on_fail(function(this, params, output)
+            log.info("on_fail", this.name, output)
+        end):build()
+        workflow.define("w"):tasks({ a, b })
+            :on_start(function() log.info("start") return true end)
+            :on_task_complete(function(task_name, success) log.info("task", task_name, success) end)
+            :on_complete(function(success, results)
+                for i, result in ipairs(results) do
+                    log.info(i, result.task_name, result.success, result.status, result.message, result.error)
+                end
+                log.info(success, #results, results.a.host, results.a.outputs.host, results.b.name, results.c)
+            end)
+    """)
+        == 1
+    )
+    assert scripts.recorder.logged() == [
+        "start",
+        "task a true",
+        "on_fail b why",
+        "task b false",
+        "1 a true ok said nil",
+        "2 b false failed why why",
+        "false 2 h h b nil",
+    ]
+
+
+def test_hooks_that_fail(scripts: Scripts) -> None:
+    """An error in a hook of the workflow fails the run; on_start can stop it before any task."""
+    assert (
+        scripts.run("workflow.define('w', { tasks = { a = { command = 'true' } }, on_complete = function() x() end })")
+        == 1
+    )
+    assert scripts.recorder.results() == {"a": ("ok", "")}
+    assert scripts.recorder.logged("error")[0].startswith("on_complete: deploy.lua:1: ")
+    for body, message in [("error('boom', 0)", "boom"), ("return false, 'not today'", "not today")]:
+        source = (
+            f"workflow.define('w', {{ tasks = {{ a = {{ command = 'true' }} }}, on_start = function() {body} end }})"
+        )
+        assert scripts.run(source) == 1
+        assert scripts.recorder.results() == {"a": ("skipped", "on_start stopped the workflow")}
+        assert scripts.recorder.logged("error") == [f"on_start: {message}"]
+
+
+def test_outputs_in_a_hook(scripts: Scripts) -> None:
+    """A hook's parameter `output` is the outputs, `message` the message, wherever they stand."""
+    assert scripts.info("""
+        local function command() return true, "said", { n = 5 } end
+        task("a"):command(command):on_success(function(params, output) log.info(output.n, params.x) end):build()
+        task("b"):command(command):on_success(function(this, params, message) log.info(message) end):build()
+        task("c"):command(command):on_success(function(_, _, text, outputs) log.info(text, outputs.n) end):build()
+        workflow.define("w"):config({ variables = { x = "v" } }):tasks({ "a", "b", "c" })
+    """) == ["5 v", "said", "said 5"]
+
+
+# Config
+
+
+def test_fail_fast(scripts: Scripts) -> None:
+    """The first failure stops a workflow that asks for it; else the others run."""
+    tasks = [f"{{ name = '{name}', command = '{name}' }}" for name in ("false", "true")]
+    for config, status in [
+        ("fail_fast = true", "skipped"),
+        ("on_task_failure = 'stop'", "skipped"),
+        ("continue_on_error = false", "skipped"),
+        ("continue_on_error = true", "ok"),
+        ("", "ok"),
+    ]:
+        assert scripts.run(workflow(config, *tasks)) == 1
+        assert scripts.recorder.results()["true"][0] == status
+
+
+def test_timeout_of_a_workflow(scripts: Scripts) -> None:
+    """When its time is up, the task that runs ends, is not attempted again, and no other begins."""
+    assert (
+        scripts.run(
+            workflow(
+                "timeout = 0.2",
+                "{ name = 'a', retries = 5, command = function() while true do end end }",
+                "{ name = 'b', command = 'true' }",
+            )
+        )
+        == 1
+    )
+    assert scripts.recorder.results() == {
+        "a": ("failed", "timed out: the workflow's 0.2s are over"),
+        "b": ("skipped", "the time of the workflow is up (0.2s)"),
+    }
+
+
+def test_retry_policy(scripts: Scripts) -> None:
+    """A policy is for the tasks that say nothing of their own."""
+    command = "command = function(this) log.info(this.name, this.attempt, this.attempts) return this.attempt == 2 end"
+    policy = "retry_policy = { max_attempts = 2, backoff = 'exponential', initial_delay = '10ms', max_delay = '20ms' }"
+    for config in (policy, "max_retries = 1"):
+        assert (
+            scripts.run(workflow(config, f"{{ name = 'a', {command} }}", f"{{ name = 'b', retries = 0, {command} }}"))
+            == 1
+        )
+        assert scripts.recorder.logged() == ["a 1 2", "a 2 2", "b 1 1"]
+
+
+def test_run_now(scripts: Scripts) -> None:
+    """A task that was built runs where it is called so, with its retries and hooks, and says how it went."""
+    assert scripts.info("""
+        local good = task("good"):retries(1):command(function(this) return this.attempt == 2, "m", { n = 1 } end)
+            :on_success(function() log.info("hook") end):build()
+        local bad = task("bad"):command("exit 3"):build()
+        local ok, message, outputs = good:run()
+        log.info(ok, message, outputs.n, bad:run())
+        local outer = task("outer"):timeout(20):command(function() return good:run() end):build()
+        workflow.define("w"):tasks({ outer })
+    """) == ["hook", "true m 1 false the command ended with code 3 nil", "hook"]
+    assert (
+        scripts.run("local t = task('t'):command(function() os.exit(6) end):build() t:run() state.set('after', 1)") == 6
+    )
+    assert not scripts.state.exists("after")
+
+
+# Values, YAML, print
+
+
+def test_values(scripts: Scripts) -> None:
+    """`values` is what the run was given, an empty table without."""
+    recorder = Recorder()
+    host = Host(scripts.state, recorder, scripts.implementation, values={"env": "prod", "hosts": ["a", "b"], "n": None})
+    assert host.run(b"log.info(values.env, values.hosts[2], values.n == state.null)", "deploy.lua") == 0
+    assert recorder.logged() == ["prod b true"]
+    assert scripts.info("log.info(type(values), next(values))") == ["table nil"]
+
+
+def test_yaml(scripts: Scripts) -> None:
+    """YAML goes both ways, words stay words, and what is wrong is said with its line."""
+    assert scripts.info("""
+        local t = data.parse_yaml("a: no\\nlist: [1, 2.5, true]\\ntime: 12:30\\nnested:\\n  x: ~\\nquoted: '7'\\n")
+        log.info(t.a, t.list[2], t.list[3], t.time, t.nested.x == state.null, t.quoted == "7")
+        log.info((data.to_yaml({ a = "no", b = { 1, "1" }, c = { d = true } }):gsub("\\n", "|")))
+        log.info(data.parse_yaml(data.to_yaml({ s = "multi\\nline", e = "" })).s == "multi\\nline")
+        log.info(data.parse_yaml("a: 1\\na: 2"))
+        log.info(data.parse_yaml("a: ["))
+        log.info(data.to_yaml({ f = print }))
+    """) == [
+        "no 2.5 true 12:30 true true",
+        "a: 'no'|b:|- 1|- '1'|c:|  d: true|",
+        "true",
+        "nil line 2, column 1: the key 'a' twice",
+        "nil line 1, column 5: expected the node content, but found '<stream end>'",
+        "nil value.f: a function cannot be stored",
+    ]
+
+
+def test_log_print(scripts: Scripts, capfd: pytest.CaptureFixture[str]) -> None:
+    """log.print prints; log.success is a line of the level info."""
+    scripts.run("log.print('a', 1) log.success('done')")
+    assert capfd.readouterr().out == "a\t1\n"
+    assert scripts.recorder.logged() == ["done"]
