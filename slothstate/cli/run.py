@@ -19,7 +19,6 @@ import slothstate
 from slothstate import State
 from slothstate.cli.failure import Failure
 from slothstate.cli.options import DONE, MISUSE, NO, db_option, file_named, has_store, lua_option, open_state
-from slothstate.cli.text import escaped, quantity
 
 if TYPE_CHECKING:
     from slothstate.lua.host import Host
