@@ -30,7 +30,7 @@ static void *push_owner(lua_State *L, size_t size)
     void *owner = new_userdata(L, size);
     push_registered(L, &userdata_metatable);
     if (lua.touserdata(L, -2) != owner || lua.type(L, -1) != LUA_TTABLE) {
-        build_error(L, "a finalizer took a part of the state away");
+        build_error(L, "the script took a part of the state away");
     }
     memset(owner, 0, size);
     lua.setmetatable(L, -2);
@@ -61,7 +61,7 @@ static void push_registry_table(lua_State *L, char *key)
 static void need_table(lua_State *L, int index)
 {
     if (lua.type(L, index) != LUA_TTABLE) {
-        build_error(L, "a finalizer took a part of the state away");
+        build_error(L, "the script took a part of the state away");
     }
 }
 

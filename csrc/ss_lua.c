@@ -268,17 +268,17 @@ static int redeliver(void *exception)
 void ss_lua_redeliver(ss_lua_binding *binding)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
-    PyObject *is_main = PyObject_CallNoArgs(binding->is_main_thread); /* NULL: another interruption, so it is */
     PyObject *pending = binding->pending;
     if (PyList_GET_SIZE(pending) > 0) {
         PyObject *exception = Py_NewRef(PyList_GET_ITEM(pending, 0));
         PyList_SetSlice(pending, 0, PY_SSIZE_T_MAX, NULL);
+        PyObject *is_main = PyObject_CallNoArgs(binding->is_main_thread); /* NULL: another interruption, so it is */
+        PyErr_Clear();
         /* Last of all: from here on the next bytecode of this thread raises it. */
         if (is_main == Py_False || Py_AddPendingCall(redeliver, exception) != 0) {
             Py_DECREF(exception);
         }
+        Py_XDECREF(is_main);
     }
-    Py_XDECREF(is_main);
-    PyErr_Clear();
     PyGILState_Release(gil);
 }

@@ -22,10 +22,9 @@
  *   - A call runs hooks, and in some versions such a step. Entering Python may run Python's finalizers and signal handlers, and these any runtime.
  *   - Raw access (next, rawget, rawset, rawseti), pushes of what exists already, checkstack and setmetatable run
  *     nothing: a rehash allocates, but steps no collector. Metamethods never run: only raw access is used.
- * So phase 1 allocates nothing in Lua until it raises, and nothing runs between reading a table's size and its last
- * item; phase 2 makes Python's objects before it calls Python, with Python's collector off; phase 3 trusts nothing on
- * the Lua stack that it has not looked at since. What a call needs throughout, the binding, no script can reach: the
- * call counts as one of its uses.
+ * So phase 1 allocates nothing in Lua until it raises, and nothing runs between the first pair of a table and its last;
+ * phase 2 makes Python's objects before it calls Python, with Python's collector off; phase 3 reads only what it owns.
+ * What a call needs throughout, the binding, no script can reach: the call counts as one of its uses.
  */
 #ifndef SS_LUA_H
 #define SS_LUA_H

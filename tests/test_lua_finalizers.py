@@ -245,12 +245,12 @@ def test_finalizers_during_a_bind_do_no_harm(state: slothstate.State, implementa
             armed(function() {action} end)
             collectgarbage('restart')
         """)
-        problem = "a finalizer took a part of the state away"
+        problem = "the script took a part of the state away"
         try:
             bind(lua.runtime, state)
         except Exception as error:  # of this Lua's own kind
             problem = str(error)
-        assert "a finalizer took a part of the state away" in problem
+        assert "the script took a part of the state away" in problem
         lua.run("disarm()")
         bind(lua.runtime, state)
         assert lua.run("return state.set('k', 1), state.get('k')") == (True, 1)
