@@ -153,6 +153,7 @@ def test_bytes_come_and_go_exactly(home: Path, state: State) -> None:
     ("arguments", "stdin", "says"),
     [
         (["12345678901234567890"], b"", "an integer past 64 bits; --string stores the text"),
+        (["[" * 501 + "]" * 501], b"", "nested too deep (past 500 levels); --string stores the text"),
         (["[1, 12345678901234567890]"], b"", "an integer past 64 bits; --string stores the text"),
         (["1e999"], b"", "a number past the largest float; --string"),
         (["null"], b"", "null is no value, except in a table or list: --string null"),
