@@ -88,7 +88,7 @@ def test_lock_of_a_living_owner_stays_its_own(path: str, state: State, clean: st
         owner.signal(signal.SIGCONT)
         assert not TAKING[take](state)
         owner.send("let go")
-        assert owner.receive() == "released"
+        owner.result()
         assert state.lock("job", timeout=1) is True
 
 
@@ -251,7 +251,7 @@ def test_owner_of_which_nothing_can_be_told(path: str, state: State, monkeypatch
             assert len(state._engine.read(locks.rows)) == 1
         assert state.try_lock("job") is False
         owner.send("let go")
-        owner.receive()
+        owner.result()
 
 
 def test_names_of_owners_that_are_damaged(state: State) -> None:
