@@ -211,8 +211,8 @@ def write_octets(octets: bytes) -> None:
 def delivering(state: State, *, timed: bool = True) -> Iterator[None]:
     """Keep what the block writes to the store only if what it prints reached stdout: all in one transaction.
 
-    A `timed` block is given up after `DELIVERY_TIMEOUT`; not so one that takes its time in the store, and prints little.
-    Raises: `Failure` when it did not; the store is then as it was.
+    A `timed` block is given up after `DELIVERY_TIMEOUT`; not so one that takes its time in the store and prints little.
+    Raises: `Failure` when it was not written or given up; the store is then as it was.
     """
     _wait_for_reader()
     try:
