@@ -349,6 +349,15 @@ def test_replace_does_not_wait_for_its_input(home: Path) -> None:
         assert dict(state) == {"a": 1}
 
 
+def test_a_file_whose_name_is_not_utf8(home: Path) -> None:
+    """What is read need not have a name that a store could have."""
+    name = os.fsdecode(b"caf\xe9.jsonl")
+    (home / name).write_bytes(WHOLE)
+    assert slothstate("load", name, home=home) == "loaded 2 keys\n"
+    assert slothstate("dump", "-o", f"new-{name}", home=home) == ""
+    assert (home / f"new-{name}").read_bytes().endswith(b'{"records": 2}\n')
+
+
 def test_input_that_cannot_be_read_makes_no_store(home: Path) -> None:
     """What is no dump, closed or a directory leaves no store behind."""
     slothstate("load", home=home, code=2)

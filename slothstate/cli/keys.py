@@ -260,7 +260,7 @@ def clear(db: str | None, pattern: str | None, yes: bool, dry_run: bool) -> int:
                 return DONE
             if count and not click.confirm(f"Delete {what} from {escaped(store_path(db))}?", err=True):
                 return NO
-        with delivering(state):
+        with delivering(state, timed=False):
             removed = state.clear(pattern)
             write(f"{quantity(removed, 'key')} deleted" if is_terminal() else str(removed))
     return DONE

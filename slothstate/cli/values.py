@@ -209,18 +209,22 @@ def write_octets(octets: bytes) -> None:
     """Write bytes to stdout as they are. Nothing is flushed: that would be a system call for each key of a listing."""
     # One call is not enough where nothing is buffered (PYTHONUNBUFFERED): a pipe whose reader leaves takes a part.
     while octets:
-        octets = octets[sys.stdout.buffer.write(octets) :]
+        written: int | None = sys.stdout.buffer.write(octets)
+        if written is None:
+            _wait_for_reader()
+        octets = octets[written or 0 :]
 
 
 @contextlib.contextmanager
-def delivering(state: State) -> Iterator[None]:
+def delivering(state: State, *, timed: bool = True) -> Iterator[None]:
     """Keep what the block writes to the store only if what it prints reached stdout: all in one transaction.
 
-    Raises: `Failure` when it did not; the store is then as it was.
+    A `timed` block is given up after `DELIVERY_TIMEOUT`; not so one that takes its time in the store and prints little.
+    Raises: `Failure` when it was not written or given up; the store is then as it was.
     """
     _wait_for_reader()
     try:
-        with state.transaction(), _in_time():
+        with state.transaction(), _in_time() if timed else contextlib.nullcontext():
             yield
             sys.stdout.flush()
     except (SlothStateError, Failure):

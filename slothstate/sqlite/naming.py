@@ -10,7 +10,7 @@ from slothstate.errors import InvalidValue, UnsafeState
 from slothstate.sqlite import access
 from slothstate.values import describe
 
-__all__ = ["absolute_path", "check_path", "default_path"]
+__all__ = ["absolute_path", "check_path", "default_path", "refuse_address"]
 
 _DEFAULT: Final = os.path.join("~", ".sloth-runner", "state.db")
 
@@ -35,16 +35,21 @@ def absolute_path(path: str | os.PathLike[str] | None = None, name: str = "path"
     home directory, and what is not UTF-8; `StateIOError` for a relative path in a directory that is gone.
     """
     text = check_path(default_path() if path is None else path, name)
+    refuse_address(text, name)
+    try:
+        return os.path.abspath(_expanded(text))
+    except FileNotFoundError as error:
+        raise access.refusal(f"{name} {text!r} is relative, and the current directory is gone", error) from error
+
+
+def refuse_address(text: str, name: str) -> None:
+    """Refuse what is no path but an address. Raises: `UnsafeState`."""
     address = _ADDRESS.match(text)
     if address is not None:
         # Nothing but the first word: the rest may hold a password.
         raise UnsafeState(
             f"{name} is an address ({address[0]}…), and only files of this machine can be used: give the path of one"
         )
-    try:
-        return os.path.abspath(_expanded(text))
-    except FileNotFoundError as error:
-        raise access.refusal(f"{name} {text!r} is relative, and the current directory is gone", error) from error
 
 
 def check_path(path: str | os.PathLike[str], name: str = "path") -> str:
