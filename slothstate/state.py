@@ -44,7 +44,8 @@ def open(
     moments but leaves a consistent earlier state. `"full"`: it survives a power cut too, at the price of a sync to
     disk for every write. `read_cache` keeps up to `cache_size` bytes of values that are valid as long as nothing was
     written. `sweep_interval` and `busy_timeout` are seconds: how often expired keys are removed, and how long a
-    writer waits for another. `allow_remote` opens a store on a network file system, at your own risk.
+    writer waits for another. `allow_remote` opens a store on a network file system, or on one that is not known to be
+    local, at your own risk.
 
     >>> import slothstate
     >>> state = slothstate.open(path)
@@ -52,7 +53,8 @@ def open(
     True
 
     Raises: `UnsafeState` for a path that is not a store of ours (a link, a directory, another database, a newer
-    version's file, a network file system); `StateCorrupt`; `StateIOError`; `InvalidValue` for the other arguments.
+    version's file, a file mounted alone, a network file system) or none at all (an address, a `~` without a home);
+    `StateCorrupt`; `StateFull`, `StateReadOnly`, `StateIOError`, which say why; `InvalidValue` for the other arguments.
     """
     if not isinstance(durability, str) or durability not in SYNCHRONOUS:
         raise InvalidValue(f"durability must be 'process' or 'full', got {describe(durability)}")

@@ -75,16 +75,16 @@ class InteractiveShell:
     def enter(self, line: str) -> None:
         """Run a line, and wait until it is done."""
         self._done.unlink(missing_ok=True)
-        self._type(line + f"\necho > {self._done.name}\n")
+        self.type(line + f"\necho > {self._done.name}\n")
         self._wait_for(self._done)
 
     def complete(self, line: str, tabs: int = 1) -> str:
         """Type a line, press the tab key, and return what is on the command line then; the line is left there."""
-        self._type(line)
+        self.type(line)
         for _ in range(tabs):
-            self._type("\t")
+            self.type("\t")
         self._line.unlink(missing_ok=True)
-        self._type("\x18d")
+        self.type("\x18d")
         self._wait_for(self._line)
         return self._line.read_text().removesuffix("\n")
 
@@ -94,9 +94,10 @@ class InteractiveShell:
 
     def drop(self) -> None:
         """Throw the line away."""
-        self._type("\x15")
+        self.type("\x15")
 
-    def _type(self, text: str) -> None:
+    def type(self, text: str) -> None:
+        """Type on the keyboard."""
         os.write(self._master, text.encode())
 
     def _wait_for(self, path: Path) -> None:

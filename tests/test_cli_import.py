@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -314,6 +315,21 @@ def test_rows_that_cannot_be_keys(home: Path) -> None:
     assert process.stdout == "imported 1 key\n"
     assert "left out 2 keys: its key cannot be one here" in process.stderr
     assert "left out 1 key: its value cannot be stored here\n  infinite\n" in process.stderr
+
+
+def test_a_source_that_was_cut(home: Path) -> None:
+    """Where the other store cannot be read any further, it is said how much came before that."""
+    raw(home / "runner.db", "create table state (key text primary key, value text)")
+    numbers = "with recursive n(i) as (select 10000 union all select i + 1 from n where i < 16000)"
+    raw(home / "runner.db", f"{numbers} insert into state select i, hex(zeroblob(500)) from n")
+    with (home / "runner.db").open("r+b") as file:
+        file.seek(4_000_000)
+        file.write(b"\xa5" * 500_000)
+    said = slothstate("import", "sloth-runner", "runner.db", home=home, code=2)
+    found = re.search(r"cannot read runner.db: .*; imported before that: ([0-9,]+) keys", said)
+    assert found is not None
+    with open_state(home / "state.db") as state:
+        assert len(state) == int(found[1].replace(",", ""))
 
 
 def test_an_import_in_part(home: Path) -> None:

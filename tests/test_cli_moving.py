@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import stat
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,11 @@ def full(home: Path) -> list[str]:
         return exact(state)
 
 
+def ended(lines: bytes) -> bytes:
+    """These lines with the last line of a dump."""
+    return lines + b'{"records": %d}\n' % sum(1 for line in lines.splitlines() if line.strip())
+
+
 def other(home: Path) -> Path:
     """The directory of another store."""
     directory = home / "other"
@@ -97,14 +103,16 @@ def test_lines(home: Path) -> None:
     assert slothstate("dump", home=home) == (
         f'{{"key":"a","kind":"number","expires_at_ms":{expires_at_ms},"value":1.0}}\n'
         '{"key":"b","kind":"bytes","value":"/wA="}\n'
+        '{"records": 2}\n'
     )
 
 
 def test_dump_of_some_keys(home: Path, full: list[str]) -> None:
-    """With a pattern only the keys that match are dumped; a bad pattern is misuse; no key, no line."""
-    keys = [json.loads(line)["key"] for line in slothstate("dump", "no-*", home=home).splitlines()]
-    assert keys == ["no-bytes", "no-list", "no-table"]
-    assert slothstate("dump", "nothing*", home=home) == ""
+    """With a pattern only the keys that match are dumped; a bad pattern is misuse; without a key there is the end."""
+    *lines, end = slothstate("dump", "no-*", home=home).splitlines()
+    assert [json.loads(line)["key"] for line in lines] == ["no-bytes", "no-list", "no-table"]
+    assert json.loads(end) == {"records": 3}
+    assert slothstate("dump", "nothing*", home=home) == '{"records": 0}\n'
     slothstate("dump", "[", home=home, code=2)
 
 
@@ -173,7 +181,7 @@ def test_merge(home: Path) -> None:
         state.set_many({"kept": 1, "replaced": [1, 2]}, ttl=60)
         state.list_push("pushed", 1, 2)
     lines = b'{"key":"replaced","kind":"string","value":"new"}\n{"key":"pushed","kind":"number","value":5}\n'
-    assert slothstate("load", "--merge", home=home, stdin=lines) == "loaded 2 keys\n"
+    assert slothstate("load", "--merge", home=home, stdin=ended(lines)) == "loaded 2 keys\n"
     with package.open(home / "state.db") as state:
         assert dict(state) == {"kept": 1, "replaced": "new", "pushed": 5}
         assert state.get_ttl("replaced") == -1
@@ -185,7 +193,8 @@ def test_replace(home: Path) -> None:
     with package.open(home / "state.db") as state:
         state.set_many({"gone": 1, "replaced": 2})
         state.lock("deploy")
-        assert slothstate("load", "--replace", home=home, stdin=b'{"key":"replaced","value":3}') == "loaded 1 key\n"
+        lines = ended(b'{"key":"replaced","value":3}\n')
+        assert slothstate("load", "--replace", home=home, stdin=lines) == "loaded 1 key\n"
         assert dict(state) == {"replaced": 3}
         assert [lock["name"] for lock in state.locks()] == ["deploy"]
 
@@ -194,7 +203,7 @@ def test_time_passes_for_dumped_keys(home: Path) -> None:
     """What expired since the dump is left out and counted; the rest expires at the same moment as before."""
     soon = int(time.time() * 1000) + 100_000
     lines = f'{{"key":"a","value":1,"expires_at_ms":1000}}\n{{"key":"b","value":2,"expires_at_ms":{soon}}}\n'
-    assert slothstate("load", home=home, stdin=lines.encode()) == "loaded 1 key, 1 key had expired\n"
+    assert slothstate("load", home=home, stdin=ended(lines.encode())) == "loaded 1 key, 1 key had expired\n"
     with package.open(home / "state.db") as state:
         assert list(state.dump()) == [Record("b", "number", 2, soon)]
 
@@ -229,6 +238,10 @@ BAD_LINES = {
     '{"key":"a","value":' + "[" * 501 + "]" * 501 + "}": "nest",
     '{"key":"a","value":' + "[" * 100_000: "nested too deeply",
     '{"key":"a","value":' + "9" * 5000 + "}": "line 3",
+    '{"records":true}': "records must be the number of records before it, got true",
+    '{"records":1.0}': "records must be",
+    '{"records":-1}': "records must be",
+    '{"records":1,"key":"a","value":1}': "unknown field 'records'",
 }
 
 
@@ -267,6 +280,82 @@ def test_batches_before_a_bad_line(home: Path) -> None:
     assert "nothing was changed" in slothstate("load", "--replace", home=home, stdin=good + b"bad\n", code=2)
     with package.open(home / "state.db") as state:
         assert len(state) == 1000
+
+
+WHOLE = ended(b'{"key":"a","value":1}\n{"key":"b","value":2}\n')
+
+NOT_WHOLE = {
+    "empty": b"",
+    "blank": b"\n\n",
+    "no-end": WHOLE[: WHOLE.index(b'{"records')],
+    "cut-in-the-end": WHOLE[:-3],
+    "cut-in-a-line": WHOLE[:30],
+    "first-line": WHOLE.splitlines()[0],
+    "one-too-few": WHOLE.replace(b'{"key":"a","value":1}\n', b""),
+    "one-after-the-end": WHOLE + b'{"key":"c","value":3}\n',
+    "two-ends": WHOLE + b'{"records": 2}\n',
+    "first-of-two-cut": b'{"key":"c","value":3}\n' + WHOLE,
+    "other-text": b"ssh: connect to host other port 22: Connection refused\n",
+}
+
+
+@pytest.mark.parametrize("what", NOT_WHOLE)
+def test_what_is_no_whole_dump(home: Path, what: str) -> None:
+    """Nothing is removed for the sake of part of a dump; what a plain load kept of it is said, and it fails, too."""
+    with package.open(home / "state.db") as state:
+        state.set("before", 1)
+    said = slothstate("load", "--replace", home=home, stdin=NOT_WHOLE[what], code=2)
+    assert said.endswith("nothing was changed\n")
+    slothstate("load", "--dry-run", home=home, stdin=NOT_WHOLE[what], code=2)
+    with package.open(home / "state.db") as state:
+        assert dict(state) == {"before": 1}
+    said = slothstate("load", home=home, stdin=NOT_WHOLE[what], code=2)
+    with package.open(home / "state.db") as state:
+        kept = len(state) - 1
+    keys = "1 key from before it is" if kept == 1 else f"{kept} keys from before it are"
+    assert said.endswith(f"; {keys} loaded, and may be loaded again\n" if kept else "; nothing was changed\n")
+
+
+def test_part_of_a_dump(home: Path) -> None:
+    """`--partial` takes what came, without the last line or with another number in it; never nothing for everything."""
+    for what in ("empty", "no-end", "first-line", "one-too-few", "first-of-two-cut", "one-after-the-end", "two-ends"):
+        printed = slothstate("load", "--partial", home=home, stdin=NOT_WHOLE[what])
+        count = NOT_WHOLE[what].count(b"key")
+        assert printed == f"loaded {count} key{'s' * (count != 1)}\n"
+    slothstate("load", "--partial", "--replace", home=home, stdin=NOT_WHOLE["first-line"])
+    with package.open(home / "state.db") as state:
+        assert dict(state) == {"a": 1}
+        assert "slothstate clear" in slothstate("load", "--partial", "--replace", home=home, code=2)
+        assert dict(state) == {"a": 1}
+        slothstate("load", "--replace", home=home, stdin=ended(b""))
+        assert dict(state) == {}
+
+
+def test_dumps_one_after_the_other(home: Path) -> None:
+    """Whole dumps that follow each other are loaded as one; each says how many records are its own."""
+    assert slothstate("load", "--replace", home=home, stdin=WHOLE + WHOLE + ended(b"")) == "loaded 4 keys\n"
+
+
+def test_replace_does_not_wait_for_its_input(home: Path) -> None:
+    """While `load --replace` reads from somebody slow, others write."""
+    with start("load", "--replace", home=home, stdin=subprocess.PIPE) as loading:
+        assert loading.stdin is not None
+        loading.stdin.write(b'{"key":"a","value":1}\n' * 5000)
+        loading.stdin.flush()
+        with package.open(home / "state.db", busy_timeout=0) as state:
+            state.set("before", 1)
+        loading.stdin.write(b'{"records": 5000}\n')
+        assert loading.communicate(timeout=SECONDS) == (b"loaded 5,000 keys\n", b"")
+    with package.open(home / "state.db") as state:
+        assert dict(state) == {"a": 1}
+
+
+def test_input_that_cannot_be_read_makes_no_store(home: Path) -> None:
+    """What is no dump, closed or a directory leaves no store behind."""
+    slothstate("load", home=home, code=2)
+    slothstate("load", ".", home=home, code=2)
+    slothstate("load", home=home, stdin=b"no dump", code=2)
+    assert list(home.iterdir()) == []
 
 
 def test_dry_run(home: Path, full: list[str]) -> None:
@@ -327,7 +416,8 @@ def test_dump_at_a_terminal(home: Path) -> None:
 
 def test_progress(home: Path) -> None:
     """At a terminal a bar shows how far loading is, and is gone afterwards; stdout stays clean."""
-    (home / "all.jsonl").write_text("".join(f'{{"key":"key:{number}","value":1}}\n' for number in range(3000)))
+    lines = b"".join(b'{"key":"key:%d","value":1}\n' % number for number in range(3000))
+    (home / "all.jsonl").write_bytes(ended(lines))
     shown = at_terminal(home, "load", "all.jsonl", stream="stderr")
     assert b"loading" in shown
     assert shown.endswith(b"\x1b[2Kloaded 3,000 keys\n")

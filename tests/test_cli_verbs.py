@@ -87,6 +87,39 @@ def test_values_are_typed_by_how_they_are_written(home: Path, state: State, type
 
 
 @pytest.mark.parametrize(
+    ("arguments", "stored"),
+    [
+        (["key", "-5", "--ttl", "60"], -5),
+        (["--ttl", "60", "key", "-5"], -5),
+        (["--ttl=60", "--string", "key", "-5"], "-5"),
+        (["key", "--ttl", "60", "--", "-5"], -5),
+        (["--ttl", "60", "--", "key", "--ttl"], "--ttl"),
+        (["--ttl", "60", "key", "--", "--"], "--"),
+    ],
+)
+def test_options_stand_where_they_like(home: Path, state: State, arguments: list[str], stored: object) -> None:
+    """Options may come before, between and after values that are negative numbers; after `--` everything is a value."""
+    assert output("set", *arguments, home=home) == ""
+    assert state["key"] == stored
+    assert state.get_ttl("key") == 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["key", "5", "--tll", "60"], "No such option '--tll'. Did you mean '--ttl'?"),
+        (["key", "-v"], "No such option '-v'"),
+        (["key", "5", "--ttl"], "Option '--ttl' requires an argument"),
+        (["key", "5", "-6"], "Got unexpected extra argument (-6)"),
+        (["key", "5", "--ttl", "-6"], "'-6' is no duration"),
+    ],
+)
+def test_options_that_are_none(home: Path, arguments: list[str], problem: str) -> None:
+    """A mistyped option is not taken for a value, nor a value for an option."""
+    assert problem in refusal("set", *arguments, home=home, code=2)
+
+
+@pytest.mark.parametrize(
     ("options", "typed", "value"),
     [
         (["--string"], "5", "5"),
@@ -498,37 +531,6 @@ def test_output_that_cannot_be_written(home: Path, state: State) -> None:
     with open("/dev/full", "wb") as full, start("get", "key", home=home, stdout=full) as process:
         _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (3, b"slothstate: cannot read or write: [Errno 28] No space left on device\n")
-
-
-@pytest.mark.parametrize(
-    "arguments", ["get key", "keys", "stats", "lock a --for 10ms", "top --once --interval 10ms", "path"]
-)
-def test_closed_streams(home: Path, state: State, arguments: str) -> None:
-    """Without stdout, stderr or stdin a command does what it does, and has the same exit code."""
-    state["key"] = "value"
-    variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db")})
-    line = " ".join(command(arguments))
-    for closed in (">&-", ">&- 2>&- <&-"):
-        done = subprocess.run(["sh", "-c", f"{line} {closed}"], env=variables, stderr=subprocess.PIPE, timeout=30)
-        assert (done.returncode, done.stderr) == (0, b"")
-
-
-def test_completion(home: Path, state: State) -> None:
-    """The shell's completion knows commands, options and the keys of the store."""
-    state.set_many({"user:1": 1, "user:2": 2, "us*": 3, "site": 4})
-
-    def completed(words: str) -> list[str]:
-        count = len(words.split()) - (not words.endswith(" "))
-        variables = {"_SLOTHSTATE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(count)}
-        variables |= environment(home, {"SLOTHSTATE_DB": str(home / "state.db")})
-        done = subprocess.run(command(), env=variables, capture_output=True, check=True, timeout=30)
-        return [line.partition(",")[2] for line in done.stdout.decode().splitlines() if line]
-
-    assert completed("slothstate get us") == ["us*", "user:1", "user:2"]
-    assert completed("slothstate get us*") == ["us*"]
-    assert completed("slothstate compare-") == ["compare-swap"]
-    assert "--ttl" in completed("slothstate set --t")
-    assert completed("slothstate get --db /nowhere us") == []
 
 
 def test_heavy_modules_are_not_imported_for_get(home: Path, state: State) -> None:

@@ -75,7 +75,7 @@ def words(line: str, *, fish: bool = False) -> list[Word]:
         else:
             content = piece["double"]
             value += _ESCAPED_IN_DOUBLE.sub(r"\1", content)
-            is_live = is_live or re.search(r"(?<!\\)[$`]", content) is not None
+            is_live = is_live or re.search(r"[$`]", re.sub(r"\\.", "", content, flags=re.DOTALL)) is not None
             quote = "" if piece["double_end"] else '"'
         found[-1] = Word(typed + piece[0], value, quote, is_live)
     return found
@@ -114,8 +114,9 @@ class _Completion(ShellComplete):
         return item.type == "plain" and not is_option and escaped(item.value) == item.value
 
     def lines(self, item: CompletionItem) -> Iterator[str]:
-        """Yield a line for the shell's script, or none."""
-        yield self.format_completion(item)
+        """Yield a line for the shell's script; none where what was typed would stay, and be more than text."""
+        if not self.words[-1].is_live:
+            yield self.format_completion(item)
 
     def format_completion(self, item: CompletionItem) -> str:
         return f"{item.value}\t{item.help}" if item.help else str(item.value)

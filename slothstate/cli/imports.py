@@ -12,7 +12,7 @@ import pickletools
 import re
 import shutil
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import chain
@@ -57,7 +57,7 @@ class _Options(NamedTuple):
 
 @store_command("import")
 @click.argument("source", type=click.Choice(["sloth-runner", "diskcache", "sqlitedict"]))
-@click.argument("path", callback=lambda *given: Path(file_named(*given)))
+@click.argument("file", metavar="PATH", callback=file_named)
 @click.option("--prefix", default="", metavar="TEXT", help="Put this before every key.")
 @click.option(
     "--guess-types", is_flag=True, help="sloth-runner: numbers, booleans and JSON become what they look like."
@@ -68,7 +68,7 @@ class _Options(NamedTuple):
 @click.option("--all-names", is_flag=True, help=f"Name every key that was left out, not only the first {NAMES_SHOWN}.")
 def import_(
     source: str,
-    path: Path,
+    file: str,
     prefix: str,
     guess_types: bool,
     table: str,
@@ -92,26 +92,28 @@ def import_(
 
     Exits with 1 if a key was left out, however many came over; with --partial that is accepted.
     """
+    path = Path(file)
     if not path.exists():
         raise Failure(f"cannot read {path}: no such file or directory", MISUSE)
     if os.path.exists(store_path(db)) and path.samefile(store_path(db)):
         raise Failure(f"{path} is to be read, not written: name the store to import into with --db", MISUSE)
     found = _READERS[source](_Options(path, table, guess_types, is_json))
     skipped: dict[str, list[str]] = defaultdict(list)
+    tally: Counter[str] = Counter()
     try:
         # The first row is read before the store is opened: what cannot be read makes no store appear.
         first = next(found, None)
         with open_state(db, create=True) as state, advancing("importing") as advance:
-            stored, expired = (
-                (0, 0) if first is None else _store(state, chain([first], found), prefix, skipped, advance)
-            )
+            if first is not None:
+                _store(state, chain([first], found), prefix, skipped, advance, tally)
     except SlothStateError:  # some of which are OSErrors: it is our store then that cannot be used
         raise
     except (apsw.Error, OSError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise Failure(f"cannot read {path}: {reason}", MISUSE) from error
-    note = f", {quantity(expired, 'key')} had expired" if expired else ""
-    click.echo(f"imported {quantity(stored, 'key')}{note}")
+        kept = f"; imported before that: {quantity(tally['stored'], 'key')}" if tally["stored"] else ""
+        raise Failure(f"cannot read {path}: {reason}{kept}", MISUSE) from error
+    note = f", {quantity(tally['expired'], 'key')} had expired" if tally["expired"] else ""
+    click.echo(f"imported {quantity(tally['stored'], 'key')}{note}")
     for reason, keys in skipped.items():
         click.echo(f"left out {quantity(len(keys), 'key')}: {reason}", err=True)
         for key in keys if all_names else keys[:NAMES_SHOWN]:
@@ -122,16 +124,19 @@ def import_(
 
 
 def _store(
-    state: State, found: Iterator[Found], prefix: str, skipped: dict[str, list[str]], advance: Callable[[int], None]
-) -> tuple[int, int]:
-    """Store what was found, batch by batch; return how many keys were stored, and how many had expired."""
-    stored = expired = 0
+    state: State,
+    found: Iterator[Found],
+    prefix: str,
+    skipped: dict[str, list[str]],
+    advance: Callable[[int], None],
+    tally: Counter[str],
+) -> None:
+    """Store what was found, batch by batch; count the keys that were stored, and those that had expired."""
     batch: list[Record] = []
 
     def store_batch() -> None:
-        nonlocal stored, expired
         count = state.load(batch)
-        stored, expired = stored + count, expired + len(batch) - count
+        tally.update(stored=count, expired=len(batch) - count)
         advance(len(batch))
         batch.clear()
 
@@ -152,7 +157,6 @@ def _store(
         if len(batch) == BATCH_KEYS:
             store_batch()
     store_batch()
-    return stored, expired
 
 
 # Reading other programs' databases

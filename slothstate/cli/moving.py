@@ -19,6 +19,7 @@ from slothstate.cli.failure import Failure
 from slothstate.cli.options import MISUSE, file_named, open_state, store_command
 from slothstate.cli.progress import advancing
 from slothstate.cli.text import escaped, is_terminal, quantity
+from slothstate.cli.values import write_octets
 
 __all__ = ["dump", "load"]
 
@@ -58,7 +59,7 @@ def dump(pattern: str | None, output: str | None, db: str | None) -> None:
     to_terminal = output is None and is_terminal()
     with (
         open_state(db) as state,
-        _output(output) as stream,
+        _output(output) as write,
         advancing("dumping", len(state) if pattern is None else None, shown=not to_terminal) as advance,
     ):
         count = 0
@@ -66,15 +67,15 @@ def dump(pattern: str | None, output: str | None, db: str | None) -> None:
             line = _line(record)
             if to_terminal:
                 line = escaped(line, "\n", json=True)
-            stream.write(line.encode())
+            write(line.encode())
             advance(1)
-        stream.write(_END % count)
+        write(_END % count)
 
 
 @contextlib.contextmanager
-def _output(path: str | None) -> Iterator[IO[bytes]]:
+def _output(path: str | None) -> Iterator[Callable[[bytes], object]]:
     if path is None:
-        yield sys.stdout.buffer
+        yield write_octets
         return
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -82,7 +83,7 @@ def _output(path: str | None) -> Iterator[IO[bytes]]:
         raise Failure(f"cannot write {path}: {error.strerror}", MISUSE) from error
     try:
         with open(descriptor, "wb") as stream:
-            yield stream
+            yield stream.write
     except BaseException:
         # Half a dump must not be taken for a whole one.
         with contextlib.suppress(OSError):
@@ -164,8 +165,9 @@ def _merge(db: str | None, batches: _Batches) -> None:
             for batch in chain([first], found):
                 batches.store(state, batch)
     except Failure as error:
+        are = "is" if batches.stored == 1 else "are"
         kept = (
-            f"{quantity(batches.stored, 'key')} from before it are loaded, and may be loaded again"
+            f"{quantity(batches.stored, 'key')} from before it {are} loaded, and may be loaded again"
             if batches.stored
             else "nothing was changed"
         )

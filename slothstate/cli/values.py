@@ -203,7 +203,9 @@ def flush() -> None:
 
 def write_octets(octets: bytes) -> None:
     """Write bytes to stdout as they are. Nothing is flushed: that would be a system call for each key of a listing."""
-    sys.stdout.buffer.write(octets)
+    # One call is not enough where nothing is buffered (PYTHONUNBUFFERED): a pipe whose reader leaves takes a part.
+    while octets:
+        octets = octets[sys.stdout.buffer.write(octets) :]
 
 
 @contextlib.contextmanager
@@ -217,12 +219,14 @@ def delivering(state: State) -> Iterator[None]:
         with state.transaction(), _in_time():
             yield
             sys.stdout.flush()
-    except (Failure, SlothStateError):  # some of which are OSErrors; nothing was printed, or all of it
+    except (SlothStateError, Failure):
+        # Nothing was printed: the store cannot do it, or the answer is no.
         raise
     except BaseException as error:
-        # Nothing of what is still on its way may come out: it is in the store again.
+        # Nothing of what is still on its way may come out: it is in the store again. Opened to be read: what is printed
+        # after this fails, too.
         with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdout.fileno())
         if not isinstance(error, OSError):
             raise
         code = CLOSED_PIPE if isinstance(error, BrokenPipeError) else STORE_ERROR

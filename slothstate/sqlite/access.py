@@ -86,4 +86,5 @@ def _user() -> str:
     try:
         return f" as user {pwd.getpwuid(uid).pw_name} (uid {uid})"
     except KeyError:
-        return f" as uid {uid}, which has no name here"
+        # It has no name, or passwd cannot be read now: no more files may be opened.
+        return f" as uid {uid}"

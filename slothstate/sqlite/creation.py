@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -15,6 +15,9 @@ import apsw
 from slothstate.errors import StateIOError, UnsafeState
 from slothstate.sqlite import access, location, schema
 from slothstate.sqlite.connection import translate
+
+if sys.platform != "win32":
+    import fcntl
 
 __all__ = ["create_file", "directory_for", "prepare"]
 

@@ -16,7 +16,7 @@ from slothstate.errors import StateBusy, StateCorrupt, UnsafeState
 from slothstate.sqlite import access, audit, creation, location, schema
 from slothstate.sqlite.backup import copy_pages
 from slothstate.sqlite.connection import BusyWait, Connection, translate
-from slothstate.sqlite.naming import absolute_path
+from slothstate.sqlite.naming import absolute_path, check_path
 
 __all__ = ["restore"]
 
@@ -49,7 +49,7 @@ def restore(
     """
     schema.check_library()
     target = location.resolve(path, allow_remote=allow_remote)
-    backup = absolute_path(source, "source")
+    backup = absolute_path(check_path(source, "source"), "source")
     if not os.path.isfile(backup) or not os.path.getsize(backup):
         raise UnsafeState(f"{backup} is not a backup: there is no such file, or nothing is in it")
     if os.path.exists(target) and os.path.samefile(backup, target):

@@ -157,8 +157,8 @@ def describe_foreign(path: str) -> str:
             other = os.path.join(os.path.dirname(path), "slothstate.db")
             ours, its = shlex.quote(other), shlex.quote(path)
             return (
-                f"{path} is sloth-runner's own state and not a slothstate store. Use another file: "
-                f"export SLOTHSTATE_DB={ours} - or take its keys over into one, it is only read: "
+                f"{path} is not a slothstate store: it is another program's SQLite database, sloth-runner's own state. "
+                f"Use another file: export SLOTHSTATE_DB={ours} - or take its keys over into one, it is only read: "
                 f"slothstate import sloth-runner {its} --db {ours}"
             )
     return f"{path} is not a slothstate store: it is another program's SQLite database"
