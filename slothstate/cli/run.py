@@ -19,6 +19,7 @@ import slothstate
 from slothstate import State
 from slothstate.cli.failure import Failure
 from slothstate.cli.options import DONE, MISUSE, NO, db_option, file_named, has_store, lua_option, open_state
+from slothstate.native import json_encode
 
 if TYPE_CHECKING:
     from slothstate.lua.host import Host
@@ -195,8 +196,8 @@ def _values(file: str | None) -> tuple[Mapping[str, Any], bytes]:
     text = _read(file)
     try:
         values = load_yaml(text)
-        slothstate.native.json_encode(values, "values")
-    except ValueError as error:
+        json_encode(values, "values")
+    except (ValueError, OverflowError) as error:
         raise Failure(f"{file}: {error}", MISUSE) from error
     if values is None:
         return {}, text

@@ -38,7 +38,7 @@ def _parse_yaml(text: str | bytes) -> Any:
     try:
         value = load_yaml(text)
         encoded = json_encode(value, "value")
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         return None, str(error)
     if isinstance(value, dict | list):
         return Encoded("table" if isinstance(value, dict) else "list", encoded)

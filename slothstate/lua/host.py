@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from slothstate import State
+from slothstate import InvalidValue, State
 from slothstate.lua.binding import Verb, bind_verbs, state_verbs
 from slothstate.lua.data import CODEC_VERBS
 from slothstate.lua.described import described, lua_bytes, lua_text, task_of
@@ -84,7 +84,10 @@ class Host:
         self._traced = traced
         self._runtime = new_runtime(implementation)
         self._parts = self._load_parts(state)
-        self._runtime.globals()[b"values"] = self.decode(json_encode(values or {}, "values").encode())
+        try:
+            self._runtime.globals()[b"values"] = self.decode(json_encode(values or {}, "values").encode())
+        except InvalidValue as error:
+            raise InvalidValue(f"values: {error}") from error
 
     def run(
         self,
@@ -179,8 +182,11 @@ class Host:
         return self._runtime.table_from(fields)
 
     def decode(self, text: bytes) -> Any:
-        """Return the Lua value of a JSON text."""
-        return self._parts[b"data"][b"decode"](text)
+        """Return the Lua value of a JSON text. Raises: `InvalidValue` for a number that this Lua cannot hold."""
+        value = self._parts[b"data"][b"decode"](text)
+        if isinstance(value, tuple):
+            raise InvalidValue(lua_text(value[1]))
+        return value
 
     def command(self, command: str, place: Place, timeout: float | None) -> CommandResult:
         """Run a shell command that writes to stdout and stderr itself."""

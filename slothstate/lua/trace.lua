@@ -2,7 +2,7 @@
 -- the verbs that call a function. Loaded always, but only with native.traced does it put itself in their way.
 local host = ...
 local native = host.native
-local traceback, create, raw_xpcall, error, type, rawequal = debug.traceback, coroutine.create, xpcall, error, type, rawequal
+local traceback, raw_xpcall, error, type, rawequal = debug.traceback, xpcall, error, type, rawequal
 local concat, select, unpack = table.concat, select, table.unpack or unpack
 
 local trace = {}
@@ -68,36 +68,31 @@ local function passed(ok, ...)
     error((...), 0)
 end
 
-local resume = coroutine.resume
-
-local function resumed(thread, ok, ...)
-    if not ok then
-        note((...), traceback(thread, ""))
+-- The function, noting the errors that leave it. LuaJIT could not tell the line from outside of a dead coroutine.
+local function noting(fn)
+    if type(fn) ~= "function" then
+        return fn
     end
-    return ok, ...
+    return function(...)
+        return passed(raw_xpcall(fn, handler, ...))
+    end
 end
 
-function coroutine.resume(thread, ...)
-    return resumed(thread, resume(thread, ...))
+local create, wrap = coroutine.create, coroutine.wrap
+
+function coroutine.create(fn)
+    return create(noting(fn))
 end
 
 function coroutine.wrap(fn)
-    local thread = create(fn)
-    return function(...)
-        return passed(coroutine.resume(thread, ...))
-    end
+    return wrap(noting(fn))
 end
 
--- The arguments of a verb that calls one of them, which notes the errors that leave it.
-local function noting(...)
+-- The arguments of a verb that calls one of them.
+local function all_noting(...)
     local given, count = { ... }, select("#", ...)
     for index = 1, count do
-        local fn = given[index]
-        if type(fn) == "function" then
-            given[index] = function(...)
-                return passed(raw_xpcall(fn, handler, ...))
-            end
-        end
+        given[index] = noting(given[index])
     end
     return unpack(given, 1, count)
 end
@@ -105,11 +100,11 @@ end
 local verbs = { transaction = state.transaction, with_lock = state.with_lock }
 
 function state.transaction(...)
-    return verbs.transaction(noting(...))
+    return verbs.transaction(all_noting(...))
 end
 
 function state.with_lock(...)
-    return verbs.with_lock(noting(...))
+    return verbs.with_lock(all_noting(...))
 end
 
 return trace
