@@ -196,7 +196,7 @@ static void recover(ss_lender *self, PyObject *connection)
         PyErr_Fetch(&type, &error, &traceback);
         meant = PyObject_CallMethodObjArgs((PyObject *)self, names[RECOVER], connection, Py_None, NULL);
     }
-    if (meant == NULL || meant == Py_None) {
+    if (meant == NULL || !PyExceptionInstance_Check(meant)) {
         PyErr_Restore(type, error, traceback);
     } else {
         PyException_SetCause(meant, error);
