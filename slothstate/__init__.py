@@ -34,7 +34,7 @@ from slothstate.errors import (
 )
 from slothstate.lock import Lock, LockDescription, Owner, Waiter
 from slothstate.patterns import literal
-from slothstate.sqlite.naming import absolute_path, default_path
+from slothstate.sqlite.naming import absolute_path, default_path, refuse_address
 from slothstate.sqlite.schema import check_library
 from slothstate.state import State, open
 from slothstate.values import parse_json, to_json
@@ -83,6 +83,7 @@ __all__ = [
     "open",
     "parse_json",
     "printable",
+    "refuse_address",
     "restore",
     "to_json",
 ]

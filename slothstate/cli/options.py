@@ -27,7 +27,6 @@ from slothstate import (
 )
 from slothstate.cli.failure import Failure
 from slothstate.cli.text import escaped, is_terminal
-from slothstate.sqlite.naming import refuse_address
 
 __all__ = [
     "BUG",
@@ -188,7 +187,7 @@ def file_named(context: click.Context, parameter: click.Parameter, value: Any) -
     """Let an argument name a file, the callback of its parameter: addresses, which may hold a password, are refused."""
     for name in value if isinstance(value, tuple) else (value,):
         if name is not None:
-            refuse_address(name, parameter.human_readable_name)
+            slothstate.refuse_address(name, parameter.human_readable_name)
     return value
 
 
