@@ -271,7 +271,7 @@ def clear(db: str | None, pattern: str | None, yes: bool, dry_run: bool) -> int:
 def ttl(db: str | None, key: str) -> int:
     """Print the seconds that KEY has left; -1 if it does not expire.
 
-    Whole seconds, rounded up. Prints -2 and exits with 1 if the key is missing.
+    Whole seconds, rounded up. Prints -2 and exits with 1 if the key is missing. `set-ttl` sets it.
 
     \b
     Example:
