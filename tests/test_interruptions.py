@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -150,6 +151,8 @@ def strike_everywhere(channel: Channel, path: str, module: str, name: str) -> in
     signal.signal(signal.SIGUSR1, tool.handler)
     # What an interruption makes of a hook of a fork is printed, as by CPython itself.
     sys.unraisablehook = lambda unraisable: ignored.append(place(unraisable.exc_value))
+    # Of a fork beside the thread that looks for what is left.
+    warnings.simplefilter("ignore")
     ignored: list[str] = []
     operation = OPERATIONS[name]
     state = slothstate.open(path)
