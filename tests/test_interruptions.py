@@ -149,6 +149,8 @@ def strike_everywhere(channel: Channel, path: str, module: str, name: str) -> in
     """Run an operation again and again, each time interrupted one point later, until it is not any more."""
     tool = load(module)
     signal.signal(signal.SIGUSR1, tool.handler)
+    # After our own hook; an interruption of what a test's child does then would be nobody's.
+    os.register_at_fork(after_in_child=tool.disarm)
     # What an interruption makes of a hook of a fork is printed, as by CPython itself.
     sys.unraisablehook = lambda unraisable: ignored.append(place(unraisable.exc_value))
     # Of a fork beside the thread that looks for what is left.
