@@ -226,6 +226,8 @@ def leftovers(state: State) -> list[Any]:
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_ctrl_c_at_every_point(path: str, interruptions: str, name: str, figure: Callable[[str], None]) -> None:
     """Wherever the operation is interrupted, other threads can do everything, and no connection is lost."""
+    if "fork" in name and sys.version_info >= (3, 12):
+        pytest.skip("filelock's own hook can be struck, and refuses every later fork")
     with processes() as start:
         points = start(strike_everywhere, path, interruptions, name).result(deadline=250)
     figure(f"Ctrl-C in {name}: {points - 1} points, nothing held")
