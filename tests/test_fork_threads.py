@@ -144,5 +144,7 @@ print(dict(state), state.check())
 @pytest.mark.parametrize("tells_python", [False, True])
 def test_a_fork_in_c(path: str, tells_python: bool, inside: bool) -> None:
     """A child that C code forked, as uWSGI does it, is refused and told why; the parent's store is not touched."""
+    if tells_python and sys.version_info >= (3, 13):
+        pytest.skip("PyOS_AfterFork_Child now wants PyOS_BeforeFork, which runs the hooks")
     kept = {"key": 1, "after": 1} | ({"inside": 1} if inside else {})
     assert run_python(FORK_IN_C, path, tells_python, inside) == f"{dict(sorted(kept.items()))} []\n"

@@ -66,6 +66,9 @@ class Sweeper:
                 _thread.start_new_thread(self._run, ())
             except RuntimeError as error:
                 self._started = self.is_running = False
+                if "shutdown" in str(error):
+                    # From 3.12 on no thread can be started while Python ends; then there is nothing to sweep for.
+                    return
                 raise StateIOError("the thread of the background sweep cannot be started") from error
 
     def stop(self) -> None:
