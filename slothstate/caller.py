@@ -71,6 +71,8 @@ class Caller:
             (self._task is not None and self._task() is None)
             or (self._greenlet is not None and self._greenlet() is None)
             or self.thread not in sys._current_frames()
+            # The ident can be another thread's by now; of all but ours that is not known.
+            or (self.thread == thread_ident() and self._serial != thread_serial())
         )
 
 

@@ -10,7 +10,7 @@ import math
 import os
 import time
 import weakref
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypedDict
@@ -217,11 +217,6 @@ class Locks:
         return acquisition.life is self._life and self._engine.read(
             locks.holds, acquisition.name, acquisition.nonce, boot_ms()
         )
-
-    def is_held_by_any(self, name: str, nonces: Collection[int]) -> bool:
-        """Return whether one of these acquisitions, of whatever process, holds the lock."""
-        row = self._engine.read(locks.find, name) if nonces else None
-        return row is not None and row.nonce in nonces and not self._is_free(row)
 
     def release_all(self) -> None:
         """Release everything this State holds and stop being an owner."""

@@ -21,7 +21,6 @@ from slothstate.cli.options import open_state, store_path
 from slothstate.cli.processes import Commands, command_line
 from slothstate.cli.table import cut
 from slothstate.cli.text import duration, quantity, size
-from slothstate.sqlite.beside import user
 
 __all__ = ["Finding", "examine"]
 
@@ -277,7 +276,7 @@ def _locks(state: State, commands: Commands) -> Iterator[Finding]:
     dead = [lock for lock in locks if lock["alive"] is False]
     unknown = ", ".join(repr(lock["name"]) for lock in locks if lock["alive"] is None)
     if unknown:
-        text = f"whether the owner of {unknown} lives cannot be told: its file beside the store is shut to {user()}"
+        text = f"whether the owner of {unknown} lives cannot be told: its file beside the store is shut to you"
         advice = (
             "slothstate sweep as root or as the file's owner; or, if its process is gone, slothstate unlock --force"
         )

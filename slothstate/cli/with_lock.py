@@ -81,8 +81,7 @@ def with_lock(name: str, command: tuple[str, ...], timeout: float | None, confli
         raise Failure("with-lock needs fork(), which this system does not have", MISUSE)
     with _leaving_on_signals(), _Child(command) as child, _open(child, db) as state:
         code = 0
-        enclosing = under.enclosing()
-        if under.runs_under(state, name, enclosing):
+        if under.runs_under(state, name):
             raise Failure(f"lock {name!r} was not acquired: {under.REASON}", conflict)
         try:
             with _held(state, name, timeout) as lock:
@@ -91,7 +90,7 @@ def with_lock(name: str, command: tuple[str, ...], timeout: float | None, confli
                         "SLOTHSTATE_LOCK_NAME": name,
                         "SLOTHSTATE_LOCK_TOKEN": str(lock.token),
                         "SLOTHSTATE_DB": store_path(db),
-                        under.VARIABLE: under.extended(enclosing, lock),
+                        under.VARIABLE: under.extended(state, lock),
                     }
                 )
         except LockTimeout as error:
