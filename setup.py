@@ -59,6 +59,8 @@ class BuildNative(build_ext):
         if asked("SLOTHSTATE_SANITIZE"):
             compile_flags += SANITIZE_COMPILE
             link_flags.append(SANITIZERS)
+        # setuptools takes what an earlier build left, whatever its flags were: sanitizers would be missing unnoticed.
+        self.force = True
         for extension in self.extensions:
             extension.extra_compile_args = [*extension.extra_compile_args, *compile_flags]
             extension.extra_link_args = [*extension.extra_link_args, *link_flags]
