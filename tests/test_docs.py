@@ -23,7 +23,7 @@ from slothstate.sqlite import schema
 
 DOCS = Path(__file__).parents[1] / "docs"
 
-PAGES = ("README", "start", "verbs", "lua", "locks", "operating", "coming-from", "file-format", "reliability")
+PAGES = ("README", "start", "verbs", "lua", "run", "locks", "operating", "coming-from", "file-format", "reliability")
 
 OTHERS = ("command-line", "benchmarks", "performance")
 """Pages with a test of their own, or without examples."""
