@@ -10,7 +10,7 @@
 #include "ss_log.h"
 #include "ss_read_cache.h"
 
-/* As in slothstate/sqlite/pool.py. */
+/* As in slothstate/engines/sqlite/pool.py. */
 enum { IDLE_CONNECTIONS = 8 };
 
 /* The names of what is called back, interned. Written once, when the types are made, and never released; nobody
@@ -442,7 +442,7 @@ int ss_lender_export(void *list)
         {NULL, 0, 0, 0, NULL},
     };
     static PyType_Slot slots[] = {
-        {Py_tp_doc, "The base of a pool of connections: see slothstate/sqlite/lending.py."},
+        {Py_tp_doc, "The base of a pool of connections: see slothstate/engines/sqlite/lender.py."},
         {Py_tp_traverse, lender_traverse},
         {Py_tp_clear, lender_clear},
         {Py_tp_dealloc, lender_dealloc},

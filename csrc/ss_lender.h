@@ -1,7 +1,7 @@
 /* What every operation goes through: a connection is lent to it and taken back.
  *
- * A Python type, `Lender`, the base of slothstate.sqlite.pool.Pool; its methods are described in
- * slothstate/sqlite/lending.py. Here and not in Python, because around one statement the steps cost a quarter of it.
+ * A Python type, `Lender`, the base of slothstate.engines.sqlite.pool.Pool; its methods are described in
+ * slothstate/engines/sqlite/lender.py. Here and not in Python, because around one statement the steps cost a quarter of it.
  * Everything runs under the GIL.
  */
 #ifndef SS_LENDER_H

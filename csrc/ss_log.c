@@ -14,7 +14,7 @@ typedef struct sqlite_routines {
     void *(*wal_hook)(void *db, int (*hook)(void *log, void *db, const char *name, int pages), void *log);
 } sqlite_routines;
 
-/* The `sqlite_routines` of the SQLite that loaded us last; a process has one (slothstate/sqlite/schema.py says why).
+/* The `sqlite_routines` of the SQLite that loaded us last; a process has one (slothstate/engines/sqlite/schema.py says why).
  * Atomic: SQLite calls `ss_sqlite_init` without the GIL. */
 static const void *sqlite;
 
@@ -124,7 +124,7 @@ int ss_log_export(void *list)
         {NULL, 0, 0, 0, NULL},
     };
     static PyType_Slot slots[] = {
-        {Py_tp_doc, "Log(limit): see slothstate/sqlite/log.py."},
+        {Py_tp_doc, "Log(limit): see slothstate/engines/sqlite/wal_hook.py."},
         {Py_tp_new, log_new},
         {Py_tp_dealloc, log_dealloc},
         {Py_tp_methods, methods},

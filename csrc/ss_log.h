@@ -1,6 +1,6 @@
 /* What the last commit of a connection left in the write-ahead log, noted by SQLite's wal_hook.
  *
- * A Python type, `Log`, described in slothstate/sqlite/log.py. SQLite is not linked: a second copy of it in the process
+ * A Python type, `Log`, described in slothstate/engines/sqlite/wal_hook.py. SQLite is not linked: a second copy of it in the process
  * would be a danger to the files. Its functions are those that it passes to an extension that it loads
  * (https://sqlite.org/loadext.html), and this library lets itself be loaded as one.
  */

@@ -238,7 +238,7 @@ int ss_read_cache_export(void *list)
         {NULL, NULL, 0, NULL},
     };
     static PyType_Slot slots[] = {
-        {Py_tp_doc, "ReadCache(limit, clock, transactions): see slothstate/read_cache.py."},
+        {Py_tp_doc, "ReadCache(limit, clock, transactions): see slothstate/engines/sqlite/read_cache.py."},
         {Py_tp_new, cache_new},
         {Py_tp_traverse, cache_traverse},
         {Py_tp_dealloc, cache_dealloc},

@@ -1,6 +1,6 @@
 /* The read cache: values by key (ss_cache_table.h), valid as long as the wal-index (ss_walindex.h) stays as it is.
  *
- * A Python type, `ReadCache`, whose methods slothstate/read_cache.py describes. One file each: the type itself with
+ * A Python type, `ReadCache`, whose methods slothstate/engines/sqlite/read_cache.py describes. One file each: the type itself with
  * what a miss and a write do (ss_read_cache.c), hits (ss_read_cache_get.c), attaching and waiting
  * (ss_read_cache_life.c). Everything runs under the GIL; only `wait`, and `detach` while it waits for waiters, release
  * it. Between finding that the header is unchanged and answering no Python code runs.
@@ -17,10 +17,10 @@
 #include "ss_cache_table.h"
 #include "ss_walindex.h"
 
-/* As in slothstate/read_cache.py. */
+/* As in slothstate/engines/sqlite/read_cache.py. */
 enum ss_form { SS_FORM_SCALAR, SS_FORM_TABLE, SS_FORM_LIST, SS_FORM_ABSENT };
 
-/* As in slothstate/read_cache.py. Every other mark is a version. */
+/* As in slothstate/engines/sqlite/read_cache.py. Every other mark is a version. */
 enum { SS_NO_MARK = -1, SS_UNVERIFIED = -2 };
 
 typedef struct ss_read_cache {

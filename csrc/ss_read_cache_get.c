@@ -2,7 +2,7 @@
 #include "ss_read_cache.h"
 #include "ss_time.h"
 
-/* As slothstate.sqlite.keys calls them. */
+/* As slothstate.engines.sqlite.keys calls them. */
 enum { NO_TTL = -1, NO_KEY = -2 };
 
 /* Reads the clock that was given, if one was. False with an exception set. */

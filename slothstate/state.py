@@ -13,12 +13,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from slothstate import native
+from slothstate.engines.sqlite import Engine, counters, location
+from slothstate.engines.sqlite.engine import SYNCHRONOUS
+from slothstate.engines.sqlite.schema import check_library
 from slothstate.errors import InvalidValue
-from slothstate.lock import Locks
+from slothstate.locks import Locks
 from slothstate.native import json_decode
-from slothstate.sqlite import Engine, counters, location
-from slothstate.sqlite.engine import SYNCHRONOUS
-from slothstate.sqlite.schema import check_library
 from slothstate.values import Encoded, Kind, Stored, as_encoded, as_python, check_flag, check_seconds, describe
 from slothstate.verbs.counters import CounterVerbs
 from slothstate.verbs.keys import load_value, setter

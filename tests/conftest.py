@@ -36,7 +36,7 @@ _opened: list[str] = []
 
 
 def _note_open(event: str, arguments: tuple[object, ...]) -> None:
-    """Note each database, -wal or -shm that code of the package opens by path; see slothstate.sqlite.location."""
+    """Note each database, -wal or -shm that code of the package opens by path; see location."""
     if event != "open" or not isinstance(arguments[0], str) or not arguments[0].endswith((".db", ".db-wal", ".db-shm")):
         return
     frame = sys._getframe(1)

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from slothstate import lock, read_cache, state
-from slothstate.sqlite import counters, engine, keys, locks, sweep
-from slothstate.sqlite.connection import Connection
+from slothstate import state
+from slothstate.engines.sqlite import counters, engine, keys, read_cache, sweep
+from slothstate.engines.sqlite.connection import Connection
+from slothstate.engines.sqlite.locks import table
 
 VARIABLE: Final = "SLOTHSTATE_PLANTED"
 
@@ -84,19 +85,19 @@ def release_of_anybodys_lock() -> None:
         connection.execute("delete from locks where name = ?1", (name,))
         return connection.changes() > 0
 
-    locks.release = release
+    table.release = release
 
 
 def lease_checked_before_the_wait() -> None:
     """A lock's transaction checks that the lock is held, and only then waits for the right to write."""
 
     @contextmanager
-    def transaction(self: lock.Lock) -> Iterator[None]:
+    def transaction(self: table.Lock) -> Iterator[None]:
         self.ensure_held()
         with self._engine.transaction():
             yield
 
-    lock.Lock.transaction = transaction  # type: ignore[method-assign]
+    table.Lock.transaction = transaction  # type: ignore[method-assign]
 
 
 def sweep_without_a_second_look() -> None:

@@ -32,7 +32,7 @@ from simulation import Disk, Turns, simulated
 
 import slothstate
 from slothstate import Lock, LockLost, LockTimeout, State, WrongType
-from slothstate.sqlite import Engine
+from slothstate.engines.sqlite import Engine
 
 CLIENTS: Final = 3
 OPERATIONS: Final = 8

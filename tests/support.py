@@ -14,8 +14,8 @@ from typing import Any, Final
 import apsw
 
 from slothstate import State
-from slothstate.read_cache import ReadCache
-from slothstate.sqlite import Engine
+from slothstate.engines.sqlite import Engine
+from slothstate.engines.sqlite.read_cache import ReadCache
 
 TABLES: Final = ("entries", "list_items", "locks", "lock_waiters")
 

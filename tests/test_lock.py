@@ -11,9 +11,10 @@ import pytest
 from support import in_time
 
 import slothstate
-from slothstate import lock as lock_module
-from slothstate.sqlite import Engine, locks
-from slothstate.sqlite.pool import IDENTITY_CHECK_INTERVAL
+from slothstate import locks as lock_module
+from slothstate.engines.sqlite import Engine
+from slothstate.engines.sqlite.locks import table
+from slothstate.engines.sqlite.pool import IDENTITY_CHECK_INTERVAL
 from slothstate.state import State
 
 LATE = 0.1
@@ -399,7 +400,7 @@ def test_background_sweep_removes_expired_locks(path: str) -> None:
     state.lock("kept")
     state.try_lock("short", ttl=0.001)
     deadline = time.monotonic() + 20
-    while len(rows := state._engine.read(locks.rows)) > 1 and time.monotonic() < deadline:
+    while len(rows := state._engine.read(table.rows)) > 1 and time.monotonic() < deadline:
         time.sleep(0.005)
     assert [row.name for row in rows] == ["kept"]
     state.close()

@@ -15,7 +15,7 @@ import pytest
 from processes import run_script
 
 import slothstate
-from slothstate import lock as lock_module
+from slothstate import locks as lock_module
 from slothstate.state import State
 
 AT_ONCE = 0.5

@@ -12,8 +12,8 @@ from typing import Any, Final
 import pytest
 
 from slothstate import State, StateCorrupt
+from slothstate.engines.sqlite.read_cache import ABSENT
 from slothstate.native import encode_row, row_getter, row_putter, value_loader, value_setter
-from slothstate.read_cache import ABSENT
 from slothstate.values import KINDS, Encoded, as_python, check_key, decoded
 
 NOW: Final = 1_000

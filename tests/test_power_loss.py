@@ -12,7 +12,7 @@ from faulty_disk import RecordingDisk
 from numbered import PROMISES, contents, state_after, write_number
 
 import slothstate
-from slothstate.sqlite import Engine, connection
+from slothstate.engines.sqlite import Engine, connection
 from slothstate.state import State
 
 IMAGES = 150

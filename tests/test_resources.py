@@ -16,7 +16,7 @@ from mounts import remount, small_tmpfs
 from processes import Channel, processes
 
 import slothstate
-from slothstate.sqlite import Engine
+from slothstate.engines.sqlite import Engine
 from slothstate.state import State
 
 ROOM = 1

@@ -14,7 +14,7 @@ from support import Clock, dump, run_python, unchanged, until
 
 import slothstate
 from slothstate import State, StateIOError
-from slothstate.sqlite import Engine, sweep
+from slothstate.engines.sqlite import Engine, sweep
 
 
 def test_sweep(state: State, clock: Clock, path: str) -> None:
@@ -131,7 +131,7 @@ def test_one_process_at_a_time_sweeps(tmp_path: Path) -> None:
     """Whoever finds the sweep's lock taken leaves this turn to its holder."""
     path = tmp_path / "state.db"
     with slothstate.open(path, sweep_interval=0.01) as state:
-        turn = slothstate.sqlite.location.lock_file(str(path), "sweep.lock")
+        turn = slothstate.engines.sqlite.location.lock_file(str(path), "sweep.lock")
         with turn:
             state.set("k", 1, ttl=0.001)
             time.sleep(0.1)

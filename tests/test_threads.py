@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from slothstate import State, StateBusy, StateClosed
-from slothstate.sqlite import Engine
+from slothstate.engines.sqlite import Engine
 
 THREADS = 8
 

@@ -10,7 +10,7 @@ import pytest
 from support import dump, unchanged
 
 from slothstate import InvalidKey, SlothStateError, State, StateBusy, WrongType
-from slothstate.sqlite import Engine
+from slothstate.engines.sqlite import Engine
 
 
 class Failure(Exception):

@@ -28,7 +28,7 @@ def open(directory: Path, *, page_size: int | None = None, **options: Any) -> Pe
     """`page_size` makes a store unlike any other, with the log as long in bytes; `options` go to `slothstate.open`."""
     import slothstate
     from slothstate import native
-    from slothstate.sqlite import connection, schema
+    from slothstate.engines.sqlite import connection, schema
 
     if page_size is not None:
         log_bytes = connection.WAL_CHECKPOINT_PAGES * schema.PAGE_SIZE

@@ -7,9 +7,9 @@ from functools import partial
 from math import ceil
 from typing import Any, Final
 
+from slothstate.engines.sqlite import Engine, keys
 from slothstate.errors import InvalidKey, InvalidValue
 from slothstate.native import encode_row, encode_rows, value_loader, value_setter
-from slothstate.sqlite import Engine, keys
 from slothstate.values import (
     KINDS,
     Encoded,
