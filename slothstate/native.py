@@ -1,7 +1,7 @@
 """The built-in functions of the C layer, typed.
 
 A cffi call costs more than encoding a small document, so the C layer hands over real built-in functions: one
-cffi call at import appends them to a list (`ss_python_export` in csrc/ss_python.h), and a call of theirs
+cffi call at import appends them to a list (`ss_python_export` in csrc/python/module.h), and a call of theirs
 costs what one of `len` does.
 """
 

@@ -1,6 +1,6 @@
 """How an operation gets a connection of its own: `Lender`, the base of `Pool`.
 
-It is implemented in csrc/ss_lender.c, because around one statement its steps cost a quarter of the statement.
+It is implemented in csrc/engine/lender.c, because around one statement its steps cost a quarter of the statement.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The read cache: values that are valid as long as nothing was committed to the store, by any process.
 
 Every commit rewrites the header of the wal-index, which SQLite has mapped into each process, before COMMIT returns
-(csrc/ss_walindex.h). A value is kept together with the header's checksum of the moment it was read; a hit is one
+(csrc/cache/walindex.h). A value is kept together with the header's checksum of the moment it was read; a hit is one
 8-byte load that finds the same checksum. So a hit is never stale: after a write in any process has returned, no other
-process can still load the old checksum. The table itself is csrc/ss_cache_table.c.
+process can still load the old checksum. The table itself is csrc/cache/table.c.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ UNVERIFIED: Final = -2
 
 
 class ReadCache(Protocol):
-    """What csrc/ss_read_cache.c implements. Safe to share between threads.
+    """What csrc/cache/type.c implements. Safe to share between threads.
 
     A thread that holds a transaction is answered nothing: it reads its own writes.
     """

@@ -1,4 +1,4 @@
-"""What the last commit of a connection left in the write-ahead log; csrc/ss_log.c notes it.
+"""What the last commit of a connection left in the write-ahead log; csrc/engine/log.c notes it.
 
 apsw calls a wal_hook through Python, a twentieth of a small write. So the C layer sets it itself where it can, with the
 function that SQLite passes to an extension that it loads: our own library, for a moment, into a database in memory.
