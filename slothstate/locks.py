@@ -24,7 +24,7 @@ from slothstate.engines.sqlite.locks.owner import POLL, Ownership, host
 from slothstate.errors import LockLost, LockTimeout, SlothStateError, StateBusy, StateIOError
 
 if TYPE_CHECKING:
-    from slothstate.engines.sqlite import Engine
+    from slothstate.engines.sqlite import Store
 
 __all__ = ["Lock", "LockDescription", "Locks", "Owner", "Waiter", "holding"]
 
@@ -71,7 +71,7 @@ class LockDescription(TypedDict):
 class Locks:
     """The locks of one State: what its callers hold, and the waiting for others."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Store) -> None:
         self._engine = engine
         self._boot_id = boot_id()
         self._ownership = Ownership(engine.path)
@@ -380,7 +380,7 @@ class Lock:
     through `transaction()`.
     """
 
-    def __init__(self, locks: Locks, engine: Engine, held: Acquisition) -> None:
+    def __init__(self, locks: Locks, engine: Store, held: Acquisition) -> None:
         self._locks = locks
         self._engine = engine
         self._held = held
@@ -416,7 +416,7 @@ class Lock:
 
 @contextmanager
 def holding(
-    locks: Locks, engine: Engine, name: str, timeout: float | None, ttl: float | None = None, *, to_the_end: bool
+    locks: Locks, engine: Store, name: str, timeout: float | None, ttl: float | None = None, *, to_the_end: bool
 ) -> Iterator[Lock]:
     """Hold a lock while the block runs; `to_the_end`: an error if it is no longer held when the block ends.
 

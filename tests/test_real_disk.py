@@ -18,7 +18,7 @@ from support import raw
 
 import slothstate
 from slothstate import SlothStateError, State, StateFull, StateIOError, StateReadOnly
-from slothstate.engines.sqlite import connection, engine
+from slothstate.engines.sqlite import connection, store
 from slothstate.engines.sqlite.schema import PAGE_SIZE
 
 MIB = 2**20

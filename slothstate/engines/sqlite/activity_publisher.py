@@ -18,7 +18,7 @@ from slothstate.engines.sqlite import counters, keys, lists, location
 from slothstate.engines.sqlite.beside import write
 
 if TYPE_CHECKING:
-    from slothstate.engines.sqlite.engine import Engine
+    from slothstate.engines.sqlite.store import Store
 
 __all__ = ["ACTIVITY_FILE", "WATCH_FILE", "Publisher", "operations"]
 
@@ -56,7 +56,7 @@ _VERBS: Final[dict[Callable[..., object], str]] = {
 }
 
 
-def operations(engine: Engine) -> dict[str, int]:
+def operations(engine: Store) -> dict[str, int]:
     """Return how often this process used the engine, by verb."""
     counted: dict[str, int] = {}
     for operation, count in list(engine.operations.items()):
@@ -80,7 +80,7 @@ class Publisher:
         self._before_ns = 0
         self._before: list[int] = []
 
-    def publish(self, engine: Engine) -> None:
+    def publish(self, engine: Store) -> None:
         """Publish if somebody watches and it is time to. Fails never: who cannot write is not seen."""
         clock = time.monotonic()
         if clock < self._due:

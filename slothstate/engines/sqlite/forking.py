@@ -21,14 +21,14 @@ from slothstate.errors import UnsafeState
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.connection import Connection
-    from slothstate.engines.sqlite.engine import Engine
+    from slothstate.engines.sqlite.store import Store
 
 __all__ = ["keep", "notice_child", "reason", "refuse_inherited", "register"]
 
 FORK_WAIT: Final = 5.0
 """Seconds that a fork waits for operations of other threads to end; a transaction that lasts longer is not copied."""
 
-_engines: set[weakref.ref[Engine]] = set()
+_engines: set[weakref.ref[Store]] = set()
 """References, and not a WeakSet: a set can be copied while other threads change it."""
 
 _turn = native.Mutex()
@@ -40,7 +40,7 @@ class _Fork:
 
     def __init__(self) -> None:
         self.deadline = time.monotonic() + FORK_WAIT
-        self.engines: list[Engine] = []
+        self.engines: list[Store] = []
         self.is_prepared = False
 
 
@@ -62,7 +62,7 @@ _IN_C: Final = (
 )
 
 
-def register(engine: Engine) -> None:
+def register(engine: Store) -> None:
     """Include an engine in what is done around a fork."""
     _engines.add(weakref.ref(engine, _engines.discard))
 
@@ -101,7 +101,7 @@ def keep(connection: Connection) -> None:
         _inherited_files[found.st_dev, found.st_ino] = reason()
 
 
-def _all_engines() -> list[Engine]:
+def _all_engines() -> list[Store]:
     return [engine for reference in list(_engines) if (engine := reference()) is not None]
 
 

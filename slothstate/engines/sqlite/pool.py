@@ -33,7 +33,7 @@ GREENLET_PAUSE: Final = 0.001
 
 
 class Pool(Lender):
-    """The base of `Engine`. `vfs` names the SQLite VFS of its connections: a failing disk, in tests."""
+    """The base of `Store`. `vfs` names the SQLite VFS of its connections: a failing disk, in tests."""
 
     def __init__(self, path: str, *, synchronous: str, busy: BusyWait, vfs: str | None) -> None:
         self.path = path

@@ -15,12 +15,12 @@ from slothstate.engines.sqlite import location, sweep
 from slothstate.errors import SlothStateError, StateIOError
 
 if TYPE_CHECKING:
-    from slothstate.engines.sqlite.engine import Engine
+    from slothstate.engines.sqlite.store import Store
 
 __all__ = ["Sweeper", "sweep_all"]
 
 
-def sweep_all(engine: Engine, is_to_end: Callable[[], bool] = lambda: False) -> int:
+def sweep_all(engine: Store, is_to_end: Callable[[], bool] = lambda: False) -> int:
     """Remove everything that is expired now, batch by batch; return how many keys went.
 
     Between two batches it pauses for as long as the last one took, so a writer never waits for more than one batch.
@@ -41,7 +41,7 @@ class Sweeper:
     `due` (`time.monotonic`) is when the first sweep comes.
     """
 
-    def __init__(self, engine: Engine, interval: float, due: float | None = None) -> None:
+    def __init__(self, engine: Store, interval: float, due: float | None = None) -> None:
         # Longer than the system can wait is for ever.
         self._interval = min(interval, threading.TIMEOUT_MAX)
         self.due = time.monotonic() + self._interval if due is None else due
@@ -111,7 +111,7 @@ class Sweeper:
             finally:
                 del engine
 
-    def _sweep_alone(self, engine: Engine) -> None:
+    def _sweep_alone(self, engine: Store) -> None:
         from filelock import Timeout
 
         turn = location.lock_file(engine.path, "sweep.lock")

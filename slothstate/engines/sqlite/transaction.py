@@ -18,7 +18,7 @@ from slothstate.errors import StateIOError
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.connection import Connection
-    from slothstate.engines.sqlite.engine import Engine
+    from slothstate.engines.sqlite.store import Store
 
 __all__ = ["SnapshotBlock", "TransactionBlock"]
 
@@ -28,7 +28,7 @@ class TransactionBlock:
 
     __slots__ = ("_connection", "_engine", "_first", "_is_outermost", "_level", "_serial", "_thread", "_was_struck")
 
-    def __init__(self, engine: Engine, first: Callable[[], object] | None) -> None:
+    def __init__(self, engine: Store, first: Callable[[], object] | None) -> None:
         self._engine = engine
         self._first = first
         self._connection: Connection | None = None
@@ -114,7 +114,7 @@ class SnapshotBlock:
 
     __slots__ = ("_connection", "_engine", "_snapshot", "_was_struck")
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Store) -> None:
         self._engine = engine
         self._connection: Connection | None = None
         self._was_struck = False

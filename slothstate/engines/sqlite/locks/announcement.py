@@ -16,7 +16,7 @@ from slothstate.engines.sqlite.locks.owner import Ownership, host
 from slothstate.errors import SlothStateError
 
 if TYPE_CHECKING:
-    from slothstate.engines.sqlite import Engine
+    from slothstate.engines.sqlite import Store
 
 __all__ = ["ANNOUNCE_AFTER", "GRACE", "Waiting"]
 
@@ -30,7 +30,7 @@ GRACE: Final = 0.05
 class Waiting:
     """The waiting of one State, in all its threads."""
 
-    def __init__(self, engine: Engine, ownership: Ownership) -> None:
+    def __init__(self, engine: Store, ownership: Ownership) -> None:
         self._engine = engine
         self._ownership = ownership
         self.forget()

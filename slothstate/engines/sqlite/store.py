@@ -1,4 +1,4 @@
-"""One store as one process uses it: `Engine.read` and `Engine.write` (see `lender`), and transactions.
+"""One store as one process uses it: `Store.read` and `Store.write` (see `lender`), and transactions.
 
 Each operation borrows a connection of its own, so a transaction of one thread never takes another thread's write with
 it.
@@ -25,7 +25,7 @@ from slothstate.engines.sqlite.sweeper import Sweeper
 from slothstate.engines.sqlite.transaction import SnapshotBlock, TransactionBlock
 from slothstate.errors import SlothStateError, StateClosed
 
-__all__ = ["SYNCHRONOUS", "Engine"]
+__all__ = ["SYNCHRONOUS", "Store"]
 
 SYNCHRONOUS: Final = {"process": "normal", "full": "full"}
 
@@ -33,7 +33,7 @@ A = TypeVarTuple("A")
 R = TypeVar("R")
 
 
-class Engine(Pool):
+class Store(Pool):
     """One store as one process uses it.
 
     `clock` returns seconds since the epoch; every operation reads it once and passes it to SQL in milliseconds. `vfs`
