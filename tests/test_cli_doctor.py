@@ -151,7 +151,7 @@ import sys
 import slothstate
 from slothstate.engines.sqlite.connection import Snapshot
 
-connection = slothstate.open(sys.argv[1])._engine._borrow()
+connection = slothstate.open(sys.argv[1])._engine.store._borrow()
 with Snapshot(connection):
     connection.execute("select key from entries").fetchall()
     print("reading", flush=True)

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from slothstate.engines.sqlite import counters, keys, lists, location
+from slothstate.engines.sqlite import location
 from slothstate.engines.sqlite.beside import write
+from slothstate.engines.sqlite.operations import by_verb
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.store import Store
@@ -31,39 +31,11 @@ LONGEST: Final = 10.0
 WATCH_FILE: Final = "watch"
 ACTIVITY_FILE: Final = "activity-"
 
-_VERBS: Final[dict[Callable[..., object], str]] = {
-    keys.get: "get",
-    keys.get_many: "get_many",
-    keys.put: "set",
-    keys.put_many: "set_many",
-    keys.delete: "delete",
-    keys.exists: "exists",
-    keys.clear: "clear",
-    keys.keys: "keys",
-    keys.page_of_keys: "scan",
-    keys.set_expiry: "set_ttl",
-    keys.remaining_ms: "get_ttl",
-    keys.persist: "persist",
-    keys.compare_swap: "compare_swap",
-    keys.insert_absent: "compare_swap",
-    counters.increment: "increment",
-    counters.append: "append",
-    lists.push: "list_push",
-    lists.pop: "list_pop",
-    lists.shift: "list_shift",
-    lists.length: "list_length",
-    lists.section: "list_range",
-}
 
-
-def operations(engine: Store) -> dict[str, int]:
-    """Return how often this process used the engine, by verb."""
-    counted: dict[str, int] = {}
-    for operation, count in list(engine.operations.items()):
-        verb = _VERBS.get(operation)
-        if verb is not None:
-            counted[verb] = counted.get(verb, 0) + count
-    counted["get"] = counted.get("get", 0) + engine.cache.figures()["hits"]
+def operations(store: Store) -> dict[str, int]:
+    """Return how often this process used the store, by verb."""
+    counted = by_verb(store.operations)
+    counted["get"] = counted.get("get", 0) + store.cache.figures()["hits"]
     return counted
 
 

@@ -8,12 +8,11 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Final
 
 import apsw
 
-from slothstate.caller import Caller, current, thread_ident
+from slothstate.caller import Caller, current, is_cooperative, thread_ident
 from slothstate.errors import StateBusy
 from slothstate.native import Scope
 
@@ -109,7 +108,7 @@ def can_wait_for(holder: Caller) -> bool:
 
     A greenlet does, once gevent or eventlet have put their own `sleep` in the place of Python's; a task does not.
     """
-    return holder.is_other_greenlet_than(current()) and not isinstance(time.sleep, BuiltinFunctionType)
+    return holder.is_other_greenlet_than(current()) and is_cooperative()
 
 
 def _refuse_wait_for_itself(path: str) -> None:
