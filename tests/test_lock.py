@@ -11,8 +11,8 @@ import pytest
 from support import in_time
 
 import slothstate
-from slothstate import locks as lock_module
 from slothstate.engines.sqlite.engine import SqliteEngine
+from slothstate.engines.sqlite.locks import lock_table as lock_module
 from slothstate.engines.sqlite.locks import table
 from slothstate.engines.sqlite.pool import IDENTITY_CHECK_INTERVAL
 from slothstate.state import State

@@ -69,7 +69,9 @@ static PyObject *value_of(const ss_reader *reader, const ss_cache_entry *found)
     if (found->form == SS_FORM_SCALAR) {
         return value;
     }
-    PyObject *result = PyObject_CallOneArg(found->form == SS_FORM_TABLE ? reader->table : reader->list, value);
+    PyObject *build = Py_NewRef(found->form == SS_FORM_TABLE ? reader->table : reader->list);
+    PyObject *result = PyObject_CallOneArg(build, value);
+    Py_DECREF(build);
     Py_DECREF(value);
     return result;
 }
@@ -100,7 +102,10 @@ PyObject *ss_read_cache_get(const ss_reader *reader, PyObject *const *arguments,
         self->misses++;
     }
     PyObject *both[2] = {key, fallback};
-    return PyObject_Vectorcall(reader->load, both, 2, NULL);
+    PyObject *load = Py_NewRef(reader->load);
+    PyObject *result = PyObject_Vectorcall(load, both, 2, NULL);
+    Py_DECREF(load);
+    return result;
 }
 
 PyObject *ss_read_cache_remaining_ms(PyObject *object, PyObject *key)

@@ -19,7 +19,8 @@ static PyObject *names[NAMES];
 
 static bool is_set_up(const ss_state *self)
 {
-    if (self->reader.load == NULL || self->put == NULL || self->row_maker == NULL) {
+    if (self->reader.cache == NULL || self->reader.load == NULL || self->reader.table == NULL || self->reader.list == NULL ||
+        self->put == NULL || self->row_maker == NULL) {
         PyErr_SetString(PyExc_TypeError, "the State is not set up: a subclass must call State.__init__");
         return false;
     }
@@ -38,6 +39,9 @@ static PyObject *state_get(PyObject *object, PyObject *const *arguments, Py_ssiz
 /* The row (kind, stored) of a common key and value as a new reference, else None. */
 static PyObject *make_row(PyObject *row_maker, PyObject *key, PyObject *value)
 {
+    if (!PyTuple_Check(row_maker) || PyTuple_GET_SIZE(row_maker) != 3) {
+        return PyErr_Format(PyExc_TypeError, "the row maker must be a tuple of three");
+    }
     /* An `Encoded` is such a row already. */
     if ((PyObject *)Py_TYPE(value) == PyTuple_GET_ITEM(row_maker, 2)) {
         return Py_NewRef(ss_is_plain_key(key) ? value : Py_None);
@@ -55,20 +59,24 @@ static PyObject *state_set(PyObject *object, PyObject *const *arguments, Py_ssiz
         return NULL;
     }
     bool expires = given[2] != NULL && given[2] != Py_None;
-    PyObject *row = expires ? Py_NewRef(Py_None) : make_row(self->row_maker, given[0], given[1]);
+    /* Owned, because encoding may run Python code, which may put others in their place. */
+    PyObject *row_maker = Py_NewRef(self->row_maker), *put = Py_NewRef(self->put);
+    PyObject *row = expires ? Py_NewRef(Py_None) : make_row(row_maker, given[0], given[1]);
     PyObject *result = NULL;
     if (row == Py_None) {
         PyObject *all[4] = {object, given[0], given[1], expires ? given[2] : Py_None};
         result = PyObject_VectorcallMethod(names[SET_RARELY], all, 4, NULL);
     } else if (row != NULL && PyTuple_Check(row) && PyTuple_GET_SIZE(row) == 2) {
         PyObject *all[4] = {given[0], PyTuple_GET_ITEM(row, 0), PyTuple_GET_ITEM(row, 1), Py_None};
-        PyObject *done = PyObject_Vectorcall(self->put, all, 4, NULL);
+        PyObject *done = PyObject_Vectorcall(put, all, 4, NULL);
         result = done == NULL ? NULL : Py_NewRef(Py_True);
         Py_XDECREF(done);
     } else if (row != NULL) {
         PyErr_SetString(PyExc_TypeError, "a row of two columns is expected");
     }
     Py_XDECREF(row);
+    Py_DECREF(put);
+    Py_DECREF(row_maker);
     return result;
 }
 
