@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import os
 import time
+from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from slothstate.engines.sqlite import location
 from slothstate.engines.sqlite.beside import write
 from slothstate.engines.sqlite.operations import by_verb
 
 if TYPE_CHECKING:
-    from slothstate.engines.sqlite.store import Store
+    from slothstate.engines.sqlite.read_cache import ReadCache
 
 __all__ = ["ACTIVITY_FILE", "WATCH_FILE", "Publisher", "operations"]
 
@@ -32,7 +34,14 @@ WATCH_FILE: Final = "watch"
 ACTIVITY_FILE: Final = "activity-"
 
 
-def operations(store: Store) -> dict[str, int]:
+class Counted(Protocol):
+    """A store that counts its operations, and its cache's hits."""
+
+    operations: defaultdict[Callable[..., object], int]
+    cache: ReadCache
+
+
+def operations(store: Counted) -> dict[str, int]:
     """Return how often this process used the store, by verb."""
     counted = by_verb(store.operations)
     counted["get"] = counted.get("get", 0) + store.cache.figures()["hits"]
@@ -52,7 +61,7 @@ class Publisher:
         self._before_ns = 0
         self._before: list[int] = []
 
-    def publish(self, engine: Store) -> None:
+    def publish(self, store: Counted) -> None:
         """Publish if somebody watches and it is time to. Fails never: who cannot write is not seen."""
         clock = time.monotonic()
         if clock < self._due:
@@ -63,8 +72,8 @@ class Publisher:
         except OSError:
             return
         self._due = clock + PUBLISH_INTERVAL
-        counted, now_ns = operations(engine), time.monotonic_ns()
-        counts = [sum(counted.values()), counted["get"], engine.cache.figures()["hits"]]
+        counted, now_ns = operations(store), time.monotonic_ns()
+        counts = [sum(counted.values()), counted["get"], store.cache.figures()["hits"]]
         before, elapsed_ns = self._before, now_ns - self._before_ns
         self._before, self._before_ns = counts, now_ns
         if not before or elapsed_ns > LONGEST * 1e9:

@@ -17,7 +17,7 @@ from slothstate.engines.sqlite import counters, keys, lists
 if TYPE_CHECKING:
     from slothstate.descriptions import Entry, Usage
     from slothstate.engines.sqlite.connection import Connection
-    from slothstate.engines.sqlite.store import Store
+    from slothstate.engines.sqlite.lender import Runner
 
 __all__ = ["CounterOperations", "EntryOperations", "ListOperations", "TransferOperations", "by_verb"]
 
@@ -61,22 +61,22 @@ def by_verb(counted: dict[Callable[..., object], int]) -> dict[str, int]:
     return verbs
 
 
-def _reading(store: Store, operation: Callable[[Connection, int, *A], R]) -> Callable[[*A], R]:
+def _reading(store: Runner, operation: Callable[[Connection, int, *A], R]) -> Callable[[*A], R]:
     return cast("Callable[[*A], R]", partial(store.read, operation))
 
 
-def _writing(store: Store, operation: Callable[[Connection, int, *A], R]) -> Callable[[*A], R]:
+def _writing(store: Runner, operation: Callable[[Connection, int, *A], R]) -> Callable[[*A], R]:
     return cast("Callable[[*A], R]", partial(store.write, operation))
 
 
-def _writing_key(store: Store, operation: Callable[[Connection, int, str, *A], R]) -> Callable[[str, *A], R]:
+def _writing_key(store: Runner, operation: Callable[[Connection, int, str, *A], R]) -> Callable[[str, *A], R]:
     return cast("Callable[[str, *A], R]", partial(store.write_key, operation))
 
 
 class EntryOperations:
     """`protocol.Entries`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Runner) -> None:
         self._store = store
         self.get = _reading(store, keys.get)
         self.get_many = _reading(store, keys.get_many)
@@ -130,7 +130,7 @@ class EntryOperations:
 class CounterOperations:
     """`protocol.Counters`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Runner) -> None:
         self.increment = _writing_key(store, counters.increment)
         self.append = _writing_key(store, counters.append)
 
@@ -138,7 +138,7 @@ class CounterOperations:
 class ListOperations:
     """`protocol.Lists`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Runner) -> None:
         self.push = _writing_key(store, lists.push)
         self.pop = _writing_key(store, lists.pop)
         self.shift = _writing_key(store, lists.shift)
@@ -149,7 +149,7 @@ class ListOperations:
 class TransferOperations:
     """`protocol.Transfer`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Runner) -> None:
         self._store = store
 
     def records(self, pattern: str | None, /) -> Iterator[StoredRecord]:
