@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeVar
 
 # Which _native needs, and imports in C: what collects the modules of a program sees only an import that is written.
 import _cffi_backend  # noqa: F401
@@ -183,6 +183,7 @@ value_loader: Callable[..., Any] = _functions["value_loader"]
 """`value_loader(get, check_key, decoded)`: the function `slothstate.verbs.keys.load_value`."""
 
 if TYPE_CHECKING:
+    from datetime import timedelta
 
     class StateBase:
         """The base of `slothstate.State`: its `get` and `set` (csrc/python/state.h)."""
@@ -195,7 +196,15 @@ if TYPE_CHECKING:
         _row_maker: tuple[Any, ...]
 
         def get(self, key: str, default: Any = None) -> Any: ...
-        def set(self, key: str, value: Any, ttl: float | None = None) -> bool: ...
+        def set(
+            self,
+            key: str,
+            value: Any,
+            ttl: float | timedelta | None = None,
+            *,
+            when: Literal["absent", "present"] | None = None,
+            keep_ttl: bool = False,
+        ) -> bool: ...
 else:
     StateBase = _functions["StateBase"]
 

@@ -16,7 +16,7 @@ from slothstate.engines import connect
 from slothstate.engines.protocol import DURABILITIES, Codec, Engine
 from slothstate.errors import InvalidValue
 from slothstate.locks import Locks
-from slothstate.values import KINDS, Encoded, check_flag, check_key, check_seconds, decoded, describe, encode
+from slothstate.values import KINDS, Encoded, Seconds, check_flag, check_key, check_seconds, decoded, describe, encode
 from slothstate.verbs.base import milliseconds
 from slothstate.verbs.counters import CounterVerbs
 from slothstate.verbs.inspection import InspectionVerbs
@@ -34,8 +34,8 @@ def open(
     durability: str = "process",
     read_cache: bool = True,
     cache_size: int = 64 * 2**20,
-    sweep_interval: float = 300.0,
-    busy_timeout: float = 30.0,
+    sweep_interval: Seconds = 300.0,
+    busy_timeout: Seconds = 30.0,
     allow_remote: bool = False,
 ) -> State:
     """Open a store, creating it if it is not there; any number of processes may have it open at once.
@@ -63,8 +63,8 @@ def open(
         raise InvalidValue(f"cache_size must be a number of bytes >= 0, got {describe(cache_size)}")
     check_flag(read_cache, "read_cache")
     check_flag(allow_remote, "allow_remote")
-    check_seconds(sweep_interval, "sweep_interval")
-    check_seconds(busy_timeout, "busy_timeout", zero=True)
+    sweep_interval = check_seconds(sweep_interval, "sweep_interval")
+    busy_timeout = check_seconds(busy_timeout, "busy_timeout", zero=True)
     state = State(
         connect(
             path,
@@ -114,12 +114,23 @@ class State(  # type: ignore[misc]
         self._put = engine.entries.put
         self._row_maker = _ROW_MAKER
 
-    def _set(self, key: str, value: Any, ttl: float | None) -> bool:
+    def _set(self, key: str, value: Any, ttl: Seconds | None) -> bool:
         """Do what `set` does, for a TTL, and for keys and values that are rare or wrong."""
         check_key(key)
         kind, stored = encode(value)
         self._put(key, kind, stored, None if ttl is None else milliseconds(ttl, "ttl"))
         return True
+
+    def _set_when(self, key: str, value: Any, ttl: Seconds | None, when: Any, keep_ttl: Any) -> bool:
+        """Do what `set` does with options."""
+        check_key(key)
+        kind, stored = encode(value)
+        if when not in (None, "absent", "present"):
+            raise InvalidValue(f"when must be 'absent', 'present' or None, got {describe(when)}")
+        if check_flag(keep_ttl, "keep_ttl") and ttl is not None:
+            raise InvalidValue("ttl and keep_ttl exclude each other")
+        ttl_ms = None if ttl is None else milliseconds(ttl, "ttl")
+        return self._engine.entries.put_when(key, kind, stored, ttl_ms, when, keep_ttl)
 
     def close(self) -> None:
         """Release the locks this State holds and close the store; closing twice does nothing."""

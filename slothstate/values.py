@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import isfinite
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from slothstate.errors import InvalidKey, InvalidValue, OutOfRange, StateCorrupt
 from slothstate.native import json_decode, json_encode, json_encode_item
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 __all__ = [
     "EMPTY_LIST",
@@ -25,6 +28,7 @@ __all__ = [
     "VALUE_MAX_BYTES",
     "Encoded",
     "Kind",
+    "Seconds",
     "Stored",
     "as_encoded",
     "as_python",
@@ -49,6 +53,8 @@ __all__ = [
 
 Kind: TypeAlias = Literal["string", "number", "boolean", "table", "list", "bytes"]
 Stored: TypeAlias = str | bytes | int | float
+Seconds: TypeAlias = "float | timedelta"
+"""A duration, wherever seconds are taken."""
 
 KEY_MAX_BYTES: Final = 4096
 VALUE_MAX_BYTES: Final = 1_000_000_000
@@ -309,10 +315,15 @@ def check_number(number: float, name: str) -> int | float:
     return number if type(number) is float else float(number)
 
 
-def check_seconds(seconds: float, name: str, *, zero: bool = False) -> float:
-    """Return a duration in seconds. Raises: `InvalidValue` unless a number > 0 (or >= 0 with `zero`)."""
+def check_seconds(seconds: Seconds, name: str, *, zero: bool = False) -> float:
+    """Return a duration in seconds. Raises: `InvalidValue` unless > 0 (or >= 0 with `zero`)."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise InvalidValue(f"{name} must be a number of seconds, got {describe(seconds)}")
+        # Imported here: few programs pass one, and none that has not imported it.
+        from datetime import timedelta
+
+        if not isinstance(seconds, timedelta):
+            raise InvalidValue(f"{name} must be a number of seconds or a timedelta, got {describe(seconds)}")
+        seconds = seconds.total_seconds()
     if not (0 <= seconds <= SECONDS_MAX) or (seconds == 0 and not zero):
         bound = ">= 0" if zero else "> 0"
         raise InvalidValue(

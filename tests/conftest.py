@@ -12,6 +12,7 @@ from pathlib import Path
 import hypothesis
 import planted
 import pytest
+from helpers.model import ModelEngine
 from support import Clock, state_at
 
 import slothstate
@@ -91,7 +92,7 @@ def _every_store_ends_sound(request: pytest.FixtureRequest) -> Iterator[None]:
     below = request.getfixturevalue("tmp_path")
     yield
     for state in list(slothstate.state._open_states):
-        if below in Path(state._engine.store.path).parents:
+        if below in Path(state._engine.address).parents:
             state.close()
     if request.node.get_closest_marker("damaged"):
         return
@@ -138,6 +139,13 @@ def open_state(path: str, clock: Clock) -> Callable[[], State]:
 def state(open_state: Callable[[], State]) -> Iterator[State]:
     """A new store whose time is told by `clock`."""
     with open_state() as state:
+        yield state
+
+
+@pytest.fixture(params=["sqlite", "model"])
+def either(request: pytest.FixtureRequest, path: str, clock: Clock) -> Iterator[State]:
+    """A new store on each engine, the one of SQLite and the model in plain Python; its time is told by `clock`."""
+    with state_at(path, clock) if request.param == "sqlite" else State(ModelEngine(clock=clock)) as state:
         yield state
 
 

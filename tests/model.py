@@ -44,8 +44,31 @@ class Model:
         """Change the value and not the expiry."""
         self.rows[key] = value, self.rows.get(key, (None, None))[1]
 
-    def set(self, key: str, value: Any, ttl: float | None = None) -> bool:
-        self.rows[key] = copy.deepcopy(value), None if ttl is None else self._clock() + round(ttl * 1000)
+    def set(
+        self, key: str, value: Any, ttl: float | None = None, *, when: str | None = None, keep_ttl: bool = False
+    ) -> bool:
+        is_absent = self._find(key) is ABSENT
+        if when is not None and is_absent != (when == "absent"):
+            return False
+        kept = self.rows[key][1] if keep_ttl and not is_absent else None
+        self.rows[key] = copy.deepcopy(value), kept if ttl is None else self._clock() + round(ttl * 1000)
+        return True
+
+    def take(self, key: str) -> Any:
+        value = self.get(key)
+        self.rows.pop(key, None)
+        return value
+
+    def rename(self, key: str, to: str) -> bool:
+        if self._find(key) is ABSENT:
+            return False
+        self.rows[to] = self.rows.pop(key)
+        return True
+
+    def copy(self, key: str, to: str) -> bool:
+        if self._find(key) is ABSENT:
+            return False
+        self.rows[to] = copy.deepcopy(self.rows[key])
         return True
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -59,11 +82,15 @@ class Model:
     def exists(self, key: str) -> bool:
         return self._find(key) is not ABSENT
 
-    def keys(self, pattern: str | None = None) -> list[str]:
-        return [key for key in self.live() if pattern is None or glob_match(pattern, key)]
+    def keys(
+        self, pattern: str | None = None, *, reverse: bool = False, after: str | None = None, limit: int | None = None
+    ) -> list[str]:
+        found = [key for key in self.live() if pattern is None or glob_match(pattern, key)]
+        if reverse:
+            found.reverse()
+        return [key for key in found if after is None or (key < after if reverse else key > after)][:limit]
 
-    def scan(self, pattern: str | None = None) -> list[str]:
-        return self.keys(pattern)
+    scan = keys
 
     def clear(self, pattern: str | None = None) -> int:
         return sum(self.delete(key) for key in self.keys(pattern))
@@ -87,16 +114,18 @@ class Model:
             self.rows[key] = value, None
         return had
 
-    def increment(self, key: str, delta: float = 1) -> float:
+    def increment(self, key: str, delta: float = 1, *, ttl: float | None = None) -> float:
         value = self._find(key, "number")
+        if value is ABSENT and ttl is not None:
+            return self.set(key, delta, ttl) and delta
         total = delta if value is ABSENT else value + delta
         if isinstance(total, int) and not -MAX - 1 <= total <= MAX:
             raise OutOfRange
         self._keep(key, total)
         return total
 
-    def decrement(self, key: str, delta: float = 1) -> float:
-        return self.increment(key, -delta)
+    def decrement(self, key: str, delta: float = 1, *, ttl: float | None = None) -> float:
+        return self.increment(key, -delta, ttl=ttl)
 
     def append(self, key: str, text: Any) -> int:
         kind = "bytes" if isinstance(text, bytes) else "string"
@@ -104,11 +133,13 @@ class Model:
         self._keep(key, text if value is ABSENT else value + text)
         return len(self.rows[key][0])
 
-    def compare_swap(self, key: str, old: Any, new: Any) -> bool:
+    def compare_swap(self, key: str, old: Any, new: Any, *, ttl: float | None = None) -> bool:
         value = self._find(key)
         swaps = value is ABSENT if old is None else value is not ABSENT and same(value, old)
-        if swaps:
-            self._keep(key, copy.deepcopy(new))
+        if swaps and new is None:
+            self.rows.pop(key, None)
+        elif swaps:
+            self.set(key, new, ttl, keep_ttl=ttl is None)
         return swaps
 
     def _list(self, key: str) -> list[Any]:

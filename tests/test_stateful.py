@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeAlias
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -14,6 +14,8 @@ from model import Model
 from support import Clock, exactly, state_at
 
 from slothstate import AlreadyHeld, SlothStateError, State
+
+Call: TypeAlias = tuple[str, list[Any], dict[str, Any]]
 
 KEYS = st.sampled_from(["a", "ab", "é:1"])
 PATTERNS = st.sampled_from([None, "*", "a*", "?", "é:[12]", "[!a]*", "ab", "", "\\a"])
@@ -29,22 +31,38 @@ BOUNDS = st.integers(-4, 4)
 SECONDS = st.sampled_from([0.001, 1, 60])
 
 
-def call(verb: str, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[str, list[Any]]]:
-    return st.tuples(st.just(verb), st.tuples(*arguments).map(list))
+def call(
+    verb: str, *arguments: st.SearchStrategy[Any], **options: st.SearchStrategy[Any]
+) -> st.SearchStrategy[tuple[str, list[Any], dict[str, Any]]]:
+    return st.tuples(st.just(verb), st.tuples(*arguments).map(list), st.fixed_dictionaries({}, optional=options))
 
+
+NO_OPTIONS: st.SearchStrategy[dict[str, Any]] = st.just({})
+
+LISTING: dict[str, st.SearchStrategy[Any]] = {
+    "reverse": st.booleans(),
+    "after": st.sampled_from([None, "a", "b", "é:1"]),
+    "limit": st.sampled_from([None, 0, 1, 2]),
+}
 
 LAST_SEEN = "the value that the key last had, expired or not"
 
+EXPECTED = st.one_of(st.none(), st.just(LAST_SEEN), st.just(LAST_SEEN), VALUES)
+
 SETS = st.one_of(
     call("set", KEYS, VALUES, TTLS),
+    call("set", KEYS, VALUES, when=st.sampled_from([None, "absent", "present"]), keep_ttl=st.booleans()),
+    call("rename", KEYS, KEYS),
+    call("copy", KEYS, KEYS),
     call("set_many", st.dictionaries(KEYS, VALUES, max_size=3), TTLS),
-    call("compare_swap", KEYS, st.one_of(st.none(), st.just(LAST_SEEN), st.just(LAST_SEEN), VALUES), VALUES),
+    call("compare_swap", KEYS, EXPECTED, VALUES, ttl=TTLS),
+    call("compare_swap", KEYS, EXPECTED, st.none()),
 )
 CHANGES = st.one_of(
-    call("increment", KEYS, NUMBERS),
-    call("decrement", KEYS, NUMBERS),
+    call("increment", KEYS, NUMBERS, ttl=TTLS),
+    call("decrement", KEYS, NUMBERS, ttl=TTLS),
     call("append", KEYS, st.sampled_from(["", "x", "\0é", b"", b"\xff"])),
-    st.tuples(st.just("list_push"), st.tuples(KEYS, LISTS).map(lambda drawn: [drawn[0], *drawn[1]])),
+    st.tuples(st.just("list_push"), st.tuples(KEYS, LISTS).map(lambda drawn: [drawn[0], *drawn[1]]), NO_OPTIONS),
     call("list_pop", KEYS),
     call("list_shift", KEYS),
 )
@@ -53,12 +71,12 @@ LOOKS = st.one_of(
     call("get", KEYS, st.sampled_from([None, "default"])),
     call("get_many", st.lists(KEYS, max_size=4)),
     call("exists", KEYS),
-    call("keys", PATTERNS),
-    call("scan", PATTERNS),
+    call("keys", PATTERNS, **LISTING),
+    call("scan", PATTERNS, **LISTING),
     call("list_length", KEYS),
     call("list_range", KEYS, BOUNDS, BOUNDS),
 )
-REMOVALS = st.one_of(call("delete", KEYS), call("clear", PATTERNS))
+REMOVALS = st.one_of(call("delete", KEYS), call("take", KEYS), call("clear", PATTERNS))
 CALLS = st.lists(
     st.one_of(SETS, SETS, CHANGES, CHANGES, CHANGES, TIMES, TIMES, LOOKS, REMOVALS), min_size=1, max_size=5
 )
@@ -66,10 +84,10 @@ CALLS = st.lists(
 READS = ("get", "get_many", "exists", "keys", "scan", "get_ttl", "list_length", "list_range")
 
 
-def outcome(owner: Any, verb: str, arguments: list[Any]) -> Any:
+def outcome(owner: Any, verb: str, arguments: list[Any], options: dict[str, Any] | None = None) -> Any:
     """Return what a verb returns, exactly, or the class of the error it raises."""
     try:
-        result = getattr(owner, verb)(*arguments)
+        result = getattr(owner, verb)(*arguments, **(options or {}))
     except SlothStateError as error:
         return type(error)
     return exactly(list(result) if verb == "scan" else result)
@@ -97,16 +115,16 @@ class Store(RuleBasedStateMachine):
         return self.models[-1 if handle == self.owner else 0]
 
     @rule(handle=st.integers(0, 1), calls=CALLS)
-    def do(self, handle: int, calls: list[tuple[str, list[Any]]]) -> None:
-        for verb, arguments in calls:
+    def do(self, handle: int, calls: list[Call]) -> None:
+        for verb, arguments, options in calls:
             number = self.owner if self.transactions and verb not in READS else handle
             if LAST_SEEN in arguments:
                 arguments[1] = self.last_seen.get(arguments[0])
-            expected = outcome(self.model_of(number), verb, arguments)
-            assert outcome(self.handles[number], verb, arguments) == expected
+            expected = outcome(self.model_of(number), verb, arguments, options)
+            assert outcome(self.handles[number], verb, arguments, options) == expected
 
     @rule(calls=CALLS)
-    def do_after_the_next_expiry(self, calls: list[tuple[str, list[Any]]]) -> None:
+    def do_after_the_next_expiry(self, calls: list[Call]) -> None:
         ends = [moment for _, moment in self.models[-1].rows.values() if moment is not None and moment > self.clock.ms]
         self.clock.ms = min(ends, default=self.clock.ms + 1) - 1
         self.both_see_the_model()

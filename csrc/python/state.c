@@ -13,7 +13,7 @@ typedef struct ss_state {
 } ss_state;
 
 /* Written once, at export, and never released. */
-enum name { SET_RARELY, NAMES };
+enum name { SET_RARELY, SET_WHEN, NAMES };
 
 static PyObject *names[NAMES];
 
@@ -52,13 +52,21 @@ static PyObject *make_row(PyObject *row_maker, PyObject *key, PyObject *value)
 
 static PyObject *state_set(PyObject *object, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords)
 {
-    static const char *const parameters[] = {"key", "value", "ttl"};
+    static const char *const parameters[] = {"key", "value", "ttl", "when", "keep_ttl"};
+    enum { POSITIONAL = 3, PARAMETERS = 5 };
     ss_state *self = (ss_state *)object;
-    PyObject *given[3];
-    if (!ss_take_arguments("set", parameters, 2, 3, given, arguments, count, keywords) || !is_set_up(self)) {
+    PyObject *given[PARAMETERS];
+    /* Without keywords there are no more than the positional ones. */
+    Py_ssize_t most = keywords == NULL || count > POSITIONAL ? POSITIONAL : PARAMETERS;
+    if (!ss_take_arguments("set", parameters, 2, most, given, arguments, count, keywords) || !is_set_up(self)) {
         return NULL;
     }
     bool expires = given[2] != NULL && given[2] != Py_None;
+    if (most == PARAMETERS && (given[3] != NULL || given[4] != NULL)) {
+        PyObject *all[6] = {object, given[0], given[1], expires ? given[2] : Py_None,
+                            given[3] != NULL ? given[3] : Py_None, given[4] != NULL ? given[4] : Py_False};
+        return PyObject_VectorcallMethod(names[SET_WHEN], all, 6, NULL);
+    }
     /* Owned, because encoding may run Python code, which may put others in their place. */
     PyObject *row_maker = Py_NewRef(self->row_maker), *put = Py_NewRef(self->put);
     PyObject *row = expires ? Py_NewRef(Py_None) : make_row(row_maker, given[0], given[1]);
@@ -119,17 +127,20 @@ static void state_dealloc(PyObject *object)
 
 int ss_state_export(void *list)
 {
-    static const char *const texts[NAMES] = {[SET_RARELY] = "_set"};
+    static const char *const texts[NAMES] = {[SET_RARELY] = "_set", [SET_WHEN] = "_set_when"};
     static PyMethodDef methods[] = {
         {"get", METHOD(state_get),
          "get($self, /, key, default=None)\n--\n\n"
          "Return the value of a key, `default` if it is missing or expired. Tables and lists are fresh copies.\n\n"
          ">>> state.get(\"missing\", \"fallback\")\n'fallback'"},
         {"set", METHOD(state_set),
-         "set($self, /, key, value, ttl=None)\n--\n\n"
+         "set($self, /, key, value, ttl=None, *, when=None, keep_ttl=False)\n--\n\n"
          "Set a key to a value, replacing value, kind and TTL: without `ttl` (seconds) the key does not expire.\n\n"
-         "Returns True. Raises: `InvalidValue`, `OutOfRange` for a value or TTL that cannot be stored.\n\n"
-         ">>> state.set(\"session\", {\"user\": 7}, ttl=3600)\nTrue"},
+         "Return whether it was set: `when=\"absent\"` sets a key only if it is missing, \"present\" only if it is\n"
+         "there. With `keep_ttl` a key that is there keeps its TTL.\n"
+         "Raises: `InvalidValue`, `OutOfRange` for what cannot be stored, and for `ttl` with `keep_ttl`.\n\n"
+         ">>> state.set(\"session\", {\"user\": 7}, ttl=3600)\nTrue\n"
+         ">>> state.set(\"session\", {\"user\": 8}, when=\"absent\")\nFalse"},
         {NULL, NULL, 0, NULL},
     };
     static PyMemberDef members[] = {

@@ -3,7 +3,7 @@
  * Methods of a type, so that a State can be subclassed, patched and wrapped like any other object; in C, because a hit
  * costs what a dictionary costs only if no Python function stands before it. Each does the common case alone and leaves
  * all else, errors above all, to what slothstate/state.py gives an object (its members, below) or to its method
- * `_set(key, value, ttl)`.
+ * `_set(key, value, ttl)`, or with options to `_set_when(key, value, ttl, when, keep_ttl)`.
  */
 #ifndef SS_PYTHON_STATE_H
 #define SS_PYTHON_STATE_H

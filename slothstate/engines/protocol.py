@@ -44,6 +44,7 @@ __all__ = [
     "Transfer",
     "Unit",
     "Upkeep",
+    "When",
 ]
 
 Row: TypeAlias = tuple[Kind, Stored, int | None]
@@ -54,6 +55,9 @@ A plain tuple, as it comes from SQLite: naming its parts would cost a tenth of r
 
 StoredRecord: TypeAlias = tuple[str, Kind, Stored, int | None]
 """A key with everything that is stored of it: key, kind, value, `expires_at_ms`."""
+
+When: TypeAlias = Literal["absent", "present"]
+"""Which keys a write is for: those that are missing or expired, or those that are live."""
 
 Unit: TypeAlias = Literal["characters", "octets"]
 """What counts in the length of a text: code points, or bytes of UTF-8."""
@@ -110,23 +114,49 @@ class Entries(Protocol):
     def put_many(self, rows: Mapping[Kind, Sequence[tuple[str, Stored]]], ttl_ms: int | None, /) -> None:
         """Set many keys, given by kind."""
 
-    def insert(self, key: str, kind: Kind, stored: Stored, /) -> bool:
-        """Set a key that is missing or expired, without a time to live; return whether it was."""
+    def put_when(
+        self, key: str, kind: Kind, stored: Stored, ttl_ms: int | None, when: When | None, keep_ttl: bool, /
+    ) -> bool:
+        """`put` if the key is missing or expired, or if it is live, as `when` says; return whether it was set.
 
-    def swap_scalar(self, key: str, old_kind: Kind, old_stored: Stored, kind: Kind, stored: Stored, /) -> bool:
-        """Replace a live value of kind `old_kind` that equals `old_stored`; return whether it did.
-
-        1 equals 1.0. The time to live stays. `old_kind` is neither table nor list.
+        With `keep_ttl` (then `ttl_ms` is None) the time to live of a live key stays.
         """
 
-    def swap_text(self, key: str, old: str, kind: Kind, stored: Stored, /) -> bool:
+    def insert(self, key: str, kind: Kind, stored: Stored, ttl_ms: int | None, /) -> bool:
+        """Set a key that is missing or expired; return whether it was."""
+
+    def swap_scalar(self, key: str, old: tuple[Kind, Stored], new: tuple[Kind, Stored], ttl_ms: int | None, /) -> bool:
+        """Replace a live value that equals `old`, which is neither table nor list; return whether it did.
+
+        1 equals 1.0. Without `ttl_ms` the time to live stays.
+        """
+
+    def swap_text(self, key: str, old: str, new: tuple[Kind, Stored], ttl_ms: int | None, /) -> bool:
         """Replace a live table or list whose JSON text is `old` to the byte; return whether it did.
 
-        The time to live stays. A list is compared by the text that `get` gives.
+        Without `ttl_ms` the time to live stays. A list is compared by the text that `get` gives.
         """
+
+    def delete_scalar(self, key: str, old: tuple[Kind, Stored], /) -> bool:
+        """Delete a live value that `swap_scalar` would replace; return whether it did."""
+
+    def delete_text(self, key: str, old: str, /) -> bool:
+        """Delete a live table or list that `swap_text` would replace; return whether it did."""
 
     def delete(self, key: str, /) -> bool:
         """Delete a key; return whether it was live."""
+
+    def take(self, key: str, /) -> Row | None:
+        """Delete a key and return the live row that it had, None if it was missing or expired."""
+
+    def rename(self, key: str, to: str, /) -> bool:
+        """Give a live key another name, in place of what that one held; return whether there is such a key.
+
+        Value and time to live stay. A list is not written anew. Onto itself nothing changes.
+        """
+
+    def copy(self, key: str, to: str, /) -> bool:
+        """Put value and time to live of a live key into another, in place of what that held; return whether it is."""
 
     def exists(self, key: str, /) -> bool:
         """Return whether a key is live."""
@@ -146,10 +176,14 @@ class Entries(Protocol):
     def clear(self, pattern: str | None, /) -> int:
         """Delete the keys that match (None: all); return how many were live."""
 
-    def keys(self, pattern: str | None, /) -> list[str]:
-        """Return the live keys that match (None: all) in the order of code points, all of one moment."""
+    def keys(self, pattern: str | None, after: str, limit: int | None, reverse: bool, /) -> list[str]:
+        """Return the live keys that match (None: all) in the order of code points, all of one moment.
 
-    def page(self, pattern: str | None, after: str, limit: int, /) -> tuple[list[str], str | None]:
+        Only those past `after` ("": all) in the direction of travel, and of them the first `limit`. `reverse`: from the
+        last key to the first.
+        """
+
+    def page(self, pattern: str | None, after: str, limit: int, reverse: bool, /) -> tuple[list[str], str | None]:
         """Return those of the next `limit` live keys past `after` ("": all) that match, and where to go on, or None."""
 
     def describe(self, key: str, preview: int, /) -> Entry | None:
@@ -167,8 +201,8 @@ class Entries(Protocol):
 class Counters(Protocol):
     """Numbers and texts that grow in place. A missing or expired key counts as 0 or empty; the time to live stays."""
 
-    def increment(self, key: str, delta: int | float, /) -> int | float:
-        """Add `delta` to a number and return the sum.
+    def increment(self, key: str, delta: int | float, ttl_ms: int | None = None, /) -> int | float:
+        """Add `delta` to a number and return the sum. `ttl_ms` is for the number that this call creates.
 
         Raises: `WrongType`; `OutOfRange` past 64 bits or the largest float, the value is then as it was.
         """

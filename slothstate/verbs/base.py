@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from slothstate.engines.protocol import Codec, Engine
-from slothstate.errors import PatternError
+from slothstate.errors import InvalidValue, PatternError
 from slothstate.locks import Locks
 from slothstate.native import StateBase, glob_check
-from slothstate.values import check_seconds, describe
+from slothstate.values import INTEGER_MAX, Seconds, check_seconds, describe
 
-__all__ = ["MISSING", "SCAN_PAGE", "Verbs", "check_pattern", "check_timeout", "milliseconds"]
+__all__ = ["MISSING", "SCAN_PAGE", "Verbs", "check_count", "check_pattern", "check_timeout", "milliseconds"]
 
 MISSING: Final = object()
 """A default that no value is."""
@@ -27,14 +27,21 @@ class Verbs(StateBase):
     _codec: Codec
 
 
-def milliseconds(seconds: float, name: str) -> int:
+def milliseconds(seconds: Seconds, name: str) -> int:
     """Return a time to live in milliseconds, at least one. Raises: `InvalidValue`."""
     return max(1, round(check_seconds(seconds, name) * 1000))
 
 
-def check_timeout(timeout: float | None) -> float | None:
+def check_timeout(timeout: Seconds | None) -> float | None:
     """Return how long to wait, in seconds; None for ever. Raises: `InvalidValue`."""
     return None if timeout is None else check_seconds(timeout, "timeout", zero=True)
+
+
+def check_count(number: int, name: str) -> int:
+    """Return a number of things. Raises: `InvalidValue` unless it is an int >= 0."""
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= INTEGER_MAX:
+        raise InvalidValue(f"{name} must be an int >= 0, got {describe(number)}")
+    return number
 
 
 def check_pattern(pattern: str | None) -> str | None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from slothstate.errors import InvalidValue
-from slothstate.values import INTEGER_MAX, check_key, check_seconds, describe, encode
-from slothstate.verbs.base import SCAN_PAGE, Verbs, check_pattern
+from slothstate.values import check_key, check_seconds, describe, encode
+from slothstate.verbs.base import SCAN_PAGE, Verbs, check_count, check_pattern
 
 if TYPE_CHECKING:
     from slothstate.descriptions import Activity, Entry, Finding, Health, Usage
@@ -39,7 +39,7 @@ class InspectionVerbs(Verbs):
         >>> state.entry("site", preview=3)
         Entry(key='site', kind='string', size=11, length=None, ttl=None, preview='exa')
         """
-        return self._engine.entries.describe(check_key(key), _check_count(preview, "preview"))
+        return self._engine.entries.describe(check_key(key), check_count(preview, "preview"))
 
     def entries(self, pattern: str | None = None, preview: int = 0) -> Iterator[Entry]:
         """Iterate over what `entry` says of the keys that match, in the order and in the manner of `scan`.
@@ -52,7 +52,7 @@ class InspectionVerbs(Verbs):
         [('site', 'string')]
         """
         check_pattern(pattern)
-        return self._entries(pattern, _check_count(preview, "preview"))
+        return self._entries(pattern, check_count(preview, "preview"))
 
     def _entries(self, pattern: str | None, preview: int) -> Iterator[Entry]:
         after: str | None = ""
@@ -108,9 +108,3 @@ class InspectionVerbs(Verbs):
         []
         """
         return self._engine.upkeep.activity(check_seconds(seconds, "seconds", zero=True))
-
-
-def _check_count(number: int, name: str) -> int:
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= INTEGER_MAX:
-        raise InvalidValue(f"{name} must be an int >= 0, got {describe(number)}")
-    return number

@@ -9,7 +9,7 @@ from typing import TypeVar
 from slothstate.descriptions import LockDescription
 from slothstate.errors import InvalidValue
 from slothstate.locks import Lock, holding
-from slothstate.values import check_flag, check_key, check_seconds, describe
+from slothstate.values import Seconds, check_flag, check_key, check_seconds, describe
 from slothstate.verbs.base import Verbs, check_timeout
 
 __all__ = ["LockVerbs"]
@@ -33,7 +33,7 @@ class LockVerbs(Verbs):
         """
         return self._engine.transaction()
 
-    def try_lock(self, name: str, ttl: float = 30.0) -> bool:
+    def try_lock(self, name: str, ttl: Seconds = 30.0) -> bool:
         """Acquire a lock without waiting; False if anybody holds it, this State included.
 
         It is freed by `unlock`, after `ttl` seconds even if the owner lives, or when the owner dies.
@@ -45,7 +45,7 @@ class LockVerbs(Verbs):
         """
         return self._locks.try_acquire(check_key(name, "name"), check_seconds(ttl, "ttl"))
 
-    def lock(self, name: str, timeout: float | None = None) -> bool:
+    def lock(self, name: str, timeout: Seconds | None = None) -> bool:
         """Acquire a lock, waiting up to `timeout` seconds (None: for ever, 0: not at all); return whether it was.
 
         It is held until `unlock`, or until this process dies.
@@ -69,7 +69,7 @@ class LockVerbs(Verbs):
         """
         return self._locks.release(check_key(name, "name"))
 
-    def with_lock(self, name: str, fn: Callable[[], T], timeout: float | None = None) -> T:
+    def with_lock(self, name: str, fn: Callable[[], T], timeout: Seconds | None = None) -> T:
         """Return what `fn()` returns, run under a lock that is released afterwards in any case.
 
         Raises: `LockTimeout` if the lock was not acquired within `timeout` seconds; `AlreadyHeld`; `InvalidValue` for
@@ -85,7 +85,9 @@ class LockVerbs(Verbs):
         with holding(self._locks, self._engine, name, check_timeout(timeout), to_the_end=False):
             return fn()
 
-    def locked(self, name: str, timeout: float | None = None, ttl: float | None = None) -> AbstractContextManager[Lock]:
+    def locked(
+        self, name: str, timeout: Seconds | None = None, ttl: Seconds | None = None
+    ) -> AbstractContextManager[Lock]:
         """Hold a lock while the block runs, as a `Lock` with a fencing token. A `ttl` in seconds is not renewed.
 
         Raises: `LockTimeout`, `AlreadyHeld` on entering; `LockLost` on leaving after a loss, unless the body raised.
@@ -95,9 +97,8 @@ class LockVerbs(Verbs):
         False
         """
         check_key(name, "name")
-        if ttl is not None:
-            check_seconds(ttl, "ttl")
-        return holding(self._locks, self._engine, name, check_timeout(timeout), ttl, to_the_end=True)
+        seconds = None if ttl is None else check_seconds(ttl, "ttl")
+        return holding(self._locks, self._engine, name, check_timeout(timeout), seconds, to_the_end=True)
 
     def break_lock(self, name: str, *, alive: bool = False) -> bool:
         """Take a lock away that its dead owner left; with `alive`, one whose owner lives, too. Return whether it was.

@@ -58,11 +58,9 @@ class MappingVerbs(KeyVerbs, LockVerbs, MutableMapping[str, Any]):  # type: igno
         """Remove a key and return its value, or the default; atomic. Raises: `KeyError` without a default."""
         if len(default) > 1:
             raise TypeError(f"pop() takes a key and at most one default, got {len(default)} defaults")
-        with self.transaction():
-            value = self.get(key, MISSING)
-            if value is not MISSING:
-                self.delete(key)
-                return value
+        value = self.take(key, MISSING)
+        if value is not MISSING:
+            return value
         if not default:
             raise KeyError(key)
         return default[0]

@@ -23,13 +23,13 @@ FLOAT_MAX: Final = 1.7976931348623157e308
 # admits only a sum that is exact (both integers, integer sum) or a finite float. What it refuses changes nothing. In
 # SQLite's order of types every number comes before every text: below '' means "really a number".
 _INCREMENT: Final = sql(f"""
-insert into entries (key, kind, value)
-values (?2, 'number', ?3)
+insert into entries (key, kind, value, expires_at_ms)
+values (?2, 'number', ?3, ?4)
 on conflict (key) do update
 set
   kind = 'number',
   value = case when {EXPIRED} then ?3 else value + ?3 end,
-  expires_at_ms = case when {EXPIRED} then null else expires_at_ms end
+  expires_at_ms = case when {EXPIRED} then ?4 else expires_at_ms end
 where value is not null
 and (
   {EXPIRED}
@@ -86,14 +86,16 @@ _APPEND_BY_UNIT: Final = {unit: sql(f"{_APPEND} returning {length}") for unit, l
 _APPEND_TEXT_BY_UNIT: Final = {unit: sql(f"{_APPEND_TEXT} returning {length}") for unit, length in _LENGTHS.items()}
 
 
-def increment(connection: Connection, now: int, key: str, delta: int | float) -> int | float:
-    """Add `delta` to a number (0 if the key is missing) and return the sum; the expiry stays.
+def increment(connection: Connection, now: int, key: str, delta: int | float, ttl_ms: int | None = None) -> int | float:
+    """Add `delta` to a number (0 if the key is missing, which then gets `ttl_ms`) and return the sum.
 
     Raises: `WrongType`; `OutOfRange` past 64 bits or past the largest float, the value is then as it was.
     """
     total: int | float | None = connection.execute(_INCREMENT_INTEGER, (now, key, delta)).get
-    if total is None:
-        total = connection.execute(_INCREMENT, (now, key, delta)).get
+    if total is not None:
+        return total
+    bindings = (now, key, delta, None if ttl_ms is None else now + ttl_ms)
+    total = connection.execute(_INCREMENT, bindings).get
     if total is not None:
         return total
     with Atomic(connection):
@@ -104,7 +106,7 @@ def increment(connection: Connection, now: int, key: str, delta: int | float) ->
         elif row[0] != "number":
             raise WrongType.of("increment", key, "number", row[0])
         # Only now nobody else can write: what refused the first try may have been another value.
-        total = connection.execute(_INCREMENT, (now, key, delta)).get
+        total = connection.execute(_INCREMENT, bindings).get
         if total is None and row is not None:
             raise OutOfRange(f"increment of {key!r}: {row[1]!r} + {delta!r} is out of range; the value is unchanged")
     assert total is not None

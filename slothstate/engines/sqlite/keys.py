@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from slothstate.engines.protocol import NO_KEY, NO_TTL, Row
+from slothstate.engines.protocol import NO_KEY, NO_TTL, Row, When
 from slothstate.engines.sqlite.connection import EXPIRED, LIVE, Atomic, Connection, Snapshot, sql
 from slothstate.native import KEY_SEPARATOR, glob_filter, row_getter
 from slothstate.patterns import key_range
-from slothstate.values import KINDS, Kind, Stored, damaged, verify
+from slothstate.values import KINDS, Kind, Stored, as_python, damaged, decoded, verify
 
 __all__ = [
     "UNBOUNDED",
     "clear",
+    "copy",
     "count",
     "delete",
+    "delete_scalar",
+    "delete_text",
     "exists",
     "get",
     "get_many",
@@ -29,15 +32,21 @@ __all__ = [
     "persist",
     "put",
     "put_many",
+    "put_when",
     "remaining_ms",
     "remove",
+    "rename",
     "set_expiry",
     "swap_scalar",
     "swap_text",
+    "take",
 ]
 
 PAGE_OF_KEYS: Final = 50_000
 """Keys that one statement gathers: enough to make its cost vanish, few enough to stay at some megabytes."""
+
+FEW_KEYS: Final = 100
+"""Keys that one statement gathers at least: a pattern may leave out most of them."""
 
 UNBOUNDED: Final = b""
 """An upper bound above every key: in SQLite's order of types each BLOB comes after all TEXT."""
@@ -59,10 +68,10 @@ _PUT_EXPIRING: Final[dict[Kind, str]] = {
 _PUT: Final = {kind: statement.replace("?3", "null") for kind, statement in _PUT_EXPIRING.items()}
 
 _INSERT: Final = sql(f"""
-insert into entries (key, kind, value)
-values (?2, ?3, ?4)
+insert into entries (key, kind, value, expires_at_ms)
+values (?2, ?3, ?4, ?5)
 on conflict (key) do update
-set kind = ?3, value = ?4, expires_at_ms = null
+set kind = ?3, value = ?4, expires_at_ms = ?5
 where value is not null and {EXPIRED}
 """)
 
@@ -94,11 +103,35 @@ _REMOVE_ITEMS: Final = "delete from list_items where list_id = ?1"
 
 _SWAP_SCALAR: Final = sql(f"""
 update entries
-set kind = ?5, value = ?6
+set kind = ?5, value = ?6, expires_at_ms = ifnull(?7, expires_at_ms)
 where key = ?2 and kind = ?3 and value = ?4 and {LIVE}
 """)
 
-_REPLACE: Final = "update entries set kind = ?2, value = ?3 where key = ?1 returning id"
+_REPLACE: Final = """
+update entries
+set kind = ?2, value = ?3, expires_at_ms = ifnull(?4, expires_at_ms)
+where key = ?1
+returning id
+"""
+
+_DELETE_SCALAR: Final = f"delete from entries where key = ?2 and kind = ?3 and value = ?4 and {LIVE}"
+
+_RENAME: Final = "update entries set key = ?2 where key = ?1"
+
+_COPY: Final = """
+insert into entries (key, kind, value, expires_at_ms)
+select ?2, kind, value, expires_at_ms
+from entries
+where key = ?1
+returning id, value is null
+"""
+
+_COPY_ITEMS: Final = """
+insert into list_items (list_id, position, item)
+select ?2, position, item
+from list_items
+where list_id = (select id from entries where key = ?1)
+"""
 
 _SET_EXPIRY: Final = f"update entries set expires_at_ms = ?3 where key = ?2 and {LIVE}"
 
@@ -116,15 +149,22 @@ from (
   select key
   from entries
   where key >= ?1 and key < ?2{live}
-  order by key
+  order by key{order}
   limit ?3
 )
 """
 
-_PAGE_OF_ALL: Final = sql(_PAGE.format(live=""))
+_ORDERS: Final = {False: "", True: " desc"}
+"""By whether a listing goes from the last key to the first."""
+
+_PAGE_OF_ALL: Final = {reverse: sql(_PAGE.format(live="", order=order)) for reverse, order in _ORDERS.items()}
 
 # The expired keys are few, and are subtracted. Looking each key up there is a third of the whole.
-_PAGE_OF_LIVE: Final = sql(_PAGE.format(live=" and id not in (select id from entries where expires_at_ms <= ?5)"))
+_NOT_EXPIRED: Final = " and id not in (select id from entries where expires_at_ms <= ?5)"
+
+_PAGE_OF_LIVE: Final = {
+    reverse: sql(_PAGE.format(live=_NOT_EXPIRED, order=order)) for reverse, order in _ORDERS.items()
+}
 
 
 def _get_any(connection: Connection, now: int, key: str) -> Row | None:
@@ -177,6 +217,25 @@ def put(connection: Connection, now: int, key: str, kind: Kind, stored: Stored, 
             put(connection, now, key, kind, stored, ttl_ms)
 
 
+def put_when(
+    connection: Connection,
+    now: int,
+    key: str,
+    kind: Kind,
+    stored: Stored,
+    ttl_ms: int | None,
+    when: When | None,
+    keep_ttl: bool,
+) -> bool:
+    """Set a key if it is missing, or if it is live, as `when` says; return whether it was. See `protocol.Entries`."""
+    with Atomic(connection):
+        left_ms = remaining_ms(connection, now, key)
+        if when is not None and (when == "present") != (left_ms != NO_KEY):
+            return False
+        put(connection, now, key, kind, stored, left_ms if keep_ttl and left_ms > 0 else ttl_ms)
+        return True
+
+
 def put_many(
     connection: Connection, now: int, rows: Mapping[Kind, Sequence[tuple[str, Stored]]], ttl_ms: int | None
 ) -> None:
@@ -211,39 +270,100 @@ def delete(connection: Connection, now: int, key: str) -> bool:
         return remove(connection, now, key)
 
 
-def insert(connection: Connection, now: int, key: str, kind: Kind, stored: Stored) -> bool:
+def take(connection: Connection, now: int, key: str) -> Row | None:
+    """Delete a key and return the live row it had, None if there was none. A damaged one stays to be looked at."""
+    with Atomic(connection):
+        row = get(connection, now, key)
+        if row is not None:
+            decoded(as_python, key, row[0], row[1])
+            remove(connection, now, key)
+        return row
+
+
+def rename(connection: Connection, now: int, key: str, to: str) -> bool:
+    """Give a live key another name, in place of what that one held; return whether there is such a key."""
+    with Atomic(connection):
+        if not exists(connection, now, key):
+            return False
+        if key != to:
+            remove(connection, now, to)
+            connection.execute(_RENAME, (key, to))
+        return True
+
+
+def copy(connection: Connection, now: int, key: str, to: str) -> bool:
+    """Put what a live key holds into another, in place of what that held; return whether there is such a key."""
+    with Atomic(connection):
+        if not exists(connection, now, key):
+            return False
+        if key != to:
+            remove(connection, now, to)
+            identity, in_rows = connection.execute(_COPY, (key, to)).get
+            if in_rows:
+                connection.execute(_COPY_ITEMS, (key, identity))
+        return True
+
+
+def insert(connection: Connection, now: int, key: str, kind: Kind, stored: Stored, ttl_ms: int | None) -> bool:
     """Set a key that is missing or expired; return whether it was."""
-    connection.execute(_INSERT, (now, key, kind, stored))
+    connection.execute(_INSERT, (now, key, kind, stored, _end(now, ttl_ms)))
     if connection.changes():
         return True
     with Atomic(connection):
         if exists(connection, now, key):
             return False
         remove(connection, now, key)
-        put(connection, now, key, kind, stored, None)
+        put(connection, now, key, kind, stored, ttl_ms)
         return True
+
+
+def _end(now: int, ttl_ms: int | None) -> int | None:
+    return None if ttl_ms is None else now + ttl_ms
 
 
 def swap_scalar(
-    connection: Connection, now: int, key: str, old_kind: Kind, old_stored: Stored, kind: Kind, stored: Stored
+    connection: Connection,
+    now: int,
+    key: str,
+    old: tuple[Kind, Stored],
+    new: tuple[Kind, Stored],
+    ttl_ms: int | None,
 ) -> bool:
-    """Replace the value of a live key that is a scalar equal to another; its expiry stays.
+    """Replace the value of a live key that is a scalar equal to another; without `ttl_ms` its expiry stays.
 
     SQLite compares in one statement: to it, too, 1 equals 1.0, and text is bytes.
     """
-    connection.execute(_SWAP_SCALAR, (now, key, old_kind, old_stored, kind, stored))
+    connection.execute(_SWAP_SCALAR, (now, key, *old, *new, _end(now, ttl_ms)))
     return bool(connection.changes())
 
 
-def swap_text(connection: Connection, now: int, key: str, old: str, kind: Kind, stored: Stored) -> bool:
-    """Replace the table or list of a live key whose JSON text is `old`; its expiry stays."""
+def swap_text(
+    connection: Connection, now: int, key: str, old: str, new: tuple[Kind, Stored], ttl_ms: int | None
+) -> bool:
+    """Replace the table or list of a live key whose JSON text is `old`; without `ttl_ms` its expiry stays."""
     with Atomic(connection):
-        row = get(connection, now, key)
-        if row is None or row[0] not in ("table", "list") or row[1] != old:
+        if not _has_text(connection, now, key, old):
             return False
-        identity = connection.execute(_REPLACE, (key, kind, stored)).get
+        identity = connection.execute(_REPLACE, (key, *new, _end(now, ttl_ms))).get
         connection.execute(_REMOVE_ITEMS, (identity,))
         return True
+
+
+def delete_scalar(connection: Connection, now: int, key: str, old: tuple[Kind, Stored]) -> bool:
+    """Delete a live key whose value is a scalar equal to another; return whether it did."""
+    connection.execute(_DELETE_SCALAR, (now, key, *old))
+    return bool(connection.changes())
+
+
+def delete_text(connection: Connection, now: int, key: str, old: str) -> bool:
+    """Delete a live key that holds a table or list whose JSON text is `old`; return whether it did."""
+    with Atomic(connection):
+        return _has_text(connection, now, key, old) and remove(connection, now, key)
+
+
+def _has_text(connection: Connection, now: int, key: str, text: str) -> bool:
+    row = get(connection, now, key)
+    return row is not None and row[0] in ("table", "list") and row[1] == text
 
 
 def set_expiry(connection: Connection, now: int, key: str, ttl_ms: int) -> bool:
@@ -276,38 +396,43 @@ def clear(connection: Connection, now: int, pattern: str | None) -> int:
     """Delete all keys, or those that match, in one transaction; return how many were live."""
     with Atomic(connection):
         if pattern is not None:
-            return sum(remove(connection, now, key) for key in keys(connection, now, pattern))
+            return sum(remove(connection, now, key) for key in keys(connection, now, pattern, "", None, False))
         removed = count(connection, now)
         connection.execute("delete from list_items")
         connection.execute("delete from entries")
         return removed
 
 
-def keys(connection: Connection, now: int, pattern: str | None) -> list[str]:
-    """Return the live keys that match, in code point order, from one snapshot."""
+def keys(
+    connection: Connection, now: int, pattern: str | None, after: str, limit: int | None, reverse: bool
+) -> list[str]:
+    """Return the live keys that match, past `after` and at most `limit`, in code point order, from one snapshot."""
     found: list[str] = []
-    after: str | None = ""
+    following: str | None = after
+    size = PAGE_OF_KEYS if limit is None else min(max(limit, FEW_KEYS), PAGE_OF_KEYS)
     with Snapshot(connection):
-        while after is not None:
-            page, after = page_of_keys(connection, now, pattern, after, PAGE_OF_KEYS)
+        while following is not None and (limit is None or len(found) < limit):
+            page, following = page_of_keys(connection, now, pattern, following, size, reverse)
             found += page
-    return found
+    return found[:limit]
 
 
 def page_of_keys(
-    connection: Connection, now: int, pattern: str | None, after: str, limit: int
+    connection: Connection, now: int, pattern: str | None, after: str, limit: int, reverse: bool = False
 ) -> tuple[list[str], str | None]:
     """Return those of the next `limit` live keys past `after` ("": all) that match, and where to go on, or None."""
     lower, upper = ("", None) if pattern is None else key_range(pattern)
-    if after:
+    if after and reverse:
+        upper = after if upper is None else min(upper, after)
+    elif after:
         # The least text above `after`: no key holds NUL.
         lower = max(lower, after + "\0")
     section = (lower, UNBOUNDED if upper is None else upper, limit, KEY_SEPARATOR)
     with Snapshot(connection):
         if connection.execute(_ANY_EXPIRED, (now,)).get:
-            page = connection.execute(_PAGE_OF_LIVE, (*section, now)).get
+            page = connection.execute(_PAGE_OF_LIVE[reverse], (*section, now)).get
         else:
-            page = connection.execute(_PAGE_OF_ALL, section).get
+            page = connection.execute(_PAGE_OF_ALL[reverse], section).get
     if page is None:
         return [], None
     found = page.split(KEY_SEPARATOR) if pattern is None else glob_filter(pattern, page)

@@ -28,8 +28,12 @@ _VERBS: Final[dict[Callable[..., object], str]] = {
     keys.get: "get",
     keys.get_many: "get_many",
     keys.put: "set",
+    keys.put_when: "set",
     keys.put_many: "set_many",
     keys.delete: "delete",
+    keys.take: "take",
+    keys.rename: "rename",
+    keys.copy: "copy",
     keys.exists: "exists",
     keys.clear: "clear",
     keys.keys: "keys",
@@ -39,6 +43,8 @@ _VERBS: Final[dict[Callable[..., object], str]] = {
     keys.persist: "persist",
     keys.swap_scalar: "compare_swap",
     keys.swap_text: "compare_swap",
+    keys.delete_scalar: "compare_swap",
+    keys.delete_text: "compare_swap",
     keys.insert: "compare_swap",
     counters.increment: "increment",
     counters.append: "append",
@@ -82,10 +88,16 @@ class EntryOperations:
         self.get_many = _reading(store, keys.get_many)
         self.put = _writing_key(store, keys.put)
         self.put_many = _writing(store, keys.put_many)
+        self.put_when = _writing_key(store, keys.put_when)
         self.insert = _writing_key(store, keys.insert)
         self.swap_scalar = _writing_key(store, keys.swap_scalar)
         self.swap_text = _writing_key(store, keys.swap_text)
+        self.delete_scalar = _writing_key(store, keys.delete_scalar)
+        self.delete_text = _writing_key(store, keys.delete_text)
         self.delete = _writing_key(store, keys.delete)
+        self.take = _writing_key(store, keys.take)
+        self.rename = _writing(store, keys.rename)
+        self.copy = _writing(store, keys.copy)
         self.set_expiry = _writing_key(store, keys.set_expiry)
         self.persist = _writing_key(store, keys.persist)
         self.count = _reading(store, keys.count)
@@ -131,7 +143,8 @@ class CounterOperations:
     """`protocol.Counters`."""
 
     def __init__(self, store: Runner) -> None:
-        self.increment = _writing_key(store, counters.increment)
+        # The last argument of the three may be left out, which `RunOnKey` does not say.
+        self.increment = cast("Callable[..., int | float]", _writing_key(store, counters.increment))
         self.append = _writing_key(store, counters.append)
 
 

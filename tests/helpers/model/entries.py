@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from slothstate.descriptions import Entry, Usage
-from slothstate.engines.protocol import NO_KEY, NO_TTL, Row, Unit
+from slothstate.engines.protocol import NO_KEY, NO_TTL, Row, Unit, When
 from slothstate.errors import OutOfRange, WrongType
 from slothstate.native import glob_match, json_decode, json_encode
 from slothstate.values import INTEGER_MAX, INTEGER_MIN, Kind, Stored
@@ -46,24 +46,62 @@ class Entries(Part):
             for kind, group in new.items():
                 rows.update((key, (kind, stored, expires_at_ms)) for key, stored in group)
 
-    def insert(self, key: str, kind: Kind, stored: Stored, /) -> bool:
+    def put_when(
+        self, key: str, kind: Kind, stored: Stored, ttl_ms: int | None, when: When | None, keep_ttl: bool, /
+    ) -> bool:
         with self.engine.writing() as rows:
-            absent = key not in rows
-            rows.setdefault(key, (kind, stored, None))
-            return absent
+            if when is not None and (when == "present") != (key in rows):
+                return False
+            rows[key] = kind, stored, _ttl(rows.get(key)) if keep_ttl else self._end(ttl_ms)
+            return True
 
-    def swap_scalar(self, key: str, old_kind: Kind, old_stored: Stored, kind: Kind, stored: Stored, /) -> bool:
-        return self._swap(key, lambda row: row[0] == old_kind and row[1] == old_stored, kind, stored)
+    def _end(self, ttl_ms: int | None) -> int | None:
+        return None if ttl_ms is None else self.engine.now_ms() + ttl_ms
 
-    def swap_text(self, key: str, old: str, kind: Kind, stored: Stored, /) -> bool:
-        return self._swap(key, lambda row: row[0] in ("table", "list") and row[1] == old, kind, stored)
+    def insert(self, key: str, kind: Kind, stored: Stored, ttl_ms: int | None, /) -> bool:
+        return self.put_when(key, kind, stored, ttl_ms, "absent", False)
 
-    def _swap(self, key: str, matches: Callable[[Row], bool], kind: Kind, stored: Stored) -> bool:
+    def swap_scalar(self, key: str, old: tuple[Kind, Stored], new: tuple[Kind, Stored], ttl_ms: int | None, /) -> bool:
+        return self._swap(key, lambda row: row[:2] == old, new, ttl_ms)
+
+    def swap_text(self, key: str, old: str, new: tuple[Kind, Stored], ttl_ms: int | None, /) -> bool:
+        return self._swap(key, lambda row: row[0] in ("table", "list") and row[1] == old, new, ttl_ms)
+
+    def delete_scalar(self, key: str, old: tuple[Kind, Stored], /) -> bool:
+        return self._swap(key, lambda row: row[:2] == old, None, None)
+
+    def delete_text(self, key: str, old: str, /) -> bool:
+        return self._swap(key, lambda row: row[0] in ("table", "list") and row[1] == old, None, None)
+
+    def _swap(
+        self, key: str, matches: Callable[[Row], bool], new: tuple[Kind, Stored] | None, ttl_ms: int | None
+    ) -> bool:
         with self.engine.writing() as rows:
             row = rows.get(key)
             if row is None or not matches(row):
                 return False
-            rows[key] = kind, stored, row[2]
+            if new is None:
+                del rows[key]
+            else:
+                rows[key] = *new, row[2] if ttl_ms is None else self._end(ttl_ms)
+            return True
+
+    def take(self, key: str, /) -> Row | None:
+        with self.engine.writing() as rows:
+            return rows.pop(key, None)
+
+    def rename(self, key: str, to: str, /) -> bool:
+        with self.engine.writing() as rows:
+            if key not in rows:
+                return False
+            rows[to] = rows.pop(key)
+            return True
+
+    def copy(self, key: str, to: str, /) -> bool:
+        with self.engine.writing() as rows:
+            if key not in rows:
+                return False
+            rows[to] = rows[key]
             return True
 
     def delete(self, key: str, /) -> bool:
@@ -106,12 +144,13 @@ class Entries(Part):
                 del rows[key]
             return len(gone)
 
-    def keys(self, pattern: str | None, /) -> list[str]:
+    def keys(self, pattern: str | None, after: str, limit: int | None, reverse: bool, /) -> list[str]:
         with self.engine.reading() as rows:
-            return sorted(key for key in rows if pattern is None or glob_match(pattern, key))
+            found = sorted((key for key in rows if pattern is None or glob_match(pattern, key)), reverse=reverse)
+            return [key for key in found if not after or (key < after if reverse else key > after)][:limit]
 
-    def page(self, pattern: str | None, after: str, limit: int, /) -> tuple[list[str], str | None]:
-        following = [key for key in self.keys(None) if key > after]
+    def page(self, pattern: str | None, after: str, limit: int, reverse: bool, /) -> tuple[list[str], str | None]:
+        following = self.keys(None, after, None, reverse)
         page = following[:limit]
         found = [key for key in page if pattern is None or glob_match(pattern, key)]
         return found, page[-1] if len(following) > limit else None
@@ -133,14 +172,14 @@ class Entries(Part):
     def page_of_descriptions(
         self, pattern: str | None, after: str, limit: int, preview: int, /
     ) -> tuple[list[Entry], str | None]:
-        page, following = self.page(pattern, after, limit)
+        page, following = self.page(pattern, after, limit, False)
         described = [self.describe(key, preview) for key in page]
         return [entry for entry in described if entry is not None], following
 
     def usage(self, prefix: str, delimiter: str, /) -> list[Usage]:
         counts: Counter[str] = Counter()
         sizes: Counter[str] = Counter()
-        for key in self.keys(None):
+        for key in self.keys(None, "", None, False):
             entry = self.describe(key, 0)
             if key.startswith(prefix) and entry is not None:
                 head, found, _ = key[len(prefix) :].partition(delimiter)
@@ -152,7 +191,7 @@ class Entries(Part):
 
 
 class Counters(Part):
-    def increment(self, key: str, delta: int | float, /) -> int | float:
+    def increment(self, key: str, delta: int | float, ttl_ms: int | None = None, /) -> int | float:
         with self.engine.writing() as rows:
             row = rows.get(key)
             if row is not None and row[0] != "number":
@@ -162,7 +201,8 @@ class Counters(Part):
             fits = INTEGER_MIN <= total <= INTEGER_MAX if isinstance(total, int) else math.isfinite(total)
             if not fits:
                 raise OutOfRange(f"increment of {key!r}: {before!r} + {delta!r} is out of range")
-            rows[key] = "number", total, _ttl(row)
+            ends = None if ttl_ms is None else self.engine.now_ms() + ttl_ms
+            rows[key] = "number", total, ends if row is None else row[2]
             return total
 
     def append(self, key: str, kind: Kind, text: str | bytes, unit: Unit, /) -> int:
