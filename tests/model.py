@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from typing import Any, Final
 
-from slothstate import OutOfRange, WrongType
+from slothstate import InvalidValue, OutOfRange, WrongType
 from slothstate.native import glob_match
 from slothstate.values import kind_of, same
 
@@ -167,6 +167,51 @@ class Model:
 
     def list_shift(self, key: str) -> Any:
         return self._take(key, 0)
+
+    def _change(self, key: str, change: Callable[[list[Any]], Any]) -> Any:
+        before = self._list(key)
+        items = copy.deepcopy(before)
+        result = change(items)
+        if before and not items:
+            del self.rows[key]
+        elif items:
+            self._keep(key, items)
+        return result
+
+    def list_unshift(self, key: str, *new: Any) -> int:
+        self._change(key, lambda items: items.__setitem__(slice(0, 0), new))
+        return len(self._list(key))
+
+    def list_pop_many(self, key: str, count: int) -> list[Any]:
+        return list(self._change(key, lambda items: [items.pop() for _ in items[:count]]))
+
+    def list_shift_many(self, key: str, count: int) -> list[Any]:
+        return list(self._change(key, lambda items: [items.pop(0) for _ in items[:count]]))
+
+    def list_set(self, key: str, index: int, item: Any) -> bool:
+        is_there = -self.list_length(key) <= index < self.list_length(key)
+        if is_there:
+            self._change(key, lambda items: items.__setitem__(index, item))
+        return is_there
+
+    def list_insert(self, key: str, index: int, item: Any) -> int:
+        if not -self.list_length(key) <= index <= self.list_length(key):
+            raise InvalidValue
+        self._change(key, lambda items: items.insert(index, item))
+        return len(self._list(key))
+
+    def list_remove(self, key: str, item: Any, count: int = 0) -> int:
+        items = self._list(key)
+        found = [index for index, value in enumerate(items) if same(value, item)]
+        gone = found[count:] if count < 0 else found[:count] if count else found
+        kept = [value for index, value in enumerate(items) if index not in gone]
+        self._change(key, lambda items: items.__setitem__(slice(None), kept))
+        return len(gone)
+
+    def list_trim(self, key: str, start: int, stop: int) -> int:
+        kept = self.list_range(key, start, stop)
+        self._change(key, lambda items: items.__setitem__(slice(None), kept))
+        return len(kept)
 
     def list_length(self, key: str) -> int:
         return len(self._list(key))

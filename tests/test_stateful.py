@@ -66,6 +66,15 @@ CHANGES = st.one_of(
     call("list_pop", KEYS),
     call("list_shift", KEYS),
 )
+EDITS = st.one_of(
+    st.tuples(st.just("list_unshift"), st.tuples(KEYS, LISTS).map(lambda drawn: [drawn[0], *drawn[1]]), NO_OPTIONS),
+    call("list_pop_many", KEYS, st.integers(0, 3)),
+    call("list_shift_many", KEYS, st.integers(0, 3)),
+    call("list_set", KEYS, BOUNDS, ITEMS),
+    call("list_insert", KEYS, BOUNDS, ITEMS),
+    call("list_remove", KEYS, ITEMS, st.integers(-2, 2)),
+    call("list_trim", KEYS, BOUNDS, BOUNDS),
+)
 TIMES = st.one_of(call("set_ttl", KEYS, SECONDS), call("get_ttl", KEYS), call("persist", KEYS))
 LOOKS = st.one_of(
     call("get", KEYS, st.sampled_from([None, "default"])),
@@ -78,7 +87,9 @@ LOOKS = st.one_of(
 )
 REMOVALS = st.one_of(call("delete", KEYS), call("take", KEYS), call("clear", PATTERNS))
 CALLS = st.lists(
-    st.one_of(SETS, SETS, CHANGES, CHANGES, CHANGES, TIMES, TIMES, LOOKS, REMOVALS), min_size=1, max_size=5
+    st.one_of(SETS, SETS, CHANGES, CHANGES, CHANGES, EDITS, EDITS, TIMES, TIMES, LOOKS, REMOVALS),
+    min_size=1,
+    max_size=5,
 )
 
 READS = ("get", "get_many", "exists", "keys", "scan", "get_ttl", "list_length", "list_range")

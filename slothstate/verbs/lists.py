@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from slothstate.errors import InvalidValue
 from slothstate.native import json_decode
 from slothstate.values import check_key, damaged, decoded, describe, encode_item
-from slothstate.verbs.base import Verbs
+from slothstate.verbs.base import Verbs, check_count
 
 __all__ = ["ListVerbs"]
+
+INDEX_MAX: Final = 2**62
+"""Past any position of a list, and far enough from 64 bits that adding a length does not leave them."""
 
 
 class ListVerbs(Verbs):
@@ -26,11 +29,20 @@ class ListVerbs(Verbs):
         2
         """
         check_key(key)
-        if len(items) == 1:
-            texts = [encode_item(items[0], "items[0]")]
-        else:
-            texts = [encode_item(item, f"items[{index}]") for index, item in enumerate(items)]
-        return self._engine.lists.push(key, texts)
+        return self._engine.lists.push(key, _encode_items(items))
+
+    def list_unshift(self, key: str, *items: Any) -> int:
+        """Add items to the front of a list, the first of them first of all, and return its new length.
+
+        Else as `list_push`.
+
+        >>> state.list_unshift("queue", "a", "b")
+        2
+        >>> state.list_range("queue")
+        ['a', 'b']
+        """
+        check_key(key)
+        return self._engine.lists.unshift(key, _encode_items(items))
 
     def list_pop(self, key: str, default: Any = None) -> Any:
         """Remove and return the last item of a list, `default` if there is none. An emptied list disappears.
@@ -55,6 +67,91 @@ class ListVerbs(Verbs):
         1
         """
         return self._item(key, self._engine.lists.shift(check_key(key)), default)
+
+    def list_pop_many(self, key: str, count: int) -> Any:
+        """Remove and return the last items of a list, at most `count`, in the order they came off; one step.
+
+        An emptied list disappears. Raises: `WrongType`; `InvalidValue` unless `count` is an int >= 0.
+
+        >>> state.list_push("queue", 1, 2, 3)
+        3
+        >>> state.list_pop_many("queue", 2)
+        [3, 2]
+        """
+        return self._items(key, self._engine.lists.pop_many(check_key(key), check_count(count, "count")))
+
+    def list_shift_many(self, key: str, count: int) -> Any:
+        """Remove and return the first items of a list, at most `count`, in the order they came off; one step.
+
+        An emptied list disappears. Raises: `WrongType`; `InvalidValue` unless `count` is an int >= 0.
+
+        >>> state.list_push("queue", 1, 2, 3)
+        3
+        >>> state.list_shift_many("queue", 2)
+        [1, 2]
+        """
+        return self._items(key, self._engine.lists.shift_many(check_key(key), check_count(count, "count")))
+
+    def list_set(self, key: str, index: int, item: Any) -> bool:
+        """Replace an item of a list; return whether there is one at `index`, which counts as in `list_range`.
+
+        The TTL stays. O(1) whatever the length. Raises: `WrongType`; `InvalidValue`, `OutOfRange`.
+
+        >>> state.list_push("queue", "a", "b")
+        2
+        >>> state.list_set("queue", -1, "c"), state.list_set("queue", 2, "d")
+        (True, False)
+        """
+        return self._engine.lists.replace(check_key(key), _check_index(index, "index"), encode_item(item, "item"))
+
+    def list_insert(self, key: str, index: int, item: Any) -> int:
+        """Insert an item, which stands at `index` then, and return the new length of the list.
+
+        `index` is 0 to the length, negative from the end, as in `list_range`; a missing key is an empty list. The TTL
+        stays. Raises: `WrongType`; `InvalidValue` for another index; `OutOfRange`.
+
+        >>> state.list_push("queue", "a", "c")
+        2
+        >>> state.list_insert("queue", 1, "b")
+        3
+        """
+        text = encode_item(item, "item")
+        length = self._engine.lists.insert(check_key(key), _check_index(index, "index"), text)
+        if length is None:
+            raise InvalidValue(f"index {index} is not in the list {key!r} nor its end; nothing was inserted")
+        return length
+
+    def list_remove(self, key: str, item: Any, count: int = 0) -> int:
+        """Remove the items of a list that are deeply equal to `item`, as in `compare_swap`; return how many.
+
+        At most `count` from the front, with a negative count from the end, with 0 all of them. The TTL stays; an
+        emptied list disappears. Raises: `WrongType`; `InvalidValue`, `OutOfRange`.
+
+        >>> state.list_push("queue", "a", "b", "a")
+        3
+        >>> state.list_remove("queue", "a", -1)
+        1
+        >>> state.list_range("queue")
+        ['a', 'b']
+        """
+        # As it would come back: a tuple as a list, a subclass as its base.
+        value = json_decode(encode_item(item, "item"))
+        return self._engine.lists.remove(check_key(key), value, _check_index(count, "count"))
+
+    def list_trim(self, key: str, start: int = 0, stop: int = -1) -> int:
+        """Keep the items that `list_range` would return; return the new length. An emptied list disappears.
+
+        The TTL stays. Raises: `WrongType`; `InvalidValue` for bounds that are no int.
+
+        >>> state.list_push("log", "a", "b", "c")
+        3
+        >>> state.list_trim("log", -2)
+        2
+        """
+        return self._engine.lists.trim(check_key(key), _check_index(start, "start"), _check_index(stop, "stop"))
+
+    def _items(self, key: str, items: list[str]) -> Any:
+        return decoded(self._codec.decode, key, "list", f"[{','.join(items)}]")
 
     def _item(self, key: str, text: str | None, default: Any) -> Any:
         if text is None:
@@ -85,7 +182,19 @@ class ListVerbs(Verbs):
         ['b', 'c']
         """
         check_key(key)
-        for name, bound in (("start", start), ("stop", stop)):
-            if isinstance(bound, bool) or not isinstance(bound, int):
-                raise InvalidValue(f"{name} must be an int, got {describe(bound)}")
+        _check_index(start, "start")
+        _check_index(stop, "stop")
         return decoded(self._codec.decode, key, "list", self._engine.lists.section(key, start, stop))
+
+
+def _encode_items(items: tuple[Any, ...]) -> list[str]:
+    if len(items) == 1:
+        return [encode_item(items[0], "items[0]")]
+    return [encode_item(item, f"items[{index}]") for index, item in enumerate(items)]
+
+
+def _check_index(number: int, name: str) -> int:
+    """Return a position or count as one of 64 bits: past that, any other as far out means the same."""
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise InvalidValue(f"{name} must be an int, got {describe(number)}")
+    return max(-INDEX_MAX, min(INDEX_MAX, number))

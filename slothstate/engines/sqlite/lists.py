@@ -1,4 +1,4 @@
-"""Lists: push and pop at the end, shift at the front, length and ranges, each O(1) or O(items asked for).
+"""Lists: adding and taking at both ends, length and ranges, each O(1) or O(items asked for).
 
 A list that was `set` is one JSON text in its row; the first verb that changes it moves its items to `list_items`,
 where each has an integer position and both ends can be found, added to and removed in O(log n). A list that was
@@ -16,10 +16,28 @@ from slothstate.errors import WrongType
 from slothstate.native import json_decode, json_encode
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, as_python, damaged, decoded
 
-__all__ = ["length", "pop", "push", "section", "shift"]
+__all__ = [
+    "ADD",
+    "REMOVE_BETWEEN",
+    "StoredList",
+    "bounds",
+    "find",
+    "items_between",
+    "length",
+    "open_for_change",
+    "pop",
+    "pop_many",
+    "push",
+    "section",
+    "shift",
+    "shift_many",
+    "size_of",
+    "unpack",
+    "unshift",
+]
 
 
-class _List(NamedTuple):
+class StoredList(NamedTuple):
     """A live list: its JSON text while it is kept in its row, else None, and where its items begin and end."""
 
     identity: int
@@ -78,13 +96,23 @@ _POP_ONE: Final = sql(_TAKE_ONE.format(end=_LAST, beside="<"))
 
 _SHIFT_ONE: Final = sql(_TAKE_ONE.format(end=_FIRST, beside=">"))
 
+_UNSHIFT_ONE: Final = sql(f"""
+insert or ignore into list_items (list_id, position, item)
+values (({_ROWS}), ({_FIRST}) - 1, ?3)
+returning (select max(position) from list_items l where l.list_id = list_items.list_id) - position + 1
+""")
+
 _CREATE: Final = "insert into entries (key, kind) values (?1, 'list') returning id"
 
 _UNPACK: Final = "update entries set kind = 'list', value = null where id = ?1"
 
-_ADD: Final = "insert into list_items (list_id, position, item) values (?1, ?2, ?3)"
+ADD: Final = "insert into list_items (list_id, position, item) values (?1, ?2, ?3)"
 
 _TAKE: Final = "delete from list_items where list_id = ?1 and position = ?2 returning item"
+
+REMOVE_BETWEEN: Final = "delete from list_items where list_id = ?1 and position between ?2 and ?3"
+
+_BETWEEN: Final = "select item from list_items where list_id = ?1 and position between ?2 and ?3 order by position"
 
 _REMOVE_ENTRY: Final = "delete from entries where id = ?1"
 
@@ -111,18 +139,37 @@ def push(connection: Connection, now: int, key: str, items: Sequence[str]) -> in
     elif not items:
         return length(connection, now, key)
     with Atomic(connection):
-        found = _find(connection, now, key, "push to")
-        if found is None:
-            keys.remove(connection, now, key)
-            identity = connection.execute(_CREATE, (key,)).get
-            found = _List(identity, None, 0, -1)
-        elif found.text is not None:
-            found = _unpack(connection, key, found)
+        found = open_for_change(connection, now, key, "push to")
         position = found.last
         for item in items:
             position += 1
-            connection.execute(_ADD, (found.identity, position, item))
+            connection.execute(ADD, (found.identity, position, item))
         return position - found.first + 1
+
+
+def unshift(connection: Connection, now: int, key: str, items: Sequence[str]) -> int:
+    """Add items (JSON texts) to the front of a list, the first of them first of all; else as `push`."""
+    if len(items) == 1:
+        size: int | None = connection.execute(_UNSHIFT_ONE, (now, key, items[0])).get
+        if size is not None:
+            return size
+    elif not items:
+        return length(connection, now, key)
+    with Atomic(connection):
+        found = open_for_change(connection, now, key, "unshift to")
+        first = found.first - len(items)
+        for position, item in enumerate(items, first):
+            connection.execute(ADD, (found.identity, position, item))
+        return found.last - first + 1
+
+
+def open_for_change(connection: Connection, now: int, key: str, verb: str) -> StoredList:
+    """Return the list of a key with its items in rows, a new one if the key is missing. Raises: `WrongType`."""
+    found = find(connection, now, key, verb)
+    if found is None:
+        keys.remove(connection, now, key)
+        return StoredList(connection.execute(_CREATE, (key,)).get, None, 0, -1)
+    return unpack(connection, key, found)
 
 
 def pop(connection: Connection, now: int, key: str) -> str | None:
@@ -143,11 +190,64 @@ def shift(connection: Connection, now: int, key: str) -> str | None:
         raise damaged(key, error) from error
 
 
+def pop_many(connection: Connection, now: int, key: str, count: int) -> list[str]:
+    """Remove the last `count` items and return their JSON texts, the last one first. An emptied list disappears."""
+    return _take_many(connection, now, key, "pop from", -count, -1)[::-1]
+
+
+def shift_many(connection: Connection, now: int, key: str, count: int) -> list[str]:
+    """Remove the first `count` items and return their JSON texts. An emptied list disappears."""
+    return _take_many(connection, now, key, "shift from", 0, count - 1)
+
+
+def _take_many(connection: Connection, now: int, key: str, verb: str, start: int, stop: int) -> list[str]:
+    with Atomic(connection):
+        found = find(connection, now, key, verb)
+        # A count of 0: the range would be the whole list.
+        if found is None or (start, stop) == (0, -1):
+            return []
+        begin, end = bounds(size_of(key, found), start, stop)
+        if begin > end:
+            return []
+        found = unpack(connection, key, found)
+        items = items_between(connection, key, found, begin, end)
+        for item in items:
+            _check_item(key, item)
+        if len(items) == found.size:
+            keys.remove(connection, now, key)
+        else:
+            connection.execute(REMOVE_BETWEEN, (found.identity, found.first + begin, found.first + end))
+        return items
+
+
+def bounds(size: int, start: int, stop: int) -> tuple[int, int]:
+    """Return where a range of a list of `size` items begins and ends, both from 0; empty if the first is greater."""
+    return max(0, start + size if start < 0 else start), min(size - 1, stop + size if stop < 0 else stop)
+
+
+def items_between(connection: Connection, key: str, found: StoredList, begin: int, end: int) -> list[str]:
+    """Return the JSON texts of the items of a list from `begin` to `end`, both from 0."""
+    if found.text is not None:
+        return [json_encode(item, "item") for item in _items(key, found.text)[begin : end + 1]]
+    try:
+        rows = connection.execute(_BETWEEN, (found.identity, found.first + begin, found.first + end)).fetchall()
+    except UnicodeDecodeError as error:
+        raise damaged(key, error) from error
+    if len(rows) != max(0, end - begin + 1):
+        raise damaged(key, "items are missing")
+    return [item for (item,) in rows]
+
+
 def length(connection: Connection, now: int, key: str) -> int:
     """Return the number of items, 0 if the key is missing. Raises: `WrongType`."""
-    found = _find(connection, now, key, "measure")
+    found = find(connection, now, key, "measure")
     if found is None:
         return 0
+    return size_of(key, found)
+
+
+def size_of(key: str, found: StoredList) -> int:
+    """Return the number of items of a list, wherever they are."""
     return found.size if found.text is None else len(_items(key, found.text))
 
 
@@ -157,13 +257,12 @@ def section(connection: Connection, now: int, key: str, start: int, stop: int) -
     Both are inclusive and count from 0; negative ones count from the end (-1 is the last item), as in Redis' LRANGE.
     """
     with Snapshot(connection):
-        found = _find(connection, now, key, "read a range of")
+        found = find(connection, now, key, "read a range of")
         if found is None:
             return EMPTY_LIST
         items = None if found.text is None else _items(key, found.text)
         size = found.size if items is None else len(items)
-        begin = max(0, start + size if start < 0 else start)
-        end = min(size - 1, stop + size if stop < 0 else stop)
+        begin, end = bounds(size, start, stop)
         if begin > end:
             return EMPTY_LIST
         if items is not None:
@@ -179,7 +278,7 @@ def section(connection: Connection, now: int, key: str, start: int, stop: int) -
         return text
 
 
-def _find(connection: Connection, now: int, key: str, verb: str) -> _List | None:
+def find(connection: Connection, now: int, key: str, verb: str) -> StoredList | None:
     """Return the live list of a key, None if the key is missing. An empty table counts as an empty list."""
     found = connection.execute(_FIND, (now, key)).get
     if found is None:
@@ -189,7 +288,7 @@ def _find(connection: Connection, now: int, key: str, verb: str) -> _List | None
         raise WrongType.of(verb, key, "list", kind)
     if text is None and first is None:
         raise damaged(key, "items are missing")
-    return _List(identity, text, 0, -1) if text is not None else _List(identity, None, first, last)
+    return StoredList(identity, text, 0, -1) if text is not None else StoredList(identity, None, first, last)
 
 
 def _items(key: str, text: str) -> list[Any]:
@@ -205,25 +304,26 @@ def _check_item(key: str, item: str) -> None:
         raise damaged(key, f"an item cannot be read: {error}") from error
 
 
-def _unpack(connection: Connection, key: str, found: _List) -> _List:
-    """Move the items of a list from its row to `list_items`."""
+def unpack(connection: Connection, key: str, found: StoredList) -> StoredList:
+    """Move the items of a list that is kept in its row to `list_items`; return the list as it is then."""
+    if found.text is None:
+        return found
     items = _items(key, found.text or EMPTY_LIST)
     connection.execute(_UNPACK, (found.identity,))
     connection.cursor.executemany(
-        _ADD, ((found.identity, position, json_encode(item, "item")) for position, item in enumerate(items))
+        ADD, ((found.identity, position, json_encode(item, "item")) for position, item in enumerate(items))
     )
-    return _List(found.identity, None, 0, len(items) - 1)
+    return StoredList(found.identity, None, 0, len(items) - 1)
 
 
 def _take(connection: Connection, now: int, key: str, verb: str, *, last: bool) -> str | None:
     with Atomic(connection):
-        found = _find(connection, now, key, verb)
+        found = find(connection, now, key, verb)
         if found is None:
             return None
-        if found.text is not None:
-            if found.text in (EMPTY_LIST, EMPTY_TABLE):
-                return None
-            found = _unpack(connection, key, found)
+        if found.text in (EMPTY_LIST, EMPTY_TABLE):
+            return None
+        found = unpack(connection, key, found)
         item: str = connection.execute(_TAKE, (found.identity, found.last if last else found.first)).get
         # Before it is gone for good: a damaged item must be there to look at.
         _check_item(key, item)

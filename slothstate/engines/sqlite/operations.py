@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, cast
 
 from slothstate.engines.protocol import NO_KEY, StoredRecord
-from slothstate.engines.sqlite import counters, keys, lists
+from slothstate.engines.sqlite import counters, edits, keys, lists
 
 if TYPE_CHECKING:
     from slothstate.descriptions import Entry, Usage
@@ -51,6 +51,13 @@ _VERBS: Final[dict[Callable[..., object], str]] = {
     lists.push: "list_push",
     lists.pop: "list_pop",
     lists.shift: "list_shift",
+    lists.unshift: "list_unshift",
+    lists.pop_many: "list_pop_many",
+    lists.shift_many: "list_shift_many",
+    edits.replace: "list_set",
+    edits.insert: "list_insert",
+    edits.remove: "list_remove",
+    edits.trim: "list_trim",
     lists.length: "list_length",
     lists.section: "list_range",
 }
@@ -155,6 +162,13 @@ class ListOperations:
         self.push = _writing_key(store, lists.push)
         self.pop = _writing_key(store, lists.pop)
         self.shift = _writing_key(store, lists.shift)
+        self.unshift = _writing_key(store, lists.unshift)
+        self.pop_many = _writing_key(store, lists.pop_many)
+        self.shift_many = _writing_key(store, lists.shift_many)
+        self.replace = _writing_key(store, edits.replace)
+        self.insert = _writing_key(store, edits.insert)
+        self.remove = _writing_key(store, edits.remove)
+        self.trim = _writing_key(store, edits.trim)
         self.length = _reading(store, lists.length)
         self.section = _reading(store, lists.section)
 

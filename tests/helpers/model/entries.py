@@ -11,7 +11,7 @@ from slothstate.descriptions import Entry, Usage
 from slothstate.engines.protocol import NO_KEY, NO_TTL, Row, Unit, When
 from slothstate.errors import OutOfRange, WrongType
 from slothstate.native import glob_match, json_decode, json_encode
-from slothstate.values import INTEGER_MAX, INTEGER_MIN, Kind, Stored
+from slothstate.values import INTEGER_MAX, INTEGER_MIN, Kind, Stored, same
 
 if TYPE_CHECKING:
     from helpers.model.engine import ModelEngine
@@ -230,6 +230,73 @@ class Lists(Part):
             if items:
                 rows[key] = "list", json_encode(whole, "items"), _ttl(rows.get(key))
             return len(whole)
+
+    def _change(self, key: str, verb: str, change: Callable[[list[Any]], Any]) -> Any:
+        with self.engine.writing() as rows:
+            items = self._items(rows, key, verb)
+            before = list(items)
+            result = change(items)
+            if not items and before:
+                del rows[key]
+            elif len(items) != len(before) or any(a is not b for a, b in zip(items, before, strict=True)):
+                rows[key] = "list", json_encode(items, "items"), _ttl(rows.get(key))
+            return result
+
+    def unshift(self, key: str, items: Sequence[str], /) -> int:
+        def change(whole: list[Any]) -> int:
+            whole[:0] = map(json_decode, items)
+            return len(whole)
+
+        return int(self._change(key, "unshift to", change))
+
+    def pop_many(self, key: str, count: int, /) -> list[str]:
+        def change(whole: list[Any]) -> list[str]:
+            return [json_encode(whole.pop(), "item") for _ in range(min(count, len(whole)))]
+
+        return list(self._change(key, "pop from", change))
+
+    def shift_many(self, key: str, count: int, /) -> list[str]:
+        def change(whole: list[Any]) -> list[str]:
+            return [json_encode(whole.pop(0), "item") for _ in range(min(count, len(whole)))]
+
+        return list(self._change(key, "shift from", change))
+
+    def replace(self, key: str, index: int, item: str, /) -> bool:
+        def change(whole: list[Any]) -> bool:
+            if not -len(whole) <= index < len(whole):
+                return False
+            whole[index] = json_decode(item)
+            return True
+
+        return bool(self._change(key, "set an item of", change))
+
+    def insert(self, key: str, index: int, item: str, /) -> int | None:
+        def change(whole: list[Any]) -> int | None:
+            if not -len(whole) <= index <= len(whole):
+                return None
+            whole.insert(index, json_decode(item))
+            return len(whole)
+
+        length: int | None = self._change(key, "insert into", change)
+        return length
+
+    def remove(self, key: str, item: object, count: int, /) -> int:
+        def change(whole: list[Any]) -> int:
+            gone = [index for index, value in enumerate(whole) if same(value, item)]
+            gone = gone[count:] if count < 0 else gone[: count or len(gone)]
+            for index in reversed(gone):
+                del whole[index]
+            return len(gone)
+
+        return int(self._change(key, "remove from", change))
+
+    def trim(self, key: str, start: int, stop: int, /) -> int:
+        def change(whole: list[Any]) -> int:
+            kept = json_decode(self.section(key, start, stop))
+            whole[:] = whole if len(kept) == len(whole) else kept
+            return len(whole)
+
+        return int(self._change(key, "trim", change))
 
     def pop(self, key: str, /) -> str | None:
         return self._take(key, -1, "pop from")
