@@ -37,6 +37,7 @@ __all__ = [
     "json_decode",
     "json_encode",
     "json_encode_item",
+    "json_field",
     "now_ms",
     "row_getter",
     "sqlite_file",
@@ -91,6 +92,17 @@ json_encode_item: Callable[[object, str], str] = _functions["json_encode_item"]
 
 json_decode: Callable[[str | bytes], Any] = _functions["json_decode"]
 """`json_decode(text)`: the value of a JSON text. Raises: `ValueError` naming the byte where it stopped."""
+
+json_field: Callable[[str, tuple[str | int, ...], str | bool | None], tuple[int, int, str | None, str]]
+json_field = _functions["json_field"]
+"""`json_field(text, path, change)`: find a part of a JSON text (csrc/json/field.h) and change nothing else.
+
+Returns `(found, taken, result, kind)`: found is 0, or 1 for a name and 2 for a position that is not there, 3 for
+another kind in the way; `taken` steps of the path lead to a value, which is of this kind (or "null"). `result` is the
+text of the part (`change` is None), the whole without it (False), or with another JSON text in its place or added with
+the tables it needs (a str); None where there is none.
+Raises: `ValueError` for damaged JSON; `InvalidValue` if the result nests too deep.
+"""
 
 encode_row: Callable[[object, object, tuple[Any, ...]], tuple[Any, Any] | None] = _functions["encode_row"]
 """`encode_row(key, value, KINDS)`: `(kind, stored)` of a common key and value.

@@ -19,6 +19,7 @@ from slothstate.locks import Locks
 from slothstate.values import KINDS, Encoded, Seconds, check_flag, check_key, check_seconds, decoded, describe, encode
 from slothstate.verbs.base import milliseconds
 from slothstate.verbs.counters import CounterVerbs
+from slothstate.verbs.fields import FieldVerbs
 from slothstate.verbs.inspection import InspectionVerbs
 from slothstate.verbs.lists import ListVerbs
 from slothstate.verbs.maintenance import MaintenanceVerbs
@@ -82,7 +83,7 @@ def open(
 
 
 class State(  # type: ignore[misc]
-    MappingVerbs, CounterVerbs, ListVerbs, InspectionVerbs, TransferVerbs, MaintenanceVerbs
+    MappingVerbs, CounterVerbs, ListVerbs, FieldVerbs, InspectionVerbs, TransferVerbs, MaintenanceVerbs
 ):
     """Keys, counters, lists and locks that programs running side by side share. Made by `slothstate.open`.
 

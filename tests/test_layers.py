@@ -16,7 +16,7 @@ PACKAGE: Final = Path(slothstate.__file__).parent
 
 GROUND: Final = frozenset(
     (
-        *("_native", "caller", "descriptions", "errors", "escaping", "interpreter", "native", "patterns"),
+        *("_native", "caller", "descriptions", "errors", "escaping", "fields", "interpreter", "native", "patterns"),
         *("processes", "quantities", "record", "values"),
     )
 )

@@ -201,6 +201,8 @@ int ss_python_export(void *list, void *errors)
          "json_encode_item($module, value, name, /)\n--\n\nThe same of an item of a list, one level less deep."},
         {"json_decode", SS_FASTCALL(ss_json_decode), METH_FASTCALL,
          "json_decode($module, text, /)\n--\n\nThe value of a JSON text (str, or UTF-8 as bytes)."},
+        {"json_field", SS_FASTCALL(ss_json_field), METH_FASTCALL,
+         "json_field($module, text, path, change, /)\n--\n\n(found, taken, result, kind): see slothstate.native."},
         {"encode_row", SS_FASTCALL(ss_encode_row), METH_FASTCALL,
          "encode_row($module, key, value, kinds, /)\n--\n\n(kind, stored), or None if Python must look."},
         {"encode_rows", SS_FASTCALL(ss_encode_rows), METH_FASTCALL,

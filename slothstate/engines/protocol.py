@@ -24,6 +24,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from slothstate.descriptions import Activity, Entry, Finding, Health, LockDescription, Usage
 from slothstate.errors import SlothStateError
+from slothstate.fields import Path
 from slothstate.values import Kind, Stored
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Engine",
     "Entries",
     "FastPath",
+    "Fields",
     "Limits",
     "Lists",
     "LockTable",
@@ -209,6 +211,29 @@ class Counters(Protocol):
 
     def append(self, key: str, kind: Kind, text: str | bytes, unit: Unit, /) -> int:
         """Append to a text or to bytes and return the new length. Raises: `WrongType` unless the kind is `kind`."""
+
+
+class Fields(Protocol):
+    """Parts of tables and lists, which a path leads to (`slothstate.fields`). The time to live stays."""
+
+    def get(self, key: str, path: Path, /) -> str | None:
+        """Return the JSON text of a part, None if there is none, or the path does not lead there."""
+
+    def put(self, key: str, path: Path, value: str, /) -> None:
+        """Replace a part by a JSON text, or add it with the tables, and the key, that the path needs.
+
+        Raises: `WrongType` for another kind in the way; `InvalidValue` for a position outside its list, or if the whole
+        nests too deep. Nothing else of the value is changed: order, types and digits.
+        """
+
+    def delete(self, key: str, path: Path, /) -> bool:
+        """Delete a part, an item moves up those behind it; return whether there was one. Raises: `WrongType`.
+
+        A list that the key itself holds disappears when it is emptied.
+        """
+
+    def increment(self, key: str, path: Path, delta: int | float, /) -> int | float:
+        """Add to a number, a missing one is 0, and return the sum. Raises: as `put`; `WrongType`, `OutOfRange`."""
 
 
 class Lists(Protocol):
@@ -406,6 +431,9 @@ class Engine(Protocol):
 
     @property
     def lists(self) -> Lists: ...
+
+    @property
+    def fields(self) -> Fields: ...
 
     @property
     def locks(self) -> LockTable: ...

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from slothstate.engines.protocol import Codec, Engine
 from slothstate.errors import InvalidValue, PatternError
 from slothstate.locks import Locks
-from slothstate.native import StateBase, glob_check
-from slothstate.values import INTEGER_MAX, Seconds, check_seconds, describe
+from slothstate.native import StateBase, glob_check, json_decode
+from slothstate.values import INTEGER_MAX, Seconds, check_seconds, damaged, decoded, describe
 
 __all__ = ["MISSING", "SCAN_PAGE", "Verbs", "check_count", "check_pattern", "check_timeout", "milliseconds"]
 
@@ -25,6 +25,15 @@ class Verbs(StateBase):
     _engine: Engine
     _locks: Locks
     _codec: Codec
+
+    def _part(self, key: str, text: str) -> Any:
+        """Return the value of a JSON text that is a part of a key's: an item of a list, a field."""
+        if text.startswith(("{", "[")):
+            return decoded(self._codec.decode, key, "table" if text.startswith("{") else "list", text)
+        try:
+            return json_decode(text)
+        except ValueError as error:
+            raise damaged(key, f"an item cannot be read: {error}") from error
 
 
 def milliseconds(seconds: Seconds, name: str) -> int:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from slothstate.errors import InvalidValue
 from slothstate.native import json_decode
-from slothstate.values import check_key, damaged, decoded, describe, encode_item
+from slothstate.values import check_key, decoded, describe, encode_item
 from slothstate.verbs.base import Verbs, check_count
 
 __all__ = ["ListVerbs"]
@@ -154,14 +154,7 @@ class ListVerbs(Verbs):
         return decoded(self._codec.decode, key, "list", f"[{','.join(items)}]")
 
     def _item(self, key: str, text: str | None, default: Any) -> Any:
-        if text is None:
-            return default
-        if text.startswith(("{", "[")):
-            return decoded(self._codec.decode, key, "table" if text.startswith("{") else "list", text)
-        try:
-            return json_decode(text)
-        except ValueError as error:
-            raise damaged(key, f"an item cannot be read: {error}") from error
+        return default if text is None else self._part(key, text)
 
     def list_length(self, key: str) -> int:
         """Return the number of items of a list, 0 if the key is missing. Raises: `WrongType`.

@@ -26,7 +26,7 @@ from slothstate.engines.sqlite.lists import (
 from slothstate.native import json_decode
 from slothstate.values import damaged, same
 
-__all__ = ["insert", "remove", "replace", "trim"]
+__all__ = ["insert", "remove", "remove_at", "replace", "trim"]
 
 _REPLACE: Final = "update list_items set item = ?3 where list_id = ?1 and position = ?2"
 
@@ -76,6 +76,18 @@ def remove(connection: Connection, now: int, key: str, item: object, count: int)
             kept = [text for index, text in enumerate(texts) if index > first and index not in gone]
             _rewrite(connection, unpack(connection, key, found), first, kept)
         return len(gone)
+
+
+def remove_at(connection: Connection, now: int, key: str, index: int) -> None:
+    """Remove the item at `index` of a list, where there is one; for the caller's transaction."""
+    found = find(connection, now, key, "remove from")
+    assert found is not None
+    found = unpack(connection, key, found)
+    at = index % found.size
+    if found.size == 1:
+        keys.remove(connection, now, key)
+    else:
+        _rewrite(connection, found, at, items_between(connection, key, found, at + 1, found.size - 1))
 
 
 def trim(connection: Connection, now: int, key: str, start: int, stop: int) -> int:

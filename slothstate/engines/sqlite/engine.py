@@ -15,6 +15,7 @@ from slothstate.engines.sqlite.locks.lock_table import LockTable
 from slothstate.engines.sqlite.operations import (
     CounterOperations,
     EntryOperations,
+    FieldOperations,
     ListOperations,
     TransferOperations,
 )
@@ -50,6 +51,7 @@ class SqliteEngine:
         self.entries = EntryOperations(store)
         self.counters = CounterOperations(store)
         self.lists = ListOperations(store)
+        self.fields = FieldOperations(store)
         self.locks = LockTable(store)
         self.changes = CommitWatch(store)
         self.transfer = TransferOperations(store)

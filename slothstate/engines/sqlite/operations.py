@@ -12,14 +12,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, cast
 
 from slothstate.engines.protocol import NO_KEY, StoredRecord
-from slothstate.engines.sqlite import counters, edits, keys, lists
+from slothstate.engines.sqlite import counters, edits, fields, keys, lists
 
 if TYPE_CHECKING:
     from slothstate.descriptions import Entry, Usage
     from slothstate.engines.sqlite.connection import Connection
     from slothstate.engines.sqlite.lender import Runner
 
-__all__ = ["CounterOperations", "EntryOperations", "ListOperations", "TransferOperations", "by_verb"]
+__all__ = ["CounterOperations", "EntryOperations", "FieldOperations", "ListOperations", "TransferOperations", "by_verb"]
 
 A = TypeVarTuple("A")
 R = TypeVar("R")
@@ -48,6 +48,10 @@ _VERBS: Final[dict[Callable[..., object], str]] = {
     keys.insert: "compare_swap",
     counters.increment: "increment",
     counters.append: "append",
+    fields.get: "get_field",
+    fields.put: "set_field",
+    fields.delete: "delete_field",
+    fields.increment: "increment_field",
     lists.push: "list_push",
     lists.pop: "list_pop",
     lists.shift: "list_shift",
@@ -153,6 +157,16 @@ class CounterOperations:
         # The last argument of the three may be left out, which `RunOnKey` does not say.
         self.increment = cast("Callable[..., int | float]", _writing_key(store, counters.increment))
         self.append = _writing_key(store, counters.append)
+
+
+class FieldOperations:
+    """`protocol.Fields`."""
+
+    def __init__(self, store: Runner) -> None:
+        self.get = _reading(store, fields.get)
+        self.put = _writing_key(store, fields.put)
+        self.delete = _writing_key(store, fields.delete)
+        self.increment = _writing_key(store, fields.increment)
 
 
 class ListOperations:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from helpers.model.entries import Counters, Entries, Lists
+from helpers.model.fields import Fields
 from helpers.model.locks import Changes, LockTable
 from helpers.model.upkeep import Transfer, Upkeep
 
@@ -40,6 +41,7 @@ class ModelEngine:
         self.entries = Entries(self)
         self.counters = Counters(self)
         self.lists = Lists(self)
+        self.fields = Fields(self)
         self.locks = LockTable(self)
         self.changes = Changes(self)
         self.transfer = Transfer(self)

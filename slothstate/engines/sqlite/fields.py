@@ -1,0 +1,130 @@
+"""Fields: parts of a table or list, read and written without building the value.
+
+A value that is one JSON text is written anew with the part changed; of a list in rows only the item is touched.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from slothstate import fields
+from slothstate.engines.sqlite import edits, keys, lists
+from slothstate.engines.sqlite.connection import LIVE, Atomic, Connection, Snapshot
+from slothstate.errors import InvalidValue
+from slothstate.fields import Path
+from slothstate.native import json_encode
+from slothstate.values import EMPTY_LIST, EMPTY_TABLE, LEVELS_MAX, Kind, check_levels, damaged, verify
+
+__all__ = ["delete", "get", "increment", "put"]
+
+_FIND: Final = f"select id, kind, value from entries where key = ?2 and {LIVE}"
+
+_WRITE: Final = "update entries set value = ?2 where id = ?1"
+
+_WRITE_ITEM: Final = "update list_items set item = ?3 where list_id = ?1 and position = ?2"
+
+
+class _Text(NamedTuple):
+    """A JSON text, the path inside it, and the one that led to it; where it is: a row, and in a list a position."""
+
+    text: str
+    path: Path
+    base: Path
+    where: tuple[int, ...]
+
+    def write(self, connection: Connection, text: str) -> None:
+        connection.execute(_WRITE if len(self.where) == 1 else _WRITE_ITEM, (*self.where, text))
+
+
+def get(connection: Connection, now: int, key: str, path: Path) -> str | None:
+    """Return the JSON text that a path leads to, None if there is nothing or it is not reached."""
+    with Snapshot(connection):
+        found = _find(connection, now, key, path)[1]
+    return fields.part(key, found.text, found.path) if isinstance(found, _Text) else None
+
+
+def put(connection: Connection, now: int, key: str, path: Path, value: str) -> None:
+    """Replace what a path leads to, or add it with the tables and the key it needs. The expiry stays."""
+    with Atomic(connection):
+        _put(connection, now, key, path, value, "set a field of")
+
+
+def increment(connection: Connection, now: int, key: str, path: Path, delta: int | float) -> int | float:
+    """Add to the number that a path leads to, a missing one is 0; return the sum."""
+    with Atomic(connection):
+        total = fields.add(key, get(connection, now, key, path), path, delta)
+        _put(connection, now, key, path, json_encode(total, "sum"), "increment a field of")
+        return total
+
+
+def _put(connection: Connection, now: int, key: str, path: Path, value: str, verb: str) -> None:
+    kind, found = _find(connection, now, key, path)
+    if kind is None:
+        text = fields.put(key, EMPTY_TABLE, path, value, verb) if isinstance(path[0], str) else None
+        if text is None:
+            raise fields.outside(key, path, 0)
+        keys.put(connection, now, key, "table", text, None)
+    elif isinstance(found, _Text):
+        text = fields.put(key, found.text, found.path, value, verb, base=found.base) if found.path else value
+        if found.base:
+            _check_item_levels(text)
+        found.write(connection, text)
+    elif found == "outside":
+        raise fields.outside(key, path, 0)
+    else:
+        raise fields.wrong_kind(verb, key, path, 0, kind)
+
+
+def _check_item_levels(item: str) -> None:
+    try:
+        check_levels(item)
+    except ValueError as error:
+        raise InvalidValue(f"value: nested too deep; at most {LEVELS_MAX} levels can be stored") from error
+
+
+def delete(connection: Connection, now: int, key: str, path: Path) -> bool:
+    """Delete the field or item that a path leads to; return whether there was one. An emptied list disappears."""
+    with Atomic(connection):
+        kind, found = _find(connection, now, key, path)
+        if kind is None or found == "outside":
+            return False
+        if not isinstance(found, _Text):
+            raise fields.wrong_kind("delete a field of", key, path, 0, kind)
+        if not found.path:
+            edits.remove_at(connection, now, key, int(path[0]))
+            return True
+        text = fields.cut(key, found.text, found.path, base=found.base)
+        if text is None:
+            return False
+        if text == EMPTY_LIST and len(path) == 1:
+            keys.remove(connection, now, key)
+        else:
+            found.write(connection, text)
+        return True
+
+
+def _find(connection: Connection, now: int, key: str, path: Path) -> tuple[Kind | None, _Text | str]:
+    """Return the kind of a live key, None if it is missing, and the text that a path is about.
+
+    For want of one "other", when the value is of a kind that the path does not lead into, or "outside" the list.
+    """
+    try:
+        row = connection.execute(_FIND, (now, key)).get
+    except UnicodeDecodeError as error:
+        raise damaged(key, error) from error
+    if row is None:
+        return None, "other"
+    identity, kind, value = row
+    if value is not None:
+        verify(key, kind, value)
+        return kind, _Text(value, path, (), (identity,)) if kind in ("table", "list") else "other"
+    index = path[0]
+    if isinstance(index, str):
+        return kind, "other"
+    found = lists.find(connection, now, key, "look into")
+    assert found is not None
+    if not -found.size <= index < found.size:
+        return kind, "outside"
+    index %= found.size
+    (item,) = lists.items_between(connection, key, found, index, index)
+    return kind, _Text(item, path[1:], path[:1], (identity, found.first + index))
