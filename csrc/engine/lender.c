@@ -27,6 +27,7 @@ enum name {
     OWN_TRANSACTION,
     RECOVER,
     RUN_INSIDE,
+    WRITE_INSIDE,
     SETTLE,
     THREAD,
     TRIM,
@@ -49,6 +50,7 @@ static bool intern_names(void)
         [OWN_TRANSACTION] = "own_transaction",
         [RECOVER] = "_recover",
         [RUN_INSIDE] = "_run_inside",
+        [WRITE_INSIDE] = "_write_inside",
         [SETTLE] = "settle",
         [THREAD] = "thread",
         [TRIM] = "_trim",
@@ -304,9 +306,6 @@ static PyObject *run_outside(ss_lender *self, PyObject *connection, long long ma
 
 static PyObject *run_inside(ss_lender *self, enum use use, PyObject *const *arguments, Py_ssize_t count)
 {
-    if (use != READ && !call((PyObject *)self, ENSURE_IDENTITY)) {
-        return NULL;
-    }
     PyObject *rest = PyTuple_New(count - 1);
     if (rest == NULL) {
         return NULL;
@@ -314,7 +313,8 @@ static PyObject *run_inside(ss_lender *self, enum use use, PyObject *const *argu
     for (Py_ssize_t i = 1; i < count; i++) {
         PyTuple_SET_ITEM(rest, i - 1, Py_NewRef(arguments[i]));
     }
-    PyObject *result = PyObject_CallMethodObjArgs((PyObject *)self, names[RUN_INSIDE], arguments[0], rest, NULL);
+    PyObject *result = PyObject_CallMethodObjArgs((PyObject *)self, names[use == READ ? RUN_INSIDE : WRITE_INSIDE],
+                                                  arguments[0], rest, NULL);
     Py_DECREF(rest);
     return result;
 }

@@ -457,6 +457,13 @@ class Engine(Protocol):
         it, before the block.
         """
 
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Let the calling thread and task read the store as it was at one moment while the block runs.
+
+        The clock stands still for it, too. Others go on writing; what writes in the block is refused at once, and so is
+        a `transaction`. Inside a transaction, or another snapshot, it costs nothing.
+        """
+
     def after_transaction(self, callback: Callable[[], object], /) -> None:
         """Call `callback` when the transaction of the calling thread has ended, whichever way."""
 

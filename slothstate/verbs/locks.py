@@ -33,6 +33,17 @@ class LockVerbs(Verbs):
         """
         return self._engine.transaction()
 
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Read the store as it is now while the block runs, in the calling thread: what is live now stays live in it.
+
+        Others go on writing meanwhile. A write in the block is refused at once, with `SlothStateError`, and so is a
+        transaction. Inside a transaction it is free. The log of the store grows as long as it lasts: be quick.
+
+        >>> with state.snapshot():
+        ...     total = sum(1 for key in state.scan())
+        """
+        return self._engine.snapshot()
+
     def try_lock(self, name: str, ttl: Seconds = 30.0) -> bool:
         """Acquire a lock without waiting; False if anybody holds it, this State included.
 

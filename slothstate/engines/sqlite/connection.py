@@ -86,6 +86,7 @@ class Connection:
         "holder",
         "inherited",
         "log",
+        "moment",
         "path",
         "serial",
         "thread",
@@ -118,6 +119,8 @@ class Connection:
         self.changes: Callable[[], int] = db.changes
         self.depth = 0
         self.inherited = False
+        # Inside `snapshot()` the reading of the clock at its beginning, in milliseconds: nothing may be written.
+        self.moment: int | None = None
         self.serial = 0
         self.path = path
         # Who used it last; only that thread may ask what it is doing. 0: nobody since it was given back.
@@ -204,6 +207,11 @@ class Connection:
                 "the state is in the middle of an operation of this thread's transaction: a signal handler cannot use "
                 "it now; set a flag, or use another State"
             )
+
+    def require_writable(self) -> None:
+        """Refuse to write inside `snapshot()`."""
+        if self.moment is not None:
+            raise SlothStateError("inside snapshot() nothing can be written: end it first; nothing was changed")
 
     def require_open(self) -> None:
         """Refuse to go on in a transaction that SQLite has already rolled back, or that is another process's.

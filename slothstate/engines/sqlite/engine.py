@@ -57,6 +57,7 @@ class SqliteEngine:
         self.transfer = TransferOperations(store)
         self.upkeep = UpkeepOperations(store)
         self.transaction = store.transaction
+        self.snapshot = store.moment
         self.after_transaction = store.after_transaction
         self.require_usable = store.require_usable
         self.rest = store.rest

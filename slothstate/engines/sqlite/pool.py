@@ -77,11 +77,12 @@ class Pool(Lender):
         caller = current()
         deadline = time.monotonic() + self.busy.timeout
         while connection is not None and connection.holder is not None and connection.holder != caller:
-            if connection.depth or not can_wait_for(connection.holder) or time.monotonic() >= deadline:
+            is_busy = connection.depth or connection.moment is not None
+            if is_busy or not can_wait_for(connection.holder) or time.monotonic() >= deadline:
+                what = "transaction" if connection.moment is None else "snapshot"
                 raise StateBusy(
                     f"{caller.describe()} cannot use the state on {self.path} while {connection.holder.describe()} "
-                    "holds a transaction on it in the same thread: let nobody else run inside a transaction (no await, "
-                    "no sleep)"
+                    f"holds a {what} on it in the same thread: let nobody else run inside a {what} (no await, no sleep)"
                 )
             time.sleep(GREENLET_PAUSE)
             connection = self._transactions.get(thread_ident())

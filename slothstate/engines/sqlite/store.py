@@ -22,7 +22,7 @@ from slothstate.engines.sqlite.busy import BusyWait
 from slothstate.engines.sqlite.connection import Connection, translate
 from slothstate.engines.sqlite.pool import Pool
 from slothstate.engines.sqlite.sweeper import Sweeper
-from slothstate.engines.sqlite.transaction import SnapshotBlock, TransactionBlock
+from slothstate.engines.sqlite.transaction import MomentBlock, SnapshotBlock, TransactionBlock
 from slothstate.errors import SlothStateError, StateClosed
 
 __all__ = ["SYNCHRONOUS", "Store"]
@@ -97,11 +97,17 @@ class Store(Pool):
         try:
             own.working = True
             own.require_open()
-            return operation(own, self.now(), *args)
+            return operation(own, self.now() if own.moment is None else own.moment, *args)
         except (apsw.Error, UnicodeDecodeError) as error:
             raise translate(error, self.path) from error
         finally:
             own.working = False
+
+    def _write_inside(self, operation: Callable[..., R], args: tuple[Any, ...]) -> R:
+        """The same for an operation that writes."""
+        self.ensure_identity()
+        self._transactions[thread_ident()].require_writable()
+        return self._run_inside(operation, args)
 
     def _recover(self, connection: Connection, error: BaseException | None) -> Exception | None:
         """Take the connection of a failed operation back; return the error that one of SQLite stands for.
@@ -123,6 +129,11 @@ class Store(Pool):
         `first` is called inside it, before the block.
         """
         block = TransactionBlock(self, first)
+        return native.Scope(block.begin, block.end)
+
+    def moment(self) -> AbstractContextManager[None]:
+        """Let the caller read the store as it was at one moment, and write nothing, while the block runs."""
+        block = MomentBlock(self)
         return native.Scope(block.begin, block.end)
 
     def snapshot(self) -> AbstractContextManager[tuple[Connection, int]]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from slothstate.engines.sqlite.connection import Connection
     from slothstate.engines.sqlite.pool import Pool
 
-__all__ = ["SnapshotBlock", "TransactionBlock"]
+__all__ = ["MomentBlock", "SnapshotBlock", "TransactionBlock"]
 
 
 class TransactionBlock:
@@ -58,6 +58,7 @@ class TransactionBlock:
             pool._transactions[self._thread] = connection
         else:
             own.require_idle()
+            own.require_writable()
             self._connection = connection = own
         self._level = connection.depth
         self._serial = connection.serial + self._is_outermost
@@ -109,6 +110,71 @@ class TransactionBlock:
         pool._run_afterwards(self._thread)
 
 
+class MomentBlock:
+    """What the caller reads is of one moment, the clock too, and it writes nothing; inside a transaction it is free."""
+
+    __slots__ = ("_before", "_connection", "_is_outermost", "_pool", "_snapshot", "_thread", "_was_struck")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._before: int | None = None
+        self._connection: Connection | None = None
+        self._is_outermost = False
+        self._thread = thread_ident()
+        self._was_struck = False
+
+    def begin(self) -> None:
+        pool = self._pool
+        own = pool.own_transaction()
+        if own is not None:
+            own.require_idle()
+            self._before = own.moment
+            self._connection = own
+            own.moment = pool.now() if own.moment is None else own.moment
+            return
+        pool._check_identity()
+        self._thread = thread_ident()
+        connection = pool._lend()
+        if self._thread in pool._transactions:
+            # Another greenlet has begun one while this one waited for the connection.
+            pool._give_back(connection)
+            self.begin()
+            return
+        self._is_outermost = True
+        self._connection = connection
+        connection.holder = current()
+        pool._transactions[self._thread] = connection
+        self._snapshot = Snapshot(connection)
+        try:
+            self._snapshot.__enter__()
+            # SQLite takes the snapshot when it first reads.
+            connection.execute("select 1 from entries limit 1").fetchall()
+        except apsw.Error as error:
+            raise translate(error, pool.path) from error
+        connection.moment = pool.now()
+
+    def end(self, kind: type[BaseException] | None) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        pool = self._pool
+        pool._notice_fork()
+        connection.moment = self._before
+        if self._is_outermost:
+            was_struck, self._was_struck = self._was_struck, True
+            if pool._transactions.get(self._thread) is connection:
+                del pool._transactions[self._thread]
+            if was_struck or (kind is not None and not issubclass(kind, Exception | GeneratorExit)):
+                # Ctrl-C between a statement's first row and its end, or in here.
+                pool._abandon(connection)
+            elif not connection.inherited:
+                connection.holder = None
+                self._snapshot.__exit__()
+                pool._give_back(connection)
+            pool._run_afterwards(self._thread)
+        self._connection = None
+
+
 class SnapshotBlock:
     """A connection whose reads all see the store as it was at one moment; the caller's transaction if it is in one."""
 
@@ -124,7 +190,7 @@ class SnapshotBlock:
         pool.ensure_identity()
         own = pool.own_transaction()
         if own is not None:
-            return own, pool.now()
+            return own, pool.now() if own.moment is None else own.moment
         self._connection = connection = pool._lend()
         self._snapshot = Snapshot(connection)
         try:

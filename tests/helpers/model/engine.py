@@ -36,6 +36,7 @@ class ModelEngine:
         self.mutex = threading.RLock()
         self.owner: int | None = None
         self.commits = 0
+        self.moments: dict[int, tuple[dict[str, Row], int]] = {}
         self._clock = clock
         self._afterwards: list[Callable[[], object]] = []
         self.entries = Entries(self)
@@ -52,7 +53,8 @@ class ModelEngine:
         return self.owner == threading.get_ident()
 
     def now_ms(self) -> int:
-        return int(self._clock() * 1000)
+        moment = self.moments.get(threading.get_ident())
+        return int(self._clock() * 1000) if moment is None else moment[1]
 
     @contextmanager
     def reading(self) -> Iterator[dict[str, Row]]:
@@ -60,12 +62,30 @@ class ModelEngine:
         with self.mutex:
             if self.refusal is not None:
                 raise self.refusal
-            now = self.now_ms()
-            yield {key: row for key, row in self.rows.items() if row[2] is None or row[2] > now}
+            rows, now = self.moments.get(threading.get_ident(), (self.rows, self.now_ms()))
+            yield {key: row for key, row in rows.items() if row[2] is None or row[2] > now}
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        thread = threading.get_ident()
+        before = self.moments.get(thread)
+        with self.reading():
+            self.moments[thread] = before or (dict(self.rows), self.now_ms())
+        try:
+            yield
+        finally:
+            del self.moments[thread]
+            if before is not None:
+                self.moments[thread] = before
+
+    def require_writable(self) -> None:
+        if threading.get_ident() in self.moments:
+            raise SlothStateError("inside snapshot() nothing can be written")
 
     @contextmanager
     def writing(self) -> Iterator[dict[str, Row]]:
         """Give all rows to be changed, those that have expired left out; after an error nothing has changed."""
+        self.require_writable()
         with self.mutex, self.reading() as live:
             yield live
             if live != self.rows:
@@ -74,6 +94,7 @@ class ModelEngine:
 
     @contextmanager
     def transaction(self, first: Callable[[], object] | None = None, /) -> Iterator[None]:
+        self.require_writable()
         with self.mutex:
             if self.refusal is not None:
                 raise self.refusal
