@@ -157,6 +157,13 @@ def test_a_task_that_never_runs_is_said(scripts: Scripts) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", [r"a\255", r"a\nb", r"a\27[31m"])
+def test_names_are_printable(scripts: Scripts, name: str) -> None:
+    """A task's name is a word of a line and a key of what is kept."""
+    with pytest.raises(PlanError, match=r"^deploy.lua:1: the name of a task must be printable text, got 'a"):
+        scripts.run(f"task('{name}'):command('true'):build()")
+
+
 # Outputs
 
 

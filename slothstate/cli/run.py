@@ -133,7 +133,7 @@ def _run_recorded(
 
     try:
         with recorded(state, name, os.path.abspath(file), resume=resume) as record:
-            if record.is_done and resume:
+            if record.is_done and record.notes == digest:
                 reporter.log("info", f"run {name} has ended well already; without --resume it runs anew")
                 return DONE
             if record.notes not in (None, digest):

@@ -114,7 +114,8 @@ class RunRecord:
 
     def is_plan_done(self, plan: Plan) -> bool:
         """Whether a workflow has ended well in an earlier part of this run."""
-        return bool(self._workflow(plan).get("is_done"))
+        workflow = self._workflow(plan)
+        return bool(workflow.get("is_done")) and all(task.name in workflow["tasks"] for task in plan.tasks)
 
     def plans(self, plans: list[Plan]) -> None:
         """Note how many tasks there are."""
