@@ -39,7 +39,7 @@ class RunRecord:
         return bool(self._table["status"] == "ok")
 
     @property
-    def notes(self) -> str | None:
+    def digest(self) -> str | None:
         """What the script, its arguments and values were, as a digest; None before they are noted."""
         digest: str | None = self._table.get("digest")
         return digest
