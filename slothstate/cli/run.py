@@ -133,10 +133,10 @@ def _run_recorded(
 
     try:
         with recorded(state, name, os.path.abspath(file), resume=resume) as record:
-            if record.is_done and resume:
+            if record.is_done and record.digest == digest:
                 reporter.log("info", f"run {name} has ended well already; without --resume it runs anew")
                 return DONE
-            if record.notes not in (None, digest):
+            if record.digest not in (None, digest):
                 reporter.log("warn", f"since run {name} began, its script, arguments, values or tasks have changed")
             record.describe(digest)
             return _noting_the_end(record, partial(_supervised, host, state, partial(runs, kept=record)))

@@ -24,11 +24,11 @@ _COLOURS: Final = {"running": "cyan", "ok": "green"}
 @click.option("--remove", "names", metavar="NAME", multiple=True, help="Forget the run NAME; repeatable.")
 @click.option("--remove-older", "age", metavar="TIME", type=SECONDS, help="Forget what began longer ago (30d).")
 def runs(db: str | None, as_json_: bool, names: tuple[str, ...], age: float | None) -> int:
-    """List the runs that were given a name with `run --name`, oldest first.
+    """List the runs that have a name.
 
-    STATUS is running; ok or failed; interrupted (Ctrl-C, a signal); or stopped: it was killed. `run --resume` goes on
-    with those that did not end well. In a pipe the fields are separated by tabs: status, tasks that ended well of all,
-    began, ended (both in UTC), under way, name, file.
+    That is those of `run --name`, oldest first. STATUS is running; ok or failed; interrupted (Ctrl-C, a signal); or
+    stopped: it was killed. `run --resume` goes on with those that did not end well. In a pipe the fields are separated
+    by tabs: status, tasks that ended well of all, began, ended (both in UTC), under way, name, file.
 
     \b
     Examples:

@@ -241,7 +241,7 @@ class Host:
             return True
         config = plan.config
         if config.workdir is not None and config.make_workdir:
-            os.makedirs(os.path.expanduser(config.workdir), exist_ok=True)
+            _make_directory(os.path.expanduser(config.workdir))
         execution = Execution(self, plan, places)
         if config.parallel > 1:
             return run_side_by_side(self, Progress(plan, execution, self.reporter, kept), execution)
@@ -364,6 +364,13 @@ class Host:
 
     def _set_exit_code(self, code: float) -> None:
         self._exit_code = int(code) & 0xFF
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise PlanError(f"the workdir {path} cannot be made: {error.strerror}") from error
 
 
 def _nearest(name: bytes, listing: bytes) -> bytes | None:
