@@ -164,7 +164,7 @@ def locks(db: str | None, as_json_: bool) -> int:
         write(as_json([_with_commands(lock, commands) for lock in found]))
     elif is_terminal():
         if not print_lock_table(found, commands):
-            click.echo(styled("no locks", dim=True))
+            write(styled("no locks", dim=True))
     else:
         for line in _lines(found):
             expires = "-" if line.expires is None else clock_time(line.expires)

@@ -48,7 +48,7 @@ def runs(db: str | None, as_json_: bool, names: tuple[str, ...], age: float | No
         write(as_json([{**run, "began": clock_time(run["began"]), "ended": _ended(run)} for run in found]))
     elif is_terminal():
         if not print_table(["STATUS", "TASKS", "BEGAN", "TOOK", "NAME", "FILE"], [_row(run) for run in found]):
-            click.echo(styled("no runs", dim=True))
+            write(styled("no runs", dim=True))
     else:
         for run in found:
             fields = (run["status"], _tasks(run), clock_time(run["began"]), _ended(run) or "-", _under_way(run) or "-")
@@ -96,5 +96,5 @@ def _remove(state: State, found: list[dict[str, Any]], names: tuple[str, ...], a
         finally:
             state.unlock(key)
         removed.append(name)
-    click.echo(f"removed {quantity(len(removed), 'run')}")
+    write(f"removed {quantity(len(removed), 'run')}")
     return DONE

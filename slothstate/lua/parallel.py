@@ -154,6 +154,8 @@ def _listen(host: Host, progress: Progress, execution: Execution, running: dict[
     for kind, content in messages:
         if kind == "log":
             host.reporter.log(*content)
+        elif kind == "lost output":
+            host.note_lost_output()
         elif kind == "attempt":
             progress.reporter.attempt_failed(_result(worker.task, content))
         elif kind == "exit":
@@ -256,6 +258,8 @@ def _run(host: Host, progress: Progress, execution: Execution, task: Task, piped
     except ValueError as error:
         result = replace(result, status="failed", message=str(error), outputs=None)
     host.part(b"script")[b"flush"]()
+    if host.has_lost_output:
+        piped.send("lost output", None)
     piped.send("result", {**_content(result), "params": params})
 
 
@@ -267,6 +271,9 @@ def _watch(host: Host, task: Task, piped: _Piped, parent: int, progress: Progres
         if os.getppid() != parent:
             host.interrupt(kill=True)
             os._exit(1)
+        if host.has_lost_output:
+            # A task that prints for ever would never come to tell it.
+            piped.send("lost output", None)
         if host.overrun() > _PATIENCE:
             problem = f"it could not be stopped {_PATIENCE:g}s after its timeout"
             result = TaskResult(task, "failed", problem, progress.clock() - began, 1)
