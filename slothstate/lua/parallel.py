@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from slothstate.lua.described import lua_text
 from slothstate.lua.ending import Exited, Interrupted
 from slothstate.lua.execution import Execution
 from slothstate.lua.report import TaskResult
@@ -239,17 +240,22 @@ def _work(host: Host, progress: Progress, execution: Execution, task: Task, desc
 
 
 def _run(host: Host, progress: Progress, execution: Execution, task: Task, piped: _Piped) -> None:
-    watch = host.part(b"sharing")[b"watch"](task.command) if callable(task.command) else lambda: None
+    functions = [action for action in (task.command, task.run_if) if callable(action)]
+    watch = host.part(b"sharing")[b"watch"](*functions)
+    host.part(b"script")[b"reseed"](task.position)
     params = None
     try:
         result = carry_out(progress, task, piped.attempt_failed)
     except Exited:
         piped.send("exit", host.exit_code)
         return
-    changed = watch()
+    changed, inside = watch()
+    if inside is not None:
+        problem = f"changed what functions in '{lua_text(inside)}' keep, which tasks side by side do not share"
+        piped.log("warn", f"task {task.name} {problem}")
     if changed is not None and result.status == "ok":
         problem = (
-            f"it changed '{changed.decode(errors='replace')}', a variable outside of it, which tasks side by side do "
+            f"it changed '{lua_text(changed)}', a variable outside of it, which tasks side by side do "
             "not share: return outputs, or use the store"
         )
         result = replace(result, status="failed", message=problem, outputs=None)
