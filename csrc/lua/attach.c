@@ -51,6 +51,11 @@ static const struct {
     IMPLEMENTATIONS(ROW)
 };
 
+bool ss_lua_lost_output(void)
+{
+    return ferror(stdout) != 0;
+}
+
 const char *ss_lua_attach(const char *implementation, const char *path)
 {
     static _Thread_local char problem[160];

@@ -48,6 +48,10 @@ const char *ss_lua_attach(const char *implementation, const char *path);
  * a tuple as in ss_lua_binding. Borrowed for ever: the caller keeps `dictionary` alive. */
 void ss_lua_handover(void *dictionary);
 
+/* Whether C's stdout, which print and io.write of every Lua in this process share, could not be written at some time
+ * since the process began. Lua's print tells nobody. */
+bool ss_lua_lost_output(void);
+
 /* ---- Shared by the templates ---- */
 
 #define SS_LUA_SHORT 1024
