@@ -21,6 +21,7 @@ from slothstate.caller import current
 from slothstate.errors import LockLost, LockTimeout, SlothStateError, StateBusy, StateIOError
 from slothstate.owner import POLL, Ownership, host
 from slothstate.sqlite import locks
+from slothstate.sqlite.busy import refuse_wait_for_itself
 from slothstate.waiting import ANNOUNCE_AFTER, GRACE, Waiting
 
 if TYPE_CHECKING:
@@ -316,6 +317,9 @@ class Locks:
                 self._tidy()
             return True
         except StateBusy:
+            if deadline is None or time.monotonic() < deadline:
+                # The next attempt, too, would be in the way of this very thread.
+                refuse_wait_for_itself(self._engine.path)
             return False
         except BaseException:
             # Ctrl-C after the row was written and before it is known here would leave a lock that nobody can free.
