@@ -34,6 +34,7 @@ __all__ = [
     "glob_filter",
     "glob_match",
     "glob_prefix",
+    "json_check",
     "json_decode",
     "json_encode",
     "json_encode_item",
@@ -88,6 +89,9 @@ Raises: `InvalidValue` naming the path (`value['ports'][2]`), `OutOfRange` for a
 
 json_encode_item: Callable[[object, str], str] = _functions["json_encode_item"]
 """`json_encode_item(value, name)`: the same of an item of a list, which may nest one level less."""
+
+json_check: Callable[[str], None] = _functions["json_check"]
+"""`json_check(text)`: raises what `json_decode` would raise, and builds nothing."""
 
 json_decode: Callable[[str | bytes], Any] = _functions["json_decode"]
 """`json_decode(text)`: the value of a JSON text. Raises: `ValueError` naming the byte where it stopped."""

@@ -98,6 +98,7 @@ bool ss_is_plain_key(PyObject *key);
 PyObject *ss_json_encode(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 PyObject *ss_json_encode_item(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 PyObject *ss_json_decode(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
+PyObject *ss_json_check(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 PyObject *ss_encode_row(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 PyObject *ss_encode_rows(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 PyObject *ss_now_ms(PyObject *self, PyObject *unused);

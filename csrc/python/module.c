@@ -199,6 +199,8 @@ int ss_python_export(void *list, void *errors)
          "json_encode($module, value, name, /)\n--\n\nThe JSON text of a value; name begins the path in errors."},
         {"json_encode_item", SS_FASTCALL(ss_json_encode_item), METH_FASTCALL,
          "json_encode_item($module, value, name, /)\n--\n\nThe same of an item of a list, one level less deep."},
+        {"json_check", SS_FASTCALL(ss_json_check), METH_FASTCALL,
+         "json_check($module, text, /)\n--\n\nRaise what json_decode would raise."},
         {"json_decode", SS_FASTCALL(ss_json_decode), METH_FASTCALL,
          "json_decode($module, text, /)\n--\n\nThe value of a JSON text (str, or UTF-8 as bytes)."},
         {"encode_row", SS_FASTCALL(ss_encode_row), METH_FASTCALL,

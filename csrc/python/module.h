@@ -2,8 +2,8 @@
 #ifndef SS_PYTHON_MODULE_H
 #define SS_PYTHON_MODULE_H
 
-/* Appends json_encode, json_encode_item, json_decode, encode_row, encode_rows, is_main_interpreter, now_ms, glob_check,
- * glob_match, glob_filter and glob_prefix to the Python list `list`.
+/* Appends json_encode, json_encode_item, json_check, json_decode, encode_row, encode_rows, is_main_interpreter, now_ms,
+ * glob_check, glob_match, glob_filter and glob_prefix to the Python list `list`.
  *
  * `errors` is the tuple of exception classes they raise: (InvalidValue, OutOfRange, PatternError). Both are borrowed;
  * the functions keep the classes alive. What the functions take and raise is written in slothstate/native.py. Takes
