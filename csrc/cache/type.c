@@ -1,4 +1,4 @@
-#include "python/functions.h"
+#include "python/arguments.h"
 #include "cache/type.h"
 #include "base/time.h"
 
@@ -219,7 +219,7 @@ static void cache_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-int ss_read_cache_export(void *list)
+int ss_read_cache_export(PyObject *into)
 {
     static PyMethodDef methods[] = {
         {"reader", ss_read_cache_reader, METH_VARARGS, "reader(miss, table, list): the function get(key, default)."},
@@ -247,9 +247,5 @@ int ss_read_cache_export(void *list)
     };
     static PyType_Spec spec = {"slothstate._native.ReadCache", sizeof(ss_read_cache), 0,
                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, slots};
-    PyGILState_STATE gil = PyGILState_Ensure();
-    int result = ss_export_type(&cache_type, &spec, list);
-    PyErr_Clear(); /* cffi cannot pass it on: the status says it */
-    PyGILState_Release(gil);
-    return result;
+    return ss_export_type(into, &cache_type, &spec);
 }

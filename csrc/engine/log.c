@@ -1,4 +1,4 @@
-#include "python/functions.h"
+#include "python/arguments.h"
 
 #include <structmember.h>
 
@@ -111,7 +111,7 @@ ss_log *ss_log_of(PyObject *object)
     return (ss_log *)object;
 }
 
-int ss_log_export(void *list)
+int ss_log_export(PyObject *into)
 {
     static PyMethodDef methods[] = {
         {"hook", SS_FASTCALL(log_hook), METH_FASTCALL, "hook(db, name, pages): SQLite's wal_hook."},
@@ -132,9 +132,5 @@ int ss_log_export(void *list)
         {0, NULL},
     };
     static PyType_Spec spec = {"slothstate._native.Log", sizeof(ss_log), 0, Py_TPFLAGS_DEFAULT, slots};
-    PyGILState_STATE gil = PyGILState_Ensure();
-    int result = ss_export_type(&log_type, &spec, list);
-    PyErr_Clear(); /* cffi cannot pass it on: the status says it */
-    PyGILState_Release(gil);
-    return result;
+    return ss_export_type(into, &log_type, &spec);
 }
