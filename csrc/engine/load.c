@@ -14,15 +14,9 @@ static PyObject *names[NAMES];
 static bool intern_names(void)
 {
     static const char *const texts[NAMES] = {
-        [CACHE] = "cache",
-        [CHANGES] = "changes",
-        [ENSURE_IDENTITY] = "ensure_identity",
-        [EXECUTE] = "execute",
-        [GET] = "get",
-        [READ] = "read",
-        [STORE] = "store",
-        [SYNC] = "sync",
-        [WRITE_KEY] = "write_key",
+        [CACHE] = "cache",     [CHANGES] = "changes", [ENSURE_IDENTITY] = "ensure_identity",
+        [EXECUTE] = "execute", [GET] = "get",         [READ] = "read",
+        [STORE] = "store",     [SYNC] = "sync",       [WRITE_KEY] = "write_key",
     };
     return ss_intern(names, texts, NAMES);
 }
@@ -33,16 +27,12 @@ static bool is_stored_as(enum ss_kind kind, PyObject *stored)
     switch (kind) {
     case SS_KIND_NUMBER:
         return PyLong_CheckExact(stored) || (PyFloat_CheckExact(stored) && isfinite(PyFloat_AS_DOUBLE(stored)));
-    case SS_KIND_BOOLEAN:
-        return PyLong_CheckExact(stored);
+    case SS_KIND_BOOLEAN: return PyLong_CheckExact(stored);
     case SS_KIND_STRING:
     case SS_KIND_TABLE:
-    case SS_KIND_LIST:
-        return PyUnicode_CheckExact(stored);
-    case SS_KIND_BYTES:
-        return PyBytes_CheckExact(stored);
-    default:
-        return false;
+    case SS_KIND_LIST: return PyUnicode_CheckExact(stored);
+    case SS_KIND_BYTES: return PyBytes_CheckExact(stored);
+    default: return false;
     }
 }
 
@@ -160,11 +150,8 @@ static PyObject *value_of(PyObject *self, PyObject *const *arguments, const mome
         value = PyObject_Vectorcall(PyTuple_GET_ITEM(self, 2), all, 4, NULL);
         break;
     }
-    case SS_KIND_BOOLEAN:
-        kept = value = PyBool_FromLong(PyLong_AsLongLong(stored) == 1);
-        break;
-    default:
-        value = Py_NewRef(stored);
+    case SS_KIND_BOOLEAN: kept = value = PyBool_FromLong(PyLong_AsLongLong(stored) == 1); break;
+    default: value = Py_NewRef(stored);
     }
     if (value != NULL && !keep(before, arguments[2], form, kept, PyTuple_GET_ITEM(row, 2))) {
         Py_CLEAR(value);

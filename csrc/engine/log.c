@@ -92,7 +92,8 @@ static PyObject *log_hook_directly(PyObject *object, PyObject *pointer)
 {
     void *db = PyLong_AsVoidPtr(pointer);
     if (db == NULL) {
-        return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_ValueError, "hook_directly() takes the address of an sqlite3");
+        return PyErr_Occurred() ? NULL
+                                : PyErr_Format(PyExc_ValueError, "hook_directly() takes the address of an sqlite3");
     }
     const sqlite_routines *routines = ss_load_pointer(&sqlite);
     if (routines == NULL) {
@@ -115,7 +116,8 @@ int ss_log_export(PyObject *into)
 {
     static PyMethodDef methods[] = {
         {"hook", SS_FASTCALL(log_hook), METH_FASTCALL, "hook(db, name, pages): SQLite's wal_hook."},
-        {"hook_directly", log_hook_directly, METH_O, "hook_directly(pointer): let SQLite call the hook without Python."},
+        {"hook_directly", log_hook_directly, METH_O,
+         "hook_directly(pointer): let SQLite call the hook without Python."},
         {NULL, NULL, 0, NULL},
     };
     static PyMemberDef members[] = {

@@ -116,23 +116,13 @@ static void add_table(ss_lua_arguments *a, int argument, int index, const char *
 static void add_any(ss_lua_arguments *a, int argument, int index, int type, const char *root, int root_key)
 {
     switch (type) {
-    case LUA_TSTRING:
-        add_string(a, index);
-        return;
-    case LUA_TNUMBER:
-        add_number(a, index);
-        return;
-    case LUA_TBOOLEAN:
-        add_value(a, a->lua->toboolean(a->L, index) ? SS_LUA_TRUE : SS_LUA_FALSE);
-        return;
-    case LUA_TTABLE:
-        add_table(a, argument, index, root, root_key);
-        return;
+    case LUA_TSTRING: add_string(a, index); return;
+    case LUA_TNUMBER: add_number(a, index); return;
+    case LUA_TBOOLEAN: add_value(a, a->lua->toboolean(a->L, index) ? SS_LUA_TRUE : SS_LUA_FALSE); return;
+    case LUA_TTABLE: add_table(a, argument, index, root, root_key); return;
     case LUA_TNONE:
-    case LUA_TNIL:
-        type_error(a, argument, "value");
-    default:
-        break;
+    case LUA_TNIL: type_error(a, argument, "value");
+    default: break;
     }
     char problem[SS_PROBLEM_SIZE];
     ss_path path;
@@ -181,9 +171,7 @@ static void add_argument(ss_lua_arguments *a, char letter, int index)
     int type = type_at(a, index);
     a->deepest = letter == 'i' ? SS_JSON_MAX_DEPTH - 1 : SS_JSON_MAX_DEPTH;
     switch (letter) {
-    case 'u':
-        add_utf8(a, index);
-        return;
+    case 'u': add_utf8(a, index); return;
     case 's':
         if (type != LUA_TSTRING) {
             type_error(a, index, "string");
@@ -202,9 +190,7 @@ static void add_argument(ss_lua_arguments *a, char letter, int index)
         }
         add_table(a, index, index, "keys", 0);
         return;
-    case 'm':
-        add_mapping(a, index);
-        return;
+    case 'm': add_mapping(a, index); return;
     case 'a':
         a->kept = index;
         add_value(a, SS_LUA_ABSENT);
@@ -222,9 +208,7 @@ static void add_argument(ss_lua_arguments *a, char letter, int index)
         }
         add_any(a, index, index, type, "old", 0);
         return;
-    default:
-        add_any(a, index, index, type, letter == 'w' ? "new" : letter == 'i' ? "item" : "value", 0);
-        return;
+    default: add_any(a, index, index, type, letter == 'w' ? "new" : letter == 'i' ? "item" : "value", 0); return;
     }
 }
 

@@ -44,13 +44,11 @@ static void *find(void *library, const char *symbol)
 #define DECLARE(name) const char *ss_lua_attach_##name(ss_lua_resolver resolve, void *library);
 IMPLEMENTATIONS(DECLARE)
 
+#define ROW(name) {#name, ss_lua_attach_##name},
 static const struct {
     const char *name;
     const char *(*attach)(ss_lua_resolver resolve, void *library);
-} implementations[] = {
-#define ROW(name) {#name, ss_lua_attach_##name},
-    IMPLEMENTATIONS(ROW)
-};
+} implementations[] = {IMPLEMENTATIONS(ROW)};
 
 const char *ss_lua_resolve(void *functions, const char *const *symbols, size_t count, ss_lua_resolver resolve,
                            void *library)

@@ -55,25 +55,13 @@ static void push_json(const ss_lua_api *lua, lua_State *L, ss_json_reader *reade
     for (;;) {
         ss_json_token token = ss_json_next(reader);
         switch (token) {
-        case SS_JSON_KEY:
-            lua->pushlstring(L, (const char *)reader->text, reader->text_length);
-            continue;
-        case SS_JSON_STRING:
-            lua->pushlstring(L, (const char *)reader->text, reader->text_length);
-            break;
-        case SS_JSON_INTEGER:
-            push_exact(lua, L, reader->integer);
-            break;
-        case SS_JSON_DOUBLE:
-            lua->pushnumber(L, reader->number);
-            break;
+        case SS_JSON_KEY: lua->pushlstring(L, (const char *)reader->text, reader->text_length); continue;
+        case SS_JSON_STRING: lua->pushlstring(L, (const char *)reader->text, reader->text_length); break;
+        case SS_JSON_INTEGER: push_exact(lua, L, reader->integer); break;
+        case SS_JSON_DOUBLE: lua->pushnumber(L, reader->number); break;
         case SS_JSON_TRUE:
-        case SS_JSON_FALSE:
-            lua->pushboolean(L, token == SS_JSON_TRUE);
-            break;
-        case SS_JSON_NULL:
-            lua->pushlightuserdata(L, NULL);
-            break;
+        case SS_JSON_FALSE: lua->pushboolean(L, token == SS_JSON_TRUE); break;
+        case SS_JSON_NULL: lua->pushlightuserdata(L, NULL); break;
         case SS_JSON_ARRAY_BEGIN:
         case SS_JSON_OBJECT_BEGIN:
             need_stack(lua, L, 8);
@@ -84,14 +72,9 @@ static void push_json(const ss_lua_api *lua, lua_State *L, ss_json_reader *reade
             depth--;
             ss_lua_note_list(lua, L, ss_lua_upvalue(lua, LISTS));
             break;
-        case SS_JSON_OBJECT_END:
-            depth--;
-            break;
-        case SS_JSON_END:
-            ss_json_reader_free(reader);
-            return;
-        default:
-            ss_lua_raise_plain(lua, L, "a stored table is damaged");
+        case SS_JSON_OBJECT_END: depth--; break;
+        case SS_JSON_END: ss_json_reader_free(reader); return;
+        default: ss_lua_raise_plain(lua, L, "a stored table is damaged");
         }
         if (depth > 0) {
             if (items[depth - 1] >= 0) {
@@ -148,38 +131,24 @@ static void push_object(const ss_lua_api *lua, lua_State *L, ss_lua_binding *bin
     ss_lua_inspect(binding, object, &item);
     need_stack(lua, L, 8);
     switch (item.kind) {
-    case SS_LUA_ITEM_NIL:
-        lua->pushnil(L);
-        return;
-    case SS_LUA_ITEM_BOOLEAN:
-        lua->pushboolean(L, item.integer != 0);
-        return;
-    case SS_LUA_ITEM_INTEGER:
-        push_exact(lua, L, item.integer);
-        return;
-    case SS_LUA_ITEM_NUMBER:
-        lua->pushnumber(L, item.number);
-        return;
-    case SS_LUA_ITEM_STRING:
-        lua->pushlstring(L, item.text, item.length);
-        return;
-    case SS_LUA_ITEM_JSON:
-        push_json(lua, L, &work->reader, item.text, item.length);
-        return;
+    case SS_LUA_ITEM_NIL: lua->pushnil(L); return;
+    case SS_LUA_ITEM_BOOLEAN: lua->pushboolean(L, item.integer != 0); return;
+    case SS_LUA_ITEM_INTEGER: push_exact(lua, L, item.integer); return;
+    case SS_LUA_ITEM_NUMBER: lua->pushnumber(L, item.number); return;
+    case SS_LUA_ITEM_STRING: lua->pushlstring(L, item.text, item.length); return;
+    case SS_LUA_ITEM_JSON: push_json(lua, L, &work->reader, item.text, item.length); return;
     case SS_LUA_ITEM_CALLABLE:
         /* A generic `for` gives its iterator two arguments. */
         ss_lua_verb_fill(ss_lua_push_owner(lua, L, sizeof(ss_lua_verb)), "iterator", ".", object);
         ss_lua_push_closure(lua, L, lua->call_verb, ss_lua_upvalue(lua, BOX), 1); /* the builder itself is at index 1 */
         return;
-    case SS_LUA_ITEM_TOO_BIG:
-        ss_lua_raise_plain(lua, L, "the result is an integer past 64 bits");
+    case SS_LUA_ITEM_TOO_BIG: ss_lua_raise_plain(lua, L, "the result is an integer past 64 bits");
     case SS_LUA_ITEM_FOREIGN: {
         char message[128];
         snprintf(message, sizeof message, "no Lua value stands for a Python %.60s", item.text);
         ss_lua_raise_plain(lua, L, message);
     }
-    default:
-        push_container(lua, L, binding, work, object, &item, depth);
+    default: push_container(lua, L, binding, work, object, &item, depth);
     }
 }
 

@@ -64,16 +64,11 @@ static bool encode_problem(encoder *e, bool own_key, const char *what)
 static bool encode_status(encoder *e, ss_status status)
 {
     switch (status) {
-    case SS_OK:
-        return true;
-    case SS_BAD_UTF8:
-        return encode_problem(e, true, "a string inside a table must be valid UTF-8");
-    case SS_NOT_FINITE:
-        return encode_problem(e, true, "nan and inf cannot be stored; expected a finite number");
-    case SS_TOO_LARGE:
-        return encode_problem(e, true, "the table is too large to be stored");
-    default:
-        return encode_problem(e, true, "not enough memory");
+    case SS_OK: return true;
+    case SS_BAD_UTF8: return encode_problem(e, true, "a string inside a table must be valid UTF-8");
+    case SS_NOT_FINITE: return encode_problem(e, true, "nan and inf cannot be stored; expected a finite number");
+    case SS_TOO_LARGE: return encode_problem(e, true, "the table is too large to be stored");
+    default: return encode_problem(e, true, "not enough memory");
     }
 }
 
@@ -214,15 +209,13 @@ static bool encode_scalar(encoder *e, int type)
             return encode_status(e, ss_json_write_integer(e->text, integer));
         }
         return encode_status(e, ss_json_write_double(e->text, lua->tonumber(L, -1)));
-    case LUA_TBOOLEAN:
-        return encode_status(e, ss_json_write_bool(e->text, lua->toboolean(L, -1) != 0));
+    case LUA_TBOOLEAN: return encode_status(e, ss_json_write_bool(e->text, lua->toboolean(L, -1) != 0));
     case LUA_TLIGHTUSERDATA:
         if (lua->touserdata(L, -1) == NULL) {
             return encode_status(e, ss_json_write_null(e->text));
         }
         break;
-    default:
-        break;
+    default: break;
     }
     char what[64];
     snprintf(what, sizeof what, "a %s cannot be stored", lua->type_name(L, type));

@@ -149,25 +149,16 @@ static PyObject *python_encoded(const ss_lua_binding *binding, enum ss_kind kind
 static PyObject *python_value(const ss_lua_binding *binding, const ss_lua_value *value, const char *text)
 {
     switch (value->kind) {
-    case SS_LUA_NIL:
-        return Py_NewRef(Py_None);
-    case SS_LUA_FALSE:
-        return Py_NewRef(Py_False);
-    case SS_LUA_TRUE:
-        return Py_NewRef(Py_True);
-    case SS_LUA_INTEGER:
-        return PyLong_FromLongLong(value->as.integer);
-    case SS_LUA_NUMBER:
-        return PyFloat_FromDouble(value->as.number);
-    case SS_LUA_STRING:
-        return python_string(value->as.text, value->length);
-    case SS_LUA_TABLE:
-        return python_encoded(binding, SS_KIND_TABLE, text + value->as.offset, value->length);
-    case SS_LUA_LIST:
-        return python_encoded(binding, SS_KIND_LIST, text + value->as.offset, value->length);
+    case SS_LUA_NIL: return Py_NewRef(Py_None);
+    case SS_LUA_FALSE: return Py_NewRef(Py_False);
+    case SS_LUA_TRUE: return Py_NewRef(Py_True);
+    case SS_LUA_INTEGER: return PyLong_FromLongLong(value->as.integer);
+    case SS_LUA_NUMBER: return PyFloat_FromDouble(value->as.number);
+    case SS_LUA_STRING: return python_string(value->as.text, value->length);
+    case SS_LUA_TABLE: return python_encoded(binding, SS_KIND_TABLE, text + value->as.offset, value->length);
+    case SS_LUA_LIST: return python_encoded(binding, SS_KIND_LIST, text + value->as.offset, value->length);
     case SS_LUA_ABSENT:
-    default:
-        return Py_NewRef(binding->absent);
+    default: return Py_NewRef(binding->absent);
     }
 }
 

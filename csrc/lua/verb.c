@@ -76,9 +76,7 @@ static int push_outcome(const ss_lua_api *lua, lua_State *L, ss_lua_binding *bin
     ss_lua_binding_release(binding);
     switch (outcome->kind) {
     case SS_LUA_OUTCOME_FALSE:
-    case SS_LUA_OUTCOME_TRUE:
-        lua->pushboolean(L, outcome->kind == SS_LUA_OUTCOME_TRUE);
-        return 1;
+    case SS_LUA_OUTCOME_TRUE: lua->pushboolean(L, outcome->kind == SS_LUA_OUTCOME_TRUE); return 1;
     case SS_LUA_OUTCOME_INTEGER:
         if (!ss_lua_holds(lua, outcome->integer)) {
             char message[96];
@@ -87,20 +85,15 @@ static int push_outcome(const ss_lua_api *lua, lua_State *L, ss_lua_binding *bin
         }
         lua->pushinteger(L, outcome->integer);
         return 1;
-    case SS_LUA_OUTCOME_NUMBER:
-        lua->pushnumber(L, outcome->number);
-        return 1;
-    case SS_LUA_OUTCOME_SHORT:
-        lua->pushlstring(L, outcome->bytes, outcome->length);
-        return 1;
+    case SS_LUA_OUTCOME_NUMBER: lua->pushnumber(L, outcome->number); return 1;
+    case SS_LUA_OUTCOME_SHORT: lua->pushlstring(L, outcome->bytes, outcome->length); return 1;
     case SS_LUA_OUTCOME_ABSENT:
         if (kept != 0) {
             lua->pushvalue(L, kept);
             return 1;
         }
         break;
-    default:
-        break;
+    default: break;
     }
     lua->pushnil(L);
     return 1;

@@ -12,7 +12,8 @@ enum ss_kind ss_kind_of(PyObject *kind)
     const void *text = PyUnicode_1BYTE_DATA(kind);
     size_t length = (size_t)PyUnicode_GET_LENGTH(kind);
     enum ss_kind found = 0;
-    while (found < SS_KIND_COUNT && (strlen(ss_kind_texts[found]) != length || memcmp(text, ss_kind_texts[found], length) != 0)) {
+    while (found < SS_KIND_COUNT &&
+           (strlen(ss_kind_texts[found]) != length || memcmp(text, ss_kind_texts[found], length) != 0)) {
         found++;
     }
     return found;

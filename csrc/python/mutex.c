@@ -142,13 +142,18 @@ int ss_mutex_export(PyObject *into)
         {NULL, NULL, 0, NULL},
     };
     static PyType_Slot mutex_slots[] = {
-        {Py_tp_doc, "Mutex(): see slothstate/native.py."}, {Py_tp_new, mutex_new},
-        {Py_tp_dealloc, mutex_dealloc},                    {Py_tp_methods, mutex_methods},
+        {Py_tp_doc, "Mutex(): see slothstate/native.py."},
+        {Py_tp_new, mutex_new},
+        {Py_tp_dealloc, mutex_dealloc},
+        {Py_tp_methods, mutex_methods},
         {0, NULL},
     };
     static PyType_Slot holding_slots[] = {
-        {Py_tp_doc, "The holding of a Mutex."}, {Py_tp_dealloc, holding_dealloc}, {Py_tp_methods, holding_methods},
-        {Py_nb_bool, holding_bool},             {0, NULL},
+        {Py_tp_doc, "The holding of a Mutex."},
+        {Py_tp_dealloc, holding_dealloc},
+        {Py_tp_methods, holding_methods},
+        {Py_nb_bool, holding_bool},
+        {0, NULL},
     };
     static PyType_Spec mutex_spec = {"slothstate._native.Mutex", sizeof(mutex), 0, Py_TPFLAGS_DEFAULT, mutex_slots};
     static PyType_Spec holding_spec = {"slothstate._native.Holding", sizeof(holding), 0,
