@@ -6,8 +6,6 @@
  *
  * None of this runs script code.
  */
-#include <string.h>
-
 #include "lua/stack.h"
 
 char ss_lua_metatable;
@@ -17,17 +15,6 @@ void ss_lua_push_registered(const ss_lua_api *lua, lua_State *L, char *key)
 {
     lua->pushlightuserdata(L, key);
     lua->rawget(L, lua->registry);
-}
-
-void *ss_lua_checked_userdata(const ss_lua_api *lua, lua_State *L, int index, size_t size, uint64_t magic)
-{
-    if (lua->type(L, index) != LUA_TUSERDATA || lua->rawlen(L, index) != size) {
-        return NULL;
-    }
-    void *userdata = lua->touserdata(L, index);
-    uint64_t found = 0;
-    memcpy(&found, userdata, sizeof found);
-    return found == magic ? userdata : NULL;
 }
 
 bool ss_lua_is_noted_list(const ss_lua_api *lua, lua_State *L, int notes)

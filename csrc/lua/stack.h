@@ -2,6 +2,8 @@
 #ifndef SS_LUA_STACK_H
 #define SS_LUA_STACK_H
 
+#include <string.h>
+
 #include "lua/api.h"
 #include "lua/lua.h"
 
@@ -36,7 +38,16 @@ void ss_lua_push_registered(const ss_lua_api *lua, lua_State *L, char *key);
 
 /* The userdata at `index` if it is one of ours and alive, else NULL: with the debug library a script can put any value
  * where ours are kept, so neither its size nor its contents are taken for granted. */
-void *ss_lua_checked_userdata(const ss_lua_api *lua, lua_State *L, int index, size_t size, uint64_t magic);
+static inline void *ss_lua_checked_userdata(const ss_lua_api *lua, lua_State *L, int index, size_t size, uint64_t magic)
+{
+    if (lua->type(L, index) != LUA_TUSERDATA || lua->rawlen(L, index) != size) {
+        return NULL;
+    }
+    void *userdata = lua->touserdata(L, index);
+    uint64_t found = 0;
+    memcpy(&found, userdata, sizeof found);
+    return found == magic ? userdata : NULL;
+}
 
 /* Whether the table at the top is among the notes at index `notes`, which a debug library can reach: they may be
  * anything. Needs a slot. */
