@@ -1,4 +1,4 @@
-#include "python/functions.h"
+#include "python/arguments.h"
 
 #include <signal.h>
 #include <structmember.h>
@@ -423,7 +423,7 @@ static void lender_dealloc(PyObject *object)
 
 #define MEMBER(name, field) {name, T_OBJECT_EX, offsetof(ss_lender, field), 0, NULL}
 
-int ss_lender_export(void *list)
+int ss_lender_export(PyObject *into)
 {
     static PyMethodDef methods[] = {
         {"_lend", lender_lend, METH_NOARGS, "_lend(): a connection that nobody else uses"},
@@ -454,17 +454,17 @@ int ss_lender_export(void *list)
                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
     static PyMethodDef functions[] = {
         {"take_fork", take_fork, METH_NOARGS, "take_fork($module, /)\n--\n\nWhether this process was just forked."},
+        {NULL, NULL, 0, NULL},
     };
-    PyGILState_STATE gil = PyGILState_Ensure();
     static PyTypeObject *type;
-    int result = intern_names() ? ss_export_type(&type, &spec, list) : -1;
-    PyObject *function = result ? NULL : PyCFunction_NewEx(&functions[0], NULL, NULL);
-    result = function == NULL ? -1 : PyList_Append((PyObject *)list, function);
-    Py_XDECREF(function);
 #ifndef _WIN32
-    result = result ? result : pthread_atfork(NULL, NULL, note_fork);
+    if (type == NULL && pthread_atfork(NULL, NULL, note_fork) != 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
 #endif
-    PyErr_Clear(); /* cffi cannot pass it on: the status says it */
-    PyGILState_Release(gil);
-    return result;
+    if (!intern_names() || ss_export_type(into, &type, &spec) != 0) {
+        return -1;
+    }
+    return ss_export_functions(into, functions, NULL);
 }

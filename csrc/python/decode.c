@@ -32,8 +32,8 @@ static PyObject *make_key(decoder *d)
     }
     PyObject **slot = &d->cache->keys[hash % SS_CACHED_KEYS];
     PyObject *key = *slot;
-    if (key == NULL || (size_t)PyUnicode_GET_LENGTH(key) != length
-        || memcmp(PyUnicode_1BYTE_DATA(key), text, length) != 0) {
+    if (key == NULL || (size_t)PyUnicode_GET_LENGTH(key) != length ||
+        memcmp(PyUnicode_1BYTE_DATA(key), text, length) != 0) {
         key = ss_new_str(text, length, true);
         Py_XSETREF(*slot, key);
     }

@@ -117,7 +117,7 @@ static void state_dealloc(PyObject *object)
 #define METHOD(function) SS_FASTCALL(function), METH_FASTCALL | METH_KEYWORDS
 #define MEMBER(name, field) {name, T_OBJECT_EX, offsetof(ss_state, field), 0, NULL}
 
-int ss_state_export(void *list)
+int ss_state_export(PyObject *into)
 {
     static const char *const texts[NAMES] = {[SET_RARELY] = "_set"};
     static PyMethodDef methods[] = {
@@ -148,10 +148,6 @@ int ss_state_export(void *list)
     };
     static PyType_Spec spec = {"slothstate._native.StateBase", sizeof(ss_state), 0,
                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
-    PyGILState_STATE gil = PyGILState_Ensure();
     static PyTypeObject *type;
-    int result = ss_intern(names, texts, NAMES) ? ss_export_type(&type, &spec, list) : -1;
-    PyErr_Clear(); /* cffi cannot pass it on: the status says it */
-    PyGILState_Release(gil);
-    return result;
+    return ss_intern(names, texts, NAMES) ? ss_export_type(into, &type, &spec) : -1;
 }
