@@ -13,20 +13,25 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from bench import peers
+from bench.bench_locks import pair
 from bench.measure import Workload
 from bench.report import OURS
-from bench.workloads import get, get_table, increment, set_scalar, set_table
+from bench.workloads import get, get_table, increment, push_pop, set_scalar, set_table
 
 __all__ = ["OPERATIONS", "instructions", "missing", "table"]
 
 SHORT: Final = 1_000
 LONG: Final = 4_000
 TIMEOUT: Final = 120.0
+
+SELDOM: Final = 1e6
+"""Seconds between two looks at the store's files: within a loop there would be more of them the busier the machine is."""
 
 UNCACHED: Final = "get, uncached int"
 
@@ -37,7 +42,11 @@ OPERATIONS: Final[dict[str, tuple[Workload, dict[str, Any]]]] = {
     "set, int": (set_scalar, {}),
     "set, table of five fields": (set_table, {}),
     "increment": (increment, {}),
+    "list_push + list_pop": (push_pop, {"length": 10}),
+    "lock + unlock": (pair, {}),
 }
+
+ONLY_OURS: Final = ("list_push + list_pop", "lock + unlock")
 
 STORES: Final = (OURS, "apsw")
 
@@ -49,7 +58,9 @@ def missing() -> str | None:
 
 def instructions(peer: str, operation: str, short: int = SHORT, long: int = LONG) -> float:
     """Return the instructions one operation of a peer executes."""
-    return (_total(peer, operation, long) - _total(peer, operation, short)) / (long - short)
+    with ThreadPoolExecutor(2) as two:
+        few, many = two.map(lambda operations: _total(peer, operation, operations), (short, long))
+    return (many - few) / (long - short)
 
 
 def table() -> str:
@@ -58,7 +69,8 @@ def table() -> str:
         return f"skipped: {reason}"
     lines = [f"{'instructions an operation':32}" + "".join(f"{store:>14}" for store in STORES)]
     for operation in OPERATIONS:
-        counts = [f"{instructions(store, operation):14,.0f}" for store in STORES]
+        stores = (OURS,) if operation in ONLY_OURS else STORES
+        counts = [f"{instructions(store, operation):14,.0f}" for store in stores]
         lines.append(f"{operation:32}" + "".join(counts))
     return "\n".join(lines)
 
@@ -92,8 +104,8 @@ def _total(peer: str, operation: str, operations: int) -> int:
 
 def _loop(peer: str, operation: str, operations: int, directory: Path) -> None:
     workload, options = OPERATIONS[operation]
-    uncached = {"read_cache": False} if peer == OURS and operation == UNCACHED else {}
-    store = peers.load(peer).open(directory, **uncached)
+    ours = {"identity_interval": SELDOM, "read_cache": operation != UNCACHED}
+    store = peers.load(peer).open(directory, **(ours if peer == OURS else {}))
     # As much is prepared for the short loop as for the long one, so that it cancels out too.
     batch = workload(store, **options)(LONG)
     deque(islice(map(batch.function, *batch.columns), operations), maxlen=0)
