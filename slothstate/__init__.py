@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 # First of all: it refuses a Python that the rest would fail on in some other way.
 from slothstate import interpreter as _interpreter  # noqa: F401  # isort: skip
+from slothstate.engines.sqlite.naming import absolute_path, default_path, refuse_address
+from slothstate.engines.sqlite.schema import check_library
 from slothstate.errors import (
     AlreadyHeld,
     InvalidKey,
@@ -32,20 +34,18 @@ from slothstate.errors import (
     UnsafeState,
     WrongType,
 )
-from slothstate.lock import Lock, LockDescription, Owner, Waiter
+from slothstate.locks import Lock, LockDescription, Owner, Waiter
 from slothstate.patterns import literal
-from slothstate.sqlite.naming import absolute_path, default_path, refuse_address
-from slothstate.sqlite.schema import check_library
 from slothstate.state import State, open
 from slothstate.values import parse_json, to_json
 
 if TYPE_CHECKING:
+    from slothstate.engines.sqlite.activity_reader import Activity
+    from slothstate.engines.sqlite.entries import Entry, Usage
+    from slothstate.engines.sqlite.health import Health, User
+    from slothstate.engines.sqlite.restore import restore
     from slothstate.escaping import printable
     from slothstate.record import Record
-    from slothstate.sqlite.entries import Entry, Usage
-    from slothstate.sqlite.health import Health, User
-    from slothstate.sqlite.restore import restore
-    from slothstate.sqlite.watching import Activity
 
 __all__ = [
     "Activity",
@@ -90,14 +90,14 @@ __all__ = [
 
 
 _LATE: Final = {
-    "Activity": "slothstate.sqlite.watching",
-    "Entry": "slothstate.sqlite.entries",
-    "Health": "slothstate.sqlite.health",
+    "Activity": "slothstate.engines.sqlite.activity_reader",
+    "Entry": "slothstate.engines.sqlite.entries",
+    "Health": "slothstate.engines.sqlite.health",
     "Record": "slothstate.record",
-    "Usage": "slothstate.sqlite.entries",
-    "User": "slothstate.sqlite.health",
+    "Usage": "slothstate.engines.sqlite.entries",
+    "User": "slothstate.engines.sqlite.health",
     "printable": "slothstate.escaping",
-    "restore": "slothstate.sqlite.restore",
+    "restore": "slothstate.engines.sqlite.restore",
 }
 """What few programs need, and the modules that have it: imported when it is asked for."""
 

@@ -1,7 +1,7 @@
 """The built-in functions of the C layer, typed.
 
 A cffi call costs more than encoding a small document, so the C layer hands over real built-in functions: one
-cffi call at import appends them to a list (`ss_python_export` in csrc/ss_python.h), and a call of theirs
+cffi call at import appends them to a list (`ss_python_export` in csrc/python/module.h), and a call of theirs
 costs what one of `len` does.
 """
 
@@ -126,13 +126,13 @@ glob_prefix: Callable[[str], str] = _functions["glob_prefix"]
 """`glob_prefix(pattern)`: the literal characters every match begins with. Raises: `PatternError`."""
 
 ReadCache: Callable[..., Any] = _functions["ReadCache"]
-"""The type that `slothstate.read_cache` describes: `ReadCache(limit, clock, transactions)`."""
+"""The type that `slothstate.engines.sqlite.read_cache` describes: `ReadCache(limit, clock, transactions)`."""
 
 Lender: Any = _functions["Lender"]
-"""The base of `slothstate.sqlite.pool.Pool`, see `slothstate.sqlite.lending`."""
+"""The base of `slothstate.engines.sqlite.pool.Pool`, see `slothstate.engines.sqlite.lender`."""
 
 Log: Callable[[int], Any] = _functions["Log"]
-"""The type that `slothstate.sqlite.log` describes: `Log(limit)`."""
+"""The type that `slothstate.engines.sqlite.wal_hook` describes: `Log(limit)`."""
 
 take_fork: Callable[[], bool] = _functions["take_fork"]
 """`take_fork()`: whether this process was forked since it was last asked, be it by C code behind Python's back."""
@@ -174,13 +174,13 @@ class MutexLike(Protocol):
 Mutex: Callable[[], MutexLike] = _functions["Mutex"]
 
 row_getter: Callable[..., Any] = _functions["row_getter"]
-"""`row_getter(statement, rarely)`: the function `slothstate.sqlite.keys.get`.
+"""`row_getter(statement, rarely)`: the function `slothstate.engines.sqlite.keys.get`.
 
 `statement` selects the row of a key; `rarely` is called in place of it for what is not simply a sound row.
 """
 
 row_putter: Callable[..., Any] = _functions["row_putter"]
-"""`row_putter(statements, expiring, rarely)`: the function `slothstate.sqlite.keys.put`.
+"""`row_putter(statements, expiring, rarely)`: the function `slothstate.engines.sqlite.keys.put`.
 
 Two statements for each kind, without and with a time to live; `rarely` goes on where one changed nothing.
 """

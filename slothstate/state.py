@@ -13,12 +13,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from slothstate import native
+from slothstate.engines.sqlite import Store, counters, location
+from slothstate.engines.sqlite.schema import check_library
+from slothstate.engines.sqlite.store import SYNCHRONOUS
 from slothstate.errors import InvalidValue
-from slothstate.lock import Locks
+from slothstate.locks import Locks
 from slothstate.native import json_decode
-from slothstate.sqlite import Engine, counters, location
-from slothstate.sqlite.engine import SYNCHRONOUS
-from slothstate.sqlite.schema import check_library
 from slothstate.values import Encoded, Kind, Stored, as_encoded, as_python, check_flag, check_seconds, describe
 from slothstate.verbs.counters import CounterVerbs
 from slothstate.verbs.keys import load_value, setter
@@ -67,7 +67,7 @@ def open(
     check_seconds(sweep_interval, "sweep_interval")
     check_seconds(busy_timeout, "busy_timeout", zero=True)
     state = State(
-        Engine(
+        Store(
             location.resolve(path, allow_remote=allow_remote),
             durability=durability,
             busy_timeout=busy_timeout,
@@ -95,7 +95,7 @@ class State(MappingVerbs, CounterVerbs, ListVerbs, UpkeepVerbs):  # type: ignore
     `OutcomeUnknown` a write may be kept or not.
     """
 
-    def __init__(self, engine: Engine, *, read_cache: bool = True) -> None:
+    def __init__(self, engine: Store, *, read_cache: bool = True) -> None:
         self._engine = engine
         self._locks = Locks(engine)
         self._decode: Callable[[Kind, Stored], Any] = as_python

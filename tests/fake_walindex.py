@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from slothstate import native
-from slothstate.read_cache import ReadCache
+from slothstate.engines.sqlite.read_cache import ReadCache
 
 HEADER: Final = 48
 REGION: Final = 32768

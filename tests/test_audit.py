@@ -9,7 +9,7 @@ from support import Clock, raw, unchanged
 
 import slothstate
 from slothstate import State, StateCorrupt
-from slothstate.sqlite.schema import PAGE_SIZE
+from slothstate.engines.sqlite.schema import PAGE_SIZE
 
 pytestmark = pytest.mark.damaged
 

@@ -10,7 +10,7 @@ import pytest
 from fake_walindex import MISS, Store
 from support import SANITIZED, run_python
 
-from slothstate.read_cache import ABSENT
+from slothstate.engines.sqlite.read_cache import ABSENT
 
 SCALARS = (
     "text",

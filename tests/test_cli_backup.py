@@ -16,8 +16,8 @@ from terminal import output
 
 import slothstate as package
 from slothstate import State
-from slothstate.sqlite import location
-from slothstate.sqlite.schema import PAGE_SIZE
+from slothstate.engines.sqlite import location
+from slothstate.engines.sqlite.schema import PAGE_SIZE
 
 
 def exact(state: State) -> list[str]:

@@ -20,7 +20,7 @@ from slothstate import State, StateBusy, StateReadOnly
 from slothstate import open as open_state
 from slothstate.cli import examination
 from slothstate.cli.examination import examine
-from slothstate.sqlite import health, location
+from slothstate.engines.sqlite import health, location
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_expired_keys(home: Path, state: State, monkeypatch: pytest.MonkeyPatch)
 READER = """
 import sys
 import slothstate
-from slothstate.sqlite.connection import Snapshot
+from slothstate.engines.sqlite.connection import Snapshot
 
 connection = slothstate.open(sys.argv[1])._engine._borrow()
 with Snapshot(connection):

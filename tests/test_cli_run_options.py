@@ -12,8 +12,8 @@ from host_helpers import IMPLEMENTATIONS, slothstate_run
 
 import slothstate
 from slothstate.cli.terminal import TerminalReporter
-from slothstate.lua.report import TaskResult
-from slothstate.lua.workflow import Task
+from slothstate.lua.host.report import TaskResult
+from slothstate.lua.host.workflow import Task
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)

@@ -13,8 +13,8 @@ from support import unchanged
 
 import slothstate
 from slothstate import InvalidValue, OutOfRange, State, StateBusy, WrongType
-from slothstate.sqlite import counters
-from slothstate.sqlite.connection import Atomic
+from slothstate.engines.sqlite import counters
+from slothstate.engines.sqlite.connection import Atomic
 
 MAX, MIN = 2**63 - 1, -(2**63)
 FLOAT_MAX = 1.7976931348623157e308

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pages import Block, Reader, Step, blocks, matches, steps
 
-from slothstate.sqlite import schema
+from slothstate.engines.sqlite import schema
 
 DOCS = Path(__file__).parents[1] / "docs"
 

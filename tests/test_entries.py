@@ -10,9 +10,9 @@ import pytest
 from support import Clock
 
 from slothstate import Entry, InvalidValue, State, Usage
+from slothstate.engines.sqlite import entries as rows
+from slothstate.engines.sqlite.connection import Snapshot
 from slothstate.native import json_encode
-from slothstate.sqlite import entries as rows
-from slothstate.sqlite.connection import Snapshot
 
 
 def test_entry_of_each_kind(state: State) -> None:

@@ -26,7 +26,7 @@ from slothstate import (
     WrongType,
     errors,
 )
-from slothstate.sqlite.connection import translate
+from slothstate.engines.sqlite.connection import translate
 
 BUILTINS = {
     "InvalidKey": ValueError,

@@ -21,7 +21,7 @@ from processes import Channel, processes
 
 import slothstate
 from slothstate import State
-from slothstate.sqlite import forking, guard
+from slothstate.engines.sqlite import foreign_sqlite, forking
 
 DEADLINE = 20.0
 """Seconds that another thread may take to find everything free: it hangs if something is not."""
@@ -208,7 +208,7 @@ def use_all(state: State, path: str) -> None:
         state.increment("other thread")
     with slothstate.open(path, busy_timeout=0) as other:
         other.increment("other thread")
-    with guard._turn.hold(0) as is_held:
+    with foreign_sqlite._turn.hold(0) as is_held:
         assert is_held, "the guard is held"
     with forking._turn.hold(0) as is_held:
         assert is_held, "the turn of forks is held"

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from support import Clock, unchanged
 
 from slothstate import InvalidKey, InvalidValue, PatternError, State
+from slothstate.engines.sqlite import keys as keys_module
 from slothstate.native import glob_match
 from slothstate.patterns import key_range
-from slothstate.sqlite import keys as keys_module
 from slothstate.verbs import keys as verbs_module
 
 SAMPLE = sorted([

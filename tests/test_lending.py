@@ -14,9 +14,9 @@ from support import in_time
 
 import slothstate
 from slothstate import State, UnsafeState, native
-from slothstate.sqlite import log
-from slothstate.sqlite.connection import WAL_CHECKPOINT_PAGES, Connection
-from slothstate.sqlite.schema import PAGE_SIZE
+from slothstate.engines.sqlite import wal_hook
+from slothstate.engines.sqlite.connection import WAL_CHECKPOINT_PAGES, Connection
+from slothstate.engines.sqlite.schema import PAGE_SIZE
 
 
 def test_wrong_use_is_an_error(state: State) -> None:
@@ -183,7 +183,7 @@ def test_a_refused_write_keeps_no_connection_from_a_fork(path: str) -> None:
 def test_commits_are_noted_with_and_without_python(path: str, monkeypatch: pytest.MonkeyPatch, directly: bool) -> None:
     """Where SQLite loads no extensions the same is noted by a call of Python: each commit, and the log's length."""
     if not directly:
-        monkeypatch.setattr(log, "_is_loaded", lambda: False)
+        monkeypatch.setattr(wal_hook, "_is_loaded", lambda: False)
     with slothstate.open(path) as state, slothstate.open(path) as other:
         state.set("k", 1)
         (connection,) = state._engine._idle

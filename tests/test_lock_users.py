@@ -16,9 +16,9 @@ import pytest
 from processes import Channel, Worker, processes
 
 import slothstate
-from slothstate import boot
 from slothstate.cli.examination import examine
-from slothstate.sqlite import location, locks
+from slothstate.engines.sqlite import location
+from slothstate.engines.sqlite.locks import boot_clock, table
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become other users"
@@ -164,8 +164,8 @@ def test_owner_file_that_cannot_be_opened_is_an_error(home: Path) -> None:
         old_owner_file(path, name)
         root = start_as(start, path, 0)
         with slothstate.open(path) as state:
-            claim = locks.Claim("job", 1, name, "host", 1, boot.boot_id(), None)
-            state._engine.write(locks.acquire, claim, lambda row: False)
+            claim = table.Claim("job", 1, name, "host", 1, boot_clock.boot_id(), None)
+            state._engine.write(table.acquire, claim, lambda row: False)
         for verb, *arguments in (("lock", 5), ("try_lock",), ("lock", 0), ("lock", None), ("break_lock",)):
             answer = str(call(service, verb, "job", *arguments))
             assert answer.startswith("StateIOError"), answer

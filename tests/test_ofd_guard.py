@@ -16,7 +16,7 @@ from processes import Channel, Child, processes
 from support import LOOKS, run_python
 
 import slothstate
-from slothstate.sqlite import guard
+from slothstate.engines.sqlite import foreign_sqlite
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="locks of open file descriptions: Linux")
 
@@ -29,11 +29,11 @@ AT_REST = ("state.db", "state.db-locks")
 SECOND_LIBRARY = """
 import os, sqlite3, subprocess, sys
 import slothstate
-from slothstate.sqlite import guard
+from slothstate.engines.sqlite import foreign_sqlite
 
 path, guarded = sys.argv[1], sys.argv[2] == "True"
 if not guarded:
-    guard.protect = guard.release = lambda store: None
+    foreign_sqlite.protect = foreign_sqlite.release = lambda store: None
 
 def elsewhere():
     code = "import sys, slothstate; print(slothstate.open(sys.argv[1]).get('k'))"
@@ -253,11 +253,11 @@ def test_the_guard_is_cheap(path: str, figure: Callable[[str], None]) -> None:
         store = state._engine._identity
         for _ in range(TIMES):
             began = time.perf_counter()
-            guard.protect(store)
-            guard.release(store)
+            foreign_sqlite.protect(store)
+            foreign_sqlite.release(store)
             costs.append(time.perf_counter() - began)
-        guard.protect(store)
-        guard.release(store)
+        foreign_sqlite.protect(store)
+        foreign_sqlite.release(store)
         assert held(path) >= 2, "the State itself still protects it"
     cost = statistics.median(costs)
     figure(f"the guard costs {cost * 1e6:.0f} us for each open and close")

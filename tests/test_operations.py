@@ -12,8 +12,8 @@ from typing import Any, Final
 import pytest
 
 from slothstate import State, StateCorrupt
+from slothstate.engines.sqlite.read_cache import ABSENT
 from slothstate.native import encode_row, row_getter, row_putter, value_loader, value_setter
-from slothstate.read_cache import ABSENT
 from slothstate.values import KINDS, Encoded, as_python, check_key, decoded
 
 NOW: Final = 1_000
@@ -134,7 +134,7 @@ def test_put_chooses_the_statement_and_goes_on_where_it_changed_nothing() -> Non
         put(recording, NOW, "k", "string", "v", "soon")
 
 
-class Engine:
+class Store:
     """What `load_value` needs of an engine and its cache; notes what is called."""
 
     def __init__(self, row: object, tokens: list[int | None]) -> None:
@@ -176,7 +176,7 @@ LOAD: Final[Callable[..., Any]] = value_loader("get", check_key, decoded)
 )
 def test_what_was_read_is_kept_under_the_token_from_before(row: object, value: object, kept: tuple[object]) -> None:
     """The token is taken first, the row read, and both given to the cache."""
-    engine = Engine(row, [17])
+    engine = Store(row, [17])
     found = LOAD(engine, as_python, "k", "fallback")
     assert (type(found), found) == (type(value), value)
     assert engine.calls == ["sync", ("read", "get", "k"), (17, "k", *kept)]
@@ -185,7 +185,7 @@ def test_what_was_read_is_kept_under_the_token_from_before(row: object, value: o
 def test_without_a_token_the_files_are_looked_at_first() -> None:
     """And where there is still none, None is what the cache gets."""
     for tokens in ([None, 17], [None, None]):
-        engine = Engine(None, list(tokens))
+        engine = Store(None, list(tokens))
         assert LOAD(engine, as_python, "k", None) is None
         token = tokens[1]
         assert engine.calls == [
@@ -199,7 +199,7 @@ def test_without_a_token_the_files_are_looked_at_first() -> None:
 
 def test_damaged_json_names_the_key() -> None:
     """And nothing is kept."""
-    engine = Engine(("table", "[1]", None), [17])
+    engine = Store(("table", "[1]", None), [17])
     with pytest.raises(StateCorrupt, match="key 'k' is damaged"):
         LOAD(engine, as_python, "k", None)
     assert engine.calls == ["sync", ("read", "get", "k")]
@@ -276,7 +276,7 @@ def test_wrong_use_is_an_error() -> None:
             function(1)
     for row in (1, (1, 2), "abc"):
         with pytest.raises(TypeError, match="a row of three columns"):
-            LOAD(Engine(row, [17]), as_python, "k", None)
+            LOAD(Store(row, [17]), as_python, "k", None)
 
 
 def test_no_reference_is_lost() -> None:
@@ -295,7 +295,7 @@ def test_no_reference_is_lost() -> None:
         for connection in connections:
             GET(connection, NOW, "k")
         for each in (row, table, None):
-            LOAD(Engine(each, [None, 17]), as_python, "k", None)
+            LOAD(Store(each, [None, 17]), as_python, "k", None)
         put(recording, NOW, "k", "string", "v", 5)
         for key in ("k", ""):
             value_setter(writer, "put", encode_row, KINDS, Encoded, lambda *_: None)(key, row[1])

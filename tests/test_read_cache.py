@@ -15,7 +15,8 @@ from processes import Channel, processes
 from support import Clock, current_token
 
 import slothstate
-from slothstate import State, read_cache
+from slothstate import State
+from slothstate.engines.sqlite import read_cache
 
 READS = int(os.environ.get("SLOTHSTATE_READS", 10_000_000))
 """Reads beside a writer; an instrumented build takes several times as long for each."""
@@ -51,7 +52,7 @@ class Gap:
 @pytest.fixture
 def long_trust(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trust the files for a minute: where 50 ms run out on a slow machine, the cache is not asked at all."""
-    monkeypatch.setattr("slothstate.sqlite.pool.IDENTITY_CHECK_INTERVAL", 60.0)
+    monkeypatch.setattr("slothstate.engines.sqlite.pool.IDENTITY_CHECK_INTERVAL", 60.0)
 
 
 @pytest.mark.parametrize("gap", ["sync", "read", "store", "after"])

@@ -18,8 +18,8 @@ from support import raw
 
 import slothstate
 from slothstate import SlothStateError, State, StateFull, StateIOError, StateReadOnly
-from slothstate.sqlite import connection, engine
-from slothstate.sqlite.schema import PAGE_SIZE
+from slothstate.engines.sqlite import connection, store
+from slothstate.engines.sqlite.schema import PAGE_SIZE
 
 MIB = 2**20
 DISK = 32

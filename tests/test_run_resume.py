@@ -75,7 +75,7 @@ def test_a_run_that_was_ended_goes_on(lua: str, number: signal.Signals, tmp_path
     process = start_and_wait(tmp_path, "--lua", lua)
     process.send_signal(number)
     process.wait(20)
-    listed = json.loads(runs(tmp_path, "--json").stdout)
+    (listed,) = json.loads(runs(tmp_path, "--json").stdout)
     status = "stopped" if number == signal.SIGKILL else "interrupted"
     assert (listed["name"], listed["status"], listed["done"], listed["tasks"]) == ("nightly", status, 1, 3)
     assert listed["under_way"] == ["b"]
@@ -85,7 +85,7 @@ def test_a_run_that_was_ended_goes_on(lua: str, number: signal.Signals, tmp_path
     assert (tmp_path / "ran").read_text().split() == ["a", "b:one", "b:one", "c:one:5", "complete:true"]
     assert "has ended well already" in run(tmp_path, "--resume")
     assert (tmp_path / "ran").read_text().split()[-1] == "complete:true"
-    assert json.loads(runs(tmp_path, "--json").stdout)["status"] == "ok"
+    assert json.loads(runs(tmp_path, "--json").stdout)[0]["status"] == "ok"
 
 
 def test_without_resume_a_run_begins_anew(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_failed_tasks_run_again(tmp_path: Path) -> None:
     """
     write(tmp_path, source)
     run(tmp_path, code=1)
-    assert json.loads(runs(tmp_path, "--json").stdout)["status"] == "failed"
+    assert json.loads(runs(tmp_path, "--json").stdout)[0]["status"] == "failed"
     write(tmp_path, source.replace("exit 1", "exit 0"))
     (tmp_path / "yes").touch()
     reported = run(tmp_path, "--resume")
@@ -127,7 +127,7 @@ def test_two_runs_of_one_name_do_not_overlap(tmp_path: Path) -> None:
         for option in ([], ["--resume"]):
             error = run(tmp_path, *option, code=1)
             assert error.startswith(f"slothstate: run 'nightly' is under way, in process {process.pid} on ")
-        assert json.loads(runs(tmp_path, "--json").stdout)["status"] == "running"
+        assert json.loads(runs(tmp_path, "--json").stdout)[0]["status"] == "running"
         assert "under way: it stays" in runs(tmp_path, "--remove", "nightly", code=1).stderr
     finally:
         process.kill()
@@ -140,7 +140,7 @@ def test_workflows_that_ended_are_not_begun_again(tmp_path: Path) -> None:
     """Of several workflows those that ended well are passed over with their hooks."""
     source = """
         local function note(text) exec.run("echo " .. text .. " >> ran") end
-        local a = task("a", { command = "echo a >> ran" })
+        local a = task("first", { command = "echo a >> ran" })
         workflow.define("one", { tasks = { a }, on_start = function() note("start") end })
         workflow.define("two", { tasks = { a = { command = "echo b >> ran; test -e go" } } })
     """
@@ -193,14 +193,14 @@ def test_another_script_is_another_run(tmp_path: Path) -> None:
 
 
 def test_runs_lists_and_removes(tmp_path: Path) -> None:
-    """`slothstate runs` is a table, oldest first; runs are removed by name or age; none is a no."""
+    """`slothstate runs` is a table, oldest first; runs are removed by name or age."""
     write(tmp_path, "workflow.define('w', { tasks = { a = { command = 'true' } } })")
     assert slothstate_run("deploy.lua", "--db", "s.db", cwd=tmp_path).returncode == 0
-    assert runs(tmp_path, code=1).stdout == ""
+    assert (runs(tmp_path).stdout, runs(tmp_path, "--json").stdout) == ("", "[]\n")
     for name in ("one", "two"):
         assert slothstate_run("deploy.lua", "--db", "s.db", "--name", name, cwd=tmp_path).returncode == 0
-    lines = [line.split() for line in runs(tmp_path).stdout.splitlines()]
-    assert [(line[0], line[1], line[-2]) for line in lines[-2:]] == [("ok", "1/1", "one"), ("ok", "1/1", "two")]
+    lines = [line.split("\t") for line in runs(tmp_path).stdout.splitlines()]
+    assert [(line[0], line[1], line[5]) for line in lines] == [("ok", "1/1", "one"), ("ok", "1/1", "two")]
     assert "there is no run 'three'" in runs(tmp_path, "--remove", "one", "--remove", "three", code=1).stderr
     assert runs(tmp_path, "--remove", "one").stdout == "removed 1 run\n"
     assert runs(tmp_path, "--remove-older", "1h").stdout == "removed 0 runs\n"

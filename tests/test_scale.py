@@ -16,7 +16,7 @@ from support import KINDS, VERBS, put, raw
 
 import slothstate
 from slothstate import SlothStateError, State, StateBusy
-from slothstate.sqlite.connection import WAL_SIZE_LIMIT
+from slothstate.engines.sqlite.connection import WAL_SIZE_LIMIT
 
 MIB = 2**20
 BEHIND_A_READER = 20_000

@@ -15,7 +15,7 @@ from support import dump, raw, run_python
 
 import slothstate
 from slothstate import SlothStateError, StateCorrupt, UnsafeState
-from slothstate.sqlite import schema
+from slothstate.engines.sqlite import schema
 
 # A foreign database is made by a process of its own, and in WAL mode left as a killed process leaves it.
 FOREIGN = """

@@ -14,7 +14,7 @@ from support import Clock, dump, run_python, unchanged, until
 
 import slothstate
 from slothstate import State, StateIOError
-from slothstate.sqlite import Engine, sweep
+from slothstate.engines.sqlite import Store, sweep
 
 
 def test_sweep(state: State, clock: Clock, path: str) -> None:
@@ -131,7 +131,7 @@ def test_one_process_at_a_time_sweeps(tmp_path: Path) -> None:
     """Whoever finds the sweep's lock taken leaves this turn to its holder."""
     path = tmp_path / "state.db"
     with slothstate.open(path, sweep_interval=0.01) as state:
-        turn = slothstate.sqlite.location.lock_file(str(path), "sweep.lock")
+        turn = slothstate.engines.sqlite.location.lock_file(str(path), "sweep.lock")
         with turn:
             state.set("k", 1, ttl=0.001)
             time.sleep(0.1)
@@ -141,13 +141,13 @@ def test_one_process_at_a_time_sweeps(tmp_path: Path) -> None:
 
 def test_sweeper_ends_with_its_state(tmp_path: Path) -> None:
     """Closing a State ends its thread; so does forgetting it."""
-    state = State(Engine(str(tmp_path / "closed.db")))
+    state = State(Store(str(tmp_path / "closed.db")))
     sweeper = state._engine._sweeper
     assert sweeper.is_running
     state.close()
     until(lambda: not sweeper.is_running)
 
-    state = State(Engine(str(tmp_path / "forgotten.db")))
+    state = State(Store(str(tmp_path / "forgotten.db")))
     sweeper = state._engine._sweeper
     assert sweeper.is_running
     gone = weakref.ref(state)

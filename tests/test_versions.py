@@ -17,8 +17,8 @@ from support import KINDS, VERBS, in_time, raw, run_python
 
 import slothstate
 from slothstate import SlothStateError, State, UnsafeState
-from slothstate.sqlite import schema
-from slothstate.sqlite.pool import IDENTITY_CHECK_INTERVAL
+from slothstate.engines.sqlite import schema
+from slothstate.engines.sqlite.pool import IDENTITY_CHECK_INTERVAL
 
 OPENERS = 8
 NOTICED = IDENTITY_CHECK_INTERVAL + 0.05

@@ -15,7 +15,7 @@ from fake_walindex import HEADER, MISS, REGION, FakeFile, Store, header, state_a
 from support import in_time
 
 from slothstate import native
-from slothstate.read_cache import ABSENT, NO_MARK, UNVERIFIED, ReadCache
+from slothstate.engines.sqlite.read_cache import ABSENT, NO_MARK, UNVERIFIED, ReadCache
 
 
 def test_sync_gives_the_checksum_of_the_header() -> None:

@@ -33,8 +33,9 @@ def open(
     process looks whether the store's files are still the same, in seconds.
     """
     import slothstate
-    from slothstate import native, owner
-    from slothstate.sqlite import connection, pool, schema
+    from slothstate import native
+    from slothstate.engines.sqlite import connection, pool, schema
+    from slothstate.engines.sqlite.locks import owner
 
     if identity_interval is not None:
         pool.IDENTITY_CHECK_INTERVAL = identity_interval  # type: ignore[misc]

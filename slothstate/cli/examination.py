@@ -16,11 +16,11 @@ from typing import Any, Final, Literal, NamedTuple
 
 import slothstate
 from slothstate import SlothStateError, State, User
-from slothstate.cli.failure import Failure
+from slothstate.cli.exits import Failure
+from slothstate.cli.formatting import duration, quantity, size
 from slothstate.cli.options import open_state, store_path
 from slothstate.cli.processes import Commands, command_line
 from slothstate.cli.table import cut
-from slothstate.cli.text import duration, quantity, size
 
 __all__ = ["Finding", "examine"]
 

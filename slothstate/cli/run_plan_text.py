@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import click
 
-from slothstate.cli.text import escaped, quantity
-from slothstate.lua.workflow import Plan, Task
+from slothstate.cli.formatting import escaped, quantity
+from slothstate.lua.host.workflow import Plan, Task
 
 __all__ = ["show_graph", "show_plans"]
 

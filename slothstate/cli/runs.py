@@ -8,10 +8,10 @@ from typing import Any, Final
 import click
 
 from slothstate import State
-from slothstate.cli.failure import Failure
-from slothstate.cli.options import DONE, NO, SECONDS, json_option, open_state, say_no, store_command
+from slothstate.cli.exits import Failure
+from slothstate.cli.formatting import clock_time, duration, escaped, is_terminal, quantity, styled
+from slothstate.cli.options import DONE, NO, SECONDS, json_option, open_state, store_command
 from slothstate.cli.table import print_table
-from slothstate.cli.text import clock_time, duration, escaped, quantity, styled
 from slothstate.cli.values import as_json, write
 
 __all__ = ["runs"]
@@ -24,10 +24,11 @@ _COLOURS: Final = {"running": "cyan", "ok": "green"}
 @click.option("--remove", "names", metavar="NAME", multiple=True, help="Forget the run NAME; repeatable.")
 @click.option("--remove-older", "age", metavar="TIME", type=SECONDS, help="Forget what began longer ago (30d).")
 def runs(db: str | None, as_json_: bool, names: tuple[str, ...], age: float | None) -> int:
-    """List the runs that were given a name with `run --name`, oldest first.
+    """List the runs that `run --name` gave a name, oldest first.
 
     STATUS is running; ok or failed; interrupted (Ctrl-C, a signal); or stopped: it was killed. `run --resume` goes on
-    with those that did not end well.
+    with those that did not end well. In a pipe the fields are separated by tabs: status, tasks that ended well of all,
+    began, ended (both in UTC), under way, name, file.
 
     \b
     Examples:
@@ -35,37 +36,48 @@ def runs(db: str | None, as_json_: bool, names: tuple[str, ...], age: float | No
       slothstate runs --remove nightly
       slothstate runs --remove-older 30d
 
-    Exit codes: 1 there is none, or one to be removed is not there or under way.
+    Exit codes: 1 a run to be removed is not there, or under way.
     """
     with open_state(db) as state:
-        from slothstate.lua.run_record import runs as recorded_runs
+        from slothstate.lua.host.run_record import runs as recorded_runs
 
         found = recorded_runs(state)
         if names or age is not None:
             return _remove(state, found, names, age)
     if as_json_:
+        write(as_json([{**run, "began": clock_time(run["began"]), "ended": _ended(run)} for run in found]))
+    elif is_terminal():
+        if not print_table(["STATUS", "TASKS", "BEGAN", "TOOK", "NAME", "FILE"], [_row(run) for run in found]):
+            click.echo(styled("no runs", dim=True))
+    else:
         for run in found:
-            write(
-                as_json({**run, "began": clock_time(run["began"]), "ended": run["ended"] and clock_time(run["ended"])})
-            )
-        return DONE if found else NO
-    if not found:
-        say_no("no run has a name (see run --name)")
-    print_table(["STATUS", "TASKS", "BEGAN", "TOOK", "NAME", "FILE"], [_row(run) for run in found])
+            fields = (run["status"], _tasks(run), clock_time(run["began"]), _ended(run) or "-", _under_way(run) or "-")
+            write("\t".join((*fields, escaped(run["name"]), escaped(run["file"]))))
     return DONE
 
 
 def _row(run: dict[str, Any]) -> list[str]:
     status = run["status"]
-    at = f" at {', '.join(run['under_way'])}" if run["under_way"] else ""
+    at = f" at {_under_way(run)}" if run["under_way"] else ""
     took = duration(run["ended"] - run["began"]) if run["ended"] else ""
-    tasks = f"{run['done']}/{'?' if run['tasks'] is None else run['tasks']}"
-    shown = styled(status, fg=_COLOURS.get(status, "red")) + escaped(at)
-    return [shown, tasks, clock_time(run["began"]), took, escaped(run["name"]), escaped(run["file"])]
+    shown = styled(status, fg=_COLOURS.get(status, "red")) + at
+    return [shown, _tasks(run), clock_time(run["began"]), took, escaped(run["name"]), escaped(run["file"])]
+
+
+def _tasks(run: dict[str, Any]) -> str:
+    return f"{run['done']}/{'?' if run['tasks'] is None else run['tasks']}"
+
+
+def _under_way(run: dict[str, Any]) -> str:
+    return escaped(", ".join(run["under_way"]))
+
+
+def _ended(run: dict[str, Any]) -> str | None:
+    return None if run["ended"] is None else clock_time(run["ended"])
 
 
 def _remove(state: State, found: list[dict[str, Any]], names: tuple[str, ...], age: float | None) -> int:
-    from slothstate.lua.run_record import PREFIX
+    from slothstate.lua.host.run_record import PREFIX
 
     there = {run["name"] for run in found}
     wanted = list(names)

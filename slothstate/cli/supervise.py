@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from slothstate.cli.failure import Failure
+from slothstate.cli.exits import Failure
 from slothstate.cli.signals import ENDING, Ended, raising_when_ended
 
 if TYPE_CHECKING:
     from slothstate import State
-    from slothstate.lua.host import Host
+    from slothstate.lua.host.host import Host
 
 __all__ = ["supervise"]
 

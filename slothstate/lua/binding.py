@@ -1,6 +1,6 @@
 """The table `state` of a Lua runtime: which verbs it has, with what arguments, and the Python that each calls.
 
-The C layer (csrc/ss_lua.h) makes a Lua function of each `Verb`: it checks the arguments, converts them, calls the
+The C layer (csrc/lua/lua.h) makes a Lua function of each `Verb`: it checks the arguments, converts them, calls the
 Python callable and converts the result, tables going straight between the Lua stack and JSON. No Python object is ever
 visible to Lua.
 """
@@ -106,7 +106,7 @@ _LETTERS: Final = {
 
 
 def _letters(arguments: str) -> bytes:
-    """Return the signature as csrc/lua_arguments.h reads it."""
+    """Return the signature as csrc/lua/arguments.h reads it."""
     letters = ""
     for argument in arguments.split():
         if argument.endswith("?") and "|" not in letters:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from slothstate.engines.sqlite import Store, counters
 from slothstate.errors import PatternError
-from slothstate.lock import Locks
+from slothstate.locks import Locks
 from slothstate.native import glob_check
-from slothstate.sqlite import Engine, counters
 from slothstate.values import Kind, Stored, check_seconds, describe
 
 __all__ = ["MISSING", "SCAN_PAGE", "Verbs", "check_pattern", "check_timeout", "milliseconds"]
@@ -23,7 +23,7 @@ SCAN_PAGE: Final = 1000
 class Verbs:
     """The base of the families of verbs, which `slothstate.State` puts together."""
 
-    _engine: Engine
+    _engine: Store
     _locks: Locks
     _decode: Callable[[Kind, Stored], Any]
     _length_unit: counters.Unit

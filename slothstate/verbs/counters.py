@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from slothstate.engines.sqlite import counters
 from slothstate.errors import InvalidValue
-from slothstate.sqlite import counters
 from slothstate.values import INTEGER_MIN, check_key, check_number, describe, encode, kind_of
 from slothstate.verbs.base import Verbs
 

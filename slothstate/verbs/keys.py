@@ -7,9 +7,9 @@ from functools import partial
 from math import ceil
 from typing import Any, Final
 
+from slothstate.engines.sqlite import Store, keys
 from slothstate.errors import InvalidKey, InvalidValue
 from slothstate.native import encode_row, encode_rows, value_loader, value_setter
-from slothstate.sqlite import Engine, keys
 from slothstate.values import (
     KINDS,
     Encoded,
@@ -195,13 +195,13 @@ class KeyVerbs(Verbs):
         return self._engine.write_key(keys.persist, check_key(key))
 
 
-load_value: Final[Callable[[Engine, Callable[[Kind, Stored], Any], str, Any], Any]] = value_loader(
+load_value: Final[Callable[[Store, Callable[[Kind, Stored], Any], str, Any], Any]] = value_loader(
     keys.get, check_key, decoded
 )
 """`load_value(engine, decode, key, default)`: the value of a key, read from the store and kept in the read cache."""
 
 
-def setter(engine: Engine) -> Callable[..., bool]:
+def setter(engine: Store) -> Callable[..., bool]:
     """Return the built-in function that `State.set` stands for on an object."""
     built_in: Callable[..., bool] = value_setter(engine, keys.put, encode_row, KINDS, Encoded, partial(_set, engine))
     return built_in
@@ -211,7 +211,7 @@ def setter(engine: Engine) -> Callable[..., bool]:
 _read_many: Final = keys.get_many
 
 
-def _set(engine: Engine, key: str, value: Any, ttl: float | None) -> bool:
+def _set(engine: Store, key: str, value: Any, ttl: float | None) -> bool:
     row = encode_row(key, value, KINDS)
     if row is None:
         check_key(key)

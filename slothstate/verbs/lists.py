@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from slothstate.engines.sqlite import lists
 from slothstate.errors import InvalidValue
 from slothstate.native import json_decode
-from slothstate.sqlite import lists
 from slothstate.values import check_key, damaged, decoded, describe, encode_item
 from slothstate.verbs.base import Verbs
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from slothstate.errors import InvalidValue
-from slothstate.lock import Lock, LockDescription, holding
+from slothstate.locks import Lock, LockDescription, holding
 from slothstate.values import check_flag, check_key, check_seconds, describe
 from slothstate.verbs.base import Verbs, check_timeout
 

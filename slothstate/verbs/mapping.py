@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
 from typing import Any
 
-from slothstate.sqlite import keys
+from slothstate.engines.sqlite import keys
 from slothstate.verbs.base import MISSING
 from slothstate.verbs.keys import KeyVerbs
 from slothstate.verbs.locks import LockVerbs

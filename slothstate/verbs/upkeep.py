@@ -9,19 +9,29 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from slothstate import sqlite
+from slothstate.engines.sqlite import (
+    activity_publisher,
+    activity_reader,
+    audit,
+    backup,
+    compact,
+    entries,
+    health,
+    location,
+    sweep,
+    transfer,
+)
+from slothstate.engines.sqlite.naming import check_path
+from slothstate.engines.sqlite.sweeper import sweep_all
 from slothstate.errors import InvalidValue, SlothStateError
-from slothstate.sqlite import activity, location, sweep
-from slothstate.sqlite.naming import check_path
-from slothstate.sqlite.sweeper import sweep_all
 from slothstate.values import INTEGER_MAX, check_key, check_seconds, decoded, describe, encode
 from slothstate.verbs.base import SCAN_PAGE, Verbs, check_pattern
 
 if TYPE_CHECKING:
+    from slothstate.engines.sqlite.activity_reader import Activity
+    from slothstate.engines.sqlite.entries import Entry, Usage
+    from slothstate.engines.sqlite.health import Health
     from slothstate.record import Record
-    from slothstate.sqlite.entries import Entry, Usage
-    from slothstate.sqlite.health import Health
-    from slothstate.sqlite.watching import Activity
 
 __all__ = ["UpkeepVerbs"]
 
@@ -40,13 +50,13 @@ class UpkeepVerbs(Verbs):
         engine = self._engine
         cache = engine.cache.figures()
         return {
-            **engine.read(sqlite.audit.figures),
+            **engine.read(audit.figures),
             "wal_size": location.size(engine.path + "-wal"),
             "expired_pending": engine.read(sweep.pending),
             "locks_held": sum(lock["alive"] is not False for lock in self._locks.describe()),
             "path": engine.path,
             "backend": engine.name,
-            "operations": activity.operations(engine),
+            "operations": activity_publisher.operations(engine),
             "cache_hits": cache["hits"],
             "cache_misses": cache["misses"],
             "cache_used": cache["bytes"],
@@ -64,7 +74,7 @@ class UpkeepVerbs(Verbs):
         >>> state.entry("site", preview=3)
         Entry(key='site', kind='string', size=11, length=None, ttl=None, preview='exa')
         """
-        return self._engine.read(sqlite.entries.describe, check_key(key), _check_count(preview, "preview"))
+        return self._engine.read(entries.describe, check_key(key), _check_count(preview, "preview"))
 
     def entries(self, pattern: str | None = None, preview: int = 0) -> Iterator[Entry]:
         """Iterate over what `entry` says of the keys that match, in the order and in the manner of `scan`.
@@ -82,7 +92,7 @@ class UpkeepVerbs(Verbs):
     def _entries(self, pattern: str | None, preview: int) -> Iterator[Entry]:
         after: str | None = ""
         while after is not None:
-            page, after = self._engine.read(sqlite.entries.page, pattern, after, SCAN_PAGE, preview)
+            page, after = self._engine.read(entries.page, pattern, after, SCAN_PAGE, preview)
             yield from page
 
     def usage(self, prefix: str = "", delimiter: str = ":") -> list[Usage]:
@@ -103,7 +113,7 @@ class UpkeepVerbs(Verbs):
             encode(text, name)
         if not delimiter:
             raise InvalidValue("delimiter must not be empty")
-        return self._engine.read(sqlite.entries.usage, prefix, delimiter)
+        return self._engine.read(entries.usage, prefix, delimiter)
 
     def health(self) -> Health:
         """Return how the store is doing: settings as read back, file system, log, the processes that have it open.
@@ -113,14 +123,14 @@ class UpkeepVerbs(Verbs):
         """
         engine = self._engine
         engine.ensure_identity()
-        pages, copied = engine.read(sqlite.health.wal)
+        pages, copied = engine.read(health.wal)
         return {
-            "settings": engine.read(sqlite.health.settings),
+            "settings": engine.read(health.settings),
             "file_system": location.file_system(engine.path),
             "wal_pages": pages,
             "wal_pages_copied": copied,
             "commits": engine.cache.commits(),
-            "users": sqlite.health.users(engine.path),
+            "users": health.users(engine.path),
         }
 
     def activity(self, seconds: float = 2.0) -> list[Activity]:
@@ -133,7 +143,7 @@ class UpkeepVerbs(Verbs):
         []
         """
         self._engine.require_usable()
-        return sqlite.watching.watch(self._engine.path, check_seconds(seconds, "seconds", zero=True))
+        return activity_reader.watch(self._engine.path, check_seconds(seconds, "seconds", zero=True))
 
     def sweep(self) -> int:
         """Remove now what has expired, keys and locks; return how many keys went.
@@ -149,7 +159,7 @@ class UpkeepVerbs(Verbs):
 
         Raises: `UnsafeState` when `path` exists; `StateIOError` when it cannot be written.
         """
-        self._engine.read(sqlite.backup.copy, self._engine.path, check_path(path))
+        self._engine.read(backup.copy, self._engine.path, check_path(path))
 
     def dump(self, pattern: str | None = None) -> Iterator[Record]:
         """Iterate over the keys that match as `Record`s, sorted, all as they were at one moment.
@@ -168,7 +178,7 @@ class UpkeepVerbs(Verbs):
         from slothstate.record import Record
 
         with self._engine.snapshot() as (connection, now):
-            for key, row in sqlite.moving.rows(connection, now, pattern):
+            for key, row in transfer.rows(connection, now, pattern):
                 kind, stored, expires_at_ms = row
                 yield Record(key, kind, decoded(self._decode, key, kind, stored), expires_at_ms)
 
@@ -186,7 +196,7 @@ class UpkeepVerbs(Verbs):
 
         if not isinstance(records, Iterable):
             raise InvalidValue(f"records must be an iterable of Records, got {describe(records)}")
-        return self._engine.write(sqlite.moving.load, [encode_record(record) for record in records])
+        return self._engine.write(transfer.load, [encode_record(record) for record in records])
 
     def compact(self) -> None:
         """Remove what has expired and rewrite the file without the space that deleted keys left in it.
@@ -199,7 +209,7 @@ class UpkeepVerbs(Verbs):
         if self._engine.in_transaction:
             raise SlothStateError("a store cannot be compacted inside a transaction")
         self.sweep()
-        self._engine.write(sqlite.compact.compact)
+        self._engine.write(compact.compact)
 
     def check(self) -> list[str]:
         """Return a sentence for everything that is wrong with the store; an empty list when it is sound.
@@ -207,7 +217,7 @@ class UpkeepVerbs(Verbs):
         >>> state.check()
         []
         """
-        return self._engine.read(sqlite.audit.problems)
+        return self._engine.read(audit.problems)
 
 
 def _check_count(number: int, name: str) -> int:

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "ss_json.h"
+#include "json/json.h"
 
 #define REQUIRE(condition)                                                                                            \
     do {                                                                                                              \

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "ss_glob.h"
+#include "glob/glob.h"
 
 #define TABLE_MAX 256
 

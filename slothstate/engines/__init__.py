@@ -1,0 +1,1 @@
+"""The engines: where values are kept."""
