@@ -29,12 +29,12 @@ __all__ = ["OPERATIONS", "instructions", "missing", "table"]
 SHORT: Final = 1_000
 LONG: Final = 4_000
 LONG_OF_CHEAP: Final = 50_000
-"""Two runs of one loop differ by some thousand instructions, which must not be seen in an operation of a few hundred."""
+"""Two runs differ by some thousand instructions, which must not be seen in an operation of a few hundred."""
 
 TIMEOUT: Final = 120.0
 
 SELDOM: Final = 1e6
-"""Seconds between two looks at the store's files: within a loop there would be more of them the busier the machine is."""
+"""Seconds between two looks at the store's files: the busier the machine, the more of them a loop would hold."""
 
 CHEAP: Final = "get, hot int"
 UNCACHED: Final = "get, uncached int"

@@ -59,15 +59,15 @@ def comparison(table: dict[str, Any], made: dict[str, str], counted: dict[str, f
             holds = False
             lines.append(f"{operation:32}{'none':>12}{now:12,.0f}  record it")
             continue
-        change = now / recorded - 1
         verdict = ""
-        if change > TOLERANCE:
+        if now > recorded * (1 + TOLERANCE):
             holds = False
             verdict = f"  more than {TOLERANCE:.0%} above what was recorded"
-        elif change < -TOLERANCE:
+        elif now < recorded * (1 - TOLERANCE):
             verdict = "  fewer: record it"
-        lines.append(f"{operation:32}{recorded:12,.0f}{now:12,.0f}{change:+8.1%}{verdict}")
-    others = [f"{what} is {made[what]}, recorded was {name}" for what, name in table["made with"].items() if made[what] != name]
+        lines.append(f"{operation:32}{recorded:12,.0f}{now:12,.0f}{now / recorded - 1:+8.1%}{verdict}")
+    then = table["made with"]
+    others = [f"{what} is {now}, recorded was {then[what]}" for what, now in made.items() if now != then[what]]
     if others:
         return "\n".join([*lines, "The gates are not enforced:", *others]), True
     return "\n".join(lines), holds

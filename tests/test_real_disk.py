@@ -60,7 +60,7 @@ def new_ext4(tmp_path: Path, directory: Path, block: int = PAGE) -> Iterator[Non
 
 def write_until_the_disk_fails(channel: Channel, path: str, log: str, durability: str) -> str:
     """Write numbers, and acknowledge each on another disk; return the name of the error that ends it."""
-    for module in (connection, engine):
+    for module in (connection, store):
         module.WAL_CHECKPOINT_PAGES = CHECKPOINT_PAGES  # type: ignore[attr-defined]
     acks = AckLog(log)
     state = slothstate.open(path, durability=durability)

@@ -38,8 +38,8 @@ def open(
     from slothstate.engines.sqlite.locks import owner
 
     if identity_interval is not None:
-        pool.IDENTITY_CHECK_INTERVAL = identity_interval  # type: ignore[misc]
-        owner.IDENTITY_CHECK_INTERVAL = identity_interval  # type: ignore[misc]
+        for module in (pool, owner):
+            module.IDENTITY_CHECK_INTERVAL = identity_interval  # type: ignore[attr-defined]
     if page_size is not None:
         log_bytes = connection.WAL_CHECKPOINT_PAGES * schema.PAGE_SIZE
         schema.PAGE_SIZE = page_size  # type: ignore[misc]
