@@ -21,6 +21,7 @@ HEADERS = [
     "lua/lua.h",
     "python/module.h",
     "python/scope.h",
+    "python/state.h",
 ]
 
 SMALLEST_POWER = -343

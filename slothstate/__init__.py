@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 # First of all: it refuses a Python that the rest would fail on in some other way.
 from slothstate import interpreter as _interpreter  # noqa: F401  # isort: skip
+from slothstate.descriptions import LockDescription, Owner, Waiter
 from slothstate.engines.sqlite.naming import absolute_path, default_path, refuse_address
 from slothstate.engines.sqlite.schema import check_library
 from slothstate.errors import (
@@ -21,6 +22,7 @@ from slothstate.errors import (
     InvalidValue,
     LockLost,
     LockTimeout,
+    NotSupported,
     OutcomeUnknown,
     OutOfRange,
     PatternError,
@@ -34,15 +36,13 @@ from slothstate.errors import (
     UnsafeState,
     WrongType,
 )
-from slothstate.locks import Lock, LockDescription, Owner, Waiter
+from slothstate.locks import Lock
 from slothstate.patterns import literal
 from slothstate.state import State, open
 from slothstate.values import parse_json, to_json
 
 if TYPE_CHECKING:
-    from slothstate.engines.sqlite.activity_reader import Activity
-    from slothstate.engines.sqlite.entries import Entry, Usage
-    from slothstate.engines.sqlite.health import Health, User
+    from slothstate.descriptions import Activity, Entry, Health, Usage, User
     from slothstate.engines.sqlite.restore import restore
     from slothstate.escaping import printable
     from slothstate.record import Record
@@ -51,6 +51,7 @@ __all__ = [
     "Activity",
     "AlreadyHeld",
     "Entry",
+    "Finding",
     "Health",
     "InvalidKey",
     "InvalidValue",
@@ -58,6 +59,7 @@ __all__ = [
     "LockDescription",
     "LockLost",
     "LockTimeout",
+    "NotSupported",
     "OutOfRange",
     "OutcomeUnknown",
     "Owner",
@@ -90,12 +92,13 @@ __all__ = [
 
 
 _LATE: Final = {
-    "Activity": "slothstate.engines.sqlite.activity_reader",
-    "Entry": "slothstate.engines.sqlite.entries",
-    "Health": "slothstate.engines.sqlite.health",
+    "Activity": "slothstate.descriptions",
+    "Entry": "slothstate.descriptions",
+    "Finding": "slothstate.descriptions",
+    "Health": "slothstate.descriptions",
     "Record": "slothstate.record",
-    "Usage": "slothstate.engines.sqlite.entries",
-    "User": "slothstate.engines.sqlite.health",
+    "Usage": "slothstate.descriptions",
+    "User": "slothstate.descriptions",
     "printable": "slothstate.escaping",
     "restore": "slothstate.engines.sqlite.restore",
 }

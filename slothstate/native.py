@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
 # Which _native needs, and imports in C: what collects the modules of a program sees only an import that is written.
 import _cffi_backend  # noqa: F401
@@ -26,6 +26,7 @@ __all__ = [
     "Mutex",
     "ReadCache",
     "Scope",
+    "StateBase",
     "encode_row",
     "encode_rows",
     "exit_method",
@@ -38,14 +39,12 @@ __all__ = [
     "json_encode_item",
     "now_ms",
     "row_getter",
-    "row_putter",
     "sqlite_file",
     "take_fork",
     "thread_ident",
     "thread_serial",
     "to_the_end",
     "value_loader",
-    "value_setter",
 ]
 
 KEY_SEPARATOR: Final = "\0"
@@ -77,6 +76,7 @@ _export(lib.ss_read_cache_export)
 _export(lib.ss_log_export)
 _export(lib.ss_lender_export)
 _export(lib.ss_operations_export)
+_export(lib.ss_state_export)
 _export(lib.ss_scope_export)
 _export(lib.ss_mutex_export)
 
@@ -179,20 +179,25 @@ row_getter: Callable[..., Any] = _functions["row_getter"]
 `statement` selects the row of a key; `rarely` is called in place of it for what is not simply a sound row.
 """
 
-row_putter: Callable[..., Any] = _functions["row_putter"]
-"""`row_putter(statements, expiring, rarely)`: the function `slothstate.engines.sqlite.keys.put`.
-
-Two statements for each kind, without and with a time to live; `rarely` goes on where one changed nothing.
-"""
-
 value_loader: Callable[..., Any] = _functions["value_loader"]
 """`value_loader(get, check_key, decoded)`: the function `slothstate.verbs.keys.load_value`."""
 
-value_setter: Callable[..., Any] = _functions["value_setter"]
-"""`value_setter(engine, put, encode_row, KINDS, Encoded, rarely)`: the function `set(key, value, ttl=None)` of a State.
+if TYPE_CHECKING:
 
-`rarely` is called in its place with a time to live, and with what `encode_row` returns None for.
-"""
+    class StateBase:
+        """The base of `slothstate.State`: its `get` and `set` (csrc/python/state.h)."""
+
+        _cache: object
+        _load: Callable[[str, Any], Any]
+        _table: Callable[[str], Any]
+        _list: Callable[[str], Any]
+        _put: Callable[..., None]
+        _row_maker: tuple[Any, ...]
+
+        def get(self, key: str, default: Any = None) -> Any: ...
+        def set(self, key: str, value: Any, ttl: float | None = None) -> bool: ...
+else:
+    StateBase = _functions["StateBase"]
 
 
 def sqlite_file(control: Callable[[int], object]) -> int:

@@ -33,18 +33,18 @@ def stamp_read_after_the_row() -> None:
         """An engine whose cache gives out its token when a value is stored, not when it is asked for."""
 
         def __init__(self, engine: store.Store) -> None:
-            self._engine = engine
+            self._engine.store = engine
             self.cache = self
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(self._engine, name)
+            return getattr(self._engine.store, name)
 
         def sync(self) -> None:
             return None
 
         def store(self, token: None, *what: Any) -> None:
-            cache = self._engine.cache
-            cache.store(None if self._engine.in_transaction else cache.sync(), *what)
+            cache = self._engine.store.cache
+            cache.store(None if self._engine.store.in_transaction else cache.sync(), *what)
 
     state.load_value = late
 
@@ -94,7 +94,7 @@ def lease_checked_before_the_wait() -> None:
     @contextmanager
     def transaction(self: table.Lock) -> Iterator[None]:
         self.ensure_held()
-        with self._engine.transaction():
+        with self._engine.store.transaction():
             yield
 
     table.Lock.transaction = transaction  # type: ignore[method-assign]

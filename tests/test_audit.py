@@ -85,7 +85,7 @@ def test_damaged_value(state: State, path: str, name: str, index: int) -> None:
     raw(path, *statements)
     with unchanged(path), pytest.raises(StateCorrupt, match="'bad'"):
         calls[index](state)
-    assert not state._engine.in_transaction
+    assert not state._engine.store.in_transaction
     assert state.get("good") == {"a": 1}
     assert state.increment("n") == 1
 

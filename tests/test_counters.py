@@ -231,7 +231,7 @@ def test_another_writer_between_any_two_statements(path: str, grow: Any, size: A
                 landed += 1
             return True
 
-        (connection,) = state._engine._idle
+        (connection,) = state._engine.store._idle
         connection.db.exec_trace = get_in
         for _ in range(5):
             grow(state)

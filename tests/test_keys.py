@@ -90,7 +90,7 @@ def test_scan_is_lazy_and_holds_nothing_open(state: State, open_state: Callable[
     with open_state() as other:
         other.set("c", 3)
         assert other.clear("c") == 1
-    assert not state._engine.in_transaction
+    assert not state._engine.store.in_transaction
     assert list(scan) == ["b"]
 
 

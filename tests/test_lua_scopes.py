@@ -22,7 +22,7 @@ def state(tmp_path: Path) -> Iterator[slothstate.State]:
     with slothstate.open(tmp_path / "state.db") as state:
         yield state
         assert state.locks() == []
-        assert not state._engine.in_transaction
+        assert not state._engine.store.in_transaction
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)

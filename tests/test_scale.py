@@ -44,7 +44,7 @@ def log_size(path: str) -> int:
 
 def hold_a_snapshot(channel: Channel, path: str) -> None:
     with slothstate.open(path) as state:
-        with state._engine.snapshot() as (connection, _):
+        with state._engine.store.snapshot() as (connection, _):
             connection.execute("select count(*) from entries").fetchall()
             channel.send("reading")
             channel.receive()

@@ -218,7 +218,7 @@ def test_wrong_arguments_are_type_errors_or_ours(
                 state.unlock("n")
             if variadic:
                 attempt(lambda junk=junk: verb(*good.values(), junk), allowed)
-        assert not state._engine.in_transaction
+        assert not state._engine.store.in_transaction
         assert state.check() == []
         assert state.set("after", 1)
         assert state.get("after") == 1

@@ -416,7 +416,6 @@ def test_wrong_arguments_are_errors() -> None:
         lambda: cache.store(token, "k", ABSENT, 5, None),
         lambda: cache.store(token, "k", 4, "x", None),
         lambda: cache.store(token, "k", -1, "x", None),
-        lambda: cache.reader(1, 2),
     ]
     for call in calls:
         with pytest.raises((TypeError, ValueError, OverflowError)):

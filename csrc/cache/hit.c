@@ -62,22 +62,22 @@ static inline bool is_there(const ss_read_cache *self, const ss_cache_entry *fou
     return found->expires_at_ms > (self->clock == NULL ? ss_wall_clock() / SS_MILLISECOND : now_ms);
 }
 
-/* A new reference to what the entry stands for. `reader`: as in `read_key`. */
-static PyObject *value_of(PyObject *reader, const ss_cache_entry *found)
+/* A new reference to what the entry stands for. */
+static PyObject *value_of(const ss_reader *reader, const ss_cache_entry *found)
 {
     PyObject *value = Py_NewRef(found->value); /* building may run Python code, which may take the entry out */
     if (found->form == SS_FORM_SCALAR) {
         return value;
     }
-    PyObject *result = PyObject_CallOneArg(PyTuple_GET_ITEM(reader, found->form == SS_FORM_TABLE ? 2 : 3), value);
+    PyObject *build = Py_NewRef(found->form == SS_FORM_TABLE ? reader->table : reader->list);
+    PyObject *result = PyObject_CallOneArg(build, value);
+    Py_DECREF(build);
     Py_DECREF(value);
     return result;
 }
 
-/* `get`; its `self` is the tuple (cache, miss, table, list). */
-static PyObject *read_key(PyObject *reader, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
+PyObject *ss_read_cache_get(const ss_reader *reader, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
 {
-    ss_read_cache *self = (ss_read_cache *)PyTuple_GET_ITEM(reader, 0);
     static const char *const parameters[] = {"key", "default"};
     PyObject *given[2] = {count > 0 ? arguments[0] : NULL, count > 1 ? arguments[1] : NULL};
     bool common = names == NULL && (count == 1 || count == 2);
@@ -86,33 +86,26 @@ static PyObject *read_key(PyObject *reader, PyObject *const *arguments, Py_ssize
     }
     PyObject *key = given[0];
     PyObject *fallback = given[1] == NULL ? Py_None : given[1];
-    /* Read before the look, because it is Python code. */
-    int64_t now_ms;
-    if (!read_given_clock(self, &now_ms)) {
-        return NULL;
-    }
-    const ss_cache_entry *found = look(self, key);
-    if (found == NULL) {
+    ss_read_cache *self = ss_read_cache_of(reader->cache);
+    const ss_cache_entry *found = NULL;
+    int64_t now_ms = 0;
+    if (self != NULL) {
+        /* Read before the look, because it is Python code. */
+        if (!read_given_clock(self, &now_ms)) {
+            return NULL;
+        }
+        found = look(self, key);
+        if (found != NULL) {
+            self->hits++;
+            return is_there(self, found, now_ms) ? value_of(reader, found) : Py_NewRef(fallback);
+        }
         self->misses++;
-        PyObject *both[2] = {key, fallback};
-        return PyObject_Vectorcall(PyTuple_GET_ITEM(reader, 1), both, 2, NULL);
     }
-    self->hits++;
-    return is_there(self, found, now_ms) ? value_of(reader, found) : Py_NewRef(fallback);
-}
-
-PyObject *ss_read_cache_reader(PyObject *object, PyObject *arguments)
-{
-    static PyMethodDef get = {"get", SS_FASTCALL(read_key), METH_FASTCALL | METH_KEYWORDS,
-                              "get($module, /, key, default=None)\n--\n\nState.get, answered from the read cache."};
-    PyObject *miss, *table, *list;
-    if (!PyArg_ParseTuple(arguments, "OOO:reader", &miss, &table, &list)) {
-        return NULL;
-    }
-    PyObject *reader = PyTuple_Pack(4, object, miss, table, list);
-    PyObject *function = reader == NULL ? NULL : PyCFunction_NewEx(&get, reader, NULL);
-    Py_XDECREF(reader);
-    return function;
+    PyObject *both[2] = {key, fallback};
+    PyObject *load = Py_NewRef(reader->load);
+    PyObject *result = PyObject_Vectorcall(load, both, 2, NULL);
+    Py_DECREF(load);
+    return result;
 }
 
 PyObject *ss_read_cache_remaining_ms(PyObject *object, PyObject *key)

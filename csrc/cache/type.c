@@ -222,7 +222,6 @@ static void cache_dealloc(PyObject *object)
 int ss_read_cache_export(void *list)
 {
     static PyMethodDef methods[] = {
-        {"reader", ss_read_cache_reader, METH_VARARGS, "reader(miss, table, list): the function get(key, default)."},
         {"remaining_ms", ss_read_cache_remaining_ms, METH_O, "remaining_ms(key): what is left of a key, if known."},
         {"sync", cache_sync, METH_NOARGS, "sync(): a token for the present state of the store, or None."},
         {"store", SS_FASTCALL(cache_store), METH_FASTCALL, "store(token, key, form, value, expires_at_ms)"},

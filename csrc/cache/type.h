@@ -57,8 +57,19 @@ bool ss_read_cache_store(ss_read_cache *self, uint64_t token, PyObject *key, lon
 long long ss_read_cache_mark(ss_read_cache *self);
 bool ss_read_cache_settle(ss_read_cache *self, long long mark, PyObject *key);
 
+/* What reading a key needs, all owned by whoever has it: a cache (or None: nothing is kept), a function (key, default)
+ * for what it does not answer, and functions that build the value of a table or list from its JSON text. */
+typedef struct ss_reader {
+    PyObject *cache;
+    PyObject *load;
+    PyObject *table;
+    PyObject *list;
+} ss_reader;
+
+/* get(key, default=None) with the arguments of a METH_FASTCALL | METH_KEYWORDS function. */
+PyObject *ss_read_cache_get(const ss_reader *reader, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
+
 /* Methods. */
-PyObject *ss_read_cache_reader(PyObject *self, PyObject *arguments);
 PyObject *ss_read_cache_remaining_ms(PyObject *self, PyObject *key);
 PyObject *ss_read_cache_attach(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 PyObject *ss_read_cache_detach(PyObject *self, PyObject *unused);

@@ -7,7 +7,7 @@
 #include "cache/type.h"
 
 /* The names of what is called, interned. Written once, at export, and never released. */
-enum name { CACHE, CHANGES, ENSURE_IDENTITY, EXECUTE, GET, READ, STORE, SYNC, WRITE_KEY, NAMES };
+enum name { CACHE, ENSURE_IDENTITY, EXECUTE, GET, READ, STORE, SYNC, NAMES };
 
 static PyObject *names[NAMES];
 
@@ -15,14 +15,12 @@ static bool intern_names(void)
 {
     static const char *const texts[NAMES] = {
         [CACHE] = "cache",
-        [CHANGES] = "changes",
         [ENSURE_IDENTITY] = "ensure_identity",
         [EXECUTE] = "execute",
         [GET] = "get",
         [READ] = "read",
         [STORE] = "store",
         [SYNC] = "sync",
-        [WRITE_KEY] = "write_key",
     };
     return ss_intern(names, texts, NAMES);
 }
@@ -97,45 +95,6 @@ static PyObject *get_row(PyObject *self, PyObject *const *arguments, Py_ssize_t 
     PyErr_Clear();
     Py_XDECREF(row);
     return PyObject_Vectorcall(PyTuple_GET_ITEM(self, 1), arguments, 3, NULL);
-}
-
-/* Whether the last statement of a connection changed a row; -1 with an exception set. */
-static int has_changed(PyObject *connection)
-{
-    PyObject *number = PyObject_CallMethodNoArgs(connection, names[CHANGES]);
-    int result = number == NULL ? -1 : PyObject_IsTrue(number);
-    Py_XDECREF(number);
-    return result;
-}
-
-/* put(connection, now, key, kind, stored, ttl_ms); its `self` is the tuple (statements, expiring, rarely). */
-static PyObject *put_row(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
-{
-    if (!ss_check_count("put", count, 6)) {
-        return NULL;
-    }
-    PyObject *key = arguments[2], *stored = arguments[4], *ttl_ms = arguments[5];
-    bool expires = ttl_ms != Py_None;
-    PyObject *statement = PyObject_GetItem(PyTuple_GET_ITEM(self, expires), arguments[3]);
-    if (statement == NULL) {
-        return NULL;
-    }
-    PyObject *row;
-    if (expires) {
-        PyObject *at = PyNumber_Add(arguments[1], ttl_ms);
-        row = at == NULL ? NULL : PyTuple_Pack(3, key, stored, at);
-        Py_XDECREF(at);
-    } else {
-        row = PyTuple_Pack(2, key, stored);
-    }
-    PyObject *cursor = execute(arguments[0], statement, row);
-    Py_DECREF(statement);
-    int changed = cursor == NULL ? -1 : has_changed(arguments[0]);
-    Py_XDECREF(cursor);
-    if (changed > 0) {
-        Py_RETURN_NONE;
-    }
-    return changed < 0 ? NULL : PyObject_Vectorcall(PyTuple_GET_ITEM(self, 2), arguments, 6, NULL);
 }
 
 /* The cache, and the state of the store before a row was read. */
@@ -255,44 +214,6 @@ static PyObject *load_value(PyObject *self, PyObject *const *arguments, Py_ssize
     return value;
 }
 
-/* The row (kind, stored) of a common key and value as a new reference, else None. `self`: as in `set_value`. */
-static PyObject *encode(PyObject *self, PyObject *key, PyObject *value)
-{
-    /* An `Encoded` is such a row already. */
-    if ((PyObject *)Py_TYPE(value) == PyTuple_GET_ITEM(self, 4)) {
-        return Py_NewRef(ss_is_plain_key(key) ? value : Py_None);
-    }
-    PyObject *all[3] = {key, value, PyTuple_GET_ITEM(self, 3)};
-    return PyObject_Vectorcall(PyTuple_GET_ITEM(self, 2), all, 3, NULL);
-}
-
-/* set(key, value, ttl=None); its `self` is the tuple (engine, put, encode_row, kinds, Encoded, rarely). */
-static PyObject *set_value(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords)
-{
-    static const char *const parameters[] = {"key", "value", "ttl"};
-    PyObject *given[3];
-    if (!ss_take_arguments("set", parameters, 2, 3, given, arguments, count, keywords)) {
-        return NULL;
-    }
-    bool expires = given[2] != NULL && given[2] != Py_None;
-    PyObject *row = expires ? Py_NewRef(Py_None) : encode(self, given[0], given[1]);
-    PyObject *result = NULL;
-    if (row == Py_None) {
-        PyObject *all[3] = {given[0], given[1], expires ? given[2] : Py_None};
-        result = PyObject_Vectorcall(PyTuple_GET_ITEM(self, 5), all, 3, NULL);
-    } else if (row != NULL && PyTuple_Check(row) && PyTuple_GET_SIZE(row) == 2) {
-        PyObject *all[6] = {PyTuple_GET_ITEM(self, 0), PyTuple_GET_ITEM(self, 1), given[0],
-                            PyTuple_GET_ITEM(row, 0),  PyTuple_GET_ITEM(row, 1),  Py_None};
-        PyObject *done = PyObject_VectorcallMethod(names[WRITE_KEY], all, 6, NULL);
-        result = done == NULL ? NULL : Py_NewRef(Py_True);
-        Py_XDECREF(done);
-    } else if (row != NULL) {
-        PyErr_SetString(PyExc_TypeError, "a row of two columns is expected");
-    }
-    Py_XDECREF(row);
-    return result;
-}
-
 /* A built-in function whose `self` are the arguments it is made from. */
 static PyObject *bind(PyMethodDef *method, PyObject *const *arguments, Py_ssize_t count)
 {
@@ -316,14 +237,6 @@ static PyObject *row_getter(PyObject *unused, PyObject *const *arguments, Py_ssi
     return ss_check_count("row_getter", count, 2) ? bind(&get, arguments, count) : NULL;
 }
 
-static PyObject *row_putter(PyObject *unused, PyObject *const *arguments, Py_ssize_t count)
-{
-    static PyMethodDef put = {"put", SS_FASTCALL(put_row), METH_FASTCALL,
-                              "put($module, connection, now, key, kind, stored, ttl_ms, /)\n--\n\nSet a key."};
-    (void)unused;
-    return ss_check_count("row_putter", count, 3) ? bind(&put, arguments, count) : NULL;
-}
-
 static PyObject *value_loader(PyObject *unused, PyObject *const *arguments, Py_ssize_t count)
 {
     static PyMethodDef load = {"load_value", SS_FASTCALL(load_value), METH_FASTCALL,
@@ -332,24 +245,12 @@ static PyObject *value_loader(PyObject *unused, PyObject *const *arguments, Py_s
     return ss_check_count("value_loader", count, 3) ? bind(&load, arguments, count) : NULL;
 }
 
-static PyObject *value_setter(PyObject *unused, PyObject *const *arguments, Py_ssize_t count)
-{
-    static PyMethodDef set = {"set", SS_FASTCALL(set_value), METH_FASTCALL | METH_KEYWORDS,
-                              "set($module, /, key, value, ttl=None)\n--\n\nState.set."};
-    (void)unused;
-    return ss_check_count("value_setter", count, 6) ? bind(&set, arguments, count) : NULL;
-}
-
 int ss_operations_export(void *list)
 {
     static PyMethodDef methods[] = {
         {"row_getter", SS_FASTCALL(row_getter), METH_FASTCALL, "row_getter($module, statement, rarely, /)\n--\n\n"},
-        {"row_putter", SS_FASTCALL(row_putter), METH_FASTCALL,
-         "row_putter($module, statements, expiring, rarely, /)\n--\n\n"},
         {"value_loader", SS_FASTCALL(value_loader), METH_FASTCALL,
          "value_loader($module, get, check_key, decoded, /)\n--\n\n"},
-        {"value_setter", SS_FASTCALL(value_setter), METH_FASTCALL,
-         "value_setter($module, engine, put, encode_row, kinds, encoded, rarely, /)\n--\n\n"},
     };
     PyGILState_STATE gil = PyGILState_Ensure();
     int result = intern_names() ? 0 : -1;

@@ -1,4 +1,4 @@
-/* What a `get` that misses the cache and a `set` do beside SQLite's own steps.
+/* What a `get` that misses the cache does beside SQLite's own steps.
  *
  * Built-in functions in place of the Python ones that they are made from; slothstate/native.py describes them. Each does
  * the common case alone and leaves every other, errors above all, to a Python function that it was given: that one is
@@ -7,8 +7,7 @@
 #ifndef SS_ENGINE_LOAD_H
 #define SS_ENGINE_LOAD_H
 
-/* Appends `row_getter`, `row_putter`, `value_loader` and `value_setter` to the Python list `list`. Takes the GIL itself.
- * Returns 0, or -1. */
+/* Appends `row_getter` and `value_loader` to the Python list `list`. Takes the GIL itself. Returns 0, or -1. */
 int ss_operations_export(void *list);
 
 #endif

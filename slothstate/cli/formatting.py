@@ -1,15 +1,16 @@
-"""Text for people: sizes and durations in units, columns that fit the terminal."""
+"""Text for people: what a terminal must not get, colours, sizes and durations in units."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from typing import IO, Final
+from typing import IO
 
 import click
 
 from slothstate import printable as escaped
+from slothstate.quantities import duration, quantity, shortened, size
 
 __all__ = [
     "clock_time",
@@ -19,11 +20,10 @@ __all__ = [
     "is_terminal",
     "one_line",
     "quantity",
+    "shortened",
     "size",
     "styled",
 ]
-
-_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
 def one_line(text: str) -> str:
@@ -50,33 +50,6 @@ def styled(text: str, **style: bool | str) -> str:
     if not is_terminal() or os.environ.get("NO_COLOR") or is_dumb():
         return text
     return click.style(text, **style)  # type: ignore[arg-type]
-
-
-def size(octets: float) -> str:
-    """Return a number of bytes in units of 1024: `0 B`, `1.5 KiB`."""
-    for unit in ("B", "KiB", "MiB"):
-        if octets < 1024:
-            return f"{octets:.0f} B" if unit == "B" else f"{octets:.1f} {unit}"
-        octets /= 1024
-    return f"{octets:.1f} GiB"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in its two largest units: `0.4s`, `59s`, `1h 2m`, `3d 4h`."""
-    if seconds < 1:
-        return f"{seconds:.1f}s"
-    left = round(seconds)
-    parts = []
-    for length, unit in _UNITS:
-        if left >= length:
-            parts.append(f"{left // length}{unit}")
-            left %= length
-    return " ".join(parts[:2])
-
-
-def quantity(count: int, singular: str, plural: str = "") -> str:
-    """Return a count with its noun: `1 key`, `2 keys`."""
-    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 
 
 def clock_time(seconds: float) -> str:

@@ -25,10 +25,10 @@ from slothstate.cli.options import (
     say_no,
     store_command,
 )
-from slothstate.cli.processes import Commands
 from slothstate.cli.signals import until_signalled
 from slothstate.cli.table import print_table
 from slothstate.cli.values import as_json, flush, write
+from slothstate.processes import Commands
 
 __all__ = ["lock", "locks", "unlock"]
 

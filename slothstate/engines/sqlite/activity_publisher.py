@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from slothstate.engines.sqlite import counters, keys, lists, location
+from slothstate.engines.sqlite import location
 from slothstate.engines.sqlite.beside import write
+from slothstate.engines.sqlite.operations import by_verb
 
 if TYPE_CHECKING:
-    from slothstate.engines.sqlite.store import Store
+    from slothstate.engines.sqlite.read_cache import ReadCache
 
 __all__ = ["ACTIVITY_FILE", "WATCH_FILE", "Publisher", "operations"]
 
@@ -31,39 +33,18 @@ LONGEST: Final = 10.0
 WATCH_FILE: Final = "watch"
 ACTIVITY_FILE: Final = "activity-"
 
-_VERBS: Final[dict[Callable[..., object], str]] = {
-    keys.get: "get",
-    keys.get_many: "get_many",
-    keys.put: "set",
-    keys.put_many: "set_many",
-    keys.delete: "delete",
-    keys.exists: "exists",
-    keys.clear: "clear",
-    keys.keys: "keys",
-    keys.page_of_keys: "scan",
-    keys.set_expiry: "set_ttl",
-    keys.remaining_ms: "get_ttl",
-    keys.persist: "persist",
-    keys.compare_swap: "compare_swap",
-    keys.insert_absent: "compare_swap",
-    counters.increment: "increment",
-    counters.append: "append",
-    lists.push: "list_push",
-    lists.pop: "list_pop",
-    lists.shift: "list_shift",
-    lists.length: "list_length",
-    lists.section: "list_range",
-}
+
+class Counted(Protocol):
+    """A store that counts its operations, and its cache's hits."""
+
+    operations: defaultdict[Callable[..., object], int]
+    cache: ReadCache
 
 
-def operations(engine: Store) -> dict[str, int]:
-    """Return how often this process used the engine, by verb."""
-    counted: dict[str, int] = {}
-    for operation, count in list(engine.operations.items()):
-        verb = _VERBS.get(operation)
-        if verb is not None:
-            counted[verb] = counted.get(verb, 0) + count
-    counted["get"] = counted.get("get", 0) + engine.cache.figures()["hits"]
+def operations(store: Counted) -> dict[str, int]:
+    """Return how often this process used the store, by verb."""
+    counted = by_verb(store.operations)
+    counted["get"] = counted.get("get", 0) + store.cache.figures()["hits"]
     return counted
 
 
@@ -80,7 +61,7 @@ class Publisher:
         self._before_ns = 0
         self._before: list[int] = []
 
-    def publish(self, engine: Store) -> None:
+    def publish(self, store: Counted) -> None:
         """Publish if somebody watches and it is time to. Fails never: who cannot write is not seen."""
         clock = time.monotonic()
         if clock < self._due:
@@ -91,8 +72,8 @@ class Publisher:
         except OSError:
             return
         self._due = clock + PUBLISH_INTERVAL
-        counted, now_ns = operations(engine), time.monotonic_ns()
-        counts = [sum(counted.values()), counted["get"], engine.cache.figures()["hits"]]
+        counted, now_ns = operations(store), time.monotonic_ns()
+        counts = [sum(counted.values()), counted["get"], store.cache.figures()["hits"]]
         before, elapsed_ns = self._before, now_ns - self._before_ns
         self._before, self._before_ns = counts, now_ns
         if not before or elapsed_ns > LONGEST * 1e9:

@@ -5,26 +5,17 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final
 
+from slothstate.descriptions import Activity
 from slothstate.engines.sqlite import location
 from slothstate.engines.sqlite.activity_publisher import ACTIVITY_FILE, WATCH_FILE
 from slothstate.engines.sqlite.beside import write
 
-__all__ = ["Activity", "watch"]
+__all__ = ["watch"]
 
 OLD: Final = 2.0
 """Seconds after which a publication counts no more."""
-
-
-class Activity(NamedTuple):
-    """What one State of a process did within some nanoseconds: operations, gets among them, cache hits among those."""
-
-    pid: int
-    elapsed_ns: int
-    operations: int
-    gets: int
-    hits: int
 
 
 def watch(path: str, seconds: float) -> list[Activity]:

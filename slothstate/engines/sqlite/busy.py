@@ -8,19 +8,17 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from types import BuiltinFunctionType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import apsw
 
-from slothstate.caller import Caller, current, thread_ident
+from slothstate.caller import Caller, current, is_cooperative, thread_ident
 from slothstate.errors import StateBusy
 from slothstate.native import Scope
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from slothstate.engines.sqlite.connection import Connection
 
 __all__ = ["BusyWait", "can_wait_for", "note"]
 
@@ -95,11 +93,20 @@ def _set_deadline(deadline: float | None) -> None:
     _deadline.set(deadline)
 
 
-_connections: set[weakref.ref[Connection]] = set()
+class Writer(Protocol):
+    """What is asked of a connection: who used it last, on which file, and who holds a transaction on it."""
+
+    thread: int
+    path: str
+    db: apsw.Connection
+    holder: Caller | None
+
+
+_connections: set[weakref.ref[Writer]] = set()
 """All of this process. References, and not a WeakSet: a set can be copied while other threads change it."""
 
 
-def note(connection: Connection) -> None:
+def note(connection: Writer) -> None:
     """Include a connection in what the waits of its thread look at."""
     _connections.add(weakref.ref(connection, _connections.discard))
 
@@ -109,7 +116,7 @@ def can_wait_for(holder: Caller) -> bool:
 
     A greenlet does, once gevent or eventlet have put their own `sleep` in the place of Python's; a task does not.
     """
-    return holder.is_other_greenlet_than(current()) and not isinstance(time.sleep, BuiltinFunctionType)
+    return holder.is_other_greenlet_than(current()) and is_cooperative()
 
 
 def _refuse_wait_for_itself(path: str) -> None:

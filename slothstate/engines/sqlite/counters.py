@@ -10,8 +10,7 @@ from typing import Final, Literal, TypeAlias
 
 from slothstate.engines.sqlite import keys
 from slothstate.engines.sqlite.connection import EXPIRED, LIVE, Atomic, Connection, sql
-from slothstate.engines.sqlite.refusals import wrong_type
-from slothstate.errors import OutOfRange
+from slothstate.errors import OutOfRange, WrongType
 from slothstate.values import Kind
 
 __all__ = ["Unit", "append", "increment"]
@@ -103,7 +102,7 @@ def increment(connection: Connection, now: int, key: str, delta: int | float) ->
             # An expired list in rows: the fast path leaves its items to us.
             keys.remove(connection, now, key)
         elif row[0] != "number":
-            raise wrong_type("increment", key, "number", row[0])
+            raise WrongType.of("increment", key, "number", row[0])
         # Only now nobody else can write: what refused the first try may have been another value.
         total = connection.execute(_INCREMENT, (now, key, delta)).get
         if total is None and row is not None:
@@ -132,6 +131,6 @@ def append(connection: Connection, now: int, key: str, kind: Kind, text: str | b
                 keys.remove(connection, now, key)
             elif row[0] != kind:
                 # Looked at again: what refused the first try may have been another value.
-                raise wrong_type("append to", key, kind, row[0])
+                raise WrongType.of("append to", key, kind, row[0])
             found = connection.execute(statement, (now, key, kind, text)).get
     return found if isinstance(found, int) else len(found or "")

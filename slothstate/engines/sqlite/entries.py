@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
+from slothstate.descriptions import Entry, Usage
 from slothstate.engines.sqlite import keys
 from slothstate.engines.sqlite.connection import LIVE, Connection, Snapshot
 from slothstate.engines.sqlite.keys import UNBOUNDED
 from slothstate.native import json_decode
 from slothstate.patterns import key_range, literal
-from slothstate.values import Kind
 
-__all__ = ["Entry", "Usage", "describe", "page", "usage"]
+__all__ = ["describe", "page", "usage"]
 
 PREVIEW_ITEMS: Final = 20
 """Items of a list kept in rows that its preview is made of at most."""
-
-
-class Entry(NamedTuple):
-    """A key as `State.entry` describes it.
-
-    `size` is that of the value in bytes, as text or JSON; `length` the number of items of a list, else None; `ttl` the
-    seconds left, None without a TTL; `preview` the beginning of the value: of a text, of bytes, or of JSON.
-    """
-
-    key: str
-    kind: Kind
-    size: int
-    length: int | None
-    ttl: float | None
-    preview: str | bytes
-
-
-class Usage(NamedTuple):
-    """What the keys with one prefix take: how many they are, and the bytes of keys and values."""
-
-    prefix: str
-    keys: int
-    size: int
 
 
 # The JSON text of a list in rows: its items, a comma between each two, and the brackets.

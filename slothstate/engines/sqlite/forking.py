@@ -13,7 +13,7 @@ import time
 import weakref
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from slothstate import native
 from slothstate.engines.sqlite import foreign_sqlite
@@ -21,14 +21,30 @@ from slothstate.errors import UnsafeState
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.connection import Connection
-    from slothstate.engines.sqlite.store import Store
 
 __all__ = ["keep", "notice_child", "reason", "refuse_inherited", "register"]
 
 FORK_WAIT: Final = 5.0
 """Seconds that a fork waits for operations of other threads to end; a transaction that lasts longer is not copied."""
 
-_engines: set[weakref.ref[Store]] = set()
+
+class Forkable(Protocol):
+    """What is done to a store around a fork. Each step runs to the end, whatever strikes it, and can run twice."""
+
+    def end_thread(self, deadline: float) -> None:
+        """End its thread, by a `time.monotonic()`; the next one starts when it is needed."""
+
+    def before_fork(self, deadline: float) -> None:
+        """Close its connections, so that the child inherits none; wait until `deadline` for those in use."""
+
+    def after_fork_in_parent(self) -> None:
+        """Go on, with connections that are opened when they are needed."""
+
+    def after_fork_in_child(self) -> None:
+        """Forget the parent's connections, and refuse to go on if there are any."""
+
+
+_engines: set[weakref.ref[Forkable]] = set()
 """References, and not a WeakSet: a set can be copied while other threads change it."""
 
 _turn = native.Mutex()
@@ -40,7 +56,7 @@ class _Fork:
 
     def __init__(self) -> None:
         self.deadline = time.monotonic() + FORK_WAIT
-        self.engines: list[Store] = []
+        self.engines: list[Forkable] = []
         self.is_prepared = False
 
 
@@ -62,7 +78,7 @@ _IN_C: Final = (
 )
 
 
-def register(engine: Store) -> None:
+def register(engine: Forkable) -> None:
     """Include an engine in what is done around a fork."""
     _engines.add(weakref.ref(engine, _engines.discard))
 
@@ -101,7 +117,7 @@ def keep(connection: Connection) -> None:
         _inherited_files[found.st_dev, found.st_ino] = reason()
 
 
-def _all_engines() -> list[Store]:
+def _all_engines() -> list[Forkable]:
     return [engine for reference in list(_engines) if (engine := reference()) is not None]
 
 

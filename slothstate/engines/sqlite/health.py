@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Final, NamedTuple, TypedDict
+from typing import Final
 
 import apsw
 
+from slothstate.descriptions import User
 from slothstate.engines.sqlite.connection import Connection
 
-__all__ = ["Health", "User", "settings", "users", "wal"]
+__all__ = ["settings", "users", "wal"]
 
 _PRAGMAS: Final = (
     "journal_mode",
@@ -37,28 +38,6 @@ _READ_CURRENT: Final = -1
 _READ_MARKS: Final = range(123, 128)
 
 _LOCKS_OF_THE_SYSTEM: Final = "/proc/locks"
-
-
-class User(NamedTuple):
-    """A process that has the store open; `is_reading`: it is in the middle of a read transaction or a write."""
-
-    pid: int
-    is_reading: bool
-
-
-class Health(TypedDict):
-    """What `State.health` returns. `wal_pages_copied` of `wal_pages` are in the database already.
-
-    `commits` counts the commits of all processes since one of them began to have the store open; -1: unknown.
-    `users` is None where the system does not tell.
-    """
-
-    settings: dict[str, int | str]
-    file_system: str | None
-    wal_pages: int
-    wal_pages_copied: int
-    commits: int
-    users: list[User] | None
 
 
 def settings(connection: Connection, now: int) -> dict[str, int | str]:

@@ -7,26 +7,23 @@ write to it starts from nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Final
 
+from slothstate.engines.protocol import NO_KEY, NO_TTL, Row
 from slothstate.engines.sqlite.connection import EXPIRED, LIVE, Atomic, Connection, Snapshot, sql
-from slothstate.native import KEY_SEPARATOR, glob_filter, row_getter, row_putter
+from slothstate.native import KEY_SEPARATOR, glob_filter, row_getter
 from slothstate.patterns import key_range
-from slothstate.values import KINDS, Kind, Stored, as_python, damaged, decoded, same, verify
+from slothstate.values import KINDS, Kind, Stored, damaged, verify
 
 __all__ = [
-    "NO_KEY",
-    "NO_TTL",
     "UNBOUNDED",
-    "Row",
     "clear",
-    "compare_swap",
     "count",
     "delete",
     "exists",
     "get",
     "get_many",
-    "insert_absent",
+    "insert",
     "keys",
     "page_of_keys",
     "persist",
@@ -35,6 +32,8 @@ __all__ = [
     "remaining_ms",
     "remove",
     "set_expiry",
+    "swap_scalar",
+    "swap_text",
 ]
 
 PAGE_OF_KEYS: Final = 50_000
@@ -42,15 +41,6 @@ PAGE_OF_KEYS: Final = 50_000
 
 UNBOUNDED: Final = b""
 """An upper bound above every key: in SQLite's order of types each BLOB comes after all TEXT."""
-
-NO_TTL: Final = -1
-NO_KEY: Final = -2
-
-Row: TypeAlias = tuple[Kind, Stored, int | None]
-"""A live key as it is stored: kind, value, `expires_at_ms`. A list's value is its JSON text, wherever its items are.
-
-A plain tuple, as it comes from SQLite: naming its parts would cost a tenth of reading them.
-"""
 
 # The guard leaves a list that is kept in rows (the only NULL values) to the slow path, which removes its items. A
 # statement for each kind, because binding one more text costs as much as a step of SQLite; and without the names of all
@@ -68,7 +58,7 @@ _PUT_EXPIRING: Final[dict[Kind, str]] = {
 
 _PUT: Final = {kind: statement.replace("?3", "null") for kind, statement in _PUT_EXPIRING.items()}
 
-_INSERT_ABSENT: Final = sql(f"""
+_INSERT: Final = sql(f"""
 insert into entries (key, kind, value)
 values (?2, ?3, ?4)
 on conflict (key) do update
@@ -174,17 +164,17 @@ def exists(connection: Connection, now: int, key: str) -> bool:
     return connection.execute(_EXISTS, (now, key)).get is not None
 
 
-def _put_over_items(connection: Connection, now: int, key: str, kind: Kind, stored: Stored, ttl_ms: int | None) -> None:
-    """Set a key that is a list kept in rows."""
-    with Atomic(connection):
-        remove(connection, now, key)
-        put(connection, now, key, kind, stored, ttl_ms)
-
-
-put: Final[Callable[[Connection, int, str, Kind, Stored, int | None], None]] = row_putter(
-    _PUT, _PUT_EXPIRING, _put_over_items
-)
-"""`put(connection, now, key, kind, stored, ttl_ms)`: set value, kind and time to live (None: none) of a key."""
+def put(connection: Connection, now: int, key: str, kind: Kind, stored: Stored, ttl_ms: int | None) -> None:
+    """Set value, kind and time to live (None: none) of a key."""
+    if ttl_ms is None:
+        connection.execute(_PUT[kind], (key, stored))
+    else:
+        connection.execute(_PUT_EXPIRING[kind], (key, stored, now + ttl_ms))
+    if not connection.changes():
+        # A list kept in rows, whose items must go too.
+        with Atomic(connection):
+            remove(connection, now, key)
+            put(connection, now, key, kind, stored, ttl_ms)
 
 
 def put_many(
@@ -221,9 +211,9 @@ def delete(connection: Connection, now: int, key: str) -> bool:
         return remove(connection, now, key)
 
 
-def insert_absent(connection: Connection, now: int, key: str, kind: Kind, stored: Stored) -> bool:
+def insert(connection: Connection, now: int, key: str, kind: Kind, stored: Stored) -> bool:
     """Set a key that is missing or expired; return whether it was."""
-    connection.execute(_INSERT_ABSENT, (now, key, kind, stored))
+    connection.execute(_INSERT, (now, key, kind, stored))
     if connection.changes():
         return True
     with Atomic(connection):
@@ -234,29 +224,22 @@ def insert_absent(connection: Connection, now: int, key: str, kind: Kind, stored
         return True
 
 
-def compare_swap(
-    connection: Connection,
-    now: int,
-    key: str,
-    old: Any,
-    old_row: tuple[Kind, Stored],
-    kind: Kind,
-    stored: Stored,
+def swap_scalar(
+    connection: Connection, now: int, key: str, old_kind: Kind, old_stored: Stored, kind: Kind, stored: Stored
 ) -> bool:
-    """Replace the value of a live key if it is deeply equal to `old` (stored: `old_row`); its expiry stays.
+    """Replace the value of a live key that is a scalar equal to another; its expiry stays.
 
-    A scalar is compared by SQLite in one statement: it, too, holds 1 equal to 1.0 and compares text bytewise.
+    SQLite compares in one statement: to it, too, 1 equals 1.0, and text is bytes.
     """
-    if old_row[0] not in ("table", "list"):
-        connection.execute(_SWAP_SCALAR, (now, key, *old_row, kind, stored))
-        return bool(connection.changes())
+    connection.execute(_SWAP_SCALAR, (now, key, old_kind, old_stored, kind, stored))
+    return bool(connection.changes())
+
+
+def swap_text(connection: Connection, now: int, key: str, old: str, kind: Kind, stored: Stored) -> bool:
+    """Replace the table or list of a live key whose JSON text is `old`; its expiry stays."""
     with Atomic(connection):
         row = get(connection, now, key)
-        if (
-            row is None
-            or row[0] not in ("table", "list")
-            or not same(decoded(as_python, key, row[0], str(row[1])), old)
-        ):
+        if row is None or row[0] not in ("table", "list") or row[1] != old:
             return False
         identity = connection.execute(_REPLACE, (key, kind, stored)).get
         connection.execute(_REMOVE_ITEMS, (identity,))

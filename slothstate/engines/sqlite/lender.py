@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple
 
 from slothstate import native
@@ -16,7 +17,7 @@ from slothstate.errors import SlothStateError
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.connection import Connection
 
-__all__ = ["Lender"]
+__all__ = ["Lender", "Run", "RunOnKey", "Runner"]
 
 A = TypeVarTuple("A")
 R = TypeVar("R")
@@ -34,6 +35,28 @@ class RunOnKey(Protocol):
 
     def __call__(self, operation: Callable[[Connection, int, str, *A], R], key: str, /, *args: *A) -> R:
         """Return `operation(connection, now, key, *args)`."""
+
+
+class Runner(Protocol):
+    """What the families of operations need of a store."""
+
+    @property
+    def read(self) -> Run: ...
+
+    @property
+    def write(self) -> Run: ...
+
+    @property
+    def write_key(self) -> RunOnKey: ...
+
+    cache: ReadCache
+    operations: defaultdict[Callable[..., object], int]
+
+    def ensure_identity(self) -> None:
+        """Look, at most every 50 ms, whether files and layout are still what was opened. Raises: `UnsafeState`."""
+
+    def snapshot(self) -> AbstractContextManager[tuple[Connection, int]]:
+        """Lend a connection whose reads all see the store as it was at one moment, and the clock's reading then."""
 
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from slothstate.engines.sqlite import keys
 from slothstate.engines.sqlite.connection import LIVE, Atomic, Connection, Snapshot, sql
-from slothstate.engines.sqlite.refusals import wrong_type
+from slothstate.errors import WrongType
 from slothstate.native import json_decode, json_encode
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, as_python, damaged, decoded
 
@@ -186,7 +186,7 @@ def _find(connection: Connection, now: int, key: str, verb: str) -> _List | None
         return None
     identity, kind, text, first, last = found
     if kind != "list" and not (kind == "table" and text == EMPTY_TABLE):
-        raise wrong_type(verb, key, "list", kind)
+        raise WrongType.of(verb, key, "list", kind)
     if text is None and first is None:
         raise damaged(key, "items are missing")
     return _List(identity, text, 0, -1) if text is not None else _List(identity, None, first, last)

@@ -46,6 +46,7 @@ class Pool(Lender):
         # References, and not a WeakSet: one that other threads change cannot be iterated over, but a set be copied.
         self._connections: set[weakref.ref[Connection]] = set()
         self._transactions = {}
+        self._afterwards: dict[int, list[Callable[[], object]]] = {}
         self._opening = native.Mutex()
         self._paused: native.Holding | None = None
         self._is_resting = False
@@ -85,6 +86,22 @@ class Pool(Lender):
             time.sleep(GREENLET_PAUSE)
             connection = self._transactions.get(thread_ident())
         return connection
+
+    def after_transaction(self, callback: Callable[[], object]) -> None:
+        """Call `callback` when the transaction of the calling thread has ended, whichever way."""
+        self._afterwards.setdefault(thread_ident(), []).append(callback)
+
+    def _run_afterwards(self, thread: int) -> None:
+        callbacks = self._afterwards.get(thread, [])
+        while callbacks:
+            try:
+                callbacks[0]()
+            except Exception:
+                del callbacks[0]
+                raise
+            # Only now: one that Ctrl-C strikes is called again.
+            del callbacks[0]
+        self._afterwards.pop(thread, None)
 
     @property
     def refusal(self) -> SlothStateError | None:

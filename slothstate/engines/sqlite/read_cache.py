@@ -31,15 +31,6 @@ class ReadCache(Protocol):
     A thread that holds a transaction is answered nothing: it reads its own writes.
     """
 
-    def reader(
-        self, miss: Callable[[str, Any], Any], table: Callable[[str], Any], list_: Callable[[str], Any], /
-    ) -> Callable[..., Any]:
-        """Return a built-in `get(key, default=None)`.
-
-        It answers from the cache and calls `miss(key, default)` where it cannot; `table` and `list_` build the value
-        of a JSON text.
-        """
-
     def remaining_ms(self, key: str, /) -> int | None:
         """Return what `slothstate.engines.sqlite.keys.remaining_ms` would, None where it has to be asked."""
 

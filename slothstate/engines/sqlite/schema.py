@@ -90,8 +90,10 @@ create table lock_waiters (
 _SCHEMA: Final = "select sql from sqlite_schema where sql is not null and name not like 'sqlite_%'"
 
 
-def check_library() -> None:
-    """Refuse an SQLite that can corrupt a store that several connections write to. Raises: `UnsafeState`.
+def check_library() -> str:
+    """Refuse an SQLite that can corrupt a store that several connections write to; return its version, for people.
+
+    Raises: `UnsafeState`.
 
     https://sqlite.org/wal.html#walresetbug: all from 3.7.0 to 3.51.2, but for the fixes in 3.50.7 and 3.44.6.
     """
@@ -102,6 +104,7 @@ def check_library() -> None:
             f"this apsw brings SQLite {text}, which can corrupt a database that several processes write to "
             "(the WAL-reset bug): slothstate needs 3.51.3 or later; pip install -U 'apsw>=3.51.3'"
         )
+    return f"{text}, from apsw {apsw.apsw_version()}"
 
 
 def create(db: apsw.Connection) -> None:

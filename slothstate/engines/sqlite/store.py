@@ -58,7 +58,6 @@ class Store(Pool):
         super().__init__(path, synchronous=SYNCHRONOUS[durability], busy=BusyWait(busy_timeout), vfs=vfs)
         # The reading of the clock in milliseconds since the epoch, the one of an operation.
         self.now = native.now_ms if clock is time.time else lambda: int(clock() * 1000)
-        self._afterwards: dict[int, list[Callable[[], object]]] = {}
         self.cache = read_cache.make(cache_size, None if clock is time.time else clock, self._transactions)
         self.operations = defaultdict(int)
         self._sweep_interval = sweep_interval
@@ -125,22 +124,6 @@ class Store(Pool):
         """
         block = TransactionBlock(self, first)
         return native.Scope(block.begin, block.end)
-
-    def after_transaction(self, callback: Callable[[], object]) -> None:
-        """Call `callback` when the transaction of the calling thread has ended, whichever way."""
-        self._afterwards.setdefault(thread_ident(), []).append(callback)
-
-    def _run_afterwards(self, thread: int) -> None:
-        callbacks = self._afterwards.get(thread, [])
-        while callbacks:
-            try:
-                callbacks[0]()
-            except Exception:
-                del callbacks[0]
-                raise
-            # Only now: one that Ctrl-C strikes is called again.
-            del callbacks[0]
-        self._afterwards.pop(thread, None)
 
     def snapshot(self) -> AbstractContextManager[tuple[Connection, int]]:
         """Lend a connection whose reads all see the store as it was at one moment, and the clock's reading then."""

@@ -9,18 +9,26 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from slothstate.engines.sqlite import location, sweep
 from slothstate.errors import SlothStateError, StateIOError
 
 if TYPE_CHECKING:
-    from slothstate.engines.sqlite.store import Store
+    from slothstate.engines.sqlite.lender import Run
 
 __all__ = ["Sweeper", "sweep_all"]
 
 
-def sweep_all(engine: Store, is_to_end: Callable[[], bool] = lambda: False) -> int:
+class Sweepable(Protocol):
+    """The store that is swept. `upkeep` gives what else is to be done then, if anything."""
+
+    path: str
+    write: Run
+    upkeep: Callable[[], Callable[[], object] | None]
+
+
+def sweep_all(engine: Sweepable, is_to_end: Callable[[], bool] = lambda: False) -> int:
     """Remove everything that is expired now, batch by batch; return how many keys went.
 
     Between two batches it pauses for as long as the last one took, so a writer never waits for more than one batch.
@@ -41,7 +49,7 @@ class Sweeper:
     `due` (`time.monotonic`) is when the first sweep comes.
     """
 
-    def __init__(self, engine: Store, interval: float, due: float | None = None) -> None:
+    def __init__(self, engine: Sweepable, interval: float, due: float | None = None) -> None:
         # Longer than the system can wait is for ever.
         self._interval = min(interval, threading.TIMEOUT_MAX)
         self.due = time.monotonic() + self._interval if due is None else due
@@ -111,7 +119,7 @@ class Sweeper:
             finally:
                 del engine
 
-    def _sweep_alone(self, engine: Store) -> None:
+    def _sweep_alone(self, engine: Sweepable) -> None:
         from filelock import Timeout
 
         turn = location.lock_file(engine.path, "sweep.lock")

@@ -18,7 +18,7 @@ from slothstate.errors import StateIOError
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.connection import Connection
-    from slothstate.engines.sqlite.store import Store
+    from slothstate.engines.sqlite.pool import Pool
 
 __all__ = ["SnapshotBlock", "TransactionBlock"]
 
@@ -26,10 +26,10 @@ __all__ = ["SnapshotBlock", "TransactionBlock"]
 class TransactionBlock:
     """A write transaction of the caller, or a savepoint inside one; the first error is never masked."""
 
-    __slots__ = ("_connection", "_engine", "_first", "_is_outermost", "_level", "_serial", "_thread", "_was_struck")
+    __slots__ = ("_connection", "_first", "_is_outermost", "_level", "_pool", "_serial", "_thread", "_was_struck")
 
-    def __init__(self, engine: Store, first: Callable[[], object] | None) -> None:
-        self._engine = engine
+    def __init__(self, pool: Pool, first: Callable[[], object] | None) -> None:
+        self._pool = pool
         self._first = first
         self._connection: Connection | None = None
         self._is_outermost = False
@@ -40,22 +40,22 @@ class TransactionBlock:
         self._was_struck = False
 
     def begin(self) -> None:
-        engine = self._engine
-        own = engine.own_transaction()
+        pool = self._pool
+        own = pool.own_transaction()
         if own is None:
-            engine._check_identity()
+            pool._check_identity()
             self._is_outermost = True
             self._thread = thread_ident()
-            connection = engine._lend()
-            if self._thread in engine._transactions:
+            connection = pool._lend()
+            if self._thread in pool._transactions:
                 # Another greenlet has begun one while this one waited for the connection.
-                engine._give_back(connection)
+                pool._give_back(connection)
                 self.begin()
                 return
             self._connection = connection
             connection.holder = current()
             # Before it begins: a signal handler must not wait with another connection for this one.
-            engine._transactions[self._thread] = connection
+            pool._transactions[self._thread] = connection
         else:
             own.require_idle()
             self._connection = connection = own
@@ -64,7 +64,7 @@ class TransactionBlock:
         try:
             connection.begin()
         except apsw.Error as error:
-            raise translate(error, engine.path) from error
+            raise translate(error, pool.path) from error
         if self._first is not None:
             self._first()
 
@@ -72,11 +72,11 @@ class TransactionBlock:
         connection = self._connection
         if connection is None:
             return
-        self._engine._notice_fork()
+        self._pool._notice_fork()
         try:
             self._end_statement(connection, kind)
         except apsw.Error as error:
-            raise translate(error, self._engine.path) from error
+            raise translate(error, self._pool.path) from error
         if self._is_outermost:
             self._give_back(connection)
         self._connection = None
@@ -88,7 +88,7 @@ class TransactionBlock:
             raise StateIOError("the outer transaction has ended; nothing of it is kept")
         if kind is None:
             # A long block: what is committed into a file that was replaced meanwhile would be lost.
-            self._engine.ensure_identity()
+            self._pool.ensure_identity()
             connection.commit(self._level)
         elif not is_over:
             # What cannot be undone so ends with the connection, and an outer transaction finds itself at another depth.
@@ -96,42 +96,42 @@ class TransactionBlock:
                 connection.rollback(self._level)
 
     def _give_back(self, connection: Connection) -> None:
-        engine = self._engine
+        pool = self._pool
         was_struck, self._was_struck = self._was_struck, True
-        if engine._transactions.get(self._thread) is connection:
-            del engine._transactions[self._thread]
+        if pool._transactions.get(self._thread) is connection:
+            del pool._transactions[self._thread]
         if was_struck:
-            engine._abandon(connection)
+            pool._abandon(connection)
         else:
             connection.holder = None
             connection.checkpoint()
-            engine._give_back(connection)
-        engine._run_afterwards(self._thread)
+            pool._give_back(connection)
+        pool._run_afterwards(self._thread)
 
 
 class SnapshotBlock:
     """A connection whose reads all see the store as it was at one moment; the caller's transaction if it is in one."""
 
-    __slots__ = ("_connection", "_engine", "_snapshot", "_was_struck")
+    __slots__ = ("_connection", "_pool", "_snapshot", "_was_struck")
 
-    def __init__(self, engine: Store) -> None:
-        self._engine = engine
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
         self._connection: Connection | None = None
         self._was_struck = False
 
     def begin(self) -> tuple[Connection, int]:
-        engine = self._engine
-        engine.ensure_identity()
-        own = engine.own_transaction()
+        pool = self._pool
+        pool.ensure_identity()
+        own = pool.own_transaction()
         if own is not None:
-            return own, engine.now()
-        self._connection = connection = engine._lend()
+            return own, pool.now()
+        self._connection = connection = pool._lend()
         self._snapshot = Snapshot(connection)
         try:
             self._snapshot.__enter__()
         except apsw.Error as error:
-            raise translate(error, engine.path) from error
-        return connection, engine.now()
+            raise translate(error, pool.path) from error
+        return connection, pool.now()
 
     def end(self, kind: type[BaseException] | None) -> None:
         connection = self._connection
@@ -140,8 +140,8 @@ class SnapshotBlock:
         was_struck, self._was_struck = self._was_struck, True
         if was_struck or (kind is not None and not issubclass(kind, Exception | GeneratorExit)):
             # Ctrl-C between a statement's first row and its end, or in here.
-            self._engine._abandon(connection)
+            self._pool._abandon(connection)
         else:
             self._snapshot.__exit__()
-            self._engine._give_back(connection)
+            self._pool._give_back(connection)
         self._connection = None

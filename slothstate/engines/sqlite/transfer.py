@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from slothstate.engines.protocol import Row
 from slothstate.engines.sqlite.connection import Atomic, Connection
-from slothstate.engines.sqlite.keys import Row, get, page_of_keys, put
+from slothstate.engines.sqlite.keys import get, page_of_keys, put
 from slothstate.values import Kind, Stored
 
 __all__ = ["load", "rows"]

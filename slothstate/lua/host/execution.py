@@ -16,7 +16,7 @@ from slothstate.lua.host.this import make_this
 from slothstate.lua.host.workflow import Plan, Task
 
 if TYPE_CHECKING:
-    from slothstate.lua.host.host import Host
+    from slothstate.lua.host.surroundings import Surroundings
 
 __all__ = ["Execution"]
 
@@ -28,7 +28,7 @@ class Execution:
     first: what one task puts there, those after it find.
     """
 
-    def __init__(self, host: Host, plan: Plan, places: dict[str, Place]) -> None:
+    def __init__(self, host: Surroundings, plan: Plan, places: dict[str, Place]) -> None:
         self._host = host
         self._plan = plan
         self._places = places

@@ -25,7 +25,7 @@ from slothstate.lua.host.workflow import Task
 from slothstate.native import json_decode, json_encode
 
 if TYPE_CHECKING:
-    from slothstate.lua.host.host import Host
+    from slothstate.lua.host.surroundings import Surroundings
 
 __all__ = ["Workers", "run_side_by_side"]
 
@@ -65,7 +65,7 @@ class Workers:
 class _Worker:
     """One task in a process of its own, and what has come from it so far."""
 
-    def __init__(self, host: Host, progress: Progress, execution: Execution, task: Task, params: bytes) -> None:
+    def __init__(self, host: Surroundings, progress: Progress, execution: Execution, task: Task, params: bytes) -> None:
         self.task = task
         self.params = params
         self.began = progress.clock()
@@ -91,7 +91,7 @@ class _Worker:
         return [json.loads(line) for line in lines]
 
 
-def run_side_by_side(host: Host, progress: Progress, execution: Execution) -> bool:
+def run_side_by_side(host: Surroundings, progress: Progress, execution: Execution) -> bool:
     """Run the tasks of a plan, as many at a time as it allows, each as soon as what it needs has ended.
 
     Of those that could run, the first in the order of the plan runs first. Returns whether all went well.
@@ -114,7 +114,7 @@ def run_side_by_side(host: Host, progress: Progress, execution: Execution) -> bo
 
 
 def _start_what_can_run(
-    host: Host, progress: Progress, execution: Execution, waiting: list[Task], running: dict[int, _Worker]
+    host: Surroundings, progress: Progress, execution: Execution, waiting: list[Task], running: dict[int, _Worker]
 ) -> None:
     started = True
     while started and len(running) < progress.plan.config.parallel:
@@ -128,7 +128,9 @@ def _start_what_can_run(
                 break
 
 
-def _start(host: Host, progress: Progress, execution: Execution, running: dict[int, _Worker], task: Task) -> None:
+def _start(
+    host: Surroundings, progress: Progress, execution: Execution, running: dict[int, _Worker], task: Task
+) -> None:
     progress.start(task)
     try:
         params = execution.params_as_json()
@@ -139,7 +141,9 @@ def _start(host: Host, progress: Progress, execution: Execution, running: dict[i
     running[worker.descriptor] = worker
 
 
-def _listen(host: Host, progress: Progress, execution: Execution, running: dict[int, _Worker], descriptor: int) -> None:
+def _listen(
+    host: Surroundings, progress: Progress, execution: Execution, running: dict[int, _Worker], descriptor: int
+) -> None:
     worker = running[descriptor]
     messages = worker.messages()
     if messages is None:
@@ -175,13 +179,13 @@ def _merge_params(execution: Execution, before: bytes, after: str | None) -> Non
     execution.take_params(json_encode(kept | changed, "params").encode())
 
 
-def _forget(host: Host, running: dict[int, _Worker], worker: _Worker) -> None:
+def _forget(host: Surroundings, running: dict[int, _Worker], worker: _Worker) -> None:
     os.close(worker.descriptor)
     host.workers.remove(worker.pid)
     del running[worker.descriptor]
 
 
-def _end_all(host: Host, progress: Progress, running: dict[int, _Worker], *, report: bool) -> None:
+def _end_all(host: Surroundings, progress: Progress, running: dict[int, _Worker], *, report: bool) -> None:
     """End all that runs: first politely, so that they end their commands."""
     host.workers.interrupt(kill=False)
     patience = time.monotonic() + _INTERRUPT_GRACE
@@ -222,7 +226,9 @@ class _Piped:
         """Say nothing: it is the other process that reports the end."""
 
 
-def _work(host: Host, progress: Progress, execution: Execution, task: Task, descriptor: int, parent: int) -> None:
+def _work(
+    host: Surroundings, progress: Progress, execution: Execution, task: Task, descriptor: int, parent: int
+) -> None:
     """Run the task and end the process."""
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -236,7 +242,7 @@ def _work(host: Host, progress: Progress, execution: Execution, task: Task, desc
         os._exit(0)
 
 
-def _run(host: Host, progress: Progress, execution: Execution, task: Task, piped: _Piped) -> None:
+def _run(host: Surroundings, progress: Progress, execution: Execution, task: Task, piped: _Piped) -> None:
     watch = host.part(b"sharing")[b"watch"](task.command) if callable(task.command) else lambda: None
     params = None
     try:
@@ -259,7 +265,7 @@ def _run(host: Host, progress: Progress, execution: Execution, task: Task, piped
     piped.send("result", {**_content(result), "params": params})
 
 
-def _watch(host: Host, task: Task, piped: _Piped, parent: int, progress: Progress) -> None:
+def _watch(host: Surroundings, task: Task, piped: _Piped, parent: int, progress: Progress) -> None:
     """End this process where the task does not: past its timeout, or when nobody waits for it any more."""
     began = progress.clock()
     while True:

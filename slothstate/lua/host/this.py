@@ -11,12 +11,12 @@ from slothstate.lua.host.place import Place
 from slothstate.lua.host.workflow import Plan, Task
 
 if TYPE_CHECKING:
-    from slothstate.lua.host.host import Host
+    from slothstate.lua.host.surroundings import Surroundings
 
 __all__ = ["make_this"]
 
 
-def make_this(host: Host, plan: Plan, task: Task, number: int, place: Place) -> Any:
+def make_this(host: Surroundings, plan: Plan, task: Task, number: int, place: Place) -> Any:
     """Return the table: name, description, attempt, attempts, workdir, and where there is one workflow, timeout, agent.
 
     `this.workdir` reads as the directory and has the functions get, exists, ensure (make it if need be) and cleanup
@@ -38,7 +38,7 @@ def make_this(host: Host, plan: Plan, task: Task, number: int, place: Place) -> 
     return host.table(fields)
 
 
-def _workdir(host: Host, place: Place) -> Any:
+def _workdir(host: Surroundings, place: Place) -> Any:
     path = place.workdir or os.getcwd()
 
     def ensure() -> Any:
@@ -59,5 +59,5 @@ def _workdir(host: Host, place: Place) -> Any:
     return _readable(host, path, {"exists": lambda: os.path.isdir(path), "ensure": ensure, "cleanup": cleanup})
 
 
-def _readable(host: Host, text: str, functions: dict[str, Any]) -> Any:
+def _readable(host: Surroundings, text: str, functions: dict[str, Any]) -> Any:
     return host.part(b"script")[b"readable"](lua_bytes(text), host.table(functions))

@@ -18,7 +18,7 @@ from slothstate.errors import SlothStateError
 if TYPE_CHECKING:
     from slothstate.engines.sqlite import Store
 
-__all__ = ["ANNOUNCE_AFTER", "GRACE", "Waiting"]
+__all__ = ["ANNOUNCE_AFTER", "GRACE", "Announcements"]
 
 ANNOUNCE_AFTER: Final = 0.1
 """Seconds of waiting after which it is worth a write to say so; also between two tries in a busy store."""
@@ -27,11 +27,11 @@ GRACE: Final = 0.05
 """Seconds that the end of a wait may take longer in a busy store, to remove its row."""
 
 
-class Waiting:
+class Announcements:
     """The waiting of one State, in all its threads."""
 
-    def __init__(self, engine: Store, ownership: Ownership) -> None:
-        self._engine = engine
+    def __init__(self, store: Store, ownership: Ownership) -> None:
+        self._store = store
         self._ownership = ownership
         self.forget()
 
@@ -48,9 +48,9 @@ class Waiting:
             # Before the write, which an exception of a signal handler can strike at its very end.
             self._running.add(nonce)
             now = time.monotonic()
-            with self._engine.busy.until(now):
+            with self._store.busy.until(now):
                 waited = round((now - began) * 1000)
-                self._engine.write(waiters.add, nonce, name, owner, host(), os.getpid(), waited)
+                self._store.write(waiters.add, nonce, name, owner, host(), os.getpid(), waited)
         except SlothStateError:
             return False
         return True
@@ -67,8 +67,8 @@ class Waiting:
         """Remove the rows that are left, now or, if the store is busy, another time."""
         ended = set(self.left)
         with suppress(SlothStateError):
-            with self._engine.busy.until(time.monotonic() + GRACE):
-                self._engine.write(waiters.remove, ended)
+            with self._store.busy.until(time.monotonic() + GRACE):
+                self._store.write(waiters.remove, ended)
             self.left -= ended
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class Waiting:
 
     def rows(self) -> list[waiters.WaiterRow]:
         """Return the rows of those who wait and live, whoever has waited for longest first."""
-        rows = [row for row in self._engine.read(waiters.rows) if row.nonce not in self.left]
+        rows = [row for row in self._store.read(waiters.rows) if row.nonce not in self.left]
         dead = {owner for owner in {row.owner for row in rows} if self._ownership.is_dead(owner)}
         return [row for row in rows if row.owner not in dead]
 
@@ -87,6 +87,6 @@ class Waiting:
         """Remove the rows of dead owners, and what is left of our own; return how many were of the dead."""
         if self.left:
             self.tidy()
-        owners = {row.owner for row in self._engine.read(waiters.rows)}
+        owners = {row.owner for row in self._store.read(waiters.rows)}
         dead = [owner for owner in owners if self._ownership.is_dead(owner)]
-        return sum(self._engine.write(waiters.remove_owner, owner) for owner in dead)
+        return sum(self._store.write(waiters.remove_owner, owner) for owner in dead)

@@ -76,7 +76,11 @@ from locks
 where name = ?1 and nonce = ?2 and (expires_boot_ms is null or expires_boot_ms > ?3)
 """)
 
-_EXTEND: Final = "update locks set expires_boot_ms = ?3 where name = ?1 and nonce = ?2"
+_EXTEND: Final = sql("""
+update locks
+set expires_boot_ms = ?3
+where name = ?1 and nonce = ?2 and (expires_boot_ms is null or expires_boot_ms > ?4)
+""")
 
 _REMOVE_OWNER: Final = "delete from locks where owner = ?1"
 
@@ -133,9 +137,10 @@ def remove(connection: Connection, now: int, name: str, nonce: int) -> int:
     return connection.changes()
 
 
-def extend(connection: Connection, now: int, name: str, nonce: int, expires_boot_ms: int) -> None:
-    """Let an acquisition that still has its row end at another time."""
-    connection.execute(_EXTEND, (name, nonce, expires_boot_ms))
+def extend(connection: Connection, now: int, name: str, nonce: int, expires_boot_ms: int, boot_ms: int) -> bool:
+    """Let an acquisition that still has the lock end at another time; return whether it has."""
+    connection.execute(_EXTEND, (name, nonce, expires_boot_ms, boot_ms))
+    return bool(connection.changes())
 
 
 def remove_owner(connection: Connection, now: int, owner: str) -> None:

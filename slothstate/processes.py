@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from slothstate import User
+from slothstate.descriptions import User
 
 __all__ = ["Commands", "command_line"]
 
