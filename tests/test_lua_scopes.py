@@ -205,6 +205,17 @@ def test_an_interruption_reaches_the_caller(lua: Scripts, tmp_path: Path, source
     assert lua.run("return state.set('after', 1)") is True
 
 
+def test_an_interruption_under_a_tracer(lua: Scripts, tmp_path: Path) -> None:
+    """The same while a debugger or coverage.py traces: the block is left once, and Ctrl-C waits until it is."""
+    tracer = sys.gettrace()
+    sys.settrace(lambda *_: None)
+    try:
+        for source in INTERRUPTED[1:5:3]:
+            test_an_interruption_reaches_the_caller(lua, tmp_path, source)
+    finally:
+        sys.settrace(tracer)
+
+
 @pytest.mark.parametrize(("code", "source"), [(3, "state.lock('taken')"), (3, "pcall(state.lock, 'taken')")])
 def test_an_exit_keeps_its_code(tmp_path: Path, code: int, source: str) -> None:
     """sys.exit in a signal handler ends the process with its code, also from under a script's pcall."""

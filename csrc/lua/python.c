@@ -8,6 +8,9 @@
 /* A thread that runs the leaving half of a scope: an interruption is not redelivered in the middle of it. */
 static _Thread_local unsigned shielded;
 
+/* What was to be redelivered meanwhile, owned; or NULL. */
+static _Thread_local PyObject *postponed;
+
 /* Entered and not left by this thread, through whatever binding: they lie on its C stack. */
 static _Thread_local unsigned scopes;
 
@@ -218,12 +221,27 @@ void ss_lua_call(ss_lua_binding *binding, void *callable, const ss_lua_value *va
     ss_lua_finish(binding, outcome, result, (int)gil);
 }
 
+static int redeliver(void *exception)
+{
+    if (shielded > 0) {
+        /* Not by another pending call: under a tracer, CPython 3.11 makes those before it goes on, so without end. */
+        Py_XSETREF(postponed, exception);
+        return 0;
+    }
+    PyErr_SetObject((PyObject *)Py_TYPE((PyObject *)exception), exception);
+    Py_DECREF((PyObject *)exception);
+    return -1;
+}
+
 void ss_lua_leave(ss_lua_binding *binding, void *leave, bool failed, ss_lua_outcome *outcome)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
     shielded++;
     PyObject *result = PyObject_CallOneArg(leave, failed ? Py_True : Py_False);
     shielded--;
+    if (shielded == 0 && postponed != NULL && Py_AddPendingCall(redeliver, postponed) == 0) {
+        postponed = NULL;
+    }
     Py_DECREF((PyObject *)leave);
     ss_lua_finish(binding, outcome, result, (int)gil);
 }
@@ -245,16 +263,6 @@ bool ss_lua_entered(ss_lua_outcome *outcome, void **leave)
 }
 
 /* ---- Interruptions ---- */
-
-static int redeliver(void *exception)
-{
-    if (shielded > 0 && Py_AddPendingCall(redeliver, exception) == 0) {
-        return 0;
-    }
-    PyErr_SetObject((PyObject *)Py_TYPE((PyObject *)exception), exception);
-    Py_DECREF((PyObject *)exception);
-    return -1;
-}
 
 void ss_lua_redeliver(ss_lua_binding *binding)
 {
