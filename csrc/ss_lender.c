@@ -1,11 +1,8 @@
 #include "ss_pyfunctions.h"
 
-#include <signal.h>
 #include <structmember.h>
-#ifndef _WIN32
-#include <pthread.h>
-#endif
 
+#include "ss_fork.h"
 #include "ss_lender.h"
 #include "ss_log.h"
 #include "ss_read_cache.h"
@@ -65,23 +62,6 @@ typedef struct lender {
     PyObject *cache;
     PyObject *now; /* a function that returns the time in milliseconds */
 } ss_lender;
-
-/* Set in every child that the C library forked, also where C code forks without Python's knowledge. */
-static volatile sig_atomic_t has_forked;
-
-static void note_fork(void)
-{
-    has_forked = 1;
-}
-
-static PyObject *take_fork(PyObject *self, PyObject *unused)
-{
-    (void)self;
-    (void)unused;
-    bool was_forked = has_forked;
-    has_forked = 0;
-    return PyBool_FromLong(was_forked);
-}
 
 enum use { READ, WRITE, WRITE_KEY };
 
@@ -328,7 +308,7 @@ static PyObject *run(ss_lender *self, enum use use, PyObject *const *arguments, 
         return PyErr_Format(PyExc_TypeError, "the lender is not set up");
     }
     PyObject *thread = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
-    if (thread == NULL || (has_forked && !call((PyObject *)self, FORKED))) {
+    if (thread == NULL || (ss_has_forked && !call((PyObject *)self, FORKED))) {
         Py_XDECREF(thread);
         return NULL;
     }
@@ -363,7 +343,7 @@ static PyObject *run(ss_lender *self, enum use use, PyObject *const *arguments, 
 static PyObject *lender_lend(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    if (has_forked && !call(self, FORKED)) {
+    if (ss_has_forked && !call(self, FORKED)) {
         return NULL;
     }
     PyObject *thread = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
@@ -452,18 +432,10 @@ int ss_lender_export(void *list)
     };
     static PyType_Spec spec = {"slothstate._native.Lender", sizeof(ss_lender), 0,
                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
-    static PyMethodDef functions[] = {
-        {"take_fork", take_fork, METH_NOARGS, "take_fork($module, /)\n--\n\nWhether this process was just forked."},
-    };
     PyGILState_STATE gil = PyGILState_Ensure();
     static PyTypeObject *type;
     int result = intern_names() ? ss_export_type(&type, &spec, list) : -1;
-    PyObject *function = result ? NULL : PyCFunction_NewEx(&functions[0], NULL, NULL);
-    result = function == NULL ? -1 : PyList_Append((PyObject *)list, function);
-    Py_XDECREF(function);
-#ifndef _WIN32
-    result = result ? result : pthread_atfork(NULL, NULL, note_fork);
-#endif
+    result = result ? result : ss_fork_append(list);
     PyErr_Clear(); /* cffi cannot pass it on: the status says it */
     PyGILState_Release(gil);
     return result;
