@@ -1,11 +1,8 @@
 #include "python/arguments.h"
 
-#include <signal.h>
 #include <structmember.h>
-#ifndef _WIN32
-#include <pthread.h>
-#endif
 
+#include "engine/fork.h"
 #include "engine/lender.h"
 #include "engine/log.h"
 #include "cache/type.h"
@@ -65,23 +62,6 @@ typedef struct lender {
     PyObject *cache;
     PyObject *now; /* a function that returns the time in milliseconds */
 } ss_lender;
-
-/* Set in every child that the C library forked, also where C code forks without Python's knowledge. */
-static volatile sig_atomic_t has_forked;
-
-static void note_fork(void)
-{
-    has_forked = 1;
-}
-
-static PyObject *take_fork(PyObject *self, PyObject *unused)
-{
-    (void)self;
-    (void)unused;
-    bool was_forked = has_forked;
-    has_forked = 0;
-    return PyBool_FromLong(was_forked);
-}
 
 enum use { READ, WRITE, WRITE_KEY };
 
@@ -328,7 +308,7 @@ static PyObject *run(ss_lender *self, enum use use, PyObject *const *arguments, 
         return PyErr_Format(PyExc_TypeError, "the lender is not set up");
     }
     PyObject *thread = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
-    if (thread == NULL || (has_forked && !call((PyObject *)self, FORKED))) {
+    if (thread == NULL || (ss_has_forked && !call((PyObject *)self, FORKED))) {
         Py_XDECREF(thread);
         return NULL;
     }
@@ -363,7 +343,7 @@ static PyObject *run(ss_lender *self, enum use use, PyObject *const *arguments, 
 static PyObject *lender_lend(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    if (has_forked && !call(self, FORKED)) {
+    if (ss_has_forked && !call(self, FORKED)) {
         return NULL;
     }
     PyObject *thread = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
@@ -452,19 +432,6 @@ int ss_lender_export(PyObject *into)
     };
     static PyType_Spec spec = {"slothstate._native.Lender", sizeof(ss_lender), 0,
                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
-    static PyMethodDef functions[] = {
-        {"take_fork", take_fork, METH_NOARGS, "take_fork($module, /)\n--\n\nWhether this process was just forked."},
-        {NULL, NULL, 0, NULL},
-    };
     static PyTypeObject *type;
-#ifndef _WIN32
-    if (type == NULL && pthread_atfork(NULL, NULL, note_fork) != 0) {
-        PyErr_NoMemory();
-        return -1;
-    }
-#endif
-    if (!intern_names() || ss_export_type(into, &type, &spec) != 0) {
-        return -1;
-    }
-    return ss_export_functions(into, functions, NULL);
+    return intern_names() ? ss_export_type(into, &type, &spec) : -1;
 }
