@@ -265,20 +265,34 @@ static int redeliver(void *exception)
     return -1;
 }
 
-void ss_lua_redeliver(ss_lua_binding *binding)
+void ss_lua_redeliver_from(void *pending, void *is_main_thread)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
-    PyObject *pending = binding->pending;
     if (PyList_GET_SIZE(pending) > 0) {
         PyObject *exception = Py_NewRef(PyList_GET_ITEM(pending, 0));
         PyList_SetSlice(pending, 0, PY_SSIZE_T_MAX, NULL);
-        PyObject *is_main = PyObject_CallNoArgs(binding->is_main_thread); /* NULL: another interruption, so it is */
+        PyObject *is_main = PyObject_CallNoArgs(is_main_thread); /* NULL: another interruption, so it is */
         PyErr_Clear();
         /* Last of all: from here on the next bytecode of this thread raises it. */
-        if (is_main == Py_False || Py_AddPendingCall(redeliver, exception) != 0) {
+        if (!PyExceptionInstance_Check(exception) || is_main == Py_False ||
+            Py_AddPendingCall(redeliver, exception) != 0) {
             Py_DECREF(exception);
         }
         Py_XDECREF(is_main);
     }
     PyGILState_Release(gil);
+}
+
+void ss_lua_redeliver(ss_lua_binding *binding)
+{
+    ss_lua_redeliver_from(binding->pending, binding->is_main_thread);
+}
+
+void ss_lua_shield(int change)
+{
+    if (change > 0) {
+        shielded++;
+    } else if (shielded > 0) {
+        shielded--;
+    }
 }

@@ -48,6 +48,14 @@ const char *ss_lua_attach(const char *implementation, const char *path);
  * a tuple as in ss_lua_binding. Borrowed for ever: the caller keeps `dictionary` alive. */
 void ss_lua_handover(void *dictionary);
 
+/* For the plain binding (slothstate/lua/plain.py), whose Lua side calls them as built-in functions, in which no
+ * interruption can come. Takes the exception out that is the first of the list `pending`, if any: in the main thread, as
+ * `is_main_thread` says it, it is raised again at the next bytecode. */
+void ss_lua_redeliver_from(void *pending, void *is_main_thread);
+
+/* While more calls with 1 than with -1 were made in a thread, what was redelivered to it waits. */
+void ss_lua_shield(int change);
+
 /* ---- Shared by the templates ---- */
 
 #define SS_LUA_SHORT 1024
