@@ -2,7 +2,7 @@
 
 Windows' wheels of lupa do not export the Lua API, and a lupa built from source may lack `dlopen`. There the functions
 of `state` are written in Lua (plain.lua) and call one Python function, which takes the text of a call and returns that
-of its results (plain_values.lua says how). Slower than the C layer, the same to a script but for what docs/lua.md lists.
+of its results (plain_values.lua says how). Slower than the C layer, the same to a script but for what docs/lua.md says.
 """
 
 from __future__ import annotations
