@@ -163,7 +163,7 @@ def test_bytes_come_and_go_exactly(home: Path, state: State) -> None:
         (["a", "--ttl", "5x"], b"", "'5x' is no duration: write 30, 1.5, 500ms, 5m, 1h or 2d, or several"),
         (["a", "--ttl", "0"], b"", "ttl must be a number of seconds > 0"),
         (["a", "--jsno"], b"", "No such option '--jsno'"),
-        (["a", "b"], b"", "unexpected extra argument (b)"),
+        (["a", "b"], b"", "unexpected extra argument (b): "),
         ([], b"", "Missing argument 'VALUE'"),
     ],
 )
