@@ -156,7 +156,7 @@ def _listen(host: Host, progress: Progress, execution: Execution, running: dict[
         if kind == "log":
             host.reporter.log(*content)
         elif kind == "lost output":
-            host.note_lost_output()
+            host.worker_lost_output = True
         elif kind == "attempt":
             progress.reporter.attempt_failed(_result(worker.task, content))
         elif kind == "exit":
