@@ -358,7 +358,7 @@ def test_output_that_cannot_be_written(home: Path, state: State) -> None:
     state["key"] = "value"
     with open("/dev/full", "wb") as full, start("get", "key", home=home, stdout=full) as process:
         _, err = process.communicate(timeout=30)
-    assert (process.returncode, err) == (3, b"slothstate: cannot read or write: [Errno 28] No space left on device\n")
+    assert (process.returncode, err) == (3, b"slothstate: cannot write to stdout: No space left on device\n")
 
 
 def test_heavy_modules_are_not_imported_for_get(home: Path, state: State) -> None:
