@@ -1,4 +1,4 @@
-"""slothstate itself at every page size: what `slothstate.sqlite.schema.PAGE_SIZE` was chosen by."""
+"""slothstate itself at every page size: what `slothstate.engines.sqlite.schema.PAGE_SIZE` was chosen by."""
 
 from __future__ import annotations
 

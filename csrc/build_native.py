@@ -1,9 +1,8 @@
 """Declare the cffi extension `slothstate._native` and generate the table of powers of ten its codec needs.
 
-setup.py loads `ffibuilder` through cffi_modules; the compiler flags live there. Every csrc/*.c is compiled,
-every csrc/ss_*.h included, and what Python calls is declared in csrc/slothstate.cdef. Run as a script, this
-file only writes the generated header and prints its directory, for whoever compiles the C files by hand (the
-fuzz targets of tests/fuzz).
+setup.py loads `ffibuilder` through cffi_modules; the compiler flags live there. Every csrc/*/*.c is compiled,
+and what Python calls is declared in csrc/slothstate.cdef. Run as a script, this file only writes the generated
+header and prints its directory, for whoever compiles the C files by hand (the fuzz targets of tests/fuzz).
 """
 
 from pathlib import Path
@@ -12,6 +11,9 @@ from cffi import FFI
 
 CSRC = Path(__file__).resolve().parent
 GENERATED = CSRC / "generated"
+
+# Where the functions of slothstate.cdef are declared.
+HEADERS = ["lua/lua.h", "python/module.h"]
 
 SMALLEST_POWER = -343
 LARGEST_POWER = 324
@@ -54,14 +56,14 @@ def make_builder() -> FFI:
     """Return the builder of `slothstate._native`."""
     builder = FFI()
     builder.cdef((CSRC / "slothstate.cdef").read_text("ascii"))
-    includes = "\n".join(f'#include "{header.name}"' for header in sorted(CSRC.glob("ss_*.h")))
+    includes = "\n".join(f'#include "{header}"' for header in HEADERS)
     # The code cffi generates after this point converts freely; only our own files are held to -Wconversion.
     relax = '#ifdef __GNUC__\n#pragma GCC diagnostic ignored "-Wconversion"\n#endif'
     builder.set_source(
         "slothstate._native",
         f"{includes}\n{relax}\n",
         # Relative, because setuptools refuses absolute sources; setup.py changes to the project's directory.
-        sources=[f"csrc/{source.name}" for source in sorted(CSRC.glob("*.c"))],
+        sources=[f"csrc/{source.relative_to(CSRC).as_posix()}" for source in sorted(CSRC.glob("*/*.c"))],
         include_dirs=["csrc", "csrc/generated"],
         depends=[
             *(f"csrc/{header.relative_to(CSRC).as_posix()}" for header in sorted(CSRC.rglob("*.h"))),

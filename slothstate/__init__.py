@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 # First of all: it refuses a Python that the rest would fail on in some other way.
 from slothstate import interpreter as _interpreter  # noqa: F401  # isort: skip
+from slothstate.descriptions import LockDescription, Owner, Waiter
+from slothstate.engines.sqlite.naming import absolute_path, default_path, refuse_address
+from slothstate.engines.sqlite.schema import check_library
 from slothstate.errors import (
     AlreadyHeld,
     InvalidKey,
     InvalidValue,
     LockLost,
     LockTimeout,
+    NotSupported,
     OutcomeUnknown,
     OutOfRange,
     PatternError,
@@ -32,25 +36,22 @@ from slothstate.errors import (
     UnsafeState,
     WrongType,
 )
-from slothstate.lock import Lock, LockDescription, Owner, Waiter
+from slothstate.locks import Lock
 from slothstate.patterns import literal
-from slothstate.sqlite.naming import absolute_path, default_path, refuse_address
-from slothstate.sqlite.schema import check_library
 from slothstate.state import State, open
 from slothstate.values import parse_json, to_json
 
 if TYPE_CHECKING:
+    from slothstate.descriptions import Activity, Entry, Health, Usage, User
+    from slothstate.engines.sqlite.restore import restore
     from slothstate.escaping import printable
     from slothstate.record import Record
-    from slothstate.sqlite.entries import Entry, Usage
-    from slothstate.sqlite.health import Health, User
-    from slothstate.sqlite.restore import restore
-    from slothstate.sqlite.watching import Activity
 
 __all__ = [
     "Activity",
     "AlreadyHeld",
     "Entry",
+    "Finding",
     "Health",
     "InvalidKey",
     "InvalidValue",
@@ -58,6 +59,7 @@ __all__ = [
     "LockDescription",
     "LockLost",
     "LockTimeout",
+    "NotSupported",
     "OutOfRange",
     "OutcomeUnknown",
     "Owner",
@@ -90,14 +92,15 @@ __all__ = [
 
 
 _LATE: Final = {
-    "Activity": "slothstate.sqlite.watching",
-    "Entry": "slothstate.sqlite.entries",
-    "Health": "slothstate.sqlite.health",
+    "Activity": "slothstate.descriptions",
+    "Entry": "slothstate.descriptions",
+    "Finding": "slothstate.descriptions",
+    "Health": "slothstate.descriptions",
     "Record": "slothstate.record",
-    "Usage": "slothstate.sqlite.entries",
-    "User": "slothstate.sqlite.health",
+    "Usage": "slothstate.descriptions",
+    "User": "slothstate.descriptions",
     "printable": "slothstate.escaping",
-    "restore": "slothstate.sqlite.restore",
+    "restore": "slothstate.engines.sqlite.restore",
 }
 """What few programs need, and the modules that have it: imported when it is asked for."""
 

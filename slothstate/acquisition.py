@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from types import BuiltinFunctionType
 
-from slothstate.caller import current
+from slothstate.caller import current, is_cooperative
 from slothstate.errors import AlreadyHeld
 
-__all__ = ["Acquisition", "is_cooperative", "refuse_own"]
+__all__ = ["Acquisition", "refuse_own"]
 
 
 class Acquisition:
@@ -33,11 +31,6 @@ class Acquisition:
         self.is_scoped = is_scoped
         self.is_ended = False
         self.token = 0
-
-
-def is_cooperative() -> bool:
-    """Return whether sleeping lets other greenlets of the thread run: gevent or eventlet has replaced `time.sleep`."""
-    return not isinstance(time.sleep, BuiltinFunctionType)
 
 
 def refuse_own(holder: Acquisition, mine: Acquisition, timeout: float | None, *, same_state: bool) -> None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 import weakref
 from contextlib import suppress
+from types import BuiltinFunctionType
 from typing import Any, Final
 
 from slothstate.native import thread_ident, thread_serial
 
-__all__ = ["Caller", "current", "thread_ident"]
+__all__ = ["Caller", "current", "is_cooperative", "thread_ident"]
 
 
 class Caller:
@@ -79,6 +81,11 @@ class Caller:
 def current() -> Caller:
     """Return who is calling."""
     return Caller()
+
+
+def is_cooperative() -> bool:
+    """Return whether sleeping lets other greenlets of the thread run: gevent or eventlet has replaced `time.sleep`."""
+    return not isinstance(time.sleep, BuiltinFunctionType)
 
 
 class _Callback:

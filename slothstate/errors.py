@@ -11,6 +11,7 @@ __all__ = [
     "InvalidValue",
     "LockLost",
     "LockTimeout",
+    "NotSupported",
     "OutOfRange",
     "OutcomeUnknown",
     "PatternError",
@@ -53,6 +54,15 @@ class WrongType(SlothStateError, TypeError):
         self.key = key
         self.expected = expected
         self.found = found
+
+    @classmethod
+    def of(cls, verb: str, key: str, expected: str, found: str) -> WrongType:
+        """Return the error for `verb` on a key whose value is of another kind."""
+        return cls(f"cannot {verb} {key!r}: expected a {expected}, found a {found}", key, expected, found)
+
+
+class NotSupported(SlothStateError, NotImplementedError):
+    """What this engine cannot do; `docs/verbs.md` says which can."""
 
 
 class OutOfRange(SlothStateError, OverflowError):

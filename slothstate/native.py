@@ -1,15 +1,15 @@
 """The built-in functions of the C layer, typed.
 
 A cffi call costs more than encoding a small document, so the C layer hands over real built-in functions: one
-cffi call at import appends them to a list (`ss_python_export` in csrc/ss_python.h), and a call of theirs
-costs what one of `len` does.
+cffi call at import hands over the function that returns them all (`ss_export` in csrc/python/module.h), and a call of
+theirs costs what one of `len` does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
 # Which _native needs, and imports in C: what collects the modules of a program sees only an import that is written.
 import _cffi_backend  # noqa: F401
@@ -26,6 +26,7 @@ __all__ = [
     "Mutex",
     "ReadCache",
     "Scope",
+    "StateBase",
     "encode_row",
     "encode_rows",
     "exit_method",
@@ -33,19 +34,18 @@ __all__ = [
     "glob_filter",
     "glob_match",
     "glob_prefix",
+    "json_check",
     "json_decode",
     "json_encode",
     "json_encode_item",
     "now_ms",
     "row_getter",
-    "row_putter",
     "sqlite_file",
     "take_fork",
     "thread_ident",
     "thread_serial",
     "to_the_end",
     "value_loader",
-    "value_setter",
 ]
 
 KEY_SEPARATOR: Final = "\0"
@@ -56,29 +56,15 @@ LIBRARY: Final[str] = _native.__file__
 
 T = TypeVar("T")
 
-_functions: Final[dict[str, Callable[..., Any]]] = {}
 
-
-def _export(export: Callable[..., int], *arguments: object) -> None:
-    functions: list[Callable[..., Any]] = []
-    if export(ffi.cast("void *", id(functions)), *(ffi.cast("void *", id(argument)) for argument in arguments)):
+def _export() -> dict[str, Any]:
+    functions: list[Callable[..., dict[str, Any]]] = []
+    if lib.ss_export(ffi.cast("void *", id(functions))):
         raise ImportError("slothstate._native could not export its functions")
-    _functions.update((function.__name__, function) for function in functions)
+    return functions[0](InvalidValue, OutOfRange, PatternError)
 
 
-_export(lib.ss_python_export, (InvalidValue, OutOfRange, PatternError))
-
-if not _functions["is_main_interpreter"]():
-    # Neither apsw nor cffi keeps interpreters apart, and ending one ends the process if a thread of it sweeps. The
-    # types below belong to the main interpreter, too: one more export would put others in their place.
-    raise ImportError("slothstate cannot be used in a sub-interpreter, only in the main one; use processes instead")
-
-_export(lib.ss_read_cache_export)
-_export(lib.ss_log_export)
-_export(lib.ss_lender_export)
-_export(lib.ss_operations_export)
-_export(lib.ss_scope_export)
-_export(lib.ss_mutex_export)
+_functions: Final = _export()
 
 json_encode: Callable[[object, str], str] = _functions["json_encode"]
 """`json_encode(value, name)`: the JSON text of a value; `name` begins the path in error messages.
@@ -88,6 +74,9 @@ Raises: `InvalidValue` naming the path (`value['ports'][2]`), `OutOfRange` for a
 
 json_encode_item: Callable[[object, str], str] = _functions["json_encode_item"]
 """`json_encode_item(value, name)`: the same of an item of a list, which may nest one level less."""
+
+json_check: Callable[[str], None] = _functions["json_check"]
+"""`json_check(text)`: raises what `json_decode` would raise, and builds nothing."""
 
 json_decode: Callable[[str | bytes], Any] = _functions["json_decode"]
 """`json_decode(text)`: the value of a JSON text. Raises: `ValueError` naming the byte where it stopped."""
@@ -126,13 +115,13 @@ glob_prefix: Callable[[str], str] = _functions["glob_prefix"]
 """`glob_prefix(pattern)`: the literal characters every match begins with. Raises: `PatternError`."""
 
 ReadCache: Callable[..., Any] = _functions["ReadCache"]
-"""The type that `slothstate.read_cache` describes: `ReadCache(limit, clock, transactions)`."""
+"""The type that `slothstate.engines.sqlite.read_cache` describes: `ReadCache(limit, clock, transactions)`."""
 
 Lender: Any = _functions["Lender"]
-"""The base of `slothstate.sqlite.pool.Pool`, see `slothstate.sqlite.lending`."""
+"""The base of `slothstate.engines.sqlite.pool.Pool`, see `slothstate.engines.sqlite.lender`."""
 
 Log: Callable[[int], Any] = _functions["Log"]
-"""The type that `slothstate.sqlite.log` describes: `Log(limit)`."""
+"""The type that `slothstate.engines.sqlite.wal_hook` describes: `Log(limit)`."""
 
 take_fork: Callable[[], bool] = _functions["take_fork"]
 """`take_fork()`: whether this process was forked since it was last asked, be it by C code behind Python's back."""
@@ -174,25 +163,30 @@ class MutexLike(Protocol):
 Mutex: Callable[[], MutexLike] = _functions["Mutex"]
 
 row_getter: Callable[..., Any] = _functions["row_getter"]
-"""`row_getter(statement, rarely)`: the function `slothstate.sqlite.keys.get`.
+"""`row_getter(statement, rarely)`: the function `slothstate.engines.sqlite.keys.get`.
 
 `statement` selects the row of a key; `rarely` is called in place of it for what is not simply a sound row.
-"""
-
-row_putter: Callable[..., Any] = _functions["row_putter"]
-"""`row_putter(statements, expiring, rarely)`: the function `slothstate.sqlite.keys.put`.
-
-Two statements for each kind, without and with a time to live; `rarely` goes on where one changed nothing.
 """
 
 value_loader: Callable[..., Any] = _functions["value_loader"]
 """`value_loader(get, check_key, decoded)`: the function `slothstate.verbs.keys.load_value`."""
 
-value_setter: Callable[..., Any] = _functions["value_setter"]
-"""`value_setter(engine, put, encode_row, KINDS, Encoded, rarely)`: the function `set(key, value, ttl=None)` of a State.
+if TYPE_CHECKING:
 
-`rarely` is called in its place with a time to live, and with what `encode_row` returns None for.
-"""
+    class StateBase:
+        """The base of `slothstate.State`: its `get` and `set` (csrc/python/state.h)."""
+
+        _cache: object
+        _load: Callable[[str, Any], Any]
+        _table: Callable[[str], Any]
+        _list: Callable[[str], Any]
+        _put: Callable[..., None]
+        _row_maker: tuple[Any, ...]
+
+        def get(self, key: str, default: Any = None) -> Any: ...
+        def set(self, key: str, value: Any, ttl: float | None = None) -> bool: ...
+else:
+    StateBase = _functions["StateBase"]
 
 
 def sqlite_file(control: Callable[[int], object]) -> int:

@@ -14,7 +14,7 @@ that comes first, last or straight after a range is a hyphen. An unterminated `[
 reversed range are `PatternError`, as is anything that is not a str or holds a lone surrogate. Matching takes
 at most O(pattern x key) steps.
 
-The C matcher (csrc/ss_glob.h) decides; the functions here only narrow down which keys it must look at.
+The C matcher (csrc/glob/glob.h) decides; the functions here only narrow down which keys it must look at.
 """
 
 from __future__ import annotations

@@ -6,25 +6,24 @@ import atexit
 import os
 import sys
 import weakref
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from slothstate import native
+from slothstate.codec import PYTHON
+from slothstate.engines import connect
+from slothstate.engines.protocol import DURABILITIES, Codec, Engine
 from slothstate.errors import InvalidValue
-from slothstate.lock import Locks
-from slothstate.native import json_decode
-from slothstate.sqlite import Engine, counters, location
-from slothstate.sqlite.engine import SYNCHRONOUS
-from slothstate.sqlite.schema import check_library
-from slothstate.values import Encoded, Kind, Stored, as_encoded, as_python, check_flag, check_seconds, describe
+from slothstate.locks import Locks
+from slothstate.values import KINDS, Encoded, check_flag, check_key, check_seconds, decoded, describe, encode
+from slothstate.verbs.base import milliseconds
 from slothstate.verbs.counters import CounterVerbs
-from slothstate.verbs.keys import load_value, setter
+from slothstate.verbs.inspection import InspectionVerbs
 from slothstate.verbs.lists import ListVerbs
+from slothstate.verbs.maintenance import MaintenanceVerbs
 from slothstate.verbs.mapping import MappingVerbs
-from slothstate.verbs.upkeep import UpkeepVerbs
+from slothstate.verbs.transfer import TransferVerbs
 
 __all__ = ["State", "open"]
 
@@ -41,13 +40,16 @@ def open(
 ) -> State:
     """Open a store, creating it if it is not there; any number of processes may have it open at once.
 
-    `path` defaults to `$SLOTHSTATE_DB`, else `~/.sloth-runner/state.db`. Directories are made 0700, files 0600.
-    `durability="process"`: an acknowledged write survives the death of any process; a power cut may cost the last
-    moments but leaves a consistent earlier state. `"full"`: it survives a power cut too, at the price of a sync to
-    disk for every write. `read_cache` keeps up to `cache_size` bytes of values that are valid as long as nothing was
-    written. `sweep_interval` and `busy_timeout` are seconds: how often expired keys are removed, and how long a
-    writer waits for another. `allow_remote` opens a store on a network file system, or on one that is not known to be
-    local, at your own risk.
+    - `path`: the file; default is `$SLOTHSTATE_DB`, else `~/.sloth-runner/state.db`. Directories are made 0700, files
+      0600.
+    - `durability`: `"process"`, an acknowledged write survives the death of any process; a power cut may cost the last
+      moments but leaves a consistent earlier state. `"full"`, it survives a power cut too, at the price of a sync to
+      disk for every write.
+    - `read_cache`: whether values that were read are kept in memory; they are valid as long as nothing is written.
+    - `cache_size`: how many bytes of them at most.
+    - `sweep_interval`: seconds between two removals of expired keys, which no verb sees meanwhile.
+    - `busy_timeout`: seconds that a writer waits for another before it gives up with `StateBusy`.
+    - `allow_remote`: open a store on a network file system, or on one that is not known to be local, at your own risk.
 
     >>> import slothstate
     >>> state = slothstate.open(path)
@@ -58,31 +60,33 @@ def open(
     version's file, a file mounted alone, a network file system) or none at all (an address, a `~` without a home);
     `StateCorrupt`; `StateFull`, `StateReadOnly`, `StateIOError`, which say why; `InvalidValue` for the other arguments.
     """
-    if not isinstance(durability, str) or durability not in SYNCHRONOUS:
+    if not isinstance(durability, str) or durability not in DURABILITIES:
         raise InvalidValue(f"durability must be 'process' or 'full', got {describe(durability)}")
     if isinstance(cache_size, bool) or not isinstance(cache_size, int) or not 0 <= cache_size <= sys.maxsize:
         raise InvalidValue(f"cache_size must be a number of bytes >= 0, got {describe(cache_size)}")
     check_flag(read_cache, "read_cache")
-    check_library()
+    check_flag(allow_remote, "allow_remote")
     check_seconds(sweep_interval, "sweep_interval")
     check_seconds(busy_timeout, "busy_timeout", zero=True)
     state = State(
-        Engine(
-            location.resolve(path, allow_remote=allow_remote),
+        connect(
+            path,
             durability=durability,
             busy_timeout=busy_timeout,
             sweep_interval=sweep_interval,
             cache_size=cache_size if read_cache else 0,
+            allow_remote=allow_remote,
             is_resting=_is_ending,
-        ),
-        read_cache=read_cache,
+        )
     )
     if _is_ending:
         state._rest()
     return state
 
 
-class State(MappingVerbs, CounterVerbs, ListVerbs, UpkeepVerbs):  # type: ignore[misc]
+class State(  # type: ignore[misc]
+    MappingVerbs, CounterVerbs, ListVerbs, InspectionVerbs, TransferVerbs, MaintenanceVerbs
+):
     """Keys, counters, lists and locks that programs running side by side share. Made by `slothstate.open`.
 
     A State is safe to share between threads, works on both sides of a fork, and is a context manager that closes
@@ -95,20 +99,30 @@ class State(MappingVerbs, CounterVerbs, ListVerbs, UpkeepVerbs):  # type: ignore
     `OutcomeUnknown` a write may be kept or not.
     """
 
-    def __init__(self, engine: Engine, *, read_cache: bool = True) -> None:
+    def __init__(self, engine: Engine, codec: Codec = PYTHON) -> None:
         self._engine = engine
         self._locks = Locks(engine)
-        self._decode: Callable[[Kind, Stored], Any] = as_python
-        self._length_unit: counters.Unit = "characters"
-        self._read_cache = read_cache
-        if type(self) is State:
-            # Built-in functions take the place of methods on this object: a hit costs what a dictionary costs only if
-            # no Python function stands before it. They must not refer to the State: that would be a cycle.
-            self.__dict__["set"] = setter(engine)
-            if read_cache:
-                load = partial(load_value, engine, as_python)
-                self.__dict__["get"] = engine.cache.reader(load, json_decode, json_decode)
+        self._use(codec)
         _open_states.add(self)
+
+    def _use(self, codec: Codec) -> None:
+        """Give values out as `codec` builds them."""
+        self._codec = codec
+        engine = self._engine
+        fast = engine.fast(codec)
+        # What StateBase does `get` and `set` with. None of it may refer to the State: that would be a cycle.
+        self._cache = None if fast is None else fast.cache
+        self._load = _Loader(engine, codec) if fast is None else fast.load
+        self._table, self._list = codec.table, codec.list
+        self._put = engine.entries.put
+        self._row_maker = _ROW_MAKER
+
+    def _set(self, key: str, value: Any, ttl: float | None) -> bool:
+        """Do what `set` does, for a TTL, and for keys and values that are rare or wrong."""
+        check_key(key)
+        kind, stored = encode(value)
+        self._put(key, kind, stored, None if ttl is None else milliseconds(ttl, "ttl"))
+        return True
 
     def close(self) -> None:
         """Release the locks this State holds and close the store; closing twice does nothing."""
@@ -122,20 +136,11 @@ class State(MappingVerbs, CounterVerbs, ListVerbs, UpkeepVerbs):  # type: ignore
         self._locks.rest()
         self._engine.rest()
 
-    def _encoded_view(self) -> State:
-        """Return this State for a binding that builds another language's values itself.
-
-        Its reads return a table or list as `Encoded`, and `append` returns bytes of UTF-8. All else is shared.
-        """
+    def _with_codec(self, codec: Codec) -> State:
+        """Return this State, sharing everything, for a binding that builds another language's values itself."""
         view = object.__new__(State)
-        view.__dict__.update(self.__dict__)
-        view._decode = as_encoded
-        if self._read_cache:
-            engine = self._engine
-            view.__dict__["get"] = engine.cache.reader(
-                partial(load_value, engine, as_encoded), partial(Encoded, "table"), partial(Encoded, "list")
-            )
-        view._length_unit = "octets"
+        view._engine, view._locks = self._engine, self._locks
+        view._use(codec)
         return view
 
     def __enter__(self) -> State:
@@ -157,11 +162,24 @@ class State(MappingVerbs, CounterVerbs, ListVerbs, UpkeepVerbs):  # type: ignore
         raise TypeError("a State cannot be pickled: open the store by its path in the other process")
 
     def __repr__(self) -> str:
-        return f"<slothstate.State {self._engine.path!r}{' (closed)' if self._engine.refusal else ''}>"
+        return f"<slothstate.State {self._engine.address!r}{' (closed)' if self._engine.refusal else ''}>"
 
+
+class _Loader:
+    """`get` on an engine without a fast path."""
+
+    def __init__(self, engine: Engine, codec: Codec) -> None:
+        self._entries = engine.entries
+        self._decode = codec.decode
+
+    def __call__(self, key: str, default: Any) -> Any:
+        row = self._entries.get(check_key(key))
+        return default if row is None else decoded(self._decode, key, row[0], row[1])
+
+
+_ROW_MAKER: Final = (native.encode_row, KINDS, Encoded)
 
 _open_states: weakref.WeakSet[State] = weakref.WeakSet()
-
 
 _is_ending = False
 

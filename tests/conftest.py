@@ -32,11 +32,19 @@ QUICK = (
 )
 """The modules of tests that are the quick tier: something of everything, in less than a minute. `pytest -m quick`."""
 
+NATIVE = (
+    *("cache_table", "codec", "codec_containers", "corpus", "lending", "lua_binding", "lua_codec", "lua_scopes"),
+    *("lua_verbs", "numbers", "operations", "patterns", "read_cache", "read_cache_life", "walindex"),
+)
+"""The modules of tests that lead through all of the C layer: `pytest -m native`, for sanitizers and for coverage."""
+
+TIERS = {"quick": QUICK, "native": NATIVE}
+
 _opened: list[str] = []
 
 
 def _note_open(event: str, arguments: tuple[object, ...]) -> None:
-    """Note each database, -wal or -shm that code of the package opens by path; see slothstate.sqlite.location."""
+    """Note each database, -wal or -shm that code of the package opens by path; see location."""
     if event != "open" or not isinstance(arguments[0], str) or not arguments[0].endswith((".db", ".db-wal", ".db-shm")):
         return
     frame = sys._getframe(1)
@@ -70,8 +78,10 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.stem.removeprefix("test_") in QUICK and item.get_closest_marker("long") is None:
-            item.add_marker("quick")
+        if item.get_closest_marker("long") is None:
+            for tier, modules in TIERS.items():
+                if item.path.stem.removeprefix("test_") in modules:
+                    item.add_marker(tier)
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +101,7 @@ def _every_store_ends_sound(request: pytest.FixtureRequest) -> Iterator[None]:
     below = request.getfixturevalue("tmp_path")
     yield
     for state in list(slothstate.state._open_states):
-        if below in Path(state._engine.path).parents:
+        if below in Path(state._engine.store.path).parents:
             state.close()
     if request.node.get_closest_marker("damaged"):
         return

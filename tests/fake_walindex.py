@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from slothstate import native
-from slothstate.read_cache import ReadCache
+from slothstate.engines.sqlite.read_cache import ReadCache
 
 HEADER: Final = 48
 REGION: Final = 32768
@@ -16,6 +16,16 @@ REGION: Final = 32768
 _SHM_MAP: Final = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.POINTER(ctypes.c_void_p)
 )
+
+
+def reader(
+    cache: Any, load: Callable[[str, Any], Any], table: Callable[[str], Any], list_: Callable[[str], Any]
+) -> Callable[..., Any]:
+    """Return the `get` of a State that has this cache."""
+    base = native.StateBase()
+    base._cache, base._load, base._table, base._list = cache, load, table, list_
+    base._put, base._row_maker = print, (print, (), tuple)
+    return base.get
 
 
 class _Methods(ctypes.Structure):
@@ -91,7 +101,7 @@ class Store:
         self.cache: ReadCache = native.ReadCache(limit, clock, self.transactions)
         assert self.cache.attach(self.file.address, self)
         self.cache.verified(3600)
-        self.get = self.cache.reader(lambda key, default: ("miss", default), lambda text: [text], lambda text: (text,))
+        self.get = reader(self.cache, lambda key, default: ("miss", default), lambda text: [text], lambda text: (text,))
 
     def commit(self) -> None:
         """Let somebody commit."""

@@ -1,6 +1,6 @@
 """SQLite VFSs for tests: a disk that records what it is told, and one whose calls fail.
 
-Both pass everything on to the system's own VFS. A store uses one through `Engine(path, vfs=name)`; creating the file
+Both pass everything on to the system's own VFS. A store uses one through `Store(path, vfs=name)`; creating the file
 happens before, on a good disk.
 """
 

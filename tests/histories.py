@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from slothstate import State, WrongType
-from slothstate.sqlite.connection import Connection
+from slothstate.engines.sqlite.connection import Connection
 
 UNKNOWN: Final = object()
 """The result of an operation whose process died before it returned: it happened, or it did not."""

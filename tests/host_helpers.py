@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import slothstate
-from slothstate.lua.host import Host
-from slothstate.lua.report import TaskResult
-from slothstate.lua.workflow import Plan, Task
+from slothstate.lua.host.host import Host
+from slothstate.lua.host.report import TaskResult
+from slothstate.lua.host.workflow import Plan, Task
 
 IMPLEMENTATIONS = ["luajit", "lua54"]
 

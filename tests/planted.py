@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from slothstate import lock, read_cache, state
-from slothstate.sqlite import counters, engine, keys, locks, sweep
-from slothstate.sqlite.connection import Connection
+from slothstate import state
+from slothstate.engines.sqlite import counters, keys, read_cache, store, sweep
+from slothstate.engines.sqlite.connection import Connection
+from slothstate.engines.sqlite.locks import table
 
 VARIABLE: Final = "SLOTHSTATE_PLANTED"
 
@@ -25,25 +26,25 @@ def stamp_read_after_the_row() -> None:
     """The cache takes the store's stamp only after the row was read: what was committed in between stays unseen."""
     load = state.load_value
 
-    def late(engine: engine.Engine, decode: Any, key: str, default: Any) -> Any:
+    def late(engine: store.Store, decode: Any, key: str, default: Any) -> Any:
         return load(_Late(engine), decode, key, default)  # type: ignore[arg-type]
 
     class _Late:
         """An engine whose cache gives out its token when a value is stored, not when it is asked for."""
 
-        def __init__(self, engine: engine.Engine) -> None:
-            self._engine = engine
+        def __init__(self, engine: store.Store) -> None:
+            self._engine.store = engine
             self.cache = self
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(self._engine, name)
+            return getattr(self._engine.store, name)
 
         def sync(self) -> None:
             return None
 
         def store(self, token: None, *what: Any) -> None:
-            cache = self._engine.cache
-            cache.store(None if self._engine.in_transaction else cache.sync(), *what)
+            cache = self._engine.store.cache
+            cache.store(None if self._engine.store.in_transaction else cache.sync(), *what)
 
     state.load_value = late
 
@@ -84,19 +85,19 @@ def release_of_anybodys_lock() -> None:
         connection.execute("delete from locks where name = ?1", (name,))
         return connection.changes() > 0
 
-    locks.release = release
+    table.release = release
 
 
 def lease_checked_before_the_wait() -> None:
     """A lock's transaction checks that the lock is held, and only then waits for the right to write."""
 
     @contextmanager
-    def transaction(self: lock.Lock) -> Iterator[None]:
+    def transaction(self: table.Lock) -> Iterator[None]:
         self.ensure_held()
-        with self._engine.transaction():
+        with self._engine.store.transaction():
             yield
 
-    lock.Lock.transaction = transaction  # type: ignore[method-assign]
+    table.Lock.transaction = transaction  # type: ignore[method-assign]
 
 
 def sweep_without_a_second_look() -> None:
@@ -115,7 +116,7 @@ def sweep_without_a_second_look() -> None:
 
 def acknowledged_before_commit() -> None:
     """An increment answers what it is going to be, and is written a moment later."""
-    write_key = engine.Engine.write_key
+    write_key = store.Store.write_key
     waiting: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
 
     def write_later() -> None:
@@ -124,7 +125,7 @@ def acknowledged_before_commit() -> None:
             time.sleep(0.001)
             write_key(*write)
 
-    def promise(self: engine.Engine, operation: Any, key: str, *arguments: Any) -> Any:
+    def promise(self: store.Store, operation: Any, key: str, *arguments: Any) -> Any:
         if operation is not counters.increment or self.in_transaction:
             return write_key(self, operation, key, *arguments)
         if waiting.empty():
@@ -133,7 +134,7 @@ def acknowledged_before_commit() -> None:
         waiting.put((self, operation, key, *arguments))
         return (row[1] if row else 0) + arguments[0]  # type: ignore[operator]
 
-    engine.Engine.write_key = promise  # type: ignore[assignment, method-assign]
+    store.Store.write_key = promise  # type: ignore[assignment, method-assign]
 
 
 def uncommitted_values_are_cached() -> None:

@@ -32,7 +32,7 @@ from simulation import Disk, Turns, simulated
 
 import slothstate
 from slothstate import Lock, LockLost, LockTimeout, State, WrongType
-from slothstate.sqlite import Engine
+from slothstate.engines.sqlite.engine import SqliteEngine
 
 CLIENTS: Final = 3
 OPERATIONS: Final = 8
@@ -274,7 +274,9 @@ class Run:
         return part or CHOICES
 
     def open(self) -> State:
-        return State(Engine(self.path, durability=self.durability, clock=self.turns.read_clock, vfs=self.disk.name))
+        return State(
+            SqliteEngine(self.path, durability=self.durability, clock=self.turns.read_clock, vfs=self.disk.name)
+        )
 
     def event(self, kind: str) -> int:
         """Note a call or a return among the events of the disk; return its number."""
@@ -301,7 +303,7 @@ class Run:
                 file.write(content)
         last = max((event.place for event in self.disk.events[:cut] if event.kind in ("call", "return")), default=0)
         now_ms = self.turns.now_ms
-        with State(Engine(self.path, clock=lambda: (now_ms + 0.5) / 1000)) as state:
+        with State(SqliteEngine(self.path, clock=lambda: (now_ms + 0.5) / 1000)) as state:
             found = perform(state, "get_many", KEYS)
             faults = state.check()
         if faults:

@@ -25,10 +25,9 @@ from typing import Any, Final
 
 from faulty_disk import RecordingDisk
 
-from slothstate import read_cache
-from slothstate.sqlite import connection, pool
-from slothstate.sqlite.connection import Connection
-from slothstate.sqlite.sweeper import Sweeper
+from slothstate.engines.sqlite import connection, pool, read_cache
+from slothstate.engines.sqlite.connection import Connection
+from slothstate.engines.sqlite.sweeper import Sweeper
 
 EAGERNESS: Final = (0.02, 0.1, 0.3)
 """How likely a turn is passed on at a step; a seed has one of them. Some races need few switches, others many."""

@@ -14,8 +14,8 @@ from typing import Any, Final
 import apsw
 
 from slothstate import State
-from slothstate.read_cache import ReadCache
-from slothstate.sqlite import Engine
+from slothstate.engines.sqlite.engine import SqliteEngine
+from slothstate.engines.sqlite.read_cache import ReadCache
 
 TABLES: Final = ("entries", "list_items", "locks", "lock_waiters")
 
@@ -48,7 +48,7 @@ class Clock:
 
 def state_at(path: object, clock: Callable[[], float]) -> State:
     """Open a store whose time is told by `clock`."""
-    return State(Engine(str(path), clock=clock))
+    return State(SqliteEngine(str(path), clock=clock))
 
 
 def current_token(cache: ReadCache) -> int:

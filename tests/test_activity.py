@@ -14,8 +14,8 @@ from support import until
 
 import slothstate
 from slothstate import Activity
-from slothstate.sqlite import activity as activity_module
-from slothstate.sqlite import watching
+from slothstate.engines.sqlite import activity_publisher as activity_module
+from slothstate.engines.sqlite import activity_reader
 from slothstate.state import State
 
 WATCH = 60.0
@@ -100,7 +100,7 @@ def test_request_ends(path: str, state: State) -> None:
 
 def test_what_the_dead_left_is_old_and_removed(path: str, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file of a killed process, and a draft, count for two seconds at most and then go."""
-    monkeypatch.setattr(watching, "OLD", 0.3)
+    monkeypatch.setattr(activity_reader, "OLD", 0.3)
     with processes() as start:
         worker = start(work, path)
         worker.receive()

@@ -51,7 +51,7 @@ async def run_tasks(state: State, job: Callable[[int], None]) -> set[int]:
     errors = [result for result in results if result is not None and not isinstance(result, asyncio.CancelledError)]
     assert errors == []
     # The pool has ended: what a cancelled task had begun in a thread has ended too.
-    assert not state._engine.in_transaction
+    assert not state._engine.store.in_transaction
     return finished
 
 

@@ -12,7 +12,7 @@ from support import Clock, dump, state_at
 
 import slothstate
 from slothstate import InvalidValue, SlothStateError, State, StateIOError, UnsafeState
-from slothstate.sqlite import backup as backup_module
+from slothstate.engines.sqlite import backup as backup_module
 
 
 def test_copy_is_a_store_of_its_own(state: State, clock: Clock, tmp_path: Path) -> None:

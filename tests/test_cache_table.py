@@ -7,10 +7,10 @@ import sys
 from typing import Any
 
 import pytest
-from fake_walindex import MISS, Store
+from fake_walindex import MISS, Store, reader
 from support import SANITIZED, run_python
 
-from slothstate.read_cache import ABSENT
+from slothstate.engines.sqlite.read_cache import ABSENT
 
 SCALARS = (
     "text",
@@ -183,7 +183,7 @@ def test_a_builder_may_change_the_cache_under_the_entry() -> None:
         store.cache.detach()
         return text + "!"
 
-    get = store.cache.reader(lambda key, default: MISS, build, build)
+    get = reader(store.cache, lambda key, default: MISS, build, build)
     store.put("k", "".join(["te", "xt"]), form=1)
     assert get("k") == "text!"
     assert get("k") == MISS
@@ -196,7 +196,7 @@ def test_an_error_of_a_builder_passes_through() -> None:
     def build(text: str) -> object:
         raise LookupError(text)
 
-    get = store.cache.reader(lambda key, default: MISS, build, build)
+    get = reader(store.cache, lambda key, default: MISS, build, build)
     store.put("k", "text", form=2)
     for _ in range(2):
         with pytest.raises(LookupError, match="text"):
@@ -267,7 +267,7 @@ def test_the_time_that_is_left() -> None:
 GROWTH = """
 import resource, sys
 sys.path.insert(0, sys.argv[1])
-from fake_walindex import Store
+from fake_walindex import Store, reader
 
 def resident():
     with open("/proc/self/statm") as file:

@@ -15,7 +15,7 @@ from terminal import in_terminal, invoke
 from slothstate import State, StateClosed
 from slothstate import open as open_state
 from slothstate.cli.batch import words_of
-from slothstate.cli.failure import Failure
+from slothstate.cli.exits import Failure
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from slothstate import State, StateBusy, StateReadOnly
 from slothstate import open as open_state
 from slothstate.cli import examination
 from slothstate.cli.examination import examine
-from slothstate.sqlite import health, location
+from slothstate.engines.sqlite import examination as files
+from slothstate.engines.sqlite import health, location
 
 
 @pytest.fixture
@@ -149,9 +150,9 @@ def test_expired_keys(home: Path, state: State, monkeypatch: pytest.MonkeyPatch)
 READER = """
 import sys
 import slothstate
-from slothstate.sqlite.connection import Snapshot
+from slothstate.engines.sqlite.connection import Snapshot
 
-connection = slothstate.open(sys.argv[1])._engine._borrow()
+connection = slothstate.open(sys.argv[1])._engine.store._borrow()
 with Snapshot(connection):
     connection.execute("select key from entries").fetchall()
     print("reading", flush=True)
@@ -162,7 +163,7 @@ with Snapshot(connection):
 @pytest.mark.skipif(not os.path.exists("/proc/locks"), reason="only Linux lists its locks")
 def test_a_log_that_is_held_back(home: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long log is a warning; the process whose read transaction holds it back is named."""
-    monkeypatch.setattr(examination, "WAL_WARNING", 1)
+    monkeypatch.setattr(files, "WAL_WARNING", 1)
     state.set("a", 1)
     assert examined(home, 1)["log"][2].endswith("slothstate compact")
     reader = subprocess.Popen(
@@ -187,9 +188,9 @@ def test_settings_that_read_back_otherwise(home: Path, state: State, monkeypatch
 
 def test_the_file_system(home: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     """Little room is a warning, next to none an error, a store in memory a note, and so are small blocks."""
-    monkeypatch.setattr(examination, "FREE_SPACE_WARNING", 2**62)
+    monkeypatch.setattr(files, "FREE_SPACE_WARNING", 2**62)
     assert examined(home, 1)["file system"][0] == "warning"
-    monkeypatch.setattr(examination, "FREE_SPACE_ERROR", 2**62)
+    monkeypatch.setattr(files, "FREE_SPACE_ERROR", 2**62)
     assert examined(home, 3)["file system"][0] == "error"
     monkeypatch.undo()
     monkeypatch.setattr(location, "file_system", lambda path: "tmpfs")
@@ -214,13 +215,13 @@ def test_a_system_without_what_unix_has(home: Path, state: State, monkeypatch: p
     assert " free" in found["file system"][1]
     with monkeypatch.context() as windows:
         windows.setattr(os, "name", "nt")
-        (modes,) = examination._modes(state.stats()["path"])
+        (modes,) = files._modes(state.stats()["path"])
     assert modes.severity == "note"
 
 
 def test_unused_space(home: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that is mostly unused is a note that names compact."""
-    monkeypatch.setattr(examination, "UNUSED_NOTE", 1)
+    monkeypatch.setattr(files, "UNUSED_NOTE", 1)
     state.set_many({f"key {number}": "x" * 500 for number in range(500)})
     state.clear()
     severity, _, advice = examined(home, 0)["space"]

@@ -15,7 +15,7 @@ from terminal import in_terminal, output
 
 from slothstate import State
 from slothstate import open as open_state
-from slothstate.cli.processes import LONGEST, Commands, command_line
+from slothstate.processes import LONGEST, Commands, command_line
 
 STYLE = re.compile(r"\x1b\[[\d;]*m")
 

@@ -13,8 +13,8 @@ from support import unchanged
 
 import slothstate
 from slothstate import InvalidValue, OutOfRange, State, StateBusy, WrongType
-from slothstate.sqlite import counters
-from slothstate.sqlite.connection import Atomic
+from slothstate.engines.sqlite import counters
+from slothstate.engines.sqlite.connection import Atomic
 
 MAX, MIN = 2**63 - 1, -(2**63)
 FLOAT_MAX = 1.7976931348623157e308
@@ -231,7 +231,7 @@ def test_another_writer_between_any_two_statements(path: str, grow: Any, size: A
                 landed += 1
             return True
 
-        (connection,) = state._engine._idle
+        (connection,) = state._engine.store._idle
         connection.db.exec_trace = get_in
         for _ in range(5):
             grow(state)

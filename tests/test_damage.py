@@ -19,7 +19,7 @@ from processes import Channel, Worker, processes
 
 import slothstate
 from slothstate import SlothStateError, State, StateCorrupt
-from slothstate.sqlite.schema import PAGE_SIZE
+from slothstate.engines.sqlite.schema import PAGE_SIZE
 
 pytestmark = pytest.mark.damaged
 

@@ -10,9 +10,9 @@ import pytest
 from support import Clock
 
 from slothstate import Entry, InvalidValue, State, Usage
+from slothstate.engines.sqlite import entries as rows
+from slothstate.engines.sqlite.connection import Snapshot
 from slothstate.native import json_encode
-from slothstate.sqlite import entries as rows
-from slothstate.sqlite.connection import Snapshot
 
 
 def test_entry_of_each_kind(state: State) -> None:
@@ -76,7 +76,7 @@ def test_entries_page_by_page(state: State) -> None:
     """Entries come for the keys that match, all of them, in the order of keys."""
     state.set_many({f"k{number:04}": number for number in range(2500)} | {"other": 1})
     assert [entry.key for entry in state.entries("k*")] == state.keys("k*")
-    page, after = state._engine.read(rows.page, None, "", 10, 0)
+    page, after = state._engine.store.read(rows.page, None, "", 10, 0)
     assert (len(page), after) == (10, "k0009")
 
 
@@ -144,7 +144,7 @@ def test_health_knows_who_has_the_store_open(state: State, path: str) -> None:
     found = state.health()["users"]
     assert found is not None
     assert [user.pid for user in found] == [os.getpid()]
-    engine = state._engine
+    engine = state._engine.store
     connection = engine._borrow()
     with Snapshot(connection):
         connection.execute("select key from entries").fetchall()

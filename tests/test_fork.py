@@ -15,7 +15,7 @@ from processes import Channel, Child, processes, run_function, run_script
 from support import locks_of
 
 import slothstate
-from slothstate.sqlite import forking
+from slothstate.engines.sqlite import forking
 
 ROUNDS = 20
 FORKING_THREADS = 3

@@ -19,7 +19,7 @@ import pytest
 from support import exactly, raw
 
 import slothstate
-from slothstate.sqlite import schema
+from slothstate.engines.sqlite import schema
 
 GOLDEN = Path(__file__).parent / "golden"
 

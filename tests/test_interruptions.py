@@ -21,7 +21,7 @@ from processes import Channel, processes
 
 import slothstate
 from slothstate import State
-from slothstate.sqlite import forking, guard
+from slothstate.engines.sqlite import foreign_sqlite, forking
 
 DEADLINE = 20.0
 """Seconds that another thread may take to find everything free: it hangs if something is not."""
@@ -180,9 +180,9 @@ def strike_everywhere(channel: Channel, path: str, module: str, name: str) -> in
             except BaseException as error:
                 error.add_note(where)
                 raise
-            assert state._engine._transactions == {}, where
+            assert state._engine.store._transactions == {}, where
             assert leftovers(state) == [], where
-            assert all(other._engine.refusal is not None for other in opened), where
+            assert all(other._engine.store.refusal is not None for other in opened), where
             opened.clear()
             del caught
             if passed < point:
@@ -208,18 +208,18 @@ def use_all(state: State, path: str) -> None:
         state.increment("other thread")
     with slothstate.open(path, busy_timeout=0) as other:
         other.increment("other thread")
-    with guard._turn.hold(0) as is_held:
+    with foreign_sqlite._turn.hold(0) as is_held:
         assert is_held, "the guard is held"
     with forking._turn.hold(0) as is_held:
         assert is_held, "the turn of forks is held"
-    with state._engine._opening.hold(0) as is_held:
+    with state._engine.store._opening.hold(0) as is_held:
         assert is_held, "the opening of connections is held"
     assert forking._forks == []
 
 
 def leftovers(state: State) -> list[Any]:
     """Return the connections that are open and neither idle nor the anchor."""
-    engine = state._engine
+    engine = state._engine.store
     return [each for each in engine._open_connections() if each not in engine._idle and each is not engine._anchor]
 
 

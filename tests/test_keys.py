@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from support import Clock, unchanged
 
 from slothstate import InvalidKey, InvalidValue, PatternError, State
+from slothstate.engines.sqlite import keys as keys_module
 from slothstate.native import glob_match
 from slothstate.patterns import key_range
-from slothstate.sqlite import keys as keys_module
 from slothstate.verbs import keys as verbs_module
 
 SAMPLE = sorted([
@@ -90,7 +90,7 @@ def test_scan_is_lazy_and_holds_nothing_open(state: State, open_state: Callable[
     with open_state() as other:
         other.set("c", 3)
         assert other.clear("c") == 1
-    assert not state._engine.in_transaction
+    assert not state._engine.store.in_transaction
     assert list(scan) == ["b"]
 
 

@@ -11,9 +11,10 @@ import pytest
 from support import in_time
 
 import slothstate
-from slothstate import lock as lock_module
-from slothstate.sqlite import Engine, locks
-from slothstate.sqlite.pool import IDENTITY_CHECK_INTERVAL
+from slothstate.engines.sqlite.engine import SqliteEngine
+from slothstate.engines.sqlite.locks import lock_table as lock_module
+from slothstate.engines.sqlite.locks import table
+from slothstate.engines.sqlite.pool import IDENTITY_CHECK_INTERVAL
 from slothstate.state import State
 
 LATE = 0.1
@@ -291,7 +292,7 @@ def test_lock_that_expires_while_its_transaction_waits_to_begin(
         with other.transaction():
             thread.start()
             deadline = time.monotonic() + 10
-            while not state._engine.busy.count and time.monotonic() < deadline:
+            while not state._engine.store.busy.count and time.monotonic() < deadline:
                 time.sleep(0.001)
             boot_clock.now_ms += 5_000
         thread.join()
@@ -319,8 +320,8 @@ def test_locks_are_refused_inside_transactions(state: State) -> None:
 def test_wall_clock_jumps_move_no_lock(path: str) -> None:
     """A wall clock set forward, back, to 1970 or to 2100 neither frees a lock nor keeps it."""
     wall = [time.time()]
-    state = State(Engine(path, clock=lambda: wall[0]))
-    other = State(Engine(path, clock=lambda: wall[0]))
+    state = State(SqliteEngine(path, clock=lambda: wall[0]))
+    other = State(SqliteEngine(path, clock=lambda: wall[0]))
     assert state.try_lock("short", ttl=0.2)
     assert state.try_lock("long", ttl=3600)
     for moment in (wall[0] + 3600, wall[0] - 7200, 0.0, 4_102_444_800.0):
@@ -395,11 +396,11 @@ def test_sweep_removes_what_dead_owners_left(path: str, state: State, boot_clock
 
 def test_background_sweep_removes_expired_locks(path: str) -> None:
     """The background sweep clears the rows of expired locks, and leaves those that are held."""
-    state = State(Engine(path, sweep_interval=0.02))
+    state = State(SqliteEngine(path, sweep_interval=0.02))
     state.lock("kept")
     state.try_lock("short", ttl=0.001)
     deadline = time.monotonic() + 20
-    while len(rows := state._engine.read(locks.rows)) > 1 and time.monotonic() < deadline:
+    while len(rows := state._engine.store.read(table.rows)) > 1 and time.monotonic() < deadline:
         time.sleep(0.005)
     assert [row.name for row in rows] == ["kept"]
     state.close()

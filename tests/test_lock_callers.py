@@ -15,7 +15,8 @@ import pytest
 from processes import run_script
 
 import slothstate
-from slothstate import lock as lock_module
+from slothstate import locks
+from slothstate.engines.sqlite.locks import lock_table as lock_module
 from slothstate.state import State
 
 AT_ONCE = 0.5
@@ -225,7 +226,7 @@ def test_tasks_unlock_what_is_theirs(state: State, monkeypatch: pytest.MonkeyPat
 
 def test_what_ended_callers_left_is_forgotten(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     """A State does not grow with every thread that locks and never unlocks."""
-    monkeypatch.setattr(lock_module, "TIDY_AT", 8)
+    monkeypatch.setattr(locks, "TIDY_AT", 8)
     state._locks._tidy_at = 8
     for number in range(100):
         thread = threading.Thread(target=state.try_lock, args=(f"job {number}",))

@@ -14,10 +14,10 @@ import pytest
 from processes import Channel, hold, processes
 
 import slothstate
-from slothstate import owner as owner_module
-from slothstate.byte_locks import ByteLocks
-from slothstate.sqlite import locks
-from slothstate.sqlite.pool import IDENTITY_CHECK_INTERVAL
+from slothstate.engines.sqlite.locks import owner as owner_module
+from slothstate.engines.sqlite.locks import table
+from slothstate.engines.sqlite.locks.byte_locks import ByteLocks
+from slothstate.engines.sqlite.pool import IDENTITY_CHECK_INTERVAL
 from slothstate.state import State
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="byte locks on directories are Linux's")
@@ -56,7 +56,7 @@ TAKING: dict[str, Callable[[State], object]] = {
     "locked": lambda state: refused(lambda: state.locked("job", timeout=0.2).__enter__()),
     "with_lock": lambda state: refused(lambda: state.with_lock("job", lambda: True, timeout=0.2)),
     "break_lock": lambda state: state.break_lock("job"),
-    "sweep, try_lock": lambda state: state._locks.sweep() or state.try_lock("job"),
+    "sweep, try_lock": lambda state: state._engine.locks.sweep() or state.try_lock("job"),
     "locks": lambda state: not state.locks()[0]["alive"],
 }
 
@@ -228,7 +228,7 @@ def test_where_there_are_no_byte_locks(path: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(ByteLocks, "_ask", lambda *_: None)
     with slothstate.open(path) as state, slothstate.open(path) as other:
         assert other.lock("job")
-        assert "-" not in str(other._locks._ownership.name)
+        assert "-" not in str(other._engine.locks._ownership.name)
         assert state.try_lock("job") is False
         other.close()
         assert state.try_lock("job") is True
@@ -248,7 +248,7 @@ def test_owner_of_which_nothing_can_be_told(path: str, state: State, monkeypatch
             assert state.locks()[0]["alive"] is None
             assert state.stats()["locks_held"] == 1
             state.sweep()
-            assert len(state._engine.read(locks.rows)) == 1
+            assert len(state._engine.store.read(table.rows)) == 1
         assert state.try_lock("job") is False
         owner.send("let go")
         owner.result()
@@ -256,9 +256,9 @@ def test_owner_of_which_nothing_can_be_told(path: str, state: State, monkeypatch
 
 def test_names_of_owners_that_are_damaged(state: State) -> None:
     """An owner's name that none of ours has is of somebody dead."""
-    kernel = state._locks._ownership._kernel
+    kernel = state._engine.locks._ownership._kernel
     for number, name in enumerate((f"{kernel}-", f"{kernel}-no number", "-", "a-b-c", "é")):
-        claim = locks.Claim(f"job {number}", number, name, "host", 1, "", None)
-        state._engine.write(locks.acquire, claim, lambda row: False)
+        claim = table.Claim(f"job {number}", number, name, "host", 1, "", None)
+        state._engine.store.write(table.acquire, claim, lambda row: False)
         assert state.try_lock(f"job {number}") is True
     assert owner_module.host() == os.uname().nodename

@@ -16,9 +16,9 @@ import pytest
 from processes import Channel, Worker, processes
 
 import slothstate
-from slothstate import boot
 from slothstate.cli.examination import examine
-from slothstate.sqlite import location, locks
+from slothstate.engines.sqlite import location
+from slothstate.engines.sqlite.locks import boot_clock, table
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become other users"
@@ -147,6 +147,23 @@ def test_members_of_a_group_share_a_store(home: Path) -> None:
         assert {level for level, *_ in findings} <= {"ok", "note"}, findings
 
 
+def test_a_member_makes_the_store_anew(home: Path) -> None:
+    """What one member left beside a store that was removed keeps no other from making it again."""
+    path = str(home / "state.db")
+    os.chown(home, SERVICE, TEAM)
+    home.chmod(0o2770)
+    with processes() as start:
+        start_as(start, path, SERVICE, TEAM).kill()
+        for name in ("", "-wal", "-shm"):
+            os.chmod(path + name, 0o660)
+        start_as(start, path, SERVICE, TEAM).kill()
+        for name in ("", "-wal", "-shm"):
+            os.unlink(path + name)
+        ann = start_as(start, path, ANN, ANN, (TEAM,))
+        assert call(ann, "set", "k", "ann") is True
+        assert call(ann, "lock", "job", 0) is True
+
+
 def old_owner_file(path: str, name: str) -> str:
     """Make what an older release left when root was killed holding a lock: a row, and a file that is root's own."""
     file = location.lock_directory(path) + f"/owner-{name}.lock"
@@ -164,8 +181,8 @@ def test_owner_file_that_cannot_be_opened_is_an_error(home: Path) -> None:
         old_owner_file(path, name)
         root = start_as(start, path, 0)
         with slothstate.open(path) as state:
-            claim = locks.Claim("job", 1, name, "host", 1, boot.boot_id(), None)
-            state._engine.write(locks.acquire, claim, lambda row: False)
+            claim = table.Claim("job", 1, name, "host", 1, boot_clock.boot_id(), None)
+            state._engine.store.write(table.acquire, claim, lambda row: False)
         for verb, *arguments in (("lock", 5), ("try_lock",), ("lock", 0), ("lock", None), ("break_lock",)):
             answer = str(call(service, verb, "job", *arguments))
             assert answer.startswith("StateIOError"), answer

@@ -11,8 +11,8 @@ import pytest
 from host_helpers import IMPLEMENTATIONS, Recorder, Scripts
 
 import slothstate
-from slothstate.lua.host import Host, Interrupted, ScriptError, ScriptSyntaxError
-from slothstate.lua.workflow import PlanError
+from slothstate.lua.host.host import Host, Interrupted, ScriptError, ScriptSyntaxError
+from slothstate.lua.host.workflow import PlanError
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)

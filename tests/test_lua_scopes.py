@@ -22,7 +22,7 @@ def state(tmp_path: Path) -> Iterator[slothstate.State]:
     with slothstate.open(tmp_path / "state.db") as state:
         yield state
         assert state.locks() == []
-        assert not state._engine.in_transaction
+        assert not state._engine.store.in_transaction
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)
@@ -203,6 +203,17 @@ def test_an_interruption_reaches_the_caller(lua: Scripts, tmp_path: Path, source
         other.unlock("taken")
     assert not lua.state.exists("x")
     assert lua.run("return state.set('after', 1)") is True
+
+
+def test_an_interruption_under_a_tracer(lua: Scripts, tmp_path: Path) -> None:
+    """The same while a debugger or coverage.py traces: the block is left once, and Ctrl-C waits until it is."""
+    tracer = sys.gettrace()
+    sys.settrace(lambda *_: None)
+    try:
+        for source in INTERRUPTED[1:5:3]:
+            test_an_interruption_reaches_the_caller(lua, tmp_path, source)
+    finally:
+        sys.settrace(tracer)
 
 
 @pytest.mark.parametrize(("code", "source"), [(3, "state.lock('taken')"), (3, "pcall(state.lock, 'taken')")])

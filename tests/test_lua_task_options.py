@@ -12,8 +12,8 @@ import pytest
 from host_helpers import IMPLEMENTATIONS, Recorder, Scripts
 
 import slothstate
-from slothstate.lua.host import Host
-from slothstate.lua.workflow import PlanError
+from slothstate.lua.host.host import Host
+from slothstate.lua.host.workflow import PlanError
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)

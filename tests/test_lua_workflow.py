@@ -9,8 +9,8 @@ import pytest
 from host_helpers import IMPLEMENTATIONS, Scripts
 
 import slothstate
-from slothstate.lua.host import ScriptError
-from slothstate.lua.workflow import PlanError
+from slothstate.lua.host.host import ScriptError
+from slothstate.lua.host.workflow import PlanError
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)

@@ -12,7 +12,7 @@ import pytest
 
 import slothstate
 from slothstate import State, UnsafeState
-from slothstate.sqlite import pool
+from slothstate.engines.sqlite import pool
 
 pytestmark = pytest.mark.damaged
 

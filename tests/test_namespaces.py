@@ -16,7 +16,7 @@ from processes import Channel, hold, processes
 from support import raw
 
 import slothstate
-from slothstate import boot
+from slothstate.engines.sqlite.locks import boot_clock
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="namespaces: Linux")
 
@@ -65,12 +65,12 @@ def in_another_boot(channel: Channel, directory: str, fn: Callable[..., Any], *a
     fake.write_text(f"{OTHER_BOOT}\n")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     subprocess.run(["mount", "--bind", str(fake), "/proc/sys/kernel/random/boot_id"], check=True)
-    assert boot.boot_id() == OTHER_BOOT
+    assert boot_clock.boot_id() == OTHER_BOOT
     return fn(channel, *args)
 
 
 def report_clock(channel: Channel) -> None:
-    channel.send((time.clock_gettime(time.CLOCK_BOOTTIME), boot.boot_ms() / 1000))
+    channel.send((time.clock_gettime(time.CLOCK_BOOTTIME), boot_clock.boot_ms() / 1000))
 
 
 @pytest.fixture(scope="module")

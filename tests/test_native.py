@@ -79,7 +79,7 @@ def reaches_python(path: Path) -> bool:
     )
 
 
-@pytest.mark.parametrize("path", sorted(CSRC.glob("*.c")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(CSRC.glob("*/*.c")), ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_python_comes_first(path: Path) -> None:
     """`Python.h` decides what the system's headers declare: whoever includes it includes nothing before it."""
     while reaches_python(path):

@@ -16,7 +16,7 @@ from processes import Channel, Child, processes
 from support import LOOKS, run_python
 
 import slothstate
-from slothstate.sqlite import guard
+from slothstate.engines.sqlite import foreign_sqlite
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="locks of open file descriptions: Linux")
 
@@ -29,11 +29,11 @@ AT_REST = ("state.db", "state.db-locks")
 SECOND_LIBRARY = """
 import os, sqlite3, subprocess, sys
 import slothstate
-from slothstate.sqlite import guard
+from slothstate.engines.sqlite import foreign_sqlite
 
 path, guarded = sys.argv[1], sys.argv[2] == "True"
 if not guarded:
-    guard.protect = guard.release = lambda store: None
+    foreign_sqlite.protect = foreign_sqlite.release = lambda store: None
 
 def elsewhere():
     code = "import sys, slothstate; print(slothstate.open(sys.argv[1]).get('k'))"
@@ -131,7 +131,7 @@ def visit(channel: Channel, path: str) -> None:
     while channel.receive() == "visit":
         with slothstate.open(path) as state:
             state.increment("visits")
-            with state._engine.snapshot() as (connection, _):
+            with state._engine.store.snapshot() as (connection, _):
                 connection.execute("pragma busy_timeout = 0").fetchall()
             connection.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             channel.send(state.get("visits"))
@@ -250,14 +250,14 @@ def test_the_guard_is_cheap(path: str, figure: Callable[[str], None]) -> None:
     """Taking and dropping the guard costs an open and a close less than a millisecond; the figure is printed."""
     costs = []
     with slothstate.open(path) as state:
-        store = state._engine._identity
+        store = state._engine.store._identity
         for _ in range(TIMES):
             began = time.perf_counter()
-            guard.protect(store)
-            guard.release(store)
+            foreign_sqlite.protect(store)
+            foreign_sqlite.release(store)
             costs.append(time.perf_counter() - began)
-        guard.protect(store)
-        guard.release(store)
+        foreign_sqlite.protect(store)
+        foreign_sqlite.release(store)
         assert held(path) >= 2, "the State itself still protects it"
     cost = statistics.median(costs)
     figure(f"the guard costs {cost * 1e6:.0f} us for each open and close")

@@ -24,7 +24,7 @@ from test_paths import NOBODY, make_store, shared_directory, untouched
 
 import slothstate as package
 from slothstate import StateFull, StateIOError, StateReadOnly, UnsafeState
-from slothstate.sqlite import access, location
+from slothstate.engines.sqlite import access, location
 
 __all__ = ["shared_directory"]
 
@@ -376,7 +376,7 @@ def test_file_systems_that_may_not_be_local(tmp_path: Path, monkeypatch: pytest.
 def test_allow_remote_on_the_command_line(tmp_path: Path) -> None:
     """`--allow-remote` opens what is refused without it, before or after a command's name, for that one only."""
     code = (
-        "import sys; from slothstate.sqlite import location; location._LOCAL = frozenset();"
+        "import sys; from slothstate.engines.sqlite import location; location._LOCAL = frozenset();"
         "from slothstate.cli import run_command_line;"
         "print([run_command_line(arguments.split()) for arguments in sys.argv[1:]])"
     )

@@ -6,14 +6,15 @@ import gc
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
 
 from slothstate import State, StateCorrupt
-from slothstate.native import encode_row, row_getter, row_putter, value_loader, value_setter
-from slothstate.read_cache import ABSENT
+from slothstate.engines.sqlite.read_cache import ABSENT
+from slothstate.native import StateBase, encode_row, row_getter, value_loader
 from slothstate.values import KINDS, Encoded, as_python, check_key, decoded
 
 NOW: Final = 1_000
@@ -106,36 +107,8 @@ def test_errors_of_a_statement_are_raised() -> None:
         GET(object(), NOW, "k")
 
 
-def test_put_chooses_the_statement_and_goes_on_where_it_changed_nothing() -> None:
-    """By kind and by time to live; the Python function gets the arguments as they were."""
-    executed: list[object] = []
-    changed = [1]
-
-    def rest(connection: object, *arguments: object) -> str:
-        assert connection is recording
-        executed.append(arguments)
-        return RARELY
-
-    recording = SimpleNamespace(execute=lambda *both: executed.append(both), changes=lambda: changed[0])
-    put = row_putter({"string": "plain"}, {"string": "expiring"}, rest)
-    assert put(recording, NOW, "k", "string", "v", None) is None
-    assert put(recording, NOW, "k", "string", "v", 5) is None
-    changed[0] = 0
-    assert put(recording, NOW, "k", "string", "v", 7) == RARELY
-    assert executed == [
-        ("plain", ("k", "v")),
-        ("expiring", ("k", "v", NOW + 5)),
-        ("expiring", ("k", "v", NOW + 7)),
-        (NOW, "k", "string", "v", 7),
-    ]
-    with pytest.raises(KeyError, match="number"):
-        put(recording, NOW, "k", "number", 1, None)
-    with pytest.raises(TypeError, match="unsupported operand"):
-        put(recording, NOW, "k", "string", "v", "soon")
-
-
-class Engine:
-    """What `load_value` needs of an engine and its cache; notes what is called."""
+class Reader:
+    """What `load_value` needs of a store and its cache; notes what is called."""
 
     def __init__(self, row: object, tokens: list[int | None]) -> None:
         self.cache = self
@@ -176,7 +149,7 @@ LOAD: Final[Callable[..., Any]] = value_loader("get", check_key, decoded)
 )
 def test_what_was_read_is_kept_under_the_token_from_before(row: object, value: object, kept: tuple[object]) -> None:
     """The token is taken first, the row read, and both given to the cache."""
-    engine = Engine(row, [17])
+    engine = Reader(row, [17])
     found = LOAD(engine, as_python, "k", "fallback")
     assert (type(found), found) == (type(value), value)
     assert engine.calls == ["sync", ("read", "get", "k"), (17, "k", *kept)]
@@ -185,7 +158,7 @@ def test_what_was_read_is_kept_under_the_token_from_before(row: object, value: o
 def test_without_a_token_the_files_are_looked_at_first() -> None:
     """And where there is still none, None is what the cache gets."""
     for tokens in ([None, 17], [None, None]):
-        engine = Engine(None, list(tokens))
+        engine = Reader(None, list(tokens))
         assert LOAD(engine, as_python, "k", None) is None
         token = tokens[1]
         assert engine.calls == [
@@ -199,39 +172,39 @@ def test_without_a_token_the_files_are_looked_at_first() -> None:
 
 def test_damaged_json_names_the_key() -> None:
     """And nothing is kept."""
-    engine = Engine(("table", "[1]", None), [17])
+    engine = Reader(("table", "[1]", None), [17])
     with pytest.raises(StateCorrupt, match="key 'k' is damaged"):
         LOAD(engine, as_python, "k", None)
     assert engine.calls == ["sync", ("read", "get", "k")]
 
 
-class Writer:
-    """What a `set` needs of an engine; notes what is written."""
+class Base(StateBase):
+    """A State without verbs: notes what `set` writes itself, and what it leaves to `_set`."""
 
-    def __init__(self) -> None:
+    def __init__(self, row_maker: Callable[..., Any] = encode_row) -> None:
         self.written: list[object] = []
+        self.rest: list[object] = []
+        self._cache, self._table, self._list = None, dict, list
+        self._load = lambda key, default: (key, default)
+        self._put = lambda *row: self.written.append(row)
+        self._row_maker = (row_maker, KINDS, Encoded)
 
-    def write_key(self, *what: object) -> None:
-        self.written.append(what)
+    def _set(self, *arguments: object) -> str:
+        self.rest.append(arguments)
+        return RARELY
 
 
 def test_set_writes_a_common_value_itself_and_leaves_the_rest_to_python() -> None:
     """A time to live, and what `encode_row` does not encode; however the arguments are given."""
-    rest: list[object] = []
-
-    def rarely(*arguments: object) -> str:
-        rest.append(arguments)
-        return RARELY
-
-    writer = Writer()
-    set_ = value_setter(writer, "put", encode_row, KINDS, Encoded, rarely)
+    base = Base()
+    set_: Callable[..., Any] = base.set
     assert set_("k", 1) is True
     assert set_("k", {"a": [True]}) is True
     assert set_("k", Encoded("list", "[1]")) is True
-    assert writer.written == [
-        ("put", "k", "number", 1, None),
-        ("put", "k", "table", '{"a":[true]}', None),
-        ("put", "k", "list", "[1]", None),
+    assert base.written == [
+        ("k", "number", 1, None),
+        ("k", "table", '{"a":[true]}', None),
+        ("k", "list", "[1]", None),
     ]
     assert set_("k", value=2) is True
     assert set_(value=3, key="k", ttl=None) is True
@@ -241,7 +214,7 @@ def test_set_writes_a_common_value_itself_and_leaves_the_rest_to_python() -> Non
         ((), {"ttl": 5, "value": 1, "key": "k"}),
     ):
         assert set_(*arguments, **keywords) == RARELY
-        assert rest.pop() == ("k", 1, 5)
+        assert base.rest.pop() == ("k", 1, 5)
     for key, value in (
         ("", 1),
         ("k\xfc", 1),
@@ -251,7 +224,7 @@ def test_set_writes_a_common_value_itself_and_leaves_the_rest_to_python() -> Non
         ("k", ("list", "[1]")),
     ):
         assert set_(key, value) == RARELY
-        assert rest.pop() == (key, value, None)
+        assert base.rest.pop() == (key, value, None)
     with pytest.raises(TypeError, match=r"set\(\) is missing its argument 'value'"):
         set_("k", ttl=1)
     with pytest.raises(TypeError, match=r"set\(\) takes at most 3 arguments, got 4"):
@@ -260,23 +233,40 @@ def test_set_writes_a_common_value_itself_and_leaves_the_rest_to_python() -> Non
         set_("k", 1, ttI=5)
     with pytest.raises(TypeError, match=r"set\(\) got two values for its argument 'key'"):
         set_("k", 1, key="k")
-    assert len(writer.written) == 5
+    assert len(base.written) == 5
     with pytest.raises(TypeError, match="a row of two columns"):
-        value_setter(writer, "put", lambda *_: (1, 2, 3), KINDS, Encoded, rarely)("k", 1)
+        Base(lambda *_: (1, 2, 3)).set("k", 1)
     with pytest.raises(ZeroDivisionError):
-        value_setter(writer, "put", lambda *_: 1 / 0, KINDS, Encoded, rarely)("k", 1)
-    with pytest.raises(AttributeError, match="write_key"):
-        value_setter(None, "put", encode_row, KINDS, Encoded, rarely)("k", 1)
+        Base(lambda *_: 1 / 0).set("k", 1)
+
+
+def test_get_without_a_cache_loads() -> None:
+    """Whatever is in the place of a cache, and by position or by name."""
+    base = Base()
+    assert base.get("k") == base.get(key="k") == ("k", None)
+    assert base.get("k", 1) == base.get(default=1, key="k") == ("k", 1)
+
+
+def test_what_was_not_set_up_says_so() -> None:
+    """A subclass that does not call State.__init__, or takes a part away, gets an error and no crash."""
+    for use in (lambda base: base.get("k"), lambda base: base.set("k", 1)):
+        with pytest.raises(TypeError, match="State is not set up"):
+            use(StateBase())
+        for member in ("_load", "_put", "_row_maker", "_cache", "_table"):
+            base = Base()
+            delattr(base, member)
+            with suppress(TypeError):
+                use(base)
 
 
 def test_wrong_use_is_an_error() -> None:
     """Too few arguments, and a row that is none: TypeError, no crash."""
-    for function in (GET, LOAD, row_putter({}, {}, rarely), row_getter, row_putter, value_loader, value_setter):
+    for function in (GET, LOAD, row_getter, value_loader):
         with pytest.raises(TypeError, match=r"takes \d arguments, got 1"):
             function(1)
     for row in (1, (1, 2), "abc"):
         with pytest.raises(TypeError, match="a row of three columns"):
-            LOAD(Engine(row, [17]), as_python, "k", None)
+            LOAD(Reader(row, [17]), as_python, "k", None)
 
 
 def test_no_reference_is_lost() -> None:
@@ -286,21 +276,19 @@ def test_no_reference_is_lost() -> None:
     odd = ("string", 1, None)
     table = ("table", '{"a": 1}', None)
     connections = [answering(each) for each in (row, expired, odd)]
-    put = row_putter({"string": "plain"}, {"string": "expiring"}, lambda *_: None)
-    recording = SimpleNamespace(execute=lambda *both: None, changes=lambda: 0)
-
-    writer = Writer()
+    base = Base()
 
     def everything() -> None:
         for connection in connections:
             GET(connection, NOW, "k")
         for each in (row, table, None):
-            LOAD(Engine(each, [None, 17]), as_python, "k", None)
-        put(recording, NOW, "k", "string", "v", 5)
+            LOAD(Reader(each, [None, 17]), as_python, "k", None)
         for key in ("k", ""):
-            value_setter(writer, "put", encode_row, KINDS, Encoded, lambda *_: None)(key, row[1])
-        writer.written.clear()
-        for function in (GET, LOAD, put):
+            base.set(key, row[1])
+            base.get(row[1], row[2])
+        base.written.clear()
+        base.rest.clear()
+        for function in (GET, LOAD):
             with pytest.raises(TypeError):
                 function(row)
 

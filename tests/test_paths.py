@@ -17,7 +17,7 @@ from support import run_python
 
 import slothstate
 from slothstate import InvalidValue, SlothStateError, State, StateCorrupt, StateIOError, StateReadOnly, UnsafeState
-from slothstate.sqlite import location
+from slothstate.engines.sqlite import location
 
 
 def picture(directory: Path) -> dict[str, Any]:
@@ -346,7 +346,7 @@ def test_good_arguments_of_open(tmp_path: Path, arguments: dict[str, Any]) -> No
 
 # A process of nobody, where we are root; in it everything is imported first, for it may not read our interpreter.
 NOBODY = """
-import os, sys, filelock, apsw, slothstate, slothstate.sqlite.sweeper, concurrent.futures
+import os, sys, filelock, apsw, slothstate, slothstate.engines.sqlite.sweeper, concurrent.futures
 if os.geteuid() == 0:
     os.setgid(65534); os.setuid(65534)
 try:

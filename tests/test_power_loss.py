@@ -12,7 +12,8 @@ from faulty_disk import RecordingDisk
 from numbered import PROMISES, contents, state_after, write_number
 
 import slothstate
-from slothstate.sqlite import Engine, connection
+from slothstate.engines.sqlite import connection
+from slothstate.engines.sqlite.engine import SqliteEngine
 from slothstate.state import State
 
 IMAGES = 150
@@ -37,7 +38,7 @@ def record(path: str, durability: str, monkeypatch: pytest.MonkeyPatch) -> tuple
     slothstate.open(path).close()
     start = read_files(path)
     disk = RecordingDisk()
-    state = State(Engine(path, durability=durability, vfs=disk.name))
+    state = State(SqliteEngine(path, durability=durability, vfs=disk.name))
     for number in range(1, WRITES + 1):
         write_number(state, number)
         disk.acknowledge(number)
@@ -100,7 +101,7 @@ def recover(files: dict[str, bytes], directory: str, durability: str) -> tuple[R
     """Open an image on a recording disk, write a little, close; return the recording and the last write found."""
     path = lay_out(files, directory)
     disk = RecordingDisk()
-    with State(Engine(path, durability=durability, vfs=disk.name)) as state:
+    with State(SqliteEngine(path, durability=durability, vfs=disk.name)) as state:
         assert state.check() == []
         found = contents(state)
         last = found.get("last", 0)

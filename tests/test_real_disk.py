@@ -18,8 +18,8 @@ from support import raw
 
 import slothstate
 from slothstate import SlothStateError, State, StateFull, StateIOError, StateReadOnly
-from slothstate.sqlite import connection, engine
-from slothstate.sqlite.schema import PAGE_SIZE
+from slothstate.engines.sqlite import connection, store
+from slothstate.engines.sqlite.schema import PAGE_SIZE
 
 MIB = 2**20
 DISK = 32
@@ -60,7 +60,7 @@ def new_ext4(tmp_path: Path, directory: Path, block: int = PAGE) -> Iterator[Non
 
 def write_until_the_disk_fails(channel: Channel, path: str, log: str, durability: str) -> str:
     """Write numbers, and acknowledge each on another disk; return the name of the error that ends it."""
-    for module in (connection, engine):
+    for module in (connection, store):
         module.WAL_CHECKPOINT_PAGES = CHECKPOINT_PAGES  # type: ignore[attr-defined]
     acks = AckLog(log)
     state = slothstate.open(path, durability=durability)

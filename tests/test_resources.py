@@ -16,7 +16,7 @@ from mounts import remount, small_tmpfs
 from processes import Channel, processes
 
 import slothstate
-from slothstate.sqlite import Engine
+from slothstate.engines.sqlite.engine import SqliteEngine
 from slothstate.state import State
 
 ROOM = 1
@@ -173,7 +173,7 @@ def run_out_of_memory(channel: Channel, path: str) -> str:
         name = "accepted"
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
-    assert not state._engine.in_transaction
+    assert not state._engine.store.in_transaction
     assert state.get("before") == 1
     assert state.get("large") is None
     assert state.set("after", 1)
@@ -278,7 +278,7 @@ def test_each_disk_call_fails_in_turn(path: str, verb: str, error: type[apsw.Err
             other.set_many(start)
             other.set("expired", 1, ttl=0.001)
             # A fresh handle each time: its pages are not cached, so that reading is among what fails.
-            state = State(Engine(path, vfs=disk.name))
+            state = State(SqliteEngine(path, vfs=disk.name))
             before = {key: value for key, value in contents(other).items() if key != "expired"}
             acknowledged = False
             with disk.fail(at, error, sticky=sticky):
@@ -293,7 +293,7 @@ def test_each_disk_call_fails_in_turn(path: str, verb: str, error: type[apsw.Err
             assert after in ([wanted] if acknowledged else [before, wanted]), f"call {at}"
             assert state.set("usable", at) is True
             assert state.get("usable") == at
-            assert not state._engine.in_transaction
+            assert not state._engine.store.in_transaction
             state.close()
             assert other.get("usable") == at
             if not failed:
@@ -316,7 +316,7 @@ def test_each_disk_call_fails_in_turn_while_opening_and_closing(path: str, stick
     for at in range(1, MOST_CALLS):
         with disk.fail(at, apsw.IOError, sticky=sticky):
             try:
-                state = State(Engine(path, vfs=disk.name))
+                state = State(SqliteEngine(path, vfs=disk.name))
                 try:
                     state.set("number", at)
                     acknowledged = at

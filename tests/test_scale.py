@@ -16,7 +16,7 @@ from support import KINDS, VERBS, put, raw
 
 import slothstate
 from slothstate import SlothStateError, State, StateBusy
-from slothstate.sqlite.connection import WAL_SIZE_LIMIT
+from slothstate.engines.sqlite.connection import WAL_SIZE_LIMIT
 
 MIB = 2**20
 BEHIND_A_READER = 20_000
@@ -44,7 +44,7 @@ def log_size(path: str) -> int:
 
 def hold_a_snapshot(channel: Channel, path: str) -> None:
     with slothstate.open(path) as state:
-        with state._engine.snapshot() as (connection, _):
+        with state._engine.store.snapshot() as (connection, _):
             connection.execute("select count(*) from entries").fetchall()
             channel.send("reading")
             channel.receive()

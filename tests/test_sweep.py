@@ -14,7 +14,8 @@ from support import Clock, dump, run_python, unchanged, until
 
 import slothstate
 from slothstate import State, StateIOError
-from slothstate.sqlite import Engine, sweep
+from slothstate.engines.sqlite import sweep
+from slothstate.engines.sqlite.engine import SqliteEngine
 
 
 def test_sweep(state: State, clock: Clock, path: str) -> None:
@@ -48,7 +49,7 @@ def test_batches(state: State, clock: Clock, path: str, monkeypatch: pytest.Monk
     more = True
     while more:
         before = dump(path)
-        removed, more = state._engine.write(sweep.batch)
+        removed, more = state._engine.store.write(sweep.batch)
         after = dump(path)
         assert len(before["entries"]) - len(after["entries"]) == removed
         assert len(before["list_items"]) - len(after["list_items"]) <= size
@@ -69,12 +70,12 @@ def test_write_between_two_batches(
     state.set_ttl("a", 0.5)
     clock.advance(1)
     with open_state() as other:
-        removed, more = state._engine.write(sweep.batch)
+        removed, more = state._engine.store.write(sweep.batch)
         assert (removed, more) == (0, True)
         other.list_push("a", "new")
         other.set("b", 2)
         while more:
-            more = state._engine.write(sweep.batch)[1]
+            more = state._engine.store.write(sweep.batch)[1]
         assert other.get_many(["a", "b", "c"]) == {"a": ["new"], "b": 2}
 
 
@@ -131,7 +132,7 @@ def test_one_process_at_a_time_sweeps(tmp_path: Path) -> None:
     """Whoever finds the sweep's lock taken leaves this turn to its holder."""
     path = tmp_path / "state.db"
     with slothstate.open(path, sweep_interval=0.01) as state:
-        turn = slothstate.sqlite.location.lock_file(str(path), "sweep.lock")
+        turn = slothstate.engines.sqlite.location.lock_file(str(path), "sweep.lock")
         with turn:
             state.set("k", 1, ttl=0.001)
             time.sleep(0.1)
@@ -141,14 +142,14 @@ def test_one_process_at_a_time_sweeps(tmp_path: Path) -> None:
 
 def test_sweeper_ends_with_its_state(tmp_path: Path) -> None:
     """Closing a State ends its thread; so does forgetting it."""
-    state = State(Engine(str(tmp_path / "closed.db")))
-    sweeper = state._engine._sweeper
+    state = State(SqliteEngine(str(tmp_path / "closed.db")))
+    sweeper = state._engine.store._sweeper
     assert sweeper.is_running
     state.close()
     until(lambda: not sweeper.is_running)
 
-    state = State(Engine(str(tmp_path / "forgotten.db")))
-    sweeper = state._engine._sweeper
+    state = State(SqliteEngine(str(tmp_path / "forgotten.db")))
+    sweeper = state._engine.store._sweeper
     assert sweeper.is_running
     gone = weakref.ref(state)
     del state
@@ -178,4 +179,4 @@ def test_no_thread_for_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert isinstance(caught.value.__cause__, RuntimeError)
     with slothstate.open(tmp_path / "state.db") as state:
         assert state.set("key", 1)
-        assert state._engine._sweeper.is_running
+        assert state._engine.store._sweeper.is_running

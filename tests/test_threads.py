@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from slothstate import State, StateBusy, StateClosed
-from slothstate.sqlite import Engine
+from slothstate.engines.sqlite.engine import SqliteEngine
 
 THREADS = 8
 
@@ -115,7 +115,7 @@ def test_mixed_verbs(state: State, threads: Callable[..., list[Any]]) -> None:
 @pytest.mark.parametrize("undone", [True, False])
 def test_a_rolled_back_transaction_takes_nobody_elses_write(path: str, undone: bool) -> None:
     """A write of another thread is not part of an open transaction: it waits, and stays when that one is undone."""
-    with State(Engine(path)) as state, ThreadPoolExecutor(2) as pool:
+    with State(SqliteEngine(path)) as state, ThreadPoolExecutor(2) as pool:
         writing = threading.Event()
 
         def write() -> list[Any]:
@@ -156,7 +156,7 @@ def test_reads_do_not_wait_for_a_transaction(state: State) -> None:
 
 def test_busy_thread_times_out(path: str) -> None:
     """A thread that waits in vain for another's transaction is `StateBusy`, and only that thread."""
-    with State(Engine(path, busy_timeout=0.05)) as state, ThreadPoolExecutor(1) as pool:
+    with State(SqliteEngine(path, busy_timeout=0.05)) as state, ThreadPoolExecutor(1) as pool:
         with state.transaction():
             state.set("k", 1)
             with pytest.raises(StateBusy):
@@ -167,7 +167,7 @@ def test_busy_thread_times_out(path: str) -> None:
 @pytest.mark.parametrize("round_", range(5))
 def test_close_in_the_middle(path: str, round_: int) -> None:
     """Closing under busy threads lets each operation succeed or be `StateClosed`, and what was acknowledged stays."""
-    state = State(Engine(path))
+    state = State(SqliteEngine(path))
     started = threading.Barrier(THREADS + 1)
 
     def work(number: int) -> int:
@@ -191,7 +191,7 @@ def test_close_in_the_middle(path: str, round_: int) -> None:
         threading.Event().wait(0.02 * round_)
         state.close()
         acknowledged = [future.result(60) for future in futures]
-    with State(Engine(path)) as again:
+    with State(SqliteEngine(path)) as again:
         for number, count in enumerate(acknowledged):
             assert again.get(f"k{number}", 0) == count
         assert again.check() == []
@@ -199,7 +199,7 @@ def test_close_in_the_middle(path: str, round_: int) -> None:
 
 def test_transaction_of_another_thread_outlives_close(path: str) -> None:
     """A transaction that is open when another thread closes the State is kept whole or undone whole."""
-    state = State(Engine(path))
+    state = State(SqliteEngine(path))
     inside, closed = threading.Event(), threading.Event()
 
     def work() -> bool:
@@ -218,5 +218,5 @@ def test_transaction_of_another_thread_outlives_close(path: str) -> None:
         state.close()
         closed.set()
         kept = future.result(60)
-    with State(Engine(path)) as again:
+    with State(SqliteEngine(path)) as again:
         assert again.keys() == (["a", "b"] if kept else [])

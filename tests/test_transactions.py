@@ -10,7 +10,7 @@ import pytest
 from support import dump, unchanged
 
 from slothstate import InvalidKey, SlothStateError, State, StateBusy, WrongType
-from slothstate.sqlite import Engine
+from slothstate.engines.sqlite.engine import SqliteEngine
 
 
 class Failure(Exception):
@@ -138,7 +138,11 @@ def test_transaction_that_is_never_entered(state: State, open_state: Callable[[]
 
 def test_busy(path: str) -> None:
     """A writer that waits in vain for another is `StateBusy` after its timeout, with nothing written; reads go on."""
-    with State(Engine(path)) as first, State(Engine(path, busy_timeout=0.05)) as second, ThreadPoolExecutor(1) as pool:
+    with (
+        State(SqliteEngine(path)) as first,
+        State(SqliteEngine(path, busy_timeout=0.05)) as second,
+        ThreadPoolExecutor(1) as pool,
+    ):
         first.set("a", 1)
         with first.transaction():
             first.set("a", 2)
@@ -165,7 +169,7 @@ def test_busy(path: str) -> None:
 
 def test_two_states_in_one_thread_do_not_wait_for_each_other(path: str) -> None:
     """A transaction belongs to its State: another State of the same thread is another writer, refused at once."""
-    with State(Engine(path)) as first, State(Engine(path)) as second:
+    with State(SqliteEngine(path)) as first, State(SqliteEngine(path)) as second:
         began = time.monotonic()
         with first.transaction(), pytest.raises(StateBusy):
             second.set("a", 1)

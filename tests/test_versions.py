@@ -17,8 +17,8 @@ from support import KINDS, VERBS, in_time, raw, run_python
 
 import slothstate
 from slothstate import SlothStateError, State, UnsafeState
-from slothstate.sqlite import schema
-from slothstate.sqlite.pool import IDENTITY_CHECK_INTERVAL
+from slothstate.engines.sqlite import schema
+from slothstate.engines.sqlite.pool import IDENTITY_CHECK_INTERVAL
 
 OPENERS = 8
 NOTICED = IDENTITY_CHECK_INTERVAL + 0.05
@@ -218,7 +218,7 @@ def test_wrong_arguments_are_type_errors_or_ours(
                 state.unlock("n")
             if variadic:
                 attempt(lambda junk=junk: verb(*good.values(), junk), allowed)
-        assert not state._engine.in_transaction
+        assert not state._engine.store.in_transaction
         assert state.check() == []
         assert state.set("after", 1)
         assert state.get("after") == 1

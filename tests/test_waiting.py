@@ -15,10 +15,10 @@ from processes import Channel, processes
 from support import in_time, raw
 
 import slothstate
+from slothstate.engines.sqlite.locks import table, waiters
+from slothstate.engines.sqlite.locks.announcement import ANNOUNCE_AFTER, GRACE
 from slothstate.errors import StateBusy, StateFull
-from slothstate.sqlite import locks, waiters
 from slothstate.state import State
-from slothstate.waiting import ANNOUNCE_AFTER, GRACE
 
 PATIENCE = 30.0
 """Seconds after which what does not come will never come."""
@@ -119,9 +119,9 @@ def test_killed_waiter_waits_no_longer(path: str, state: State) -> None:
 def test_background_sweep_removes_what_the_dead_left(path: str) -> None:
     """Rows of dead owners, of locks and of waiters, go without anybody asking."""
     with slothstate.open(path, sweep_interval=0.05) as state:
-        claim = locks.Claim("job", 1, "0123456789abcdef", "host", 1, "", None)
-        state._engine.write(locks.acquire, claim, lambda row: False)
-        state._engine.write(waiters.add, 1, "job", "0123456789abcdef", "host", 1, 0)
+        claim = table.Claim("job", 1, "0123456789abcdef", "host", 1, "", None)
+        state._engine.store.write(table.acquire, claim, lambda row: False)
+        state._engine.store.write(waiters.add, 1, "job", "0123456789abcdef", "host", 1, 0)
         until(lambda: not state.locks() and not rows(path))
 
 
@@ -173,8 +173,8 @@ def test_error_in_a_wait_is_the_one_that_arrives(path: str, state: State, other:
             raise ZeroDivisionError
         return original(*args)
 
-    original = locks.find
-    monkeypatch.setattr(locks, "find", find)
+    original = table.find
+    monkeypatch.setattr(table, "find", find)
     with pytest.raises(ZeroDivisionError):
         other.lock("job", PATIENCE)
     monkeypatch.undo()

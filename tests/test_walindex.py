@@ -15,7 +15,7 @@ from fake_walindex import HEADER, MISS, REGION, FakeFile, Store, header, state_a
 from support import in_time
 
 from slothstate import native
-from slothstate.read_cache import ABSENT, NO_MARK, UNVERIFIED, ReadCache
+from slothstate.engines.sqlite.read_cache import ABSENT, NO_MARK, UNVERIFIED, ReadCache
 
 
 def test_sync_gives_the_checksum_of_the_header() -> None:
@@ -416,7 +416,6 @@ def test_wrong_arguments_are_errors() -> None:
         lambda: cache.store(token, "k", ABSENT, 5, None),
         lambda: cache.store(token, "k", 4, "x", None),
         lambda: cache.store(token, "k", -1, "x", None),
-        lambda: cache.reader(1, 2),
     ]
     for call in calls:
         with pytest.raises((TypeError, ValueError, OverflowError)):

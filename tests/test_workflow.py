@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 from host_helpers import Recorder
 
-from slothstate.lua.report import TaskResult
-from slothstate.lua.scheduler import Outcome, run_plan
-from slothstate.lua.workflow import Config, Plan, PlanError, Task, Workflow, make_plans
+from slothstate.lua.host.report import TaskResult
+from slothstate.lua.host.scheduler import Outcome, run_plan
+from slothstate.lua.host.workflow import Config, Plan, PlanError, Task, Workflow, make_plans
 
 
 def tasks_of(**dependencies: str) -> list[Task]:

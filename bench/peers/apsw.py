@@ -35,8 +35,8 @@ def open(directory: Path, *, page_size: int | None = None) -> Peer:
     """`page_size`: as slothstate's unless given."""
     import apsw
 
-    from slothstate.sqlite.connection import WAL_CHECKPOINT_PAGES
-    from slothstate.sqlite.schema import PAGE_SIZE
+    from slothstate.engines.sqlite.connection import WAL_CHECKPOINT_PAGES
+    from slothstate.engines.sqlite.schema import PAGE_SIZE
 
     size = page_size or PAGE_SIZE
     db = apsw.Connection(str(directory / "bare.db"))

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import click
 
-from slothstate.cli.group import CommandGroup, drop_unread
+from slothstate.cli.command_group import CommandGroup, drop_unread
 from slothstate.cli.options import db_option
 
 __all__ = ["run_command_line"]
@@ -34,9 +34,9 @@ FAMILIES = {
         "persist": "keys",
     },
     "Numbers and text": {
-        "increment": "numbers",
-        "decrement": "numbers",
-        "append": "numbers",
+        "increment": "counters",
+        "decrement": "counters",
+        "append": "counters",
     },
     "Lists": {
         "push": "lists",
@@ -58,15 +58,15 @@ FAMILIES = {
         "batch": "batch",
     },
     "Looking": {
-        "stats": "looking",
-        "inspect": "looking",
-        "du": "looking",
+        "stats": "inspect",
+        "inspect": "inspect",
+        "du": "inspect",
         "top": "top",
         "doctor": "doctor",
     },
     "Moving data": {
-        "dump": "moving",
-        "load": "moving",
+        "dump": "dump",
+        "load": "dump",
         "import": "imports",
         "backup": "backup",
         "restore": "backup",

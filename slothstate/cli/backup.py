@@ -11,7 +11,8 @@ import click
 
 import slothstate
 from slothstate import State, UnsafeState
-from slothstate.cli.failure import Failure
+from slothstate.cli.exits import Failure
+from slothstate.cli.formatting import escaped, is_terminal, quantity, size
 from slothstate.cli.options import (
     MISUSE,
     NO,
@@ -23,7 +24,6 @@ from slothstate.cli.options import (
     store_path,
 )
 from slothstate.cli.progress import working
-from slothstate.cli.text import escaped, is_terminal, quantity, size
 from slothstate.cli.values import write
 
 __all__ = ["backup", "compact", "restore"]

@@ -13,10 +13,10 @@ from typing import IO, Any, Final, NoReturn, cast
 import click
 from click.core import ParameterSource
 
-from slothstate.cli.failure import Failure, OutputFailure
-from slothstate.cli.group import exit_code
+from slothstate.cli.command_group import exit_code
+from slothstate.cli.exits import Failure, OutputFailure
+from slothstate.cli.formatting import is_terminal
 from slothstate.cli.options import DONE, MISUSE, NO, sharing_state, store_command
-from slothstate.cli.text import is_terminal
 from slothstate.cli.values import flush, stdin_lines
 
 __all__ = ["batch", "words_of"]

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from click.shell_completion import CompletionItem, ShellComplete, add_completion_class
 
-from slothstate.cli.text import escaped
+from slothstate.cli.formatting import escaped
 
 __all__: list[str] = []
 

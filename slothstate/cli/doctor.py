@@ -9,10 +9,11 @@ from typing import Final
 
 import click
 
-from slothstate.cli.examination import Finding, examine
+from slothstate import Finding
+from slothstate.cli.examination import examine
+from slothstate.cli.formatting import escaped, is_terminal, quantity, styled
 from slothstate.cli.options import DONE, NO, STORE_ERROR, json_option, store_command, store_path
 from slothstate.cli.table import terminal_width
-from slothstate.cli.text import escaped, is_terminal, quantity, styled
 from slothstate.cli.values import as_json, write
 
 __all__ = ["doctor"]

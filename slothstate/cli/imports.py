@@ -23,10 +23,10 @@ import apsw
 import click
 
 from slothstate import InvalidKey, InvalidValue, OutOfRange, Record, SlothStateError, State, parse_json
-from slothstate.cli.failure import Failure
+from slothstate.cli.exits import Failure
+from slothstate.cli.formatting import escaped, quantity
 from slothstate.cli.options import DONE, MISUSE, NO, file_named, open_state, store_command, store_path
 from slothstate.cli.progress import advancing
-from slothstate.cli.text import escaped, quantity
 from slothstate.cli.values import write
 
 __all__ = ["import_"]

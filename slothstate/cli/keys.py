@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from slothstate import State
-from slothstate.cli.failure import Failure
+from slothstate.cli.exits import Failure
+from slothstate.cli.formatting import duration, escaped, is_terminal, one_line, quantity, size, styled
 from slothstate.cli.options import (
     DONE,
     MISUSE,
@@ -24,7 +25,6 @@ from slothstate.cli.options import (
     store_path,
 )
 from slothstate.cli.table import print_table, terminal_width
-from slothstate.cli.text import duration, escaped, is_terminal, one_line, quantity, size, styled
 from slothstate.cli.values import (
     Form,
     Shape,

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
+from slothstate.cli.formatting import is_terminal, styled
 from slothstate.cli.options import DONE, key_argument, open_state, say_no, store_command
-from slothstate.cli.text import is_terminal, styled
 from slothstate.cli.values import (
     Form,
     Shape,

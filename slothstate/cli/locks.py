@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 import click
 
 from slothstate import Lock, LockDescription, LockLost, LockTimeout, State
-from slothstate.cli.failure import Failure
+from slothstate.cli.exits import Failure
+from slothstate.cli.formatting import clock_time, duration, escaped, is_terminal, styled
 from slothstate.cli.options import (
     DONE,
     NO,
@@ -24,11 +25,10 @@ from slothstate.cli.options import (
     say_no,
     store_command,
 )
-from slothstate.cli.processes import Commands
 from slothstate.cli.signals import until_signalled
 from slothstate.cli.table import print_table
-from slothstate.cli.text import clock_time, duration, escaped, is_terminal, styled
 from slothstate.cli.values import as_json, flush, write
+from slothstate.processes import Commands
 
 __all__ = ["holder_of", "lock", "locks", "unlock"]
 

@@ -25,8 +25,8 @@ from slothstate import (
     literal,
     parse_json,
 )
-from slothstate.cli.failure import Failure
-from slothstate.cli.text import escaped, is_terminal
+from slothstate.cli.exits import Failure
+from slothstate.cli.formatting import escaped, is_terminal
 
 __all__ = [
     "BUG",

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from slothstate.cli.text import is_dumb, is_terminal
+from slothstate.cli.formatting import is_dumb, is_terminal
 
 __all__ = ["advancing", "working"]
 

@@ -17,14 +17,13 @@ import click
 
 import slothstate
 from slothstate import State
-from slothstate.cli.failure import Failure
+from slothstate.cli.exits import Failure
 from slothstate.cli.options import DONE, MISUSE, NO, db_option, file_named, has_store, lua_option, open_state
-from slothstate.native import json_encode
 
 if TYPE_CHECKING:
-    from slothstate.lua.host import Host
-    from slothstate.lua.report import Reporter
-    from slothstate.lua.run_record import RunRecord
+    from slothstate.lua.host.host import Host
+    from slothstate.lua.host.report import Reporter
+    from slothstate.lua.host.run_record import RunRecord
 
 __all__ = ["run", "stderr_reporter"]
 
@@ -96,7 +95,7 @@ def run(
     if find_spec("lupa") is None:
         raise ModuleNotFoundError("no lupa", name="lupa")
     from slothstate.cli.supervise import check_output
-    from slothstate.lua.host import Host
+    from slothstate.lua.host.host import Host
 
     sources = [_read(file) for file in files]
     values, values_text = _values(values_file)
@@ -135,7 +134,7 @@ def _check_options(files: Sequence[str], name: str | None, resume: bool, dry_run
 def _run_recorded(
     host: Host, state: State, reporter: Reporter, runs: Any, file: str, name: str, digest: str, *, resume: bool
 ) -> int:
-    from slothstate.lua.run_record import RunRefused, recorded
+    from slothstate.lua.host.run_record import RunRefused, recorded
 
     try:
         with recorded(state, name, os.path.abspath(file), resume=resume) as record:
@@ -166,9 +165,9 @@ def _noting_the_end(record: RunRecord, runs: Any) -> int:
 
 def _supervised(host: Host, state: State, runs: Any) -> int:
     from slothstate.cli.supervise import supervise
-    from slothstate.lua.ending import ScriptError, ScriptSyntaxError
-    from slothstate.lua.report import printable
-    from slothstate.lua.workflow import PlanError
+    from slothstate.lua.host.ending import ScriptError, ScriptSyntaxError
+    from slothstate.lua.host.report import printable
+    from slothstate.lua.host.workflow import PlanError
 
     try:
         return supervise(host, state, runs)
@@ -197,12 +196,12 @@ def _store(db: str | None, dry_run: bool) -> Iterator[State]:
 def _values(file: str | None) -> tuple[Mapping[str, Any], bytes]:
     if file is None:
         return {}, b""
-    from slothstate.lua.yaml_text import load_yaml
+    from slothstate.lua.host.yaml_text import load_yaml
 
     text = _read(file)
     try:
         values = load_yaml(text)
-        json_encode(values, "values")
+        slothstate.to_json(values)
     except (ValueError, OverflowError) as error:
         raise Failure(f"{file}: {error}", MISUSE) from error
     if values is None:
@@ -233,6 +232,6 @@ def stderr_reporter() -> Reporter:
         from slothstate.cli.terminal import TerminalReporter
 
         return TerminalReporter()
-    from slothstate.lua.report import PlainReporter
+    from slothstate.lua.host.report import PlainReporter
 
     return PlainReporter(sys.stderr)

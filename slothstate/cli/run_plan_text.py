@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from slothstate.cli.text import escaped, quantity
+from slothstate.cli.formatting import escaped, quantity
 from slothstate.cli.values import write
-from slothstate.lua.workflow import Plan, Task
+from slothstate.lua.host.workflow import Plan, Task
 
 __all__ = ["show_graph", "show_plans"]
 

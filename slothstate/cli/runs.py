@@ -8,10 +8,10 @@ from typing import Any, Final
 import click
 
 from slothstate import State
-from slothstate.cli.failure import Failure
+from slothstate.cli.exits import Failure
+from slothstate.cli.formatting import clock_time, duration, escaped, is_terminal, quantity, styled
 from slothstate.cli.options import DONE, NO, SECONDS, json_option, open_state, store_command
 from slothstate.cli.table import print_table
-from slothstate.cli.text import clock_time, duration, escaped, is_terminal, quantity, styled
 from slothstate.cli.values import as_json, write
 
 __all__ = ["runs"]
@@ -39,7 +39,7 @@ def runs(db: str | None, as_json_: bool, names: tuple[str, ...], age: float | No
     Exit codes: 1 a run to be removed is not there, or under way.
     """
     with open_state(db) as state:
-        from slothstate.lua.run_record import runs as recorded_runs
+        from slothstate.lua.host.run_record import runs as recorded_runs
 
         found = recorded_runs(state)
         if names or age is not None:
@@ -77,7 +77,7 @@ def _ended(run: dict[str, Any]) -> str | None:
 
 
 def _remove(state: State, found: list[dict[str, Any]], names: tuple[str, ...], age: float | None) -> int:
-    from slothstate.lua.run_record import PREFIX
+    from slothstate.lua.host.run_record import PREFIX
 
     there = {run["name"] for run in found}
     wanted = list(names)

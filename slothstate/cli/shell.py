@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from slothstate import SlothStateError, State, literal
-from slothstate.cli.failure import Failure
+from slothstate.cli.exits import Failure
+from slothstate.cli.formatting import escaped, is_terminal, quantity
 from slothstate.cli.options import MISUSE, NO, lua_option, open_state, store_command, store_path
 from slothstate.cli.run import stderr_reporter
 from slothstate.cli.supervise import check_output
-from slothstate.cli.text import escaped, is_terminal, quantity
 from slothstate.cli.values import flush, stdin_lines, write
-from slothstate.lua.report import printable
+from slothstate.lua.host.report import printable
 
 if TYPE_CHECKING:
-    from slothstate.lua.host import Host
+    from slothstate.lua.host.host import Host
 
 __all__ = ["shell"]
 
@@ -72,7 +72,7 @@ def shell(source: str | None, implementation: str, db: str | None) -> int:
     Exit codes: 0 done; 1 an error was raised; 2 misuse, or a syntax error; 3 the store cannot be used; and n for
     os.exit(n).
     """
-    from slothstate.lua.host import Host
+    from slothstate.lua.host.host import Host
 
     with open_state(db, create=True) as state:
         host = Host(state, stderr_reporter(), implementation)

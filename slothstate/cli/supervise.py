@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from slothstate.cli.failure import Failure, OutputFailure
+from slothstate.cli.exits import Failure, OutputFailure
 from slothstate.cli.options import CLOSED_PIPE, STORE_ERROR
 from slothstate.cli.signals import ENDING, Ended, raising_when_ended
 
 if TYPE_CHECKING:
     from slothstate import State
-    from slothstate.lua.host import Host
+    from slothstate.lua.host.host import Host
 
 __all__ = ["check_output", "supervise"]
 

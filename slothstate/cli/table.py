@@ -11,7 +11,7 @@ from typing import Final
 
 import click
 
-from slothstate.cli.text import styled
+from slothstate.cli.formatting import styled
 
 __all__ = ["cut", "cut_in_the_middle", "print_table", "terminal_width", "width"]
 

@@ -9,14 +9,14 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from slothstate.lua.report import (
+from slothstate.lua.host.report import (
     Level,
     TaskResult,
     count_results,
     duration,
     printable,
 )
-from slothstate.lua.workflow import Plan, Task
+from slothstate.lua.host.workflow import Plan, Task
 
 __all__ = ["TerminalReporter"]
 

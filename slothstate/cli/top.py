@@ -14,9 +14,9 @@ import click
 from rich.console import Console
 from rich.live import Live
 
+from slothstate.cli.formatting import is_dumb, is_terminal
 from slothstate.cli.options import DONE, SECONDS, open_state, store_command
 from slothstate.cli.signals import until_signalled
-from slothstate.cli.text import is_dumb, is_terminal
 from slothstate.cli.top_screen import History, render
 from slothstate.cli.values import flush, write
 

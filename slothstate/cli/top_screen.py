@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from slothstate import Activity, Health, LockDescription, State, Usage
-from slothstate.cli.processes import Commands, command_line
+from slothstate.cli.formatting import clock_time, duration, escaped, quantity, size
 from slothstate.cli.table import cut
-from slothstate.cli.text import clock_time, duration, escaped, quantity, size
+from slothstate.processes import Commands, command_line
 
 __all__ = ["History", "render"]
 

@@ -19,9 +19,9 @@ from typing import IO, Any, AnyStr, Final, Literal, TypeAlias
 import click
 
 from slothstate import SlothStateError, State, parse_json, to_json
-from slothstate.cli.failure import Failure, OutputFailure
+from slothstate.cli.exits import Failure, OutputFailure
+from slothstate.cli.formatting import escaped, is_terminal, one_line
 from slothstate.cli.options import CLOSED_PIPE, MISUSE, STORE_ERROR
-from slothstate.cli.text import escaped, is_terminal, one_line
 
 __all__ = [
     "Form",

@@ -17,7 +17,8 @@ import click
 
 from slothstate import Lock, LockLost, LockTimeout, State
 from slothstate.cli import under
-from slothstate.cli.failure import Failure
+from slothstate.cli.exits import Failure
+from slothstate.cli.formatting import escaped, is_terminal
 from slothstate.cli.options import (
     MISUSE,
     NO,
@@ -28,7 +29,6 @@ from slothstate.cli.options import (
     store_command,
     store_path,
 )
-from slothstate.cli.text import escaped, is_terminal
 
 __all__ = ["with_lock"]
 

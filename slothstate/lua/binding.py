@@ -1,6 +1,6 @@
 """The table `state` of a Lua runtime: which verbs it has, with what arguments, and the Python that each calls.
 
-The C layer (csrc/ss_lua.h) makes a Lua function of each `Verb`: it checks the arguments, converts them, calls the
+The C layer (csrc/lua/lua.h) makes a Lua function of each `Verb`: it checks the arguments, converts them, calls the
 Python callable and converts the result, tables going straight between the Lua stack and JSON. No Python object is ever
 visible to Lua.
 """
@@ -16,12 +16,13 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from slothstate._native import ffi, lib
+from slothstate.codec import ENCODED
 from slothstate.errors import InvalidValue, LockLost, LockTimeout, OutOfRange, SlothStateError
 from slothstate.lua.other_names import refuse_name
 from slothstate.lua.runtime import find_entry, implementation_of, is_lua
 from slothstate.native import json_decode
 from slothstate.state import State
-from slothstate.values import EMPTY_LIST, EMPTY_TABLE, Encoded, describe
+from slothstate.values import EMPTY_LIST, EMPTY_TABLE, Encoded, as_python, describe
 
 __all__ = ["Verb", "bind", "bind_verbs", "state_verbs"]
 
@@ -106,7 +107,7 @@ _LETTERS: Final = {
 
 
 def _letters(arguments: str) -> bytes:
-    """Return the signature as csrc/lua_arguments.h reads it."""
+    """Return the signature as csrc/lua/arguments.c reads it."""
     letters = ""
     for argument in arguments.split():
         if argument.endswith("?") and "|" not in letters:
@@ -117,7 +118,7 @@ def _letters(arguments: str) -> bytes:
 
 def state_verbs(runtime: Any, state: State) -> tuple[Verb, ...]:
     """Return the verbs of a State, as this runtime's Lua needs them."""
-    view = state._encoded_view()
+    view = _view_of(state)
     whole = _Exact(view)
     exact = view if implementation_of(runtime) in _WITH_INTEGERS else whole
     return (
@@ -154,6 +155,23 @@ def state_verbs(runtime: Any, state: State) -> tuple[Verb, ...]:
         Verb("check", "", view.check),
         Verb("__index", "any value", refuse_name),
     )
+
+
+def _view_of(state: State) -> State:
+    """Return the State as Lua uses it: tables and lists stay JSON, but for verbs that are overridden.
+
+    What a subclass or a patch has in their place gets and returns Python's values, as it does in Python.
+    """
+    view = state._with_codec(ENCODED)
+    for name in dir(State):
+        is_overridden = name in vars(state) or getattr(type(state), name, None) is not getattr(State, name)
+        if is_overridden and not name.startswith("_"):
+            setattr(view, name, partial(_call_with_python_values, getattr(state, name)))
+    return view
+
+
+def _call_with_python_values(method: Callable[..., Any], *arguments: Any) -> Any:
+    return method(*(as_python(*value) if type(value) is Encoded else value for value in arguments))
 
 
 class _Exact:

@@ -1,1 +1,1 @@
-"""The verbs of `slothstate.State`, one module a family, as in `slothstate.sqlite`: each checks and delegates."""
+"""The verbs of `slothstate.State`, one module a family: each checks and delegates."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
+from slothstate.engines.protocol import Codec, Engine
 from slothstate.errors import PatternError
-from slothstate.lock import Locks
-from slothstate.native import glob_check
-from slothstate.sqlite import Engine, counters
-from slothstate.values import Kind, Stored, check_seconds, describe
+from slothstate.locks import Locks
+from slothstate.native import StateBase, glob_check
+from slothstate.values import check_seconds, describe
 
 __all__ = ["MISSING", "SCAN_PAGE", "Verbs", "check_pattern", "check_timeout", "milliseconds"]
 
@@ -20,13 +19,12 @@ SCAN_PAGE: Final = 1000
 """Keys that an iteration reads at a time."""
 
 
-class Verbs:
+class Verbs(StateBase):
     """The base of the families of verbs, which `slothstate.State` puts together."""
 
     _engine: Engine
     _locks: Locks
-    _decode: Callable[[Kind, Stored], Any]
-    _length_unit: counters.Unit
+    _codec: Codec
 
 
 def milliseconds(seconds: float, name: str) -> int:

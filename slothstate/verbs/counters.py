@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from slothstate.errors import InvalidValue
-from slothstate.sqlite import counters
 from slothstate.values import INTEGER_MIN, check_key, check_number, describe, encode, kind_of
 from slothstate.verbs.base import Verbs
 
@@ -25,7 +24,7 @@ class CounterVerbs(Verbs):
         >>> state.increment("page_views", 10)
         11
         """
-        return self._engine.write_key(counters.increment, check_key(key), check_number(delta, "delta"))
+        return self._engine.counters.increment(check_key(key), check_number(delta, "delta"))
 
     def decrement(self, key: str, delta: float = 1) -> int | float:
         """Subtract `delta` from a number and return the difference: `increment` with the opposite sign.
@@ -54,4 +53,4 @@ class CounterVerbs(Verbs):
         if kind_of(text) not in ("string", "bytes"):
             raise InvalidValue(f"text must be str or bytes, got {describe(text)}")
         kind, stored = encode(text, "text")
-        return self._engine.write_key(counters.append, key, kind, stored, self._length_unit)  # type: ignore[arg-type]
+        return self._engine.counters.append(key, kind, stored, self._codec.unit)  # type: ignore[arg-type]

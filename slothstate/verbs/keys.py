@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping
 from math import ceil
-from typing import Any, Final
+from typing import Any
 
 from slothstate.errors import InvalidKey, InvalidValue
-from slothstate.native import encode_row, encode_rows, value_loader, value_setter
-from slothstate.sqlite import Engine, keys
-from slothstate.values import (
-    KINDS,
-    Encoded,
-    Kind,
-    Stored,
-    as_python,
-    check_key,
-    decoded,
-    describe,
-    encode,
-    encode_mapping,
-)
+from slothstate.native import encode_rows
+from slothstate.values import KINDS, as_python, check_key, decoded, describe, encode, encode_mapping, same
 from slothstate.verbs.base import SCAN_PAGE, Verbs, check_pattern, milliseconds
 
-__all__ = ["KeyVerbs", "load_value", "setter"]
+__all__ = ["KeyVerbs"]
 
 
 class KeyVerbs(Verbs):
-    """The verbs that every kind of value has."""
-
-    def set(self, key: str, value: Any, ttl: float | None = None) -> bool:
-        """Set a key to a value, replacing value, kind and TTL: without `ttl` (seconds) the key does not expire.
-
-        Returns True. Raises: `InvalidValue`, `OutOfRange` for a value or TTL that cannot be stored.
-
-        >>> state.set("session", {"user": 7}, ttl=3600)
-        True
-        """
-        return _set(self._engine, key, value, ttl)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Return the value of a key, `default` if it is missing or expired. Tables and lists are fresh copies.
-
-        >>> state.get("missing", "fallback")
-        'fallback'
-        """
-        return load_value(self._engine, self._decode, key, default)
+    """The verbs that every kind of value has; `get` and `set` are those of `slothstate.native.StateBase`."""
 
     def delete(self, key: str) -> bool:
         """Delete a key; return whether it was there.
@@ -54,7 +23,7 @@ class KeyVerbs(Verbs):
         >>> state.delete("missing")
         False
         """
-        return self._engine.write_key(keys.delete, check_key(key))
+        return self._engine.entries.delete(check_key(key))
 
     def exists(self, key: str) -> bool:
         """Return whether a key is there.
@@ -62,12 +31,7 @@ class KeyVerbs(Verbs):
         >>> state.exists("missing")
         False
         """
-        left_ms = self._engine.cache.remaining_ms(key)
-        if left_ms is not None:
-            self._engine.operations[keys.exists] += 1
-            return left_ms != keys.NO_KEY
-        self._engine.ensure_identity()
-        return self._engine.read(keys.exists, check_key(key))
+        return self._engine.entries.exists(check_key(key))
 
     def clear(self, pattern: str | None = None) -> int:
         """Delete the keys that match a pattern, all of them without one; return how many. Locks are never touched.
@@ -79,7 +43,7 @@ class KeyVerbs(Verbs):
         >>> state.clear("user:*")
         2
         """
-        return self._engine.write(keys.clear, check_pattern(pattern))
+        return self._engine.entries.clear(check_pattern(pattern))
 
     def keys(self, pattern: str | None = None) -> list[str]:
         """Return the keys that match a pattern, all of them without one, sorted by code point.
@@ -92,7 +56,7 @@ class KeyVerbs(Verbs):
         >>> state.keys("user:?")
         ['user:1', 'user:2']
         """
-        return self._engine.read(keys.keys, check_pattern(pattern))
+        return self._engine.entries.keys(check_pattern(pattern))
 
     def scan(self, pattern: str | None = None) -> Iterator[str]:
         """Iterate over the keys `keys(pattern)` would return, in the same order, a page at a time.
@@ -111,7 +75,7 @@ class KeyVerbs(Verbs):
     def _scan(self, pattern: str | None) -> Iterator[str]:
         after: str | None = ""
         while after is not None:
-            page, after = self._engine.read(keys.page_of_keys, pattern, after, SCAN_PAGE)
+            page, after = self._engine.entries.page(pattern, after, SCAN_PAGE)
             yield from page
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
@@ -122,8 +86,9 @@ class KeyVerbs(Verbs):
         >>> state.get_many(["a", "b", "c"])
         {'a': 1, 'b': 2}
         """
-        rows = self._engine.read(_read_many, [check_key(key) for key in _check_keys(keys)])
-        return {key: decoded(self._decode, key, kind, stored) for key, (kind, stored, _) in rows.items()}
+        rows = self._engine.entries.get_many([check_key(key) for key in _check_keys(keys)])
+        decode = self._codec.decode
+        return {key: decoded(decode, key, kind, stored) for key, (kind, stored, _) in rows.items()}
 
     def set_many(self, mapping: Mapping[str, Any], ttl: float | None = None) -> bool:
         """Set several keys in one transaction, all with the same TTL in seconds or none. Returns True.
@@ -136,7 +101,7 @@ class KeyVerbs(Verbs):
         ttl_ms = None if ttl is None else milliseconds(ttl, "ttl")
         rows = encode_rows(mapping, KINDS) or encode_mapping(mapping)
         if rows:
-            self._engine.write(keys.put_many, rows, ttl_ms)
+            self._engine.entries.put_many(rows, ttl_ms)
         return True
 
     def compare_swap(self, key: str, old: Any, new: Any) -> bool:
@@ -152,13 +117,22 @@ class KeyVerbs(Verbs):
         """
         check_key(key)
         kind, stored = encode(new, "new")
+        entries = self._engine.entries
         if old is None:
-            return self._engine.write_key(keys.insert_absent, key, kind, stored)
-        expected = encode(old, "old")
-        if expected[0] in ("table", "list"):
-            # As it would come back: a tuple as a list, a subclass as its base.
-            old = as_python(*expected)
-        return self._engine.write_key(keys.compare_swap, key, old, expected, kind, stored)
+            return entries.insert(key, kind, stored)
+        old_kind, old_stored = encode(old, "old")
+        if old_kind not in ("table", "list"):
+            return entries.swap_scalar(key, old_kind, old_stored, kind, stored)
+        # As it would come back: a tuple as a list, a subclass as its base.
+        old = as_python(old_kind, old_stored)
+        # Until nobody was quicker: what is swapped is the very text that was found equal.
+        while (row := entries.get(key)) is not None and row[0] in ("table", "list"):
+            text = str(row[1])
+            if not same(decoded(as_python, key, row[0], text), old):
+                break
+            if entries.swap_text(key, text, kind, stored):
+                return True
+        return False
 
     def set_ttl(self, key: str, seconds: float) -> bool:
         """Let a key expire `seconds` (> 0, fractions allowed) from now; return whether there is such a key.
@@ -170,7 +144,7 @@ class KeyVerbs(Verbs):
         >>> state.set_ttl("session", 300)
         True
         """
-        return self._engine.write_key(keys.set_expiry, check_key(key), milliseconds(seconds, "seconds"))
+        return self._engine.entries.set_expiry(check_key(key), milliseconds(seconds, "seconds"))
 
     def get_ttl(self, key: str) -> int:
         """Return the whole seconds a key has left, rounded up; -1 without a TTL, -2 if there is no such key.
@@ -178,12 +152,7 @@ class KeyVerbs(Verbs):
         >>> state.get_ttl("missing")
         -2
         """
-        left_ms = self._engine.cache.remaining_ms(key)
-        if left_ms is not None:
-            self._engine.operations[keys.remaining_ms] += 1
-        else:
-            self._engine.ensure_identity()
-            left_ms = self._engine.read(keys.remaining_ms, check_key(key))
+        left_ms = self._engine.entries.remaining_ms(check_key(key))
         return left_ms if left_ms < 0 else ceil(left_ms / 1000)
 
     def persist(self, key: str) -> bool:
@@ -192,33 +161,7 @@ class KeyVerbs(Verbs):
         >>> state.persist("missing")
         False
         """
-        return self._engine.write_key(keys.persist, check_key(key))
-
-
-load_value: Final[Callable[[Engine, Callable[[Kind, Stored], Any], str, Any], Any]] = value_loader(
-    keys.get, check_key, decoded
-)
-"""`load_value(engine, decode, key, default)`: the value of a key, read from the store and kept in the read cache."""
-
-
-def setter(engine: Engine) -> Callable[..., bool]:
-    """Return the built-in function that `State.set` stands for on an object."""
-    built_in: Callable[..., bool] = value_setter(engine, keys.put, encode_row, KINDS, Encoded, partial(_set, engine))
-    return built_in
-
-
-# The parameter of the verb has the name of the module.
-_read_many: Final = keys.get_many
-
-
-def _set(engine: Engine, key: str, value: Any, ttl: float | None) -> bool:
-    row = encode_row(key, value, KINDS)
-    if row is None:
-        check_key(key)
-        row = encode(value)
-    kind, stored = row
-    engine.write_key(keys.put, key, kind, stored, None if ttl is None else milliseconds(ttl, "ttl"))
-    return True
+        return self._engine.entries.persist(check_key(key))
 
 
 def _check_keys(keys: Iterable[str]) -> Iterable[str]:

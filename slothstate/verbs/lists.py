@@ -6,7 +6,6 @@ from typing import Any
 
 from slothstate.errors import InvalidValue
 from slothstate.native import json_decode
-from slothstate.sqlite import lists
 from slothstate.values import check_key, damaged, decoded, describe, encode_item
 from slothstate.verbs.base import Verbs
 
@@ -31,7 +30,7 @@ class ListVerbs(Verbs):
             texts = [encode_item(items[0], "items[0]")]
         else:
             texts = [encode_item(item, f"items[{index}]") for index, item in enumerate(items)]
-        return self._engine.write_key(lists.push, key, texts)
+        return self._engine.lists.push(key, texts)
 
     def list_pop(self, key: str, default: Any = None) -> Any:
         """Remove and return the last item of a list, `default` if there is none. An emptied list disappears.
@@ -43,7 +42,7 @@ class ListVerbs(Verbs):
         >>> state.list_pop("queue")
         2
         """
-        return self._item(key, self._engine.write_key(lists.pop, check_key(key)), default)
+        return self._item(key, self._engine.lists.pop(check_key(key)), default)
 
     def list_shift(self, key: str, default: Any = None) -> Any:
         """Remove and return the first item of a list, `default` if there is none. An emptied list disappears.
@@ -55,13 +54,13 @@ class ListVerbs(Verbs):
         >>> state.list_shift("queue")
         1
         """
-        return self._item(key, self._engine.write_key(lists.shift, check_key(key)), default)
+        return self._item(key, self._engine.lists.shift(check_key(key)), default)
 
     def _item(self, key: str, text: str | None, default: Any) -> Any:
         if text is None:
             return default
         if text.startswith(("{", "[")):
-            return decoded(self._decode, key, "table" if text.startswith("{") else "list", text)
+            return decoded(self._codec.decode, key, "table" if text.startswith("{") else "list", text)
         try:
             return json_decode(text)
         except ValueError as error:
@@ -73,7 +72,7 @@ class ListVerbs(Verbs):
         >>> state.list_length("missing")
         0
         """
-        return self._engine.read(lists.length, check_key(key))
+        return self._engine.lists.length(check_key(key))
 
     def list_range(self, key: str, start: int = 0, stop: int = -1) -> Any:
         """Return the items from `start` to `stop`, both inclusive, from 0; negative ones count from the end.
@@ -89,4 +88,4 @@ class ListVerbs(Verbs):
         for name, bound in (("start", start), ("stop", stop)):
             if isinstance(bound, bool) or not isinstance(bound, int):
                 raise InvalidValue(f"{name} must be an int, got {describe(bound)}")
-        return decoded(self._decode, key, "list", self._engine.read(lists.section, key, start, stop))
+        return decoded(self._codec.decode, key, "list", self._engine.lists.section(key, start, stop))

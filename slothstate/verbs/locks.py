@@ -6,8 +6,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
+from slothstate.descriptions import LockDescription
 from slothstate.errors import InvalidValue
-from slothstate.lock import Lock, LockDescription, holding
+from slothstate.locks import Lock, holding
 from slothstate.values import check_flag, check_key, check_seconds, describe
 from slothstate.verbs.base import Verbs, check_timeout
 
@@ -107,7 +108,7 @@ class LockVerbs(Verbs):
         >>> state.break_lock("never-locked")
         False
         """
-        return self._locks.break_open(check_key(name, "name"), check_flag(alive, "alive"))
+        return self._engine.locks.remove(check_key(name, "name"), check_flag(alive, "alive"))
 
     def locks(self) -> list[LockDescription]:
         """Return the locks that are held by anybody: name, owner, token, since, expires, alive, waiting.
@@ -119,4 +120,4 @@ class LockVerbs(Verbs):
         >>> state.locks()
         []
         """
-        return self._locks.describe()
+        return self._engine.locks.describe()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
 from typing import Any
 
-from slothstate.sqlite import keys
 from slothstate.verbs.base import MISSING
 from slothstate.verbs.keys import KeyVerbs
 from slothstate.verbs.locks import LockVerbs
@@ -37,7 +36,7 @@ class MappingVerbs(KeyVerbs, LockVerbs, MutableMapping[str, Any]):  # type: igno
         return self.scan()
 
     def __len__(self) -> int:
-        return self._engine.read(keys.count)
+        return self._engine.entries.count()
 
     def items(self) -> ItemsView[str, Any]:
         """Return a view that iterates over keys and values; a key that goes away meanwhile is left out."""

@@ -1,0 +1,470 @@
+#include "python/arguments.h"
+
+#include <signal.h>
+#include <structmember.h>
+#ifndef _WIN32
+#include <pthread.h>
+#endif
+
+#include "engine/lender.h"
+#include "engine/log.h"
+#include "cache/type.h"
+
+/* As in slothstate/engines/sqlite/pool.py. */
+enum { IDLE_CONNECTIONS = 8 };
+
+/* The names of what is called back, interned. Written once, when the types are made, and never released; nobody
+ * imports this in a second interpreter (slothstate/native.py). */
+enum name {
+    APPEND,
+    BORROW,
+    CHECKPOINT,
+    CHECK_IDENTITY,
+    ENSURE_IDENTITY,
+    FORKED,
+    LOG,
+    MARK,
+    OWN_TRANSACTION,
+    RECOVER,
+    RUN_INSIDE,
+    SETTLE,
+    THREAD,
+    TRIM,
+    NAMES
+};
+
+static PyObject *names[NAMES];
+
+static bool intern_names(void)
+{
+    static const char *const texts[NAMES] = {
+        [APPEND] = "append",
+        [BORROW] = "_borrow",
+        [CHECKPOINT] = "checkpoint",
+        [CHECK_IDENTITY] = "_check_identity",
+        [ENSURE_IDENTITY] = "ensure_identity",
+        [FORKED] = "_notice_fork",
+        [LOG] = "log",
+        [MARK] = "mark",
+        [OWN_TRANSACTION] = "own_transaction",
+        [RECOVER] = "_recover",
+        [RUN_INSIDE] = "_run_inside",
+        [SETTLE] = "settle",
+        [THREAD] = "thread",
+        [TRIM] = "_trim",
+    };
+    return ss_intern(names, texts, NAMES);
+}
+
+typedef struct lender {
+    PyObject_HEAD
+    PyObject *operations;   /* a dict that counts the calls of each operation */
+    PyObject *transactions; /* a dict whose keys are the idents of the threads that hold one */
+    PyObject *idle;         /* a list of connections; of a subclass while a fork is under way */
+    PyObject *refusal;      /* None, or why no connection is idle any more */
+    PyObject *cache;
+    PyObject *now; /* a function that returns the time in milliseconds */
+} ss_lender;
+
+/* Set in every child that the C library forked, also where C code forks without Python's knowledge. */
+static volatile sig_atomic_t has_forked;
+
+static void note_fork(void)
+{
+    has_forked = 1;
+}
+
+static PyObject *take_fork(PyObject *self, PyObject *unused)
+{
+    (void)self;
+    (void)unused;
+    bool was_forked = has_forked;
+    has_forked = 0;
+    return PyBool_FromLong(was_forked);
+}
+
+enum use { READ, WRITE, WRITE_KEY };
+
+/* Calls object.name(); false with an exception set. */
+static bool call(PyObject *object, enum name name)
+{
+    PyObject *result = PyObject_CallMethodNoArgs(object, names[name]);
+    Py_XDECREF(result);
+    return result != NULL;
+}
+
+/* operations[operation] += 1 */
+static bool count_call(PyObject *operations, PyObject *operation)
+{
+    PyObject *before = Py_XNewRef(PyDict_GetItemWithError(operations, operation));
+    if (before == NULL && PyErr_Occurred()) {
+        return false;
+    }
+    PyObject *after = PyLong_FromLong(1);
+    if (before != NULL && after != NULL) {
+        Py_SETREF(after, PyNumber_Add(before, after)); /* has no last number */
+    }
+    bool done = after != NULL && PyDict_SetItem(operations, operation, after) == 0;
+    Py_XDECREF(before);
+    Py_XDECREF(after);
+    return done;
+}
+
+static bool is_set_up(const ss_lender *self)
+{
+    return self->operations != NULL && PyDict_Check(self->operations) && self->transactions != NULL &&
+           PyDict_Check(self->transactions) && self->idle != NULL && PyList_Check(self->idle) &&
+           self->refusal != NULL && self->cache != NULL && self->now != NULL;
+}
+
+/* A new reference to a member. Any call of Python code may have put another in its place, or taken it away: then NULL
+ * with an exception set. */
+static PyObject *own(PyObject *member)
+{
+    if (member == NULL) {
+        PyErr_SetString(PyExc_TypeError, "the lender is not set up");
+    }
+    return Py_XNewRef(member);
+}
+
+/* The same of the list of idle connections. */
+static PyObject *own_idle(const ss_lender *self)
+{
+    return own(self->idle != NULL && PyList_Check(self->idle) ? self->idle : NULL);
+}
+
+/* A new reference to a connection that nobody else uses. */
+static PyObject *lend(ss_lender *self, PyObject *thread)
+{
+    PyObject *idle = own_idle(self);
+    if (idle == NULL) {
+        return NULL;
+    }
+    PyObject *connection;
+    Py_ssize_t count = PyList_GET_SIZE(idle);
+    if (count == 0) {
+        connection = PyObject_CallMethodNoArgs((PyObject *)self, names[BORROW]);
+    } else {
+        connection = Py_NewRef(PyList_GET_ITEM(idle, count - 1));
+        if (PyList_SetSlice(idle, count - 1, count, NULL)) {
+            Py_CLEAR(connection);
+        }
+    }
+    Py_DECREF(idle);
+    if (connection != NULL && PyObject_SetAttr(connection, names[THREAD], thread)) {
+        Py_CLEAR(connection);
+    }
+    return connection;
+}
+
+/* `appended` tells whether it is idle now, even if the rest failed. */
+static bool take_back(ss_lender *self, PyObject *connection, bool *appended)
+{
+    PyObject *idle = own_idle(self);
+    if (idle == NULL) {
+        return false;
+    }
+    /* Another list than before if a fork began meanwhile: it closes what it is given. */
+    if (PyList_CheckExact(idle)) {
+        *appended = PyList_Append(idle, connection) == 0;
+    } else {
+        PyObject *done = PyObject_CallMethodOneArg(idle, names[APPEND], connection);
+        *appended = done != NULL;
+        Py_XDECREF(done);
+    }
+    bool surplus = self->refusal != Py_None || PyList_GET_SIZE(idle) > IDLE_CONNECTIONS;
+    Py_DECREF(idle);
+    return *appended && (!surplus || call((PyObject *)self, TRIM));
+}
+
+/* `_recover` takes the connection back and returns what the error stands for, or None: the error itself is meant. An
+ * exception of a signal handler can strike it; it is then called again, without an error. */
+static void recover(ss_lender *self, PyObject *connection)
+{
+    enum { MOST_STRIKES = 1000 };
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    if (traceback != NULL) {
+        PyException_SetTraceback(error, traceback);
+    }
+    PyObject *meant = PyObject_CallMethodObjArgs((PyObject *)self, names[RECOVER], connection, error, NULL);
+    for (int strikes = 0; meant == NULL && strikes < MOST_STRIKES; strikes++) {
+        Py_XDECREF(type);
+        Py_XDECREF(error);
+        Py_XDECREF(traceback);
+        PyErr_Fetch(&type, &error, &traceback);
+        meant = PyObject_CallMethodObjArgs((PyObject *)self, names[RECOVER], connection, Py_None, NULL);
+    }
+    if (meant == NULL || !PyExceptionInstance_Check(meant)) {
+        PyErr_Restore(type, error, traceback);
+    } else {
+        PyException_SetCause(meant, error);
+        PyErr_SetObject((PyObject *)Py_TYPE(meant), meant);
+        Py_XDECREF(type);
+        Py_XDECREF(traceback);
+    }
+    Py_XDECREF(meant);
+}
+
+/* operation(connection, now, *arguments); `arguments` begins with the operation. */
+static PyObject *operate(ss_lender *self, PyObject *connection, PyObject *const *arguments, Py_ssize_t count)
+{
+    enum { MOST = 10 };
+    PyObject *all[MOST];
+    if (count + 1 > MOST) {
+        return PyErr_Format(PyExc_TypeError, "an operation takes at most %d arguments, got %zd", MOST - 2, count - 1);
+    }
+    PyObject *clock = own(self->now);
+    PyObject *now = clock == NULL ? NULL : PyObject_CallNoArgs(clock);
+    Py_XDECREF(clock);
+    if (now == NULL) {
+        return NULL;
+    }
+    all[0] = connection;
+    all[1] = now;
+    for (Py_ssize_t i = 1; i < count; i++) {
+        all[i + 1] = arguments[i];
+    }
+    PyObject *result = PyObject_Vectorcall(arguments[0], all, (size_t)count + 1, NULL);
+    Py_DECREF(now);
+    return result;
+}
+
+/* What `mark` of the cache gives, once it is known that the files are in place. False with an exception set. */
+static bool mark_cache(ss_lender *self, long long *mark)
+{
+    PyObject *object = own(self->cache);
+    if (object == NULL) {
+        return false;
+    }
+    ss_read_cache *cache = ss_read_cache_of(object);
+    if (cache != NULL) {
+        *mark = ss_read_cache_mark(cache);
+    } else {
+        PyObject *number = PyObject_CallMethodNoArgs(object, names[MARK]);
+        *mark = number == NULL ? -1 : PyLong_AsLongLong(number);
+        Py_XDECREF(number);
+    }
+    bool failed = cache == NULL && *mark == -1 && PyErr_Occurred();
+    Py_DECREF(object);
+    return !failed && (*mark != SS_UNVERIFIED || call((PyObject *)self, CHECK_IDENTITY));
+}
+
+/* Tells the cache what happened to a key. */
+static bool settle_cache(ss_lender *self, long long mark, bool committed, PyObject *key)
+{
+    long long valid = committed ? mark : SS_NO_MARK;
+    PyObject *object = own(self->cache);
+    if (object == NULL) {
+        return false;
+    }
+    ss_read_cache *cache = ss_read_cache_of(object);
+    bool settled;
+    if (cache != NULL && PyUnicode_Check(key)) {
+        settled = ss_read_cache_settle(cache, valid, key);
+    } else {
+        PyObject *number = PyLong_FromLongLong(valid);
+        PyObject *all[3] = {object, number, key};
+        PyObject *done = number == NULL ? NULL : PyObject_VectorcallMethod(names[SETTLE], all, 3, NULL);
+        Py_XDECREF(number);
+        Py_XDECREF(done);
+        settled = done != NULL;
+    }
+    Py_DECREF(object);
+    return settled;
+}
+
+/* On a connection of its own; `mark` belongs to a WRITE_KEY alone. */
+static PyObject *run_outside(ss_lender *self, PyObject *connection, long long mark, enum use use,
+                             PyObject *const *arguments, Py_ssize_t count)
+{
+    ss_log *log = NULL;
+    if (use != READ) {
+        log = ss_log_of(PyObject_GetAttr(connection, names[LOG]));
+        if (log == NULL) {
+            return NULL;
+        }
+        log->committed = 0;
+    }
+    PyObject *result = operate(self, connection, arguments, count);
+    bool is_idle = false;
+    bool done = result != NULL && (use != WRITE_KEY || settle_cache(self, mark, log->committed, arguments[1])) &&
+                (log == NULL || log->pages < log->limit || call(connection, CHECKPOINT)) &&
+                take_back(self, connection, &is_idle);
+    if (!done && !is_idle) {
+        recover(self, connection);
+    }
+    Py_XDECREF(log);
+    if (!done) {
+        Py_CLEAR(result);
+    }
+    return result;
+}
+
+static PyObject *run_inside(ss_lender *self, enum use use, PyObject *const *arguments, Py_ssize_t count)
+{
+    if (use != READ && !call((PyObject *)self, ENSURE_IDENTITY)) {
+        return NULL;
+    }
+    PyObject *rest = PyTuple_New(count - 1);
+    if (rest == NULL) {
+        return NULL;
+    }
+    for (Py_ssize_t i = 1; i < count; i++) {
+        PyTuple_SET_ITEM(rest, i - 1, Py_NewRef(arguments[i]));
+    }
+    PyObject *result = PyObject_CallMethodObjArgs((PyObject *)self, names[RUN_INSIDE], arguments[0], rest, NULL);
+    Py_DECREF(rest);
+    return result;
+}
+
+static PyObject *run(ss_lender *self, enum use use, PyObject *const *arguments, Py_ssize_t count)
+{
+    if (count < (use == WRITE_KEY ? 2 : 1)) {
+        return PyErr_Format(PyExc_TypeError, "an operation and its arguments are expected");
+    }
+    if (!is_set_up(self)) {
+        return PyErr_Format(PyExc_TypeError, "the lender is not set up");
+    }
+    PyObject *thread = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    if (thread == NULL || (has_forked && !call((PyObject *)self, FORKED))) {
+        Py_XDECREF(thread);
+        return NULL;
+    }
+    PyObject *result = NULL;
+    int inside = PyDict_GET_SIZE(self->transactions) == 0 ? 0 : PyDict_Contains(self->transactions, thread);
+    PyObject *operations = inside < 0 ? NULL : own(self->operations);
+    if (operations == NULL || !count_call(operations, arguments[0])) {
+        inside = -1;
+    }
+    Py_XDECREF(operations);
+    if (inside > 0) {
+        /* It can be another task's, which raises; or another greenlet's, which has ended by now. */
+        inside = call((PyObject *)self, OWN_TRANSACTION) ? PyDict_Contains(self->transactions, thread) : -1;
+    }
+    if (inside > 0) {
+        result = run_inside(self, use, arguments, count);
+    } else if (inside == 0) {
+        /* All that can refuse the write comes before a connection is lent: a fork waits for those in use. */
+        long long mark = SS_NO_MARK;
+        bool allowed =
+            use == READ || (use == WRITE_KEY ? mark_cache(self, &mark) : call((PyObject *)self, ENSURE_IDENTITY));
+        PyObject *connection = allowed ? lend(self, thread) : NULL;
+        if (connection != NULL) {
+            result = run_outside(self, connection, mark, use, arguments, count);
+            Py_DECREF(connection);
+        }
+    }
+    Py_DECREF(thread);
+    return result;
+}
+
+static PyObject *lender_lend(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    if (has_forked && !call(self, FORKED)) {
+        return NULL;
+    }
+    PyObject *thread = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    PyObject *connection = thread == NULL ? NULL : lend((ss_lender *)self, thread);
+    Py_XDECREF(thread);
+    return connection;
+}
+
+static PyObject *lender_read(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    return run((ss_lender *)self, READ, arguments, count);
+}
+
+static PyObject *lender_write(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    return run((ss_lender *)self, WRITE, arguments, count);
+}
+
+static PyObject *lender_write_key(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    return run((ss_lender *)self, WRITE_KEY, arguments, count);
+}
+
+static int lender_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    ss_lender *self = (ss_lender *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->operations);
+    Py_VISIT(self->transactions);
+    Py_VISIT(self->idle);
+    Py_VISIT(self->refusal);
+    Py_VISIT(self->cache);
+    Py_VISIT(self->now);
+    return 0;
+}
+
+static int lender_clear(PyObject *object)
+{
+    ss_lender *self = (ss_lender *)object;
+    Py_CLEAR(self->operations);
+    Py_CLEAR(self->transactions);
+    Py_CLEAR(self->idle);
+    Py_CLEAR(self->refusal);
+    Py_CLEAR(self->cache);
+    Py_CLEAR(self->now);
+    return 0;
+}
+
+static void lender_dealloc(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    lender_clear(object);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+#define MEMBER(name, field) {name, T_OBJECT_EX, offsetof(ss_lender, field), 0, NULL}
+
+int ss_lender_export(PyObject *into)
+{
+    static PyMethodDef methods[] = {
+        {"_lend", lender_lend, METH_NOARGS, "_lend(): a connection that nobody else uses"},
+        {"read", SS_FASTCALL(lender_read), METH_FASTCALL, "read(operation, *arguments)"},
+        {"write", SS_FASTCALL(lender_write), METH_FASTCALL, "write(operation, *arguments)"},
+        {"write_key", SS_FASTCALL(lender_write_key), METH_FASTCALL, "write_key(operation, key, *arguments)"},
+        {NULL, NULL, 0, NULL},
+    };
+    static PyMemberDef members[] = {
+        MEMBER("operations", operations),
+        MEMBER("_transactions", transactions),
+        MEMBER("_idle", idle),
+        MEMBER("_refusal", refusal),
+        MEMBER("cache", cache),
+        MEMBER("now", now),
+        {NULL, 0, 0, 0, NULL},
+    };
+    static PyType_Slot slots[] = {
+        {Py_tp_doc, "The base of a pool of connections: see slothstate/engines/sqlite/lender.py."},
+        {Py_tp_traverse, lender_traverse},
+        {Py_tp_clear, lender_clear},
+        {Py_tp_dealloc, lender_dealloc},
+        {Py_tp_methods, methods},
+        {Py_tp_members, members},
+        {0, NULL},
+    };
+    static PyType_Spec spec = {"slothstate._native.Lender", sizeof(ss_lender), 0,
+                               Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
+    static PyMethodDef functions[] = {
+        {"take_fork", take_fork, METH_NOARGS, "take_fork($module, /)\n--\n\nWhether this process was just forked."},
+        {NULL, NULL, 0, NULL},
+    };
+    static PyTypeObject *type;
+#ifndef _WIN32
+    if (type == NULL && pthread_atfork(NULL, NULL, note_fork) != 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+#endif
+    if (!intern_names() || ss_export_type(into, &type, &spec) != 0) {
+        return -1;
+    }
+    return ss_export_functions(into, functions, NULL);
+}

@@ -1,0 +1,26 @@
+/* What the last commit of a connection left in the write-ahead log, noted by SQLite's wal_hook.
+ *
+ * A Python type, `Log`, described in slothstate/engines/sqlite/wal_hook.py. SQLite is not linked: a second copy of it in the process
+ * would be a danger to the files. Its functions are those that it passes to an extension that it loads
+ * (https://sqlite.org/loadext.html), and this library lets itself be loaded as one.
+ */
+#ifndef SS_ENGINE_LOG_H
+#define SS_ENGINE_LOG_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+typedef struct ss_log {
+    PyObject_HEAD
+    long long pages; /* in the log after the last commit that wrote to it */
+    long long limit; /* pages after which it is to be copied into the database */
+    char committed;  /* whether there was such a commit since this was last set to 0 */
+} ss_log;
+
+/* `object` itself, or NULL with an exception set if it is none. Takes the reference over. */
+ss_log *ss_log_of(PyObject *object);
+
+/* Puts the type `Log` into the dict `into`. 0, or -1 with an exception set. */
+int ss_log_export(PyObject *into);
+
+#endif

@@ -1,0 +1,196 @@
+#include "python/scope.h"
+
+/* CPython runs signal handlers between the steps of Python code, also at its very first one, but never between two
+ * steps of this file. So whatever strikes `function`, it is called again until it has done all it has to. */
+enum { MOST_STRIKES = 1000 };
+
+/* Calls function(kind), or function() if `kind` is NULL; if that raises, again (with the type of what it raised) until
+ * it returns. False with the first exception set. */
+static bool call_to_the_end(PyObject *function, PyObject *kind)
+{
+    PyObject *type = NULL, *error = NULL, *traceback = NULL;
+    bool passes_kind = kind != NULL;
+    Py_XINCREF(kind);
+    for (int strikes = 0; strikes < MOST_STRIKES; strikes++) {
+        PyObject *done = passes_kind ? PyObject_CallOneArg(function, kind) : PyObject_CallNoArgs(function);
+        if (done != NULL) {
+            Py_DECREF(done);
+            break;
+        }
+        PyObject *new_type, *new_error, *new_traceback;
+        PyErr_Fetch(&new_type, &new_error, &new_traceback);
+        Py_XSETREF(kind, Py_NewRef(new_type));
+        if (type == NULL) {
+            type = new_type;
+            error = new_error;
+            traceback = new_traceback;
+        } else {
+            Py_XDECREF(new_type);
+            Py_XDECREF(new_error);
+            Py_XDECREF(new_traceback);
+        }
+    }
+    Py_XDECREF(kind);
+    if (type != NULL) {
+        PyErr_Restore(type, error, traceback);
+    }
+    return type == NULL;
+}
+
+static PyObject *to_the_end(PyObject *self, PyObject *function)
+{
+    (void)self;
+    return call_to_the_end(function, NULL) ? Py_NewRef(Py_None) : NULL;
+}
+
+/* __exit__(self, kind, error, traceback); its own `self` is the function that `exit_method` was given. */
+static PyObject *exit_block(PyObject *function, PyObject *const *arguments, Py_ssize_t count)
+{
+    PyObject *bound = ss_check_count("__exit__", count, 4) ? PyMethod_New(function, arguments[0]) : NULL;
+    bool done = bound != NULL && call_to_the_end(bound, NULL);
+    Py_XDECREF(bound);
+    return done ? Py_NewRef(Py_None) : NULL;
+}
+
+static PyObject *exit_method(PyObject *self, PyObject *function)
+{
+    static PyMethodDef method = {"__exit__", SS_FASTCALL(exit_block), METH_FASTCALL, NULL};
+    (void)self;
+    PyObject *plain = PyCFunction_NewEx(&method, function, NULL);
+    PyObject *result = plain == NULL ? NULL : PyInstanceMethod_New(plain);
+    Py_XDECREF(plain);
+    return result;
+}
+
+typedef struct scope {
+    PyObject_HEAD
+    PyObject *begin;
+    PyObject *end; /* NULL once it was called */
+    bool is_begun;
+} scope;
+
+static PyObject *scope_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    PyObject *begin, *end;
+    if (keywords != NULL && PyDict_GET_SIZE(keywords) != 0) {
+        return PyErr_Format(PyExc_TypeError, "Scope() takes no keyword arguments");
+    }
+    if (!PyArg_ParseTuple(arguments, "OO:Scope", &begin, &end)) {
+        return NULL;
+    }
+    scope *self = (scope *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->begin = Py_NewRef(begin);
+        self->end = Py_NewRef(end);
+    }
+    return (PyObject *)self;
+}
+
+/* Calls `end`, once. */
+static bool leave(scope *self, PyObject *kind)
+{
+    PyObject *end = self->end;
+    self->end = NULL;
+    bool done = end == NULL || call_to_the_end(end, kind);
+    Py_XDECREF(end);
+    return done;
+}
+
+static PyObject *scope_enter(PyObject *object, PyObject *unused)
+{
+    scope *self = (scope *)object;
+    (void)unused;
+    if (self->is_begun) {
+        return PyErr_Format(PyExc_RuntimeError, "a block that has begun cannot be entered again: ask for a new one");
+    }
+    self->is_begun = true;
+    PyObject *result = PyObject_CallNoArgs(self->begin);
+    if (result == NULL) {
+        PyObject *type, *error, *traceback;
+        PyErr_Fetch(&type, &error, &traceback);
+        if (!leave(self, type)) {
+            PyErr_Clear();
+        }
+        PyErr_Restore(type, error, traceback);
+    }
+    return result;
+}
+
+static PyObject *scope_exit(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
+{
+    if (!ss_check_count("__exit__", count, 3)) {
+        return NULL;
+    }
+    return leave((scope *)object, arguments[0]) ? Py_NewRef(Py_False) : NULL;
+}
+
+/* A block that was begun and whose end never came, as with a generator that nobody went on with. */
+static void scope_finalize(PyObject *object)
+{
+    scope *self = (scope *)object;
+    if (self->is_begun && self->end != NULL) {
+        PyObject *type, *error, *traceback;
+        PyErr_Fetch(&type, &error, &traceback);
+        if (!leave(self, PyExc_GeneratorExit)) {
+            PyErr_WriteUnraisable(object);
+        }
+        PyErr_Restore(type, error, traceback);
+    }
+}
+
+static int scope_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    scope *self = (scope *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->begin);
+    Py_VISIT(self->end);
+    return 0;
+}
+
+static int scope_clear(PyObject *object)
+{
+    scope *self = (scope *)object;
+    Py_CLEAR(self->begin);
+    Py_CLEAR(self->end);
+    return 0;
+}
+
+static void scope_dealloc(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    if (PyObject_CallFinalizerFromDealloc(object) < 0) {
+        return;
+    }
+    PyObject_GC_UnTrack(object);
+    scope_clear(object);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+int ss_scope_export(PyObject *into)
+{
+    static PyMethodDef functions[] = {
+        {"exit_method", exit_method, METH_O, "exit_method($module, function, /)\n--\n\nA method __exit__."},
+        {"to_the_end", to_the_end, METH_O, "to_the_end($module, function, /)\n--\n\nCall it until it returns."},
+        {NULL, NULL, 0, NULL},
+    };
+    static PyMethodDef methods[] = {
+        {"__enter__", scope_enter, METH_NOARGS, NULL},
+        {"__exit__", SS_FASTCALL(scope_exit), METH_FASTCALL, NULL},
+        {NULL, NULL, 0, NULL},
+    };
+    static PyType_Slot slots[] = {
+        {Py_tp_doc, "Scope(begin, end): see slothstate/native.py."},
+        {Py_tp_new, scope_new},
+        {Py_tp_traverse, scope_traverse},
+        {Py_tp_clear, scope_clear},
+        {Py_tp_finalize, scope_finalize},
+        {Py_tp_dealloc, scope_dealloc},
+        {Py_tp_methods, methods},
+        {0, NULL},
+    };
+    static PyType_Spec spec = {"slothstate._native.Scope", sizeof(scope), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+                               slots};
+    static PyTypeObject *type;
+    return ss_export_type(into, &type, &spec) != 0 ? -1 : ss_export_functions(into, functions, NULL);
+}

@@ -1,3 +1,0 @@
-#define SS_LUA_VERSION 504
-#define SS_LUA_FN(name) ss_lua_##name##_lua54
-#include "lua_impl.h"

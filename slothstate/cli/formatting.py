@@ -1,0 +1,57 @@
+"""Text for people: what a terminal must not get, colours, sizes and durations in units."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import IO
+
+import click
+
+from slothstate import printable as escaped
+from slothstate.quantities import duration, quantity, shortened, size
+
+__all__ = [
+    "clock_time",
+    "duration",
+    "escaped",
+    "is_dumb",
+    "is_terminal",
+    "one_line",
+    "quantity",
+    "shortened",
+    "size",
+    "styled",
+]
+
+
+def one_line(text: str) -> str:
+    r"""Return the text with line breaks written as `\n` and `\r`, so that one item is one line."""
+    return text.replace("\n", "\\n").replace("\r", "\\r")
+
+
+def is_terminal(*stream: IO[str] | None) -> bool:
+    """Return whether stdout, or the stream that is given, is a terminal; one that was closed at the start is None."""
+    found = stream[0] if stream else sys.stdout
+    try:
+        return found is not None and found.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def is_dumb() -> bool:
+    """Return whether the terminal understands no control sequences, or does not say what it is."""
+    return os.environ.get("TERM", "dumb") in ("dumb", "unknown", "")
+
+
+def styled(text: str, **style: bool | str) -> str:
+    """Return the text in a style of `click.style` where stdout shows it: on a terminal, without NO_COLOR."""
+    if not is_terminal() or os.environ.get("NO_COLOR") or is_dumb():
+        return text
+    return click.style(text, **style)  # type: ignore[arg-type]
+
+
+def clock_time(seconds: float) -> str:
+    """Return a time since the epoch as UTC in ISO 8601: `2026-01-31T12:00:00Z`."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,0 +1,380 @@
+"""What verbs, Lua and the command line may ask of an engine; it imports none.
+
+The seam stands at the verb, not at SQL: one call is atomic, and over a network one round trip. Across it go rows
+`(kind, stored, expires_at_ms)`, JSON text for the items of lists, times to live in milliseconds; never a reading of a
+clock, which every engine owns, and never a Python value that is not stored as it is.
+
+**Above** the seam are the checks of arguments, the codec, deep equality, paging, nonces, and which thread or task holds
+what. **Below** it are SQL, waiting, whether an owner lives, retries, settings and counting. Arguments that arrive here
+were checked: keys and lock names can be stored, patterns are patterns, numbers are in range.
+
+What every member promises: it happens whole or not at all; inside a `transaction` of the calling thread and task it
+sees that transaction's own writes and is part of it. Every member may raise `StateClosed`, `StateBusy` (another writer
+kept the store for too long, or another task of the thread holds a transaction), `UnsafeState`, `StateCorrupt`,
+`StateFull`, `StateReadOnly` and `StateIOError`; a write `OutcomeUnknown`; and what this engine cannot do at all is
+`NotSupported`, told by its `features`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
+
+from slothstate.descriptions import Activity, Entry, Finding, Health, LockDescription, Usage
+from slothstate.errors import SlothStateError
+from slothstate.values import Kind, Stored
+
+__all__ = [
+    "DURABILITIES",
+    "NO_KEY",
+    "NO_TTL",
+    "Changes",
+    "Codec",
+    "Counters",
+    "Engine",
+    "Entries",
+    "FastPath",
+    "Limits",
+    "Lists",
+    "LockTable",
+    "Row",
+    "StoredRecord",
+    "Transfer",
+    "Unit",
+    "Upkeep",
+]
+
+Row: TypeAlias = tuple[Kind, Stored, int | None]
+"""A live key as it is stored: kind, value, `expires_at_ms` (since the epoch). A list's value is its JSON text.
+
+A plain tuple, as it comes from SQLite: naming its parts would cost a tenth of reading them.
+"""
+
+StoredRecord: TypeAlias = tuple[str, Kind, Stored, int | None]
+"""A key with everything that is stored of it: key, kind, value, `expires_at_ms`."""
+
+Unit: TypeAlias = Literal["characters", "octets"]
+"""What counts in the length of a text: code points, or bytes of UTF-8."""
+
+DURABILITIES: Final = ("process", "full")
+"""What a write survives: the death of any process, a power cut too."""
+
+NO_TTL: Final = -1
+NO_KEY: Final = -2
+
+
+class Limits(NamedTuple):
+    """What an engine can hold, in bytes: of a key or lock name as UTF-8, and of a value as it is stored."""
+
+    key: int
+    value: int
+
+
+class Codec(NamedTuple):
+    """How a stored value becomes one of the calling language.
+
+    `decode(kind, stored)` builds any value and raises `ValueError` for damaged JSON; `table` and `list` build one of
+    these kinds from its JSON text. `unit` is what the language counts in a text.
+    """
+
+    decode: Callable[[Kind, Stored], Any]
+    table: Callable[[str], Any]
+    list: Callable[[str], Any]
+    unit: Unit
+
+
+class FastPath(NamedTuple):
+    """What answers `get` of a State without Python code of ours, where an engine can do so (csrc/ss_state.h).
+
+    `cache` is a `slothstate.native.ReadCache`, or None; `load(key, default)` reads what it does not answer.
+    """
+
+    cache: Any
+    load: Callable[[str, Any], Any]
+
+
+class Entries(Protocol):
+    """Keys of every kind."""
+
+    def get(self, key: str, /) -> Row | None:
+        """Return the live row of a key, None if it is missing or expired."""
+
+    def get_many(self, keys: Sequence[str], /) -> dict[str, Row]:
+        """Return the live rows of the keys that have one, all of one moment."""
+
+    def put(self, key: str, kind: Kind, stored: Stored, ttl_ms: int | None, /) -> None:
+        """Set value, kind and time to live (None: none) of a key, whatever it held."""
+
+    def put_many(self, rows: Mapping[Kind, Sequence[tuple[str, Stored]]], ttl_ms: int | None, /) -> None:
+        """Set many keys, given by kind."""
+
+    def insert(self, key: str, kind: Kind, stored: Stored, /) -> bool:
+        """Set a key that is missing or expired, without a time to live; return whether it was."""
+
+    def swap_scalar(self, key: str, old_kind: Kind, old_stored: Stored, kind: Kind, stored: Stored, /) -> bool:
+        """Replace a live value of kind `old_kind` that equals `old_stored`; return whether it did.
+
+        1 equals 1.0. The time to live stays. `old_kind` is neither table nor list.
+        """
+
+    def swap_text(self, key: str, old: str, kind: Kind, stored: Stored, /) -> bool:
+        """Replace a live table or list whose JSON text is `old` to the byte; return whether it did.
+
+        The time to live stays. A list is compared by the text that `get` gives.
+        """
+
+    def delete(self, key: str, /) -> bool:
+        """Delete a key; return whether it was live."""
+
+    def exists(self, key: str, /) -> bool:
+        """Return whether a key is live."""
+
+    def remaining_ms(self, key: str, /) -> int:
+        """Return the milliseconds a key has left, `NO_TTL` or `NO_KEY`."""
+
+    def set_expiry(self, key: str, ttl_ms: int, /) -> bool:
+        """Give a live key a new time to live; return whether there is such a key."""
+
+    def persist(self, key: str, /) -> bool:
+        """Take the time to live of a live key away; return whether it had one."""
+
+    def count(self) -> int:
+        """Return how many live keys there are."""
+
+    def clear(self, pattern: str | None, /) -> int:
+        """Delete the keys that match (None: all); return how many were live."""
+
+    def keys(self, pattern: str | None, /) -> list[str]:
+        """Return the live keys that match (None: all) in the order of code points, all of one moment."""
+
+    def page(self, pattern: str | None, after: str, limit: int, /) -> tuple[list[str], str | None]:
+        """Return those of the next `limit` live keys past `after` ("": all) that match, and where to go on, or None."""
+
+    def describe(self, key: str, preview: int, /) -> Entry | None:
+        """Return what there is to say about a key, None if it is missing; at most `preview` characters of its value."""
+
+    def page_of_descriptions(
+        self, pattern: str | None, after: str, limit: int, preview: int, /
+    ) -> tuple[list[Entry], str | None]:
+        """`describe` for a `page`."""
+
+    def usage(self, prefix: str, delimiter: str, /) -> list[Usage]:
+        """Return the sums of the keys that begin with `prefix`, by the part up to the next delimiter, largest first."""
+
+
+class Counters(Protocol):
+    """Numbers and texts that grow in place. A missing or expired key counts as 0 or empty; the time to live stays."""
+
+    def increment(self, key: str, delta: int | float, /) -> int | float:
+        """Add `delta` to a number and return the sum.
+
+        Raises: `WrongType`; `OutOfRange` past 64 bits or the largest float, the value is then as it was.
+        """
+
+    def append(self, key: str, kind: Kind, text: str | bytes, unit: Unit, /) -> int:
+        """Append to a text or to bytes and return the new length. Raises: `WrongType` unless the kind is `kind`."""
+
+
+class Lists(Protocol):
+    """Lists, whose items are JSON texts. An empty table counts as an empty list. Every verb may raise `WrongType`."""
+
+    def push(self, key: str, items: Sequence[str], /) -> int:
+        """Add items to the end and return the new length; without items nothing is written. O(1) in the length."""
+
+    def pop(self, key: str, /) -> str | None:
+        """Remove and return the last item; None if there is none. An emptied list disappears. O(1) in the length."""
+
+    def shift(self, key: str, /) -> str | None:
+        """Remove and return the first item; None if there is none. An emptied list disappears. O(1) in the length."""
+
+    def length(self, key: str, /) -> int:
+        """Return the number of items, 0 if the key is missing."""
+
+    def section(self, key: str, start: int, stop: int, /) -> str:
+        """Return the items from `start` to `stop` as the JSON text of a list.
+
+        Both are inclusive and count from 0; negative ones count from the end, as in Redis's LRANGE.
+        """
+
+
+class LockTable(Protocol):
+    """Who holds which lock, of all processes. An acquisition is named by its nonce, a random number of 63 bits.
+
+    Not to be used inside a transaction: its row would be part of it.
+    """
+
+    def acquire(
+        self,
+        name: str,
+        nonce: int,
+        timeout: float | None,
+        ttl_ms: int | None,
+        blocked: Callable[[int], None],
+        /,
+        *,
+        shared: bool = False,
+        slots: int = 1,
+    ) -> int | None:
+        """Acquire a lock, waiting up to `timeout` seconds (None: for ever); return the fencing token, or None.
+
+        The token is higher than that of every earlier acquisition of the name. A lock whose owner died is free at once,
+        and so is one whose time is up, counted from when it was granted. An exception that strikes in here leaves
+        nothing held. `blocked(nonce)` is called before it waits for a holder, who may change; what it raises ends the
+        wait. `shared` and `slots` other than False and 1 may be `NotSupported`.
+        """
+
+    def release(self, name: str, nonce: int, /) -> bool:
+        """End an acquisition; return whether it still held the lock."""
+
+    def release_own(self, name: str, /) -> bool:
+        """End whichever acquisition made through this engine holds a lock; return whether there was one."""
+
+    def holder(self, name: str, /) -> int | None:
+        """Return the nonce of the acquisition that holds a lock, None if it is free."""
+
+    def holds(self, name: str, nonce: int, /) -> bool:
+        """Return whether an acquisition still holds the lock; inside a transaction it then does until that ends."""
+
+    def extend(self, name: str, nonce: int, ttl_ms: int, /) -> bool:
+        """Let an acquisition end so many milliseconds from now; False if it was lost."""
+
+    def remove(self, name: str, alive: bool, /) -> bool:
+        """Take a lock away that is free but not released, or with `alive` any; return whether it was there."""
+
+    def describe(self) -> list[LockDescription]:
+        """Return the locks that are held, by name, with who waits for them."""
+
+    def sweep(self) -> int:
+        """Remove what expired locks and dead owners left; return how many locks."""
+
+    def forget(self) -> None:
+        """Hold nothing and own nothing: what a forked child does, before it uses the engine."""
+
+    def end(self) -> None:
+        """Stop being an owner: whatever this engine still holds is free."""
+
+
+class Changes(Protocol):
+    """Waiting for a commit of anybody. Levels, not edges: take a token, look, wait with the token."""
+
+    def token(self) -> int | None:
+        """Return what stands for the present state of the store; None where it cannot be told apart from others."""
+
+    def wait(self, token: int | None, seconds: float, /) -> bool:
+        """Wait until the store is in another state than at `token`, at most so long; return whether it is, or may be.
+
+        With None, and where nothing tells, it may return earlier: whoever waits looks again.
+        """
+
+
+class Transfer(Protocol):
+    """Whole keys, out of one store and into another."""
+
+    def records(self, pattern: str | None, /) -> Iterator[StoredRecord]:
+        """Yield the live keys that match (None: all) in order, all as they were at one moment.
+
+        The moment lasts until the iterator is exhausted or closed.
+        """
+
+    def load(self, records: Sequence[StoredRecord], /) -> int:
+        """Store keys, each replacing what is there; return how many, without those that have expired."""
+
+
+class Upkeep(Protocol):
+    """Looking into a store and after it."""
+
+    def sweep(self) -> int:
+        """Remove the keys that have expired; return how many."""
+
+    def check(self) -> list[str]:
+        """Return a sentence for everything that is wrong with the store; an empty list when it is sound."""
+
+    def stats(self) -> dict[str, Any]:
+        """Return the figures of the store, and of this process's use of it, that docs/verbs.md lists."""
+
+    def health(self) -> Health:
+        """Return how the store is doing."""
+
+    def examine(self) -> Iterator[Finding]:
+        """Yield what an administrator should know about this store, its files or its server."""
+
+    def activity(self, seconds: float, /) -> list[Activity]:
+        """Return what the processes that use the store have just done; have them tell it for so many seconds more."""
+
+    def backup(self, path: str | os.PathLike[str], /) -> None:
+        """Write a consistent copy of the store to a new file. May be `NotSupported`."""
+
+    def compact(self) -> None:
+        """Give the space that deleted keys left back to the system. May be `NotSupported`."""
+
+
+class Engine(Protocol):
+    """A store as one process uses it. Safe to share between threads."""
+
+    @property
+    def name(self) -> str:
+        """What `stats()["backend"]` says."""
+
+    @property
+    def address(self) -> str:
+        """What was opened: a path, or a URL without its password."""
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def features(self) -> frozenset[str]:
+        """What it can do that not every engine can: "backup", "compact", "read cache"."""
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the calling thread and task hold a transaction."""
+
+    @property
+    def refusal(self) -> SlothStateError | None:
+        """Why this engine takes no more operations, or None."""
+
+    @property
+    def entries(self) -> Entries: ...
+
+    @property
+    def counters(self) -> Counters: ...
+
+    @property
+    def lists(self) -> Lists: ...
+
+    @property
+    def locks(self) -> LockTable: ...
+
+    @property
+    def changes(self) -> Changes: ...
+
+    @property
+    def transfer(self) -> Transfer: ...
+
+    @property
+    def upkeep(self) -> Upkeep: ...
+
+    def require_usable(self) -> None:
+        """Raise the error of an engine that takes no more operations, or none from the caller now."""
+
+    def transaction(self, first: Callable[[], object] | None = None, /) -> AbstractContextManager[None]:
+        """Hold a write transaction for the calling thread and task while the block runs; a savepoint inside one.
+
+        What others committed before it began is seen, and nobody else writes until it ends. `first` is called inside
+        it, before the block.
+        """
+
+    def after_transaction(self, callback: Callable[[], object], /) -> None:
+        """Call `callback` when the transaction of the calling thread has ended, whichever way."""
+
+    def fast(self, codec: Codec, /) -> FastPath | None:
+        """Return what answers `get` in C; None: it is plain Python on `entries.get`."""
+
+    def rest(self) -> None:
+        """Let go of everything because the process ends; whoever comes later opens it again and closes it."""
+
+    def close(self) -> None:
+        """Let go of everything for good; closing twice does nothing."""

@@ -1,0 +1,331 @@
+"""One connection to the store: how it is configured, its transactions and SQLite's errors as ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import apsw
+
+from slothstate.engines.sqlite import access, busy, wal_hook
+from slothstate.errors import (
+    InvalidValue,
+    OutcomeUnknown,
+    SlothStateError,
+    StateBusy,
+    StateClosed,
+    StateCorrupt,
+    StateFull,
+    StateIOError,
+    StateReadOnly,
+)
+from slothstate.native import sqlite_file
+
+if TYPE_CHECKING:
+    from slothstate.caller import Caller
+
+__all__ = [
+    "EXPIRED",
+    "LIVE",
+    "WAL_CHECKPOINT_PAGES",
+    "Atomic",
+    "Connection",
+    "Snapshot",
+    "sql",
+    "translate",
+]
+
+# The one place where SQL decides what "expired" means, with ?1 as the clock reading.
+EXPIRED: Final = "ifnull(expires_at_ms <= ?1, 0)"
+LIVE: Final = f"not {EXPIRED}"
+
+
+def sql(text: str) -> str:
+    """Return a statement without its layout; a literal in it must not hold ", " or " = ".
+
+    apsw finds a prepared statement by hashing its whole text each time, at 0.7 ns a byte: the layout of the longer
+    ones would cost as much as a step of SQLite.
+    """
+    return " ".join(text.split()).replace(", ", ",").replace(" = ", "=")
+
+
+WAL_CHECKPOINT_PAGES: Final = 7000
+"""Pages in the log after which a commit copies them into the database, some 14 MiB.
+
+A checkpoint syncs the log and the database to disk, milliseconds for whoever is writing, and a page that was written a
+hundred times is copied once: the longer the log, the cheaper a write. Past this the index of the log grows faster.
+"""
+
+WAL_SIZE_LIMIT: Final = 16 * 2**20
+
+_SETTINGS: Final = (
+    (apsw.SQLITE_DBCONFIG_DEFENSIVE, 1),
+    (apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0),
+    (apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0),
+    (apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0),
+    (apsw.SQLITE_DBCONFIG_DQS_DDL, 0),
+    (apsw.SQLITE_DBCONFIG_DQS_DML, 0),
+)
+
+
+class Connection:
+    """A configured SQLite connection that one thread uses at a time.
+
+    `execute` is the cursor's own method: a wrapper would cost as much as a small statement. Every statement must be
+    run to its end (`.get` or `.fetchall()`), or its read transaction stays open.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "changes",
+        "cursor",
+        "db",
+        "depth",
+        "execute",
+        "holder",
+        "inherited",
+        "log",
+        "path",
+        "serial",
+        "thread",
+        "working",
+    )
+
+    def __init__(self, path: str, *, synchronous: str, wait: busy.BusyWait, vfs: str | None = None) -> None:
+        db = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW, vfs=vfs)
+        try:
+            for setting, value in _SETTINGS:
+                db.config(setting, value)
+            db.set_busy_handler(wait.handler(path))
+            for pragma, wanted in (
+                ("mmap_size", 0),
+                ("cell_size_check", 1),
+                ("temp_store", "memory"),
+                ("synchronous", synchronous),
+                ("journal_size_limit", WAL_SIZE_LIMIT),
+            ):
+                db.execute(f"pragma {pragma} = {wanted}").fetchall()
+            # The hook refers to the log and not to this object: a connection that nobody refers to must be closed at
+            # once, not when cycles are collected.
+            self.log = wal_hook.attach(db, WAL_CHECKPOINT_PAGES)
+        except BaseException:
+            db.close()
+            raise
+        self.db = db
+        self.cursor = db.cursor()
+        self.execute: Callable[..., Any] = self.cursor.execute
+        self.changes: Callable[[], int] = db.changes
+        self.depth = 0
+        self.inherited = False
+        self.serial = 0
+        self.path = path
+        # Who used it last; only that thread may ask what it is doing. 0: nobody since it was given back.
+        self.thread = 0
+        # Whose transaction it is in, or about to begin.
+        self.holder: Caller | None = None
+        # Inside a transaction: an operation is under way, whose statement another one would end.
+        self.working = False
+        busy.note(self)
+
+    def sqlite_file(self) -> int:
+        """Return the address of the connection's `sqlite3_file`."""
+        return sqlite_file(lambda pointer: self.db.file_control("main", apsw.SQLITE_FCNTL_FILE_POINTER, pointer))
+
+    def close(self) -> None:
+        self.db.close()
+
+    def is_open(self) -> bool:
+        """Return whether it is not closed yet, whichever thread uses it."""
+        try:
+            return self.db.sqlite3_pointer() != 0
+        except apsw.ConnectionClosedError:
+            return False
+        except apsw.Error:
+            return True
+
+    def checkpoint(self) -> None:
+        """Copy the log into the database if it has grown long; what cannot be copied now is copied later."""
+        if self.log.pages >= WAL_CHECKPOINT_PAGES and not self.inherited:
+            self.log.pages = 0
+            # The write that brought us here is committed: a full disk or a busy reader must not make it an error.
+            with suppress(apsw.Error):
+                self.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def begin(self) -> int:
+        """Begin a write transaction, or a savepoint inside one; return the level to end it at."""
+        level = self.depth
+        if level:
+            self.require_open()
+            self.execute(f"savepoint level_{level}")
+        else:
+            self.serial += 1
+            self.execute("begin immediate")
+        self.depth = level + 1
+        return level
+
+    def commit(self, level: int) -> None:
+        """End what `begin` began and keep it. Raises: `OutcomeUnknown` when COMMIT itself failed."""
+        self.require_open()
+        if self.depth != level + 1:
+            raise StateIOError("the undoing of a nested transaction was cut short; nothing of the outer one is kept")
+        if level:
+            self.execute(f"release level_{level}")
+        else:
+            try:
+                self.execute("commit")
+            except (apsw.BusyError, apsw.FullError):
+                # Refused before the record that makes it a commit was written whole.
+                raise
+            except apsw.Error as error:
+                raise OutcomeUnknown(f"COMMIT failed, the write may or may not be kept: {error}") from error
+        self.depth = level
+
+    def rollback(self, level: int) -> None:
+        """End what `begin` began and undo it."""
+        if self.inherited:
+            return
+        # After some errors (disk full, I/O) SQLite has rolled back on its own.
+        if self.db.in_transaction:
+            if level:
+                # No such savepoint: the exception that brought us here struck just after its release.
+                with suppress(apsw.SQLError):
+                    self.execute(f"rollback to level_{level}")
+                    self.execute(f"release level_{level}")
+            else:
+                self.execute("rollback")
+        # Last: if an exception keeps us from it, the outer transaction finds a depth that is not its own.
+        self.depth = level
+
+    def require_idle(self) -> None:
+        """Refuse a signal handler that struck in the middle of an operation of this very transaction."""
+        if self.working:
+            raise SlothStateError(
+                "the state is in the middle of an operation of this thread's transaction: a signal handler cannot use "
+                "it now; set a flag, or use another State"
+            )
+
+    def require_open(self) -> None:
+        """Refuse to go on in a transaction that SQLite has already rolled back, or that is another process's.
+
+        Without this check the statements after a caught error would be committed one by one.
+        Raises: `StateIOError`; `StateClosed`.
+        """
+        if self.inherited:
+            raise StateClosed("this transaction belongs to the process that began it: a forked child cannot end it")
+        if self.depth and not self.db.in_transaction:
+            raise StateIOError("SQLite rolled the transaction back after an earlier error; nothing of it is kept")
+
+
+class Atomic:
+    """A `with` block on a connection that is kept whole or undone whole; the first error is never masked."""
+
+    __slots__ = ("_connection", "_level", "_serial")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._level = self._connection.begin()
+        self._serial = self._connection.serial
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        connection = self._connection
+        if connection.serial != self._serial or connection.depth <= self._level:
+            # The transaction is over, maybe another one is under way: Ctrl-C can skip the end of an inner block, which
+            # then comes when the block is collected as garbage.
+            if kind is None:
+                raise StateIOError("the outer transaction has ended; nothing of it is kept")
+            return
+        if kind is None:
+            try:
+                connection.commit(self._level)
+            except BaseException:
+                connection.rollback(self._level)
+                raise
+        else:
+            connection.rollback(self._level)
+
+
+class Snapshot:
+    """A `with` block whose statements all see the same state of the store; free inside another one or a transaction."""
+
+    __slots__ = ("_connection", "_is_outermost")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._is_outermost = not self._connection.depth and not self._connection.db.in_transaction
+        if self._is_outermost:
+            self._connection.execute("begin")
+
+    def __exit__(self, *_: object) -> None:
+        # SQLite may have ended it on its own after an error. There is nothing to keep, and a commit would report once
+        # more the damage that a statement met.
+        if self._is_outermost and self._connection.db.in_transaction:
+            self._connection.execute("rollback")
+
+
+def translate(error: apsw.Error | UnicodeDecodeError, path: str) -> Exception:
+    """Return the error of ours that SQLite's result code stands for (never its text)."""
+    if getattr(error, "extendedresult", 0) in _AFTER_THE_WRITE:
+        return OutcomeUnknown(f"a sync to disk failed, the write may or may not be kept ({path}: {error})")
+    make = _BY_CLASS.get(type(error)) or _BY_CODE.get(getattr(error, "result", 0) & 0xFF)
+    if make is MemoryError:
+        return MemoryError(f"SQLite ran out of memory on {path}")
+    if make is None:
+        return SlothStateError(f"unexpected SQLite error on {path}: {type(error).__name__}: {error}")
+    if getattr(error, "extendedresult", 0) in _OPENING or getattr(error, "result", 0) in _OPENING:
+        found = access.reason(path)
+        if found is not None:
+            return access.refusal(f"{path} cannot be opened", found, make)
+    # "database is locked" would be all that SQLite has to add.
+    return make(f"{_ADVICE[make]} ({path})" if make is StateBusy else f"{_ADVICE[make]} ({path}: {error})")
+
+
+# The log was written and only then could not be synced: a crash now may bring the write back.
+_AFTER_THE_WRITE: Final = frozenset((apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC))
+
+# What SQLite says when a file of the store cannot be opened; why, it does not.
+_OPENING: Final = frozenset(
+    (
+        *(apsw.SQLITE_CANTOPEN, apsw.SQLITE_PERM, apsw.SQLITE_READONLY, apsw.SQLITE_IOERR_ACCESS),
+        *(apsw.SQLITE_IOERR_SHMMAP, apsw.SQLITE_IOERR_SHMOPEN, apsw.SQLITE_IOERR_SHMSIZE),
+    )
+)
+
+_BY_CODE: Final[dict[int, type[Exception]]] = {
+    apsw.SQLITE_BUSY: StateBusy,
+    apsw.SQLITE_LOCKED: StateBusy,
+    apsw.SQLITE_CORRUPT: StateCorrupt,
+    apsw.SQLITE_NOTADB: StateCorrupt,
+    apsw.SQLITE_CONSTRAINT: StateCorrupt,
+    apsw.SQLITE_FULL: StateFull,
+    apsw.SQLITE_READONLY: StateReadOnly,
+    apsw.SQLITE_IOERR: StateIOError,
+    apsw.SQLITE_CANTOPEN: StateIOError,
+    apsw.SQLITE_PERM: StateIOError,
+    apsw.SQLITE_PROTOCOL: StateIOError,
+    apsw.SQLITE_NOLFS: StateIOError,
+    apsw.SQLITE_NOMEM: MemoryError,
+    apsw.SQLITE_TOOBIG: InvalidValue,
+}
+
+_BY_CLASS: Final[dict[type[Exception], type[Exception]]] = {
+    # What apsw makes of a TEXT that is not UTF-8.
+    UnicodeDecodeError: StateCorrupt,
+    apsw.ConnectionClosedError: StateClosed,
+    apsw.CursorClosedError: StateClosed,
+}
+
+_ADVICE: Final[dict[type[Exception], str]] = {
+    StateBusy: "another writer kept the store for too long, nothing was written",
+    StateCorrupt: "the store is damaged: check the disk, restore a backup",
+    StateFull: "no room left on the disk or in the quota, nothing was written",
+    StateReadOnly: "the store cannot be written, and reading needs its log: check the modes of the file, its directory "
+    "and its file system",
+    StateIOError: "the store cannot be read or written",
+    InvalidValue: "the value would be larger than SQLite's limit of 1,000,000,000 bytes",
+    StateClosed: "the state is closed",
+}

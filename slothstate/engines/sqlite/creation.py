@@ -1,0 +1,140 @@
+"""How a new store comes to be: whole, under its name in one step, and without a trace where that fails."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import Final
+
+import apsw
+
+from slothstate.engines.sqlite import access, location, schema
+from slothstate.engines.sqlite.connection import translate
+from slothstate.errors import StateIOError, UnsafeState
+
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["create_file", "directory_for", "prepare"]
+
+CREATION_TIMEOUT: Final = 60.0
+CREATION_POLL: Final = 0.005
+
+_SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
+
+
+def prepare(path: str) -> None:
+    """Make sure that `path` holds a store of our version: create it if there is nothing, refuse what is not ours.
+
+    Raises: `UnsafeState`, `StateCorrupt`, `StateIOError`; an existing file is left as it was.
+    """
+    if location.size(path):
+        _refuse_foreign(path)
+        return
+    with directory_for(path), directory_for(_lock(path)), _creating(path):
+        if location.size(path):
+            _refuse_foreign(path)
+        else:
+            _create(path)
+
+
+def _refuse_foreign(path: str) -> None:
+    application, version = schema.identify(path)
+    if application != schema.APPLICATION_ID:
+        raise UnsafeState(schema.describe_foreign(path))
+    schema.check_version(version, path)
+
+
+def _create(path: str) -> None:
+    # Built aside and renamed: whoever dies in between leaves no half-made store under the name.
+    draft = path + "-new"
+    try:
+        _remove(draft)
+        create_file(draft)
+        with closing(schema.open_plain(draft)) as db:
+            schema.create(db)
+        os.replace(draft, path)
+    except OSError as error:
+        raise access.refusal(f"{path} cannot be created", error) from error
+    except apsw.FullError as error:
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise access.refusal(f"{path} cannot be created", full) from error
+    except apsw.Error as error:
+        raise translate(error, draft) from error
+    finally:
+        with suppress(OSError):
+            _remove(draft)
+
+
+def _remove(database: str) -> None:
+    for suffix in _SUFFIXES:
+        with suppress(FileNotFoundError):
+            os.unlink(database + suffix)
+
+
+def _lock(path: str) -> str:
+    return os.path.join(location.lock_directory(path), "create.lock")
+
+
+@contextmanager
+def _creating(path: str) -> Iterator[None]:
+    """Have no other process create this store in the block; the file of this lock goes after it.
+
+    It would be its maker's: who else may use the store could not make it anew where it was removed.
+
+    The kernel's lock and not filelock's, which cannot tell whether the file that it locked is still the one that others
+    will lock; and because a first use need not import a package larger than ours.
+    """
+    file = _lock(path)
+    deadline = time.monotonic() + CREATION_TIMEOUT
+    while True:
+        try:
+            descriptor = os.open(file, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise access.refusal(f"{path} cannot be created", error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_nlink:
+                break
+            # Whoever had it is done, and removed it.
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                raise StateIOError(f"another process has been creating {path} for {CREATION_TIMEOUT:.0f} s") from error
+        except BaseException as error:
+            os.close(descriptor)
+            if isinstance(error, OSError):
+                raise access.refusal(f"{path} cannot be created", error) from error
+            raise
+        os.close(descriptor)
+        time.sleep(CREATION_POLL)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.unlink(file)
+        # Not by closing it alone: a child that another thread forked meanwhile has a copy.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+@contextmanager
+def directory_for(path: str) -> Iterator[None]:
+    """Have the directory of a file, made 0700 with those above it; if the block fails, what was made goes again."""
+    made = location.make_directory(os.path.dirname(path))
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for directory in reversed(made):
+                os.rmdir(directory)
+        raise
+
+
+def create_file(path: str) -> None:
+    """Create an empty file that only its owner reads, for SQLite to fill. Raises: `OSError` if there is anything."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600))

@@ -1,0 +1,111 @@
+"""Looking at keys without loading their values: kind, size, length, the beginning of the text; and sums by prefix."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from slothstate.descriptions import Entry, Usage
+from slothstate.engines.sqlite import keys
+from slothstate.engines.sqlite.connection import LIVE, Connection, Snapshot
+from slothstate.engines.sqlite.keys import UNBOUNDED
+from slothstate.native import json_decode
+from slothstate.patterns import key_range, literal
+
+__all__ = ["describe", "page", "usage"]
+
+PREVIEW_ITEMS: Final = 20
+"""Items of a list kept in rows that its preview is made of at most."""
+
+
+_ITEMS_COUNT: Final = "(select count(*) from list_items where list_id = entries.id)"
+
+# The JSON text of a list in rows: its items, a comma between each two, and the brackets.
+_ITEMS_SIZE: Final = "(select sum(octet_length(item)) + count(*) + 1 from list_items where list_id = entries.id)"
+
+_SIZE: Final = f"ifnull(case when value is null then {_ITEMS_SIZE} else octet_length(value) end, 0)"
+
+_ENTRY: Final = f"""
+select
+  key,
+  kind,
+  {_SIZE},
+  case when value is null then {_ITEMS_COUNT} end,
+  case when value is not null and kind = 'list' then cast(value as blob) end,
+  expires_at_ms,
+  cast(case
+    when value is null then (
+      select substr('[' || group_concat(item, ',') || iif({_ITEMS_COUNT} > {PREVIEW_ITEMS}, '', ']'), 1, ?3)
+      from (
+        select substr(item, 1, ?3) as item
+        from list_items
+        where list_id = entries.id
+        order by position
+        limit {PREVIEW_ITEMS}
+      )
+    )
+    when typeof(value) in ('text', 'blob') then substr(value, 1, ?3)
+    else cast(value as text)
+  end as blob)
+from entries
+where key = ?2 and {LIVE}
+"""
+
+# A key is counted under its text up to the first delimiter behind the prefix that all have in common; one that has no
+# such delimiter under that prefix itself. ?4 is the length of the prefix, ?5 the delimiter, ?6 its length.
+_USAGE: Final = f"""
+select
+  substr(key, 1, ?4 + iif(instr(substr(key, ?4 + 1), ?5) > 0, instr(substr(key, ?4 + 1), ?5) + ?6 - 1, 0)) as prefix,
+  count(*),
+  sum(octet_length(key) + {_SIZE})
+from entries
+where key >= ?2 and key < ?3 and {LIVE}
+group by prefix
+order by 3 desc, 1
+"""
+
+
+def describe(connection: Connection, now: int, key: str, preview: int) -> Entry | None:
+    """Return what there is to say about a key, None if it is missing; at most `preview` characters of its value.
+
+    A damaged value is described as far as it can be: this is how to look at one, and it must not hide the others.
+    """
+    found = connection.execute(_ENTRY, (now, key, preview)).get
+    if found is None:
+        return None
+    key, kind, size, length, text, expires_at_ms, beginning = found
+    if text is not None:
+        length = _length(text)
+    ttl = None if expires_at_ms is None else (expires_at_ms - now) / 1000
+    shown = beginning or b""
+    if kind != "bytes":
+        shown = shown.decode(errors="backslashreplace")
+    if kind == "boolean":
+        shown = "true" if shown == "1" else "false"
+    return Entry(key, kind, size, length, ttl, shown)
+
+
+def _length(text: bytes) -> int | None:
+    """Return how many items the list of a JSON text has; None if it is damaged."""
+    try:
+        items = json_decode(text)
+    except ValueError:
+        return None
+    return len(items) if isinstance(items, list) else None
+
+
+def page(
+    connection: Connection, now: int, pattern: str | None, after: str, limit: int, preview: int
+) -> tuple[list[Entry], str | None]:
+    """Return those of the next `limit` keys past `after` ("": all) that match, and where to go on, or None."""
+    with Snapshot(connection):
+        found, following = keys.page_of_keys(connection, now, pattern, after, limit)
+        entries = [describe(connection, now, key, preview) for key in found]
+    return [entry for entry in entries if entry is not None], following
+
+
+def usage(connection: Connection, now: int, prefix: str, delimiter: str) -> list[Usage]:
+    """Return the sums of the keys that begin with `prefix`, by the part up to the next delimiter, the largest first."""
+    lower, upper = key_range(literal(prefix) + "*")
+    bounds = (lower, UNBOUNDED if upper is None else upper)
+    rows = connection.execute(_USAGE, (now, *bounds, len(prefix), delimiter, len(delimiter))).fetchall()
+    return [Usage(*row) for row in rows]

@@ -1,0 +1,345 @@
+"""Keys and their values: set, get, delete, compare and swap, time to live, listing.
+
+Every function takes `(connection, now, ...)`. A key whose row is expired is treated as absent by each of them, and a
+write to it starts from nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from slothstate.engines.protocol import NO_KEY, NO_TTL, Row
+from slothstate.engines.sqlite.connection import EXPIRED, LIVE, Atomic, Connection, Snapshot, sql
+from slothstate.errors import StateCorrupt
+from slothstate.native import KEY_SEPARATOR, glob_filter, glob_match, row_getter
+from slothstate.patterns import key_range
+from slothstate.values import KINDS, Kind, Stored, damaged, verify
+
+__all__ = [
+    "UNBOUNDED",
+    "clear",
+    "count",
+    "delete",
+    "exists",
+    "get",
+    "get_many",
+    "insert",
+    "keys",
+    "page_of_keys",
+    "persist",
+    "put",
+    "put_many",
+    "remaining_ms",
+    "remove",
+    "set_expiry",
+    "swap_scalar",
+    "swap_text",
+]
+
+PAGE_OF_KEYS: Final = 50_000
+"""Keys that one statement gathers: enough to make its cost vanish, few enough to stay at some megabytes."""
+
+UNBOUNDED: Final = b""
+"""An upper bound above every key: in SQLite's order of types each BLOB comes after all TEXT."""
+
+# The guard leaves a list that is kept in rows (the only NULL values) to the slow path, which removes its items. A
+# statement for each kind, because binding one more text costs as much as a step of SQLite; and without the names of all
+# columns, because the text costs too (see `sql`).
+_PUT_EXPIRING: Final[dict[Kind, str]] = {
+    kind: sql(f"""
+        insert into entries
+        values (null, ?1, '{kind}', ?2, ?3)
+        on conflict (key) do update
+        set kind = '{kind}', value = ?2, expires_at_ms = ?3
+        where value is not null
+    """)
+    for kind in KINDS
+}
+
+_PUT: Final = {kind: statement.replace("?3", "null") for kind, statement in _PUT_EXPIRING.items()}
+
+_INSERT: Final = sql(f"""
+insert into entries (key, kind, value)
+values (?2, ?3, ?4)
+on conflict (key) do update
+set kind = ?3, value = ?4, expires_at_ms = null
+where value is not null and {EXPIRED}
+""")
+
+_GET: Final = "select kind, value, expires_at_ms from entries where key = ?1"
+
+# The same for a list in rows: one statement and therefore one snapshot. A list with a hole stays NULL, which `verify`
+# refuses. Not the only statement, because apsw and SQLite take half as long again for it as for the short one.
+_GET_LIST: Final = sql("""
+select
+  kind,
+  ifnull(value, (
+    select case
+      when count(*) = max(position) - min(position) + 1 then '[' || group_concat(item, ',') || ']'
+    end
+    from (select position, item from list_items where list_id = entries.id order by position)
+  )),
+  expires_at_ms
+from entries
+where key = ?1
+""")
+
+_EXISTS: Final = f"select 1 from entries where key = ?2 and {LIVE}"
+
+_EXPIRY: Final = f"select expires_at_ms from entries where key = ?2 and {LIVE}"
+
+_REMOVE: Final = f"delete from entries where key = ?2 returning id, value is null, {LIVE}"
+
+_REMOVE_ITEMS: Final = "delete from list_items where list_id = ?1"
+
+_RAW_KEYS: Final = f"select id, cast(key as blob), {LIVE} from entries"
+
+_REMOVE_ROW: Final = "delete from entries where id = ?1"
+
+_SWAP_SCALAR: Final = sql(f"""
+update entries
+set kind = ?5, value = ?6
+where key = ?2 and kind = ?3 and value = ?4 and {LIVE}
+""")
+
+_REPLACE: Final = "update entries set kind = ?2, value = ?3 where key = ?1 returning id"
+
+_SET_EXPIRY: Final = f"update entries set expires_at_ms = ?3 where key = ?2 and {LIVE}"
+
+_PERSIST: Final = f"update entries set expires_at_ms = null where key = ?2 and expires_at_ms is not null and {LIVE}"
+
+_COUNT: Final = f"select count(*) from entries where {LIVE}"
+
+_ANY_EXPIRED: Final = "select 1 from entries where expires_at_ms <= ?1 limit 1"
+
+# Answered by the index of keys alone, without reading a row of the table. A separator that is bound and not computed by
+# SQLite's char() saves an eighth.
+_PAGE: Final = """
+select group_concat(key, ?4)
+from (
+  select key
+  from entries
+  where key >= ?1 and key < ?2{live}
+  order by key
+  limit ?3
+)
+"""
+
+_PAGE_OF_ALL: Final = sql(_PAGE.format(live=""))
+
+# The expired keys are few, and are subtracted. Looking each key up there is a third of the whole.
+_PAGE_OF_LIVE: Final = sql(_PAGE.format(live=" and id not in (select id from entries where expires_at_ms <= ?5)"))
+
+
+def _get_any(connection: Connection, now: int, key: str) -> Row | None:
+    """Return any live row of a key."""
+    try:
+        found = connection.execute(_GET, (key,)).get
+        if found is not None and found[1] is None:
+            found = connection.execute(_GET_LIST, (key,)).get
+    except UnicodeDecodeError as error:
+        raise damaged(key, error) from error
+    if found is None:
+        return None
+    row: Row = found
+    kind, stored, expires_at_ms = row
+    if expires_at_ms is not None and expires_at_ms <= now:
+        return None
+    verify(key, kind, stored)
+    return row
+
+
+get: Final[Callable[[Connection, int, str], Row | None]] = row_getter(_GET, _get_any)
+"""`get(connection, now, key)`: the live row of a key, None if it is missing or expired.
+
+Raises: `StateCorrupt` for a damaged row.
+"""
+
+
+def get_many(connection: Connection, now: int, keys: Iterable[str]) -> dict[str, Row]:
+    """Return the live rows of the keys that have one, from one snapshot."""
+    with Snapshot(connection):
+        rows = {key: get(connection, now, key) for key in keys}
+    return {key: row for key, row in rows.items() if row is not None}
+
+
+def exists(connection: Connection, now: int, key: str) -> bool:
+    """Return whether the key is there."""
+    return connection.execute(_EXISTS, (now, key)).get is not None
+
+
+def put(connection: Connection, now: int, key: str, kind: Kind, stored: Stored, ttl_ms: int | None) -> None:
+    """Set value, kind and time to live (None: none) of a key."""
+    if ttl_ms is None:
+        connection.execute(_PUT[kind], (key, stored))
+    else:
+        connection.execute(_PUT_EXPIRING[kind], (key, stored, now + ttl_ms))
+    if not connection.changes():
+        # A list kept in rows, whose items must go too.
+        with Atomic(connection):
+            remove(connection, now, key)
+            put(connection, now, key, kind, stored, ttl_ms)
+
+
+def put_many(
+    connection: Connection, now: int, rows: Mapping[Kind, Sequence[tuple[str, Stored]]], ttl_ms: int | None
+) -> None:
+    """Set many keys, given by kind, in one transaction."""
+    with Atomic(connection):
+        for kind, group in rows.items():
+            before = connection.db.total_changes()
+            if ttl_ms is None:
+                connection.cursor.executemany(_PUT[kind], group)
+            else:
+                expires_at_ms = now + ttl_ms
+                connection.cursor.executemany(_PUT_EXPIRING[kind], [(*row, expires_at_ms) for row in group])
+            if connection.db.total_changes() - before != len(group):
+                for key, stored in group:
+                    put(connection, now, key, kind, stored, ttl_ms)
+
+
+def remove(connection: Connection, now: int, key: str) -> bool:
+    """Delete a key's row and items inside the caller's transaction; return whether it was live."""
+    found = connection.execute(_REMOVE, (now, key)).get
+    if found is None:
+        return False
+    identity, in_rows, live = found
+    if in_rows:
+        connection.execute(_REMOVE_ITEMS, (identity,))
+    return bool(live)
+
+
+def delete(connection: Connection, now: int, key: str) -> bool:
+    """Delete a key; return whether it was there."""
+    with Atomic(connection):
+        return remove(connection, now, key)
+
+
+def insert(connection: Connection, now: int, key: str, kind: Kind, stored: Stored) -> bool:
+    """Set a key that is missing or expired; return whether it was."""
+    connection.execute(_INSERT, (now, key, kind, stored))
+    if connection.changes():
+        return True
+    with Atomic(connection):
+        if exists(connection, now, key):
+            return False
+        remove(connection, now, key)
+        put(connection, now, key, kind, stored, None)
+        return True
+
+
+def swap_scalar(
+    connection: Connection, now: int, key: str, old_kind: Kind, old_stored: Stored, kind: Kind, stored: Stored
+) -> bool:
+    """Replace the value of a live key that is a scalar equal to another; its expiry stays.
+
+    SQLite compares in one statement: to it, too, 1 equals 1.0, and text is bytes.
+    """
+    connection.execute(_SWAP_SCALAR, (now, key, old_kind, old_stored, kind, stored))
+    return bool(connection.changes())
+
+
+def swap_text(connection: Connection, now: int, key: str, old: str, kind: Kind, stored: Stored) -> bool:
+    """Replace the table or list of a live key whose JSON text is `old`; its expiry stays."""
+    with Atomic(connection):
+        row = get(connection, now, key)
+        if row is None or row[0] not in ("table", "list") or row[1] != old:
+            return False
+        identity = connection.execute(_REPLACE, (key, kind, stored)).get
+        connection.execute(_REMOVE_ITEMS, (identity,))
+        return True
+
+
+def set_expiry(connection: Connection, now: int, key: str, ttl_ms: int) -> bool:
+    """Give a live key a new time to live; return whether there is such a key."""
+    connection.execute(_SET_EXPIRY, (now, key, now + ttl_ms))
+    return bool(connection.changes())
+
+
+def remaining_ms(connection: Connection, now: int, key: str) -> int:
+    """Return the milliseconds a key has left, `NO_TTL` or `NO_KEY`."""
+    found = connection.execute(_EXPIRY, (now, key)).fetchall()
+    if not found:
+        return NO_KEY
+    expires_at_ms = found[0][0]
+    return NO_TTL if expires_at_ms is None else int(expires_at_ms) - now
+
+
+def persist(connection: Connection, now: int, key: str) -> bool:
+    """Take the expiry of a live key away; return whether it had one."""
+    connection.execute(_PERSIST, (now, key))
+    return bool(connection.changes())
+
+
+def count(connection: Connection, now: int) -> int:
+    """Return how many live keys there are."""
+    return int(connection.execute(_COUNT, (now,)).get)
+
+
+def clear(connection: Connection, now: int, pattern: str | None) -> int:
+    """Delete all keys, or those that match, in one transaction; return how many were live."""
+    with Atomic(connection):
+        if pattern is not None:
+            try:
+                found = keys(connection, now, pattern)
+            except StateCorrupt:
+                return _clear_raw(connection, now, pattern)
+            return sum(remove(connection, now, key) for key in found)
+        removed = count(connection, now)
+        connection.execute("delete from list_items")
+        connection.execute("delete from entries")
+        return removed
+
+
+def _clear_raw(connection: Connection, now: int, pattern: str) -> int:
+    """Do the same where there are keys that are not UTF-8; to the pattern what is not is U+FFFD."""
+    removed = 0
+    for identity, key, live in connection.execute(_RAW_KEYS, (now,)).fetchall():
+        if glob_match(pattern, key.decode(errors="replace")):
+            connection.execute(_REMOVE_ITEMS, (identity,))
+            connection.execute(_REMOVE_ROW, (identity,))
+            removed += live
+    return removed
+
+
+def keys(connection: Connection, now: int, pattern: str | None) -> list[str]:
+    """Return the live keys that match, in code point order, from one snapshot."""
+    found: list[str] = []
+    after: str | None = ""
+    with Snapshot(connection):
+        while after is not None:
+            page, after = page_of_keys(connection, now, pattern, after, PAGE_OF_KEYS)
+            found += page
+    return found
+
+
+def page_of_keys(
+    connection: Connection, now: int, pattern: str | None, after: str, limit: int
+) -> tuple[list[str], str | None]:
+    """Return those of the next `limit` live keys past `after` ("": all) that match, and where to go on, or None."""
+    lower, upper = ("", None) if pattern is None else key_range(pattern)
+    if after:
+        # The least text above `after`: no key holds NUL.
+        lower = max(lower, after + "\0")
+    section = (lower, UNBOUNDED if upper is None else upper, limit, KEY_SEPARATOR)
+    with Snapshot(connection):
+        try:
+            if connection.execute(_ANY_EXPIRED, (now,)).get:
+                page = connection.execute(_PAGE_OF_LIVE, (*section, now)).get
+            else:
+                page = connection.execute(_PAGE_OF_ALL, section).get
+        except UnicodeDecodeError as error:
+            raise damaged(_key_at(error.object, error.start), f"it is not UTF-8 ({error.reason})") from error
+    if page is None:
+        return [], None
+    found = page.split(KEY_SEPARATOR) if pattern is None else glob_filter(pattern, page)
+    if page.count(KEY_SEPARATOR) + 1 < limit:
+        return found, None
+    return found, page.rpartition(KEY_SEPARATOR)[2]
+
+
+def _key_at(page: bytes, index: int) -> bytes:
+    """Return the key of a page that has a byte there."""
+    separator = KEY_SEPARATOR.encode()
+    return page[:index].rpartition(separator)[2] + page[index:].partition(separator)[0]

@@ -1,0 +1,1 @@
+"""Locks on SQLite: rows, owners and how to wait."""

@@ -1,0 +1,221 @@
+"""Owners of locks: one a State, alive as long as the kernel holds two locks for it.
+
+One is on a byte of the directory that holds the database (see `byte_locks`), the other on a file of the owner's own in
+the directory of lock files. The kernel drops both when the process dies, however it dies. So a dead owner is
+known at once, without waiting for a TTL, without trusting a pid, and after a reboot or in another container alike.
+
+The byte decides: nobody can remove it, and whoever may use the store may ask for it. The file is for those who cannot:
+where there are no such locks, on another machine's kernel, and in releases that knew no bytes. A name says whether
+its owner has a byte. A file that is gone speaks for nobody then; its owner makes it again when it notices.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+from slothstate.engines.sqlite import beside, location
+from slothstate.engines.sqlite.locks.boot_clock import boot_id
+from slothstate.engines.sqlite.locks.byte_locks import ByteLocks
+from slothstate.engines.sqlite.pool import IDENTITY_CHECK_INTERVAL
+from slothstate.errors import StateIOError, UnsafeState
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+__all__ = ["POLL", "Ownership", "host"]
+
+POLL: Final = 0.001
+"""Seconds between two looks at something that is taken."""
+
+OWNER_TIMEOUT: Final = 10.0
+"""Seconds to become an owner; only a sweep that takes the new file for a dead owner's can make it wait at all."""
+
+_OWNER_FILE: Final = ("owner-", ".lock")
+
+_PRIME: Final = 2**61 - 1
+"""How many bytes there are to choose from."""
+
+
+class Ownership:
+    """The owner that one State is, once it needs to be one, and what it can tell of others."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._bytes = ByteLocks(os.path.dirname(path))
+        # Bytes count on the kernel that holds them: a network file system shows the directory to others, too.
+        self._kernel = boot_id().replace("-", "")[:8]
+        # Part of a byte's number: a copy of the store holds the rows of owners, but none of them owns anything there.
+        self._inode = location.inode(path)
+        # It can be older than what the database's mode is now.
+        with suppress(UnsafeState):
+            beside.give_directory(path, location.lock_directory(path))
+        self.forget()
+
+    def forget(self) -> None:
+        """Be no owner; what a forked child does.
+
+        filelock has closed the child's copy of the file by then, so the child does not keep it locked either.
+        """
+        self._bytes.close()
+        # One item at most, in a dictionary, which settles by one call what two threads do at once: a mutex could stay
+        # locked after Ctrl-C.
+        self._own: dict[str, _Own] = {}
+        self._seen_until = 0.0
+
+    @property
+    def name(self) -> str | None:
+        """The owner's name, None if this is none."""
+        own = self._own.get("")
+        return None if own is None else own.name
+
+    def become(self) -> str:
+        """Return the owner's name, which is random; make it one if it is none. Raises: `StateIOError`."""
+        # The file is looked at as often as the store's own files are.
+        now = time.monotonic()
+        own = self._own.get("")
+        if own is None or now >= self._seen_until:
+            own = self._found() if own is None else own
+            self._renew(own)
+            self._seen_until = now + IDENTITY_CHECK_INTERVAL
+        return own.name
+
+    def _found(self) -> _Own:
+        """Return the owner that this is from now on."""
+        number = os.urandom(8).hex()
+        own = _Own(number)
+        try:
+            if self._kernel and self._bytes.take(self._byte(number)):
+                own.name = f"{self._kernel}-{number}"
+            self._lock(own, OWNER_TIMEOUT)
+            return self._own.setdefault("", own)
+        except OSError as error:
+            raise StateIOError(
+                f"no lock can be owned on {self._path} by {beside.user()}: {error}; the directory "
+                f"{location.lock_directory(self._path)} must be writable for whoever uses the store"
+            ) from error
+        finally:
+            if self._own.get("") is not own:
+                self._end(own)
+
+    def _renew(self, own: _Own) -> None:
+        """Make the owner's file again if somebody removed it."""
+        if not os.path.exists(self._file(own.name)):
+            # It is another thread of ours that has it already; or a look at it, and then there is a next time.
+            with suppress(OSError):
+                self._lock(own, 0)
+
+    def _lock(self, own: _Own, timeout: float) -> None:
+        lock = self._probe(own.name)
+        # Before it is acquired, so that `_end` knows of it.
+        own.locks.append(lock)
+        lock.acquire(timeout=timeout, poll_interval=POLL)
+
+    def end(self) -> None:
+        """Stop being an owner."""
+        own = self._own.get("")
+        if own is not None:
+            self._end(own)
+            self._own.pop("", None)
+        self._bytes.close()
+
+    def _end(self, own: _Own) -> None:
+        self._remove_file(own.name)
+        for lock in own.locks:
+            lock.release(force=True)
+        self._bytes.drop(self._byte(own.number))
+
+    def is_alive(self, name: str) -> bool:
+        """Return whether an owner lives. Raises: `StateIOError` where that cannot be told."""
+        if name == self.name:
+            return True
+        kernel, _, number = name.rpartition("-")
+        has_byte = bool(kernel) and kernel == self._kernel
+        taken = self._bytes.is_taken(self._byte(number)) if has_byte else None
+        if taken is None:
+            return self._is_file_locked(name, may_be_gone=has_byte)
+        if not taken:
+            self._remove_file(name)
+        return taken
+
+    def is_dead(self, name: str) -> bool:
+        """Return whether an owner is dead for certain."""
+        try:
+            return not self.is_alive(name)
+        except StateIOError:
+            return False
+
+    def _is_file_locked(self, name: str, *, may_be_gone: bool) -> bool:
+        file = self._file(name)
+        try:
+            os.stat(file)
+            lock = self._probe(name)
+            lock.acquire(timeout=0)
+        except TimeoutError:
+            # filelock's Timeout: somebody holds it.
+            return True
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if may_be_gone:
+                raise self._unknown(name, error) from error
+            return False
+        except OSError as error:
+            raise self._unknown(name, error) from error
+        # Its process is dead, and no other State ever gets its random name: the file can go. But not while it is all
+        # that can be asked: gone, it would say nothing.
+        if not may_be_gone:
+            self._remove_file(name)
+        lock.release()
+        return False
+
+    def _unknown(self, name: str, error: OSError) -> StateIOError:
+        return StateIOError(
+            f"whether the owner of a lock lives cannot be told: {beside.user()} cannot open {self._file(name)} "
+            f"({error.strerror or error}); let 'slothstate sweep' run as root or as that file's owner, or take the "
+            "lock away with 'slothstate unlock --force' once its process is known to be gone"
+        )
+
+    def sweep(self) -> None:
+        """Remove the files of dead owners, and have those of the living look new to cleaners of old files."""
+        own = self._own.get("")
+        if own is not None:
+            self._renew(own)
+        with suppress(OSError):
+            for file in os.listdir(location.lock_directory(self._path)):
+                if file.startswith(_OWNER_FILE[0]) and file.endswith(_OWNER_FILE[1]):
+                    name = file.removeprefix(_OWNER_FILE[0]).removesuffix(_OWNER_FILE[1])
+                    if not self.is_dead(name):
+                        with suppress(OSError):
+                            os.utime(self._file(name))
+
+    def _probe(self, name: str) -> BaseFileLock:
+        return location.lock_file(self._path, name.join(_OWNER_FILE))
+
+    def _byte(self, number: str) -> int:
+        return int.from_bytes(f"{self._inode} {number}".encode()) % _PRIME
+
+    def _file(self, name: str) -> str:
+        return os.path.join(location.lock_directory(self._path), name.join(_OWNER_FILE))
+
+    def _remove_file(self, name: str) -> None:
+        with suppress(OSError):
+            os.unlink(self._file(name))
+
+
+class _Own:
+    """What one owner holds. `locks` are on its file, several if that was removed meanwhile."""
+
+    __slots__ = ("locks", "name", "number")
+
+    def __init__(self, number: str) -> None:
+        self.number = number
+        self.name = number
+        self.locks: list[BaseFileLock] = []
+
+
+@cache
+def host() -> str:
+    """Return the name of this machine, for people."""
+    return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")

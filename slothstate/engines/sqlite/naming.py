@@ -1,0 +1,89 @@
+"""What a text names: which file a path leads to, which home `~` is, and what is no path but an address."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Final
+
+from slothstate.engines.sqlite import access
+from slothstate.errors import InvalidValue, UnsafeState
+from slothstate.values import describe
+
+__all__ = ["absolute_path", "check_path", "default_path", "refuse_address"]
+
+_DEFAULT: Final = os.path.join("~", ".sloth-runner", "state.db")
+
+# `word://…`, and the URIs of SQLite. Any other colon is a letter of a name, as it is everywhere on Unix.
+_ADDRESS: Final = re.compile(r"(\w[\w+.-]*)://|(file):", re.IGNORECASE)
+
+
+def default_path() -> str:
+    """Return the path that `open()` uses without one: `$SLOTHSTATE_DB`, else `~/.sloth-runner/state.db`.
+
+    Raises: `UnsafeState` if it is in a home directory that nobody names.
+    """
+    return os.environ.get("SLOTHSTATE_DB") or _expanded(_DEFAULT)
+
+
+def absolute_path(path: str | os.PathLike[str] | None = None, name: str = "path") -> str:
+    """Return the absolute path that `path` (None: the default) stands for, whether or not anything is there.
+
+    `name` is the argument's name in messages.
+
+    Raises: `InvalidValue` for another type; `UnsafeState` for an address (`postgresql://…`, `file:…`), a `~` without a
+    home directory, and what is not UTF-8; `StateIOError` for a relative path in a directory that is gone.
+    """
+    text = check_path(default_path() if path is None else path, name)
+    refuse_address(text, name)
+    try:
+        return os.path.abspath(_expanded(text))
+    except FileNotFoundError as error:
+        raise access.refusal(f"{name} {text!r} is relative, and the current directory is gone", error) from error
+
+
+def refuse_address(text: str, name: str) -> None:
+    """Refuse what is no path but an address. Raises: `UnsafeState`."""
+    address = _ADDRESS.match(text)
+    if address is not None:
+        # Nothing but the first word: the rest may hold a password.
+        raise UnsafeState(
+            f"{name} is an address ({address[0]}…), and only files of this machine can be used: give the path of one"
+        )
+
+
+def check_path(path: str | os.PathLike[str], name: str = "path") -> str:
+    """Return a path as text; `name` is the argument's name in the message.
+
+    Raises: `InvalidValue` for another type; `UnsafeState` for what is not UTF-8.
+    """
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        text = None
+    if not isinstance(text, str):
+        raise InvalidValue(f"{name} must be a str or an os.PathLike of one, got {describe(path)}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UnsafeState(f"{name} {text!r} is not UTF-8, which SQLite needs it to be") from error
+    return text
+
+
+def _expanded(text: str) -> str:
+    """Return a path without `~` and `~user`.
+
+    `os.path.expanduser` leaves what it cannot expand as it is, and takes an empty or a relative $HOME at its word: a
+    store would appear in a directory named "~", or wherever the process happens to be.
+    """
+    if not text.startswith("~"):
+        return text
+    user, slash, rest = text.partition("/")
+    is_empty = user == "~" and os.environ.get("HOME") == ""
+    home = "" if is_empty else os.path.expanduser(user)
+    if os.path.isabs(home):
+        return os.path.join(home, rest) if slash else home
+    if user != "~":
+        raise UnsafeState(f"{text!r}: there is no user {user[1:]!r}; for a file of that name write ./{text}")
+    why = "is empty" if is_empty else "is not set, nor is this user in passwd" if home == "~" else "is a relative path"
+    raise UnsafeState(f"there is no home directory for {text}, $HOME {why}: name a file with --db or SLOTHSTATE_DB")

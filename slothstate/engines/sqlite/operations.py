@@ -1,0 +1,165 @@
+"""The families of the protocol as operations on a connection: which function each verb is, and whether it writes.
+
+An operation is a function `(connection, now, ...)` that the pool runs on a connection it lends (csrc/engine/lender.c).
+The members made with `partial` are called as they are, without a function of Python on the way. What few programs use
+is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, cast
+
+from slothstate.engines.protocol import NO_KEY, StoredRecord
+from slothstate.engines.sqlite import counters, keys, lists
+
+if TYPE_CHECKING:
+    from slothstate.descriptions import Entry, Usage
+    from slothstate.engines.sqlite.connection import Connection
+    from slothstate.engines.sqlite.lender import Runner
+
+__all__ = ["CounterOperations", "EntryOperations", "ListOperations", "TransferOperations", "by_verb"]
+
+A = TypeVarTuple("A")
+R = TypeVar("R")
+
+_VERBS: Final[dict[Callable[..., object], str]] = {
+    keys.get: "get",
+    keys.get_many: "get_many",
+    keys.put: "set",
+    keys.put_many: "set_many",
+    keys.delete: "delete",
+    keys.exists: "exists",
+    keys.clear: "clear",
+    keys.keys: "keys",
+    keys.page_of_keys: "scan",
+    keys.set_expiry: "set_ttl",
+    keys.remaining_ms: "get_ttl",
+    keys.persist: "persist",
+    keys.swap_scalar: "compare_swap",
+    keys.swap_text: "compare_swap",
+    keys.insert: "compare_swap",
+    counters.increment: "increment",
+    counters.append: "append",
+    lists.push: "list_push",
+    lists.pop: "list_pop",
+    lists.shift: "list_shift",
+    lists.length: "list_length",
+    lists.section: "list_range",
+}
+"""What each operation is counted as in `State.stats()`."""
+
+
+def by_verb(counted: dict[Callable[..., object], int]) -> dict[str, int]:
+    """Return how often each verb was used, from how often each operation was run."""
+    verbs: dict[str, int] = {}
+    for operation, count in list(counted.items()):
+        verb = _VERBS.get(operation)
+        if verb is not None:
+            verbs[verb] = verbs.get(verb, 0) + count
+    return verbs
+
+
+def _reading(store: Runner, operation: Callable[[Connection, int, *A], R]) -> Callable[[*A], R]:
+    return cast("Callable[[*A], R]", partial(store.read, operation))
+
+
+def _writing(store: Runner, operation: Callable[[Connection, int, *A], R]) -> Callable[[*A], R]:
+    return cast("Callable[[*A], R]", partial(store.write, operation))
+
+
+def _writing_key(store: Runner, operation: Callable[[Connection, int, str, *A], R]) -> Callable[[str, *A], R]:
+    return cast("Callable[[str, *A], R]", partial(store.write_key, operation))
+
+
+class EntryOperations:
+    """`protocol.Entries`."""
+
+    def __init__(self, store: Runner) -> None:
+        self._store = store
+        self.get = _reading(store, keys.get)
+        self.get_many = _reading(store, keys.get_many)
+        self.put = _writing_key(store, keys.put)
+        self.put_many = _writing(store, keys.put_many)
+        self.insert = _writing_key(store, keys.insert)
+        self.swap_scalar = _writing_key(store, keys.swap_scalar)
+        self.swap_text = _writing_key(store, keys.swap_text)
+        self.delete = _writing_key(store, keys.delete)
+        self.set_expiry = _writing_key(store, keys.set_expiry)
+        self.persist = _writing_key(store, keys.persist)
+        self.count = _reading(store, keys.count)
+        self.clear = _writing(store, keys.clear)
+        self.keys = _reading(store, keys.keys)
+        self.page = _reading(store, keys.page_of_keys)
+
+    def exists(self, key: str, /) -> bool:
+        left_ms = self._store.cache.remaining_ms(key)
+        if left_ms is not None:
+            self._store.operations[keys.exists] += 1
+            return left_ms != NO_KEY
+        self._store.ensure_identity()
+        return self._store.read(keys.exists, key)
+
+    def remaining_ms(self, key: str, /) -> int:
+        left_ms = self._store.cache.remaining_ms(key)
+        if left_ms is not None:
+            self._store.operations[keys.remaining_ms] += 1
+            return left_ms
+        self._store.ensure_identity()
+        return self._store.read(keys.remaining_ms, key)
+
+    def describe(self, key: str, preview: int, /) -> Entry | None:
+        from slothstate.engines.sqlite import entries
+
+        return self._store.read(entries.describe, key, preview)
+
+    def page_of_descriptions(
+        self, pattern: str | None, after: str, limit: int, preview: int, /
+    ) -> tuple[list[Entry], str | None]:
+        from slothstate.engines.sqlite import entries
+
+        return self._store.read(entries.page, pattern, after, limit, preview)
+
+    def usage(self, prefix: str, delimiter: str, /) -> list[Usage]:
+        from slothstate.engines.sqlite import entries
+
+        return self._store.read(entries.usage, prefix, delimiter)
+
+
+class CounterOperations:
+    """`protocol.Counters`."""
+
+    def __init__(self, store: Runner) -> None:
+        self.increment = _writing_key(store, counters.increment)
+        self.append = _writing_key(store, counters.append)
+
+
+class ListOperations:
+    """`protocol.Lists`."""
+
+    def __init__(self, store: Runner) -> None:
+        self.push = _writing_key(store, lists.push)
+        self.pop = _writing_key(store, lists.pop)
+        self.shift = _writing_key(store, lists.shift)
+        self.length = _reading(store, lists.length)
+        self.section = _reading(store, lists.section)
+
+
+class TransferOperations:
+    """`protocol.Transfer`."""
+
+    def __init__(self, store: Runner) -> None:
+        self._store = store
+
+    def records(self, pattern: str | None, /) -> Iterator[StoredRecord]:
+        from slothstate.engines.sqlite import transfer
+
+        with self._store.snapshot() as (connection, now):
+            for key, (kind, stored, expires_at_ms) in transfer.rows(connection, now, pattern):
+                yield key, kind, stored, expires_at_ms
+
+    def load(self, records: Sequence[StoredRecord], /) -> int:
+        from slothstate.engines.sqlite import transfer
+
+        return self._store.write(transfer.load, records)

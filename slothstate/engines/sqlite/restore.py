@@ -1,0 +1,130 @@
+"""A backup brought back into the place of a store that nobody has open.
+
+The store's own file is kept and filled anew by SQLite, in one transaction: whoever dies in between leaves the store as
+it was, and no process can be left with a file that the path no longer leads to.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from typing import Final
+
+import apsw
+
+from slothstate.engines.sqlite import access, audit, creation, location, schema
+from slothstate.engines.sqlite.backup import copy_pages
+from slothstate.engines.sqlite.busy import BusyWait
+from slothstate.engines.sqlite.connection import Connection, translate
+from slothstate.engines.sqlite.naming import absolute_path, check_path
+from slothstate.errors import StateBusy, StateCorrupt, UnsafeState
+
+__all__ = ["restore"]
+
+UNKNOWN_TOKENS: Final = 10**12
+"""By how much fencing numbers go ahead where the replaced store cannot tell its own: more than it can have given."""
+
+_LAST_TOKEN: Final = """
+select max(
+  ifnull((select seq from sqlite_sequence where name = 'locks'), 0),
+  ifnull((select max(token) from locks), 0)
+)
+"""
+
+_REMEMBER_TOKEN: Final = "insert into sqlite_sequence (name, seq) values ('locks', ?1)"
+
+
+def restore(
+    source: str | os.PathLike[str], path: str | os.PathLike[str] | None = None, *, allow_remote: bool = False
+) -> None:
+    """Replace the contents of the store at `path` by those of the backup `source`.
+
+    `path` and `allow_remote` are those of `open`.
+
+    The store is created if it is missing; what it held is gone. Locks are not restored: nobody holds any afterwards.
+    Fencing numbers never go back: the next is above all that the backup knows of and all that the replaced store gave;
+    where no store is left to tell, they go ahead by a million million. The backup is only read.
+
+    Raises: `InvalidValue` for an argument of another type; `StateBusy` while anybody has the store open; `UnsafeState`
+    for a `source` or `path` that is not a store; `StateCorrupt` for a damaged `source`. The store is then as it was.
+    """
+    schema.check_library()
+    target = location.resolve(path, allow_remote=allow_remote)
+    backup = absolute_path(check_path(source, "source"), "source")
+    if not os.path.isfile(backup) or not os.path.getsize(backup):
+        raise UnsafeState(f"{backup} is not a backup: there is no such file, or nothing is in it")
+    if os.path.exists(target) and os.path.samefile(backup, target):
+        raise UnsafeState(f"{backup} is the store itself: name a backup of it")
+    with creation.directory_for(target):
+        _restore(backup, target)
+
+
+def _restore(backup: str, target: str) -> None:
+    draft = f"{target}.{os.getpid()}-restore"
+    try:
+        creation.create_file(draft)
+    except OSError as error:
+        raise access.refusal(f"{draft} cannot be written", error) from error
+    try:
+        with closing(Connection(draft, synchronous="off", wait=BusyWait(0.0))) as copy:
+            try:
+                _read_backup(copy, backup)
+            except (apsw.Error, UnicodeDecodeError) as error:
+                raise translate(error, backup) from error
+            try:
+                _replace(target, copy)
+            except apsw.Error as error:
+                raise translate(error, target) from error
+    finally:
+        os.unlink(draft)
+
+
+def _read_backup(copy: Connection, backup: str) -> None:
+    """Fill the draft from the backup and audit it. Raises: `UnsafeState`, `StateCorrupt`."""
+    creation.prepare(backup)
+    with closing(_open_backup(backup)) as db:
+        schema.check(db, backup)
+        copy_pages(db, copy.db)
+    copy.execute("pragma journal_mode = delete").fetchall()
+    problems = audit.problems(copy, 0)
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise StateCorrupt(f"{backup} is damaged, nothing was restored: {problems[0]}{more}")
+
+
+def _open_backup(backup: str) -> apsw.Connection:
+    # A store in use has a log, which must be read too. A plain backup has none, and nothing must appear beside it.
+    if location.size(backup + "-wal"):
+        return apsw.Connection(backup, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW)
+    return schema.open_immutable(backup)
+
+
+def _replace(target: str, copy: Connection) -> None:
+    existed = location.size(target) > 0
+    creation.prepare(target)
+    with closing(schema.open_plain(target)) as db:
+        # Every connection to a store keeps a shared lock on the file from its first read to its close. With this mode
+        # set before ours, we ask for the exclusive one, which is refused as long as there is any other.
+        db.execute("pragma locking_mode = exclusive").fetchall()
+        last_token = copy.execute(_LAST_TOKEN).get
+        known = 0
+        try:
+            db.execute("begin exclusive")
+            known = db.execute(_LAST_TOKEN).get
+        except apsw.BusyError as error:
+            raise StateBusy(
+                f"{target} is open in another process: end whatever uses it, then restore ('fuser {target}' lists them)"
+            ) from error
+        except (apsw.CorruptError, apsw.SQLError):
+            # Damaged, which may be why it is to be replaced.
+            existed = False
+        if db.in_transaction:
+            db.execute("rollback")
+        last_token = max(last_token, known) if existed else last_token + UNKNOWN_TOKENS
+        copy.execute("delete from locks")
+        copy.execute("delete from lock_waiters")
+        copy.execute("delete from sqlite_sequence")
+        copy.execute(_REMEMBER_TOKEN, (last_token,))
+        # No pragma that reads the schema may come before: it may be damaged. By SQLite's default all is synced.
+        copy_pages(copy.db, db)
+        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)

@@ -1,0 +1,88 @@
+"""Looking into a store and after it; what each part needs is imported when it is asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from slothstate.engines.sqlite import activity_publisher, location, sweep
+from slothstate.engines.sqlite.naming import check_path
+from slothstate.engines.sqlite.sweeper import sweep_all
+
+if TYPE_CHECKING:
+    from slothstate.descriptions import Activity, Finding, Health
+    from slothstate.engines.sqlite.store import Store
+
+__all__ = ["UpkeepOperations"]
+
+
+class UpkeepOperations:
+    """`protocol.Upkeep`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def sweep(self) -> int:
+        return sweep_all(self._store)
+
+    def check(self) -> list[str]:
+        from slothstate.engines.sqlite import audit
+
+        return self._store.read(audit.problems)
+
+    def stats(self) -> dict[str, Any]:
+        from slothstate.engines.sqlite import audit
+
+        store = self._store
+        cache = store.cache.figures()
+        return {
+            **store.read(audit.figures),
+            "wal_size": location.size(store.path + "-wal"),
+            "expired_pending": store.read(sweep.pending),
+            "path": store.path,
+            "backend": "sqlite",
+            "operations": activity_publisher.operations(store),
+            "cache_hits": cache["hits"],
+            "cache_misses": cache["misses"],
+            "cache_used": cache["bytes"],
+            "busy_waits": store.busy.count,
+            "longest_busy_wait": store.busy.longest,
+        }
+
+    def health(self) -> Health:
+        from slothstate.engines.sqlite import health
+
+        store = self._store
+        store.ensure_identity()
+        pages, copied = store.read(health.wal)
+        return {
+            "settings": store.read(health.settings),
+            "file_system": location.file_system(store.path),
+            "wal_pages": pages,
+            "wal_pages_copied": copied,
+            "commits": store.cache.commits(),
+            "users": health.users(store.path),
+        }
+
+    def examine(self) -> Iterator[Finding]:
+        from slothstate.engines.sqlite import examination
+
+        self._store.ensure_identity()
+        return examination.examine(self._store)
+
+    def activity(self, seconds: float, /) -> list[Activity]:
+        from slothstate.engines.sqlite import activity_reader
+
+        self._store.require_usable()
+        return activity_reader.watch(self._store.path, seconds)
+
+    def backup(self, path: str | os.PathLike[str], /) -> None:
+        from slothstate.engines.sqlite import backup
+
+        self._store.read(backup.copy, self._store.path, check_path(path))
+
+    def compact(self) -> None:
+        from slothstate.engines.sqlite import compact
+
+        self._store.write(compact.compact)
