@@ -170,6 +170,7 @@ def test_what_cannot_be_kept_fails_the_task(tmp_path: Path) -> None:
         (["deploy.lua", "deploy.lua", "--name", "n"], "a run with a --name is one of one file, not of 2"),
         (["deploy.lua", "--name", "n", "--dry-run"], "--dry-run keeps nothing and resumes nothing"),
         (["deploy.lua", "--name", "a\nb\0"], "name"),
+        (["deploy.lua", "--name", ""], "--name wants a name, got an empty one"),
     ],
 )
 def test_misuse(arguments: list[str], error: str, tmp_path: Path) -> None:
