@@ -14,12 +14,9 @@ static PyObject *names[NAMES];
 static bool intern_names(void)
 {
     static const char *const texts[NAMES] = {
-        [CACHE] = "cache",
-        [ENSURE_IDENTITY] = "ensure_identity",
-        [EXECUTE] = "execute",
-        [GET] = "get",
-        [READ] = "read",
-        [STORE] = "store",
+        [CACHE] = "cache",     [ENSURE_IDENTITY] = "ensure_identity",
+        [EXECUTE] = "execute", [GET] = "get",
+        [READ] = "read",       [STORE] = "store",
         [SYNC] = "sync",
     };
     return ss_intern(names, texts, NAMES);

@@ -33,7 +33,9 @@ typedef lua_CFunction lua_Continuation;
 #define INDEX int
 #endif
 
+/* MODERN is for an argument that the functions of 5.1 do not have. */
 #if SS_LUA_VERSION == 501
+#define MODERN(argument)
 #define VERSIONED(X) \
     X(void, pushlstring, lua_pushlstring, (lua_State *, const char *, size_t)) \
     X(size_t, rawlen, lua_objlen, (lua_State *, int)) \
@@ -41,6 +43,7 @@ typedef lua_CFunction lua_Continuation;
     X(void, call, lua_call, (lua_State *, int, int)) \
     X(int, pcall, lua_pcall, (lua_State *, int, int, int))
 #else
+#define MODERN(argument) , argument
 #define VERSIONED(X) \
     X(const char *, pushlstring, lua_pushlstring, (lua_State *, const char *, size_t)) \
     X(LENGTH, rawlen, lua_rawlen, (lua_State *, int)) \
@@ -108,11 +111,7 @@ static size_t rawlen(lua_State *L, int index)
 
 static double tonumber(lua_State *L, int index)
 {
-#if SS_LUA_VERSION == 501
-    return own.tonumber(L, index);
-#else
-    return own.tonumber(L, index, NULL);
-#endif
+    return own.tonumber(L, index MODERN(NULL));
 }
 
 static void pushinteger(lua_State *L, int64_t value)
@@ -148,20 +147,12 @@ static bool tointeger(lua_State *L, int index, int64_t *integer)
 
 static void call(lua_State *L, int arguments, int results)
 {
-#if SS_LUA_VERSION == 501
-    own.call(L, arguments, results);
-#else
-    own.call(L, arguments, results, 0, NULL);
-#endif
+    own.call(L, arguments, results MODERN(0) MODERN(NULL));
 }
 
 static int pcall(lua_State *L, int arguments, int results)
 {
-#if SS_LUA_VERSION == 501
-    return own.pcall(L, arguments, results, 0);
-#else
-    return own.pcall(L, arguments, results, 0, 0, NULL);
-#endif
+    return own.pcall(L, arguments, results, 0 MODERN(0) MODERN(NULL));
 }
 
 static void *newuserdata(lua_State *L, size_t size)

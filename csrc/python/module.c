@@ -1,6 +1,7 @@
 #include "python/functions.h"
 
 #include "cache/type.h"
+#include "engine/fork.h"
 #include "engine/lender.h"
 #include "engine/load.h"
 #include "engine/log.h"
@@ -82,7 +83,8 @@ static PyObject *functions(PyObject *unused, PyObject *const *errors, Py_ssize_t
         {NULL, NULL, 0, NULL},
     };
     static int (*const others[])(PyObject *) = {
-        ss_read_cache_export, ss_log_export, ss_lender_export, ss_load_export, ss_state_export, ss_scope_export, ss_mutex_export,
+        ss_read_cache_export, ss_log_export,   ss_fork_export,  ss_lender_export,
+        ss_load_export,       ss_state_export, ss_scope_export, ss_mutex_export,
     };
     (void)unused;
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {

@@ -19,8 +19,8 @@ static PyObject *names[NAMES];
 
 static bool is_set_up(const ss_state *self)
 {
-    if (self->reader.cache == NULL || self->reader.load == NULL || self->reader.table == NULL || self->reader.list == NULL ||
-        self->put == NULL || self->row_maker == NULL) {
+    if (self->reader.cache == NULL || self->reader.load == NULL || self->reader.table == NULL ||
+        self->reader.list == NULL || self->put == NULL || self->row_maker == NULL) {
         PyErr_SetString(PyExc_TypeError, "the State is not set up: a subclass must call State.__init__");
         return false;
     }
@@ -133,8 +133,8 @@ int ss_state_export(PyObject *into)
         {NULL, NULL, 0, NULL},
     };
     static PyMemberDef members[] = {
-        MEMBER("_cache", reader.cache),   MEMBER("_load", reader.load),     MEMBER("_table", reader.table),
-        MEMBER("_list", reader.list),     MEMBER("_row_maker", row_maker),  MEMBER("_put", put),
+        MEMBER("_cache", reader.cache), MEMBER("_load", reader.load),    MEMBER("_table", reader.table),
+        MEMBER("_list", reader.list),   MEMBER("_row_maker", row_maker), MEMBER("_put", put),
         {NULL, 0, 0, 0, NULL},
     };
     static PyType_Slot slots[] = {
