@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -13,16 +12,15 @@ from typing import Final
 import apsw
 
 from slothstate.errors import StateIOError, UnsafeState
-from slothstate.sqlite import access, location, schema
+from slothstate.sqlite import access, kernel_lock, location, schema
 from slothstate.sqlite.connection import translate
-
-if sys.platform != "win32":
-    import fcntl
 
 __all__ = ["create_file", "directory_for", "prepare"]
 
 CREATION_TIMEOUT: Final = 60.0
 CREATION_POLL: Final = 0.005
+
+_NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 
 _SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
 
@@ -91,24 +89,22 @@ def _creating(path: str) -> Iterator[None]:
     deadline = time.monotonic() + CREATION_TIMEOUT
     while True:
         try:
-            descriptor = os.open(file, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+            descriptor = os.open(file, os.O_CREAT | os.O_RDWR | _NO_FOLLOW, 0o600)
         except OSError as error:
             raise access.refusal(f"{path} cannot be created", error) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(descriptor).st_nlink:
+            is_ours = kernel_lock.take(descriptor)
+            # One without a name: its creator failed, and removed it.
+            if is_ours and os.fstat(descriptor).st_nlink:
                 break
-            # Its creator failed, and removed it.
-        except BlockingIOError as error:
-            if time.monotonic() >= deadline:
-                os.close(descriptor)
-                raise StateIOError(f"another process has been creating {path} for {CREATION_TIMEOUT:.0f} s") from error
         except BaseException as error:
             os.close(descriptor)
             if isinstance(error, OSError):
                 raise access.refusal(f"{path} cannot be created", error) from error
             raise
         os.close(descriptor)
+        if not is_ours and time.monotonic() >= deadline:
+            raise StateIOError(f"another process has been creating {path} for {CREATION_TIMEOUT:.0f} s")
         time.sleep(CREATION_POLL)
     try:
         yield
@@ -118,7 +114,7 @@ def _creating(path: str) -> Iterator[None]:
         raise
     finally:
         # Not by closing it alone: a child that another thread forked meanwhile has a copy.
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        kernel_lock.release(descriptor)
         os.close(descriptor)
 
 
@@ -137,4 +133,4 @@ def directory_for(path: str) -> Iterator[None]:
 
 def create_file(path: str) -> None:
     """Create an empty file that only its owner reads, for SQLite to fill. Raises: `OSError` if there is anything."""
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600))
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | _NO_FOLLOW, 0o600))
