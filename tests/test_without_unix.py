@@ -1,8 +1,8 @@
 """What only Unix has is not there on Windows: nothing takes it for granted that runs without being asked for.
 
 A simulation, as far as that is honest: names are taken from `os`, `signal` and `select`, modules cannot be imported,
-`sys.platform` says win32, msvcrt's lock is one of flock. SQLite, the C layer, filelock, which needs `os.fchmod` here, and
-the file system stay Linux's.
+`sys.platform` says win32, msvcrt's lock is one of flock. SQLite, the C layer, filelock (which needs `os.fchmod` here)
+and the file system stay Linux's.
 """
 
 from __future__ import annotations
