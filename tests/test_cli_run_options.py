@@ -134,7 +134,7 @@ def test_values(lua: str, tmp_path: Path) -> None:
         ("- a", "v.yaml: a table of values expected, got a list"),
         ("a: 1\nb:\n  a: 1\n  a: 2", "v.yaml: line 4, column 3: the key 'a' twice"),
         ("8080: x", "v.yaml: line 1, column 1: a key must be text: put it in quotes"),
-        ("a: 99999999999999999999", "v.yaml: values['a']: the int is past 64 bits"),
+        ("a: 99999999999999999999", "v.yaml: value['a']: the int is past 64 bits"),
         ("a: !!python/object/apply:os.getcwd []", "v.yaml: line 1, column 4: could not determine a constructor"),
     ],
 )

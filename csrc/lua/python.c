@@ -1,5 +1,5 @@
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "python/kinds.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -130,11 +130,11 @@ static PyObject *python_string(const char *text, size_t length)
 
 /* An instance of values.Encoded, a NamedTuple, made as tuple's own constructor makes one: calling the type costs more
  * than the text. */
-static PyObject *python_encoded(const ss_lua_binding *binding, const char *kind, const char *text, size_t length)
+static PyObject *python_encoded(const ss_lua_binding *binding, enum ss_kind kind, const char *text, size_t length)
 {
     PyTypeObject *type = (PyTypeObject *)binding->encoded;
     PyObject *stored = PyUnicode_DecodeUTF8(text, (Py_ssize_t)length, NULL);
-    PyObject *name = stored == NULL ? NULL : PyUnicode_InternFromString(kind);
+    PyObject *name = stored == NULL ? NULL : PyUnicode_InternFromString(ss_kind_texts[kind]);
     PyObject *encoded = name == NULL ? NULL : type->tp_alloc(type, 2);
     if (encoded == NULL) {
         Py_XDECREF(stored);
@@ -152,25 +152,16 @@ static PyObject *python_encoded(const ss_lua_binding *binding, const char *kind,
 static PyObject *python_value(const ss_lua_binding *binding, const ss_lua_value *value, const char *text)
 {
     switch (value->kind) {
-    case SS_LUA_NIL:
-        return Py_NewRef(Py_None);
-    case SS_LUA_FALSE:
-        return Py_NewRef(Py_False);
-    case SS_LUA_TRUE:
-        return Py_NewRef(Py_True);
-    case SS_LUA_INTEGER:
-        return PyLong_FromLongLong(value->as.integer);
-    case SS_LUA_NUMBER:
-        return PyFloat_FromDouble(value->as.number);
-    case SS_LUA_STRING:
-        return python_string(value->as.text, value->length);
-    case SS_LUA_TABLE:
-        return python_encoded(binding, "table", text + value->as.offset, value->length);
-    case SS_LUA_LIST:
-        return python_encoded(binding, "list", text + value->as.offset, value->length);
+    case SS_LUA_NIL: return Py_NewRef(Py_None);
+    case SS_LUA_FALSE: return Py_NewRef(Py_False);
+    case SS_LUA_TRUE: return Py_NewRef(Py_True);
+    case SS_LUA_INTEGER: return PyLong_FromLongLong(value->as.integer);
+    case SS_LUA_NUMBER: return PyFloat_FromDouble(value->as.number);
+    case SS_LUA_STRING: return python_string(value->as.text, value->length);
+    case SS_LUA_TABLE: return python_encoded(binding, SS_KIND_TABLE, text + value->as.offset, value->length);
+    case SS_LUA_LIST: return python_encoded(binding, SS_KIND_LIST, text + value->as.offset, value->length);
     case SS_LUA_ABSENT:
-    default:
-        return Py_NewRef(binding->absent);
+    default: return Py_NewRef(binding->absent);
     }
 }
 

@@ -107,7 +107,7 @@ _LETTERS: Final = {
 
 
 def _letters(arguments: str) -> bytes:
-    """Return the signature as csrc/lua/arguments.h reads it."""
+    """Return the signature as csrc/lua/arguments.c reads it."""
     letters = ""
     for argument in arguments.split():
         if argument.endswith("?") and "|" not in letters:

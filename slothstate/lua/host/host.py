@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from slothstate import InvalidValue, State
+from slothstate._native import lib
 from slothstate.lua.binding import Verb, bind_verbs, state_verbs
 from slothstate.lua.host.data import CODEC_VERBS
 from slothstate.lua.host.described import described, lua_bytes, lua_text, task_of
@@ -75,6 +76,7 @@ class Host:
         self.workers = Workers()
         """The processes of tasks that run side by side."""
         self._exit_code = 0
+        self._worker_lost_output = False
         self.is_interrupted = False
         """Whether what the prompt runs is to end; for a handler of Ctrl-C to set."""
         self._limit: float | None = None
@@ -152,6 +154,15 @@ class Host:
     @exit_code.setter
     def exit_code(self, code: int) -> None:
         self._exit_code = code
+
+    @property
+    def has_lost_output(self) -> bool:
+        """Whether something that the script printed, or a task in another process, could not be written to stdout."""
+        return self._worker_lost_output or bool(lib.ss_lua_lost_output())
+
+    def note_lost_output(self) -> None:
+        """Take note that a task in another process could not write to stdout."""
+        self._worker_lost_output = True
 
     def overrun(self) -> float:
         """Return for how many seconds the current task has been past its timeout, 0 if it is not.
@@ -241,7 +252,7 @@ class Host:
             return True
         config = plan.config
         if config.workdir is not None and config.make_workdir:
-            os.makedirs(os.path.expanduser(config.workdir), exist_ok=True)
+            _make_directory(os.path.expanduser(config.workdir))
         execution = Execution(self, plan, places)
         if config.parallel > 1:
             return run_side_by_side(self, Progress(plan, execution, self.reporter, kept), execution)
@@ -364,6 +375,13 @@ class Host:
 
     def _set_exit_code(self, code: float) -> None:
         self._exit_code = int(code) & 0xFF
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise PlanError(f"the workdir {path} cannot be made: {error.strerror}") from error
 
 
 def _nearest(name: bytes, listing: bytes) -> bytes | None:
