@@ -101,7 +101,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
     sources = [path for path in Path("csrc").rglob("*.[ch]") if "generated" not in path.parts]
-    session.run("clang-format", "--dry-run", "-Werror", "--fallback-style=none", *map(str, sources))
+    session.run("clang-format", "--dry-run", "-Werror", *map(str, sources))
 
 
 @nox.session
