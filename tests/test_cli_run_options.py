@@ -38,6 +38,7 @@ os.remove("kept")
 os.rename("kept", "moved")
 local file = io.open("written", "w")
 if file then file:write("x") file:close() end
+state.backup("copy.db")
 assert(state.lock("l", 0))
 print(n, result.success, io.open("kept"):read("*l"), state.list_length("list"))
 """
@@ -58,6 +59,7 @@ def test_a_dry_run_changes_nothing(lua: str, tmp_path: Path) -> None:
             "info: dry run, not done: os.remove kept",
             "info: dry run, not done: os.rename kept",
             "info: dry run, not done: io.open written",
+            "info: dry run, not done: state.backup copy.db",
         ]
         assert list(state.dump()) == before
         assert state.locks() == []

@@ -205,6 +205,7 @@ def test_hooks_that_fail(scripts: Scripts) -> None:
     )
     assert scripts.recorder.results() == {"a": ("ok", "")}
     assert scripts.recorder.logged("error")[0].startswith("on_complete: deploy.lua:1: ")
+    assert scripts.recorder.events[-1] == ("bad end", "w")
     for body, message in [("error('boom', 0)", "boom"), ("return false, 'not today'", "not today")]:
         source = (
             f"workflow.define('w', {{ tasks = {{ a = {{ command = 'true' }} }}, on_start = function() {body} end }})"

@@ -51,6 +51,14 @@ void ss_lua_handover(void *dictionary);
  * since the process began. Lua's print tells nobody. */
 bool ss_lua_lost_output(void);
 
+/* For the plain binding (slothstate/lua/plain.py), whose Lua side calls them as built-in functions, in which no
+ * interruption can come. Takes the exception out that is the first of the list `pending`, if any: in the main thread, as
+ * `is_main_thread` says it, it is raised again at the next bytecode. */
+void ss_lua_redeliver_from(void *pending, void *is_main_thread);
+
+/* While more calls with 1 than with -1 were made in a thread, what was redelivered to it waits. */
+void ss_lua_shield(int change);
+
 /* ---- Shared by what touches Lua and what touches Python ---- */
 
 #define SS_LUA_SHORT 1024

@@ -236,12 +236,9 @@ static int redeliver(void *exception)
 void ss_lua_leave(ss_lua_binding *binding, void *leave, bool failed, ss_lua_outcome *outcome)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
-    shielded++;
+    ss_lua_shield(1);
     PyObject *result = PyObject_CallOneArg(leave, failed ? Py_True : Py_False);
-    shielded--;
-    if (shielded == 0 && postponed != NULL && Py_AddPendingCall(redeliver, postponed) == 0) {
-        postponed = NULL;
-    }
+    ss_lua_shield(-1);
     Py_DECREF((PyObject *)leave);
     ss_lua_finish(binding, outcome, result, (int)gil);
 }
@@ -264,20 +261,41 @@ bool ss_lua_entered(ss_lua_outcome *outcome, void **leave)
 
 /* ---- Interruptions ---- */
 
-void ss_lua_redeliver(ss_lua_binding *binding)
+void ss_lua_redeliver_from(void *pending, void *is_main_thread)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
-    PyObject *pending = binding->pending;
     if (PyList_GET_SIZE(pending) > 0) {
         PyObject *exception = Py_NewRef(PyList_GET_ITEM(pending, 0));
         PyList_SetSlice(pending, 0, PY_SSIZE_T_MAX, NULL);
-        PyObject *is_main = PyObject_CallNoArgs(binding->is_main_thread); /* NULL: another interruption, so it is */
+        PyObject *is_main = PyObject_CallNoArgs(is_main_thread); /* NULL: another interruption, so it is */
         PyErr_Clear();
         /* Last of all: from here on the next bytecode of this thread raises it. */
-        if (is_main == Py_False || Py_AddPendingCall(redeliver, exception) != 0) {
+        if (!PyExceptionInstance_Check(exception) || is_main == Py_False ||
+            Py_AddPendingCall(redeliver, exception) != 0) {
             Py_DECREF(exception);
         }
         Py_XDECREF(is_main);
     }
     PyGILState_Release(gil);
+}
+
+void ss_lua_redeliver(ss_lua_binding *binding)
+{
+    ss_lua_redeliver_from(binding->pending, binding->is_main_thread);
+}
+
+void ss_lua_shield(int change)
+{
+    if (change > 0) {
+        shielded++;
+    } else if (shielded > 0) {
+        shielded--;
+    }
+    if (shielded == 0 && postponed != NULL) {
+        PyGILState_STATE gil = PyGILState_Ensure();
+        if (postponed != NULL && Py_AddPendingCall(redeliver, postponed) == 0) {
+            postponed = NULL;
+        }
+        PyGILState_Release(gil);
+    }
 }
