@@ -255,7 +255,9 @@ class Host:
         if config.workdir is not None and config.make_workdir:
             _make_directory(os.path.expanduser(config.workdir))
         execution = Execution(self, plan, places)
-        if config.parallel > 1:
+        if config.parallel > 1 and not hasattr(os, "fork"):
+            self.reporter.log("warn", "this system cannot fork: tasks run one after another, not side by side")
+        elif config.parallel > 1:
             return run_side_by_side(self, Progress(plan, execution, self.reporter, kept), execution)
         return run_plan(plan, execution, self.reporter, kept)
 
