@@ -27,7 +27,7 @@ def read(options: Options) -> Iterator[Found]:
     )
     for directory in databases:
         with reading(directory / "cache.db") as db:
-            for key_type, key, raw, expires, mode, filename, value_type, value in _rows(
+            for key_type, key, raw, expires, mode, filename, value_type, value in rows(
                 db, options.path, statement, "Cache"
             ):
                 name = decoded(key_type, key)
