@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from slothstate.importers.database import COLUMN, decoded, name_of, reading
+from slothstate.importers.database import COLUMN, decoded, name_of, reading, rows
 from slothstate.importers.found import Found, NotReadable, Options, Skipped
 from slothstate.record import Record
 
