@@ -91,7 +91,7 @@ def _every_store_ends_sound(request: pytest.FixtureRequest) -> Iterator[None]:
     below = request.getfixturevalue("tmp_path")
     yield
     for state in list(slothstate.state._open_states):
-        if below in Path(state._engine.store.path).parents:
+        if below in Path(state._engine.address).parents:
             state.close()
     if request.node.get_closest_marker("damaged"):
         return

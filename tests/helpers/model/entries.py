@@ -161,7 +161,9 @@ class Counters(Part):
             total = before + delta if row is not None else delta
             fits = INTEGER_MIN <= total <= INTEGER_MAX if isinstance(total, int) else math.isfinite(total)
             if not fits:
-                raise OutOfRange(f"increment of {key!r}: {before!r} + {delta!r} is out of range")
+                raise OutOfRange(
+                    f"increment of {key!r}: {before!r} + {delta!r} is out of range; the value is unchanged"
+                )
             rows[key] = "number", total, _ttl(row)
             return total
 

@@ -7,7 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from support import KINDS, Clock, dump, put, unchanged
+from helpers.places import Place, unchanged
+from support import KINDS, Clock, put
 
 from slothstate import InvalidValue, State
 
@@ -117,7 +118,7 @@ BAD_SECONDS = {
 
 
 @pytest.mark.parametrize("seconds", BAD_SECONDS.values(), ids=BAD_SECONDS)
-def test_bad_ttl(state: State, path: str, seconds: Any) -> None:
+def test_bad_ttl(state: State, place: Place, seconds: Any) -> None:
     """A TTL is a positive, finite number of seconds; all else is `InvalidValue` by its name, and nothing is written."""
     state.set("k", 1, ttl=60)
     for call, name in (
@@ -130,7 +131,7 @@ def test_bad_ttl(state: State, path: str, seconds: Any) -> None:
         (lambda: state.try_lock("lock", seconds), "ttl"),
         (lambda: state.locked("lock", ttl=seconds), "ttl"),
     ):
-        with unchanged(path), pytest.raises(InvalidValue, match=f"^{name} must be a number of seconds") as caught:
+        with unchanged(place), pytest.raises(InvalidValue, match=f"^{name} must be a number of seconds") as caught:
             call()
         assert len(str(caught.value)) < 200
 
@@ -140,27 +141,3 @@ def test_set_ttl_needs_seconds(state: State) -> None:
     state.set("k", 1)
     with pytest.raises(InvalidValue, match="got None"):
         state.set_ttl("k", None)  # type: ignore[arg-type]
-
-
-def test_expired_row_is_overwritten_whole(state: State, clock: Clock, path: str) -> None:
-    """A write to an expired list leaves neither its items nor its row behind."""
-    state.list_push("k", 1, 2, 3)
-    state.set_ttl("k", 1)
-    clock.advance(1)
-    for write in (
-        lambda: state.increment("k"),
-        lambda: state.append("k", "x"),
-        lambda: state.set("k", 1),
-        lambda: state.compare_swap("k", None, 1),
-        lambda: state.list_push("k", 9),
-    ):
-        write()
-        rows = dump(path)
-        assert len(rows["entries"]) == 1
-        assert len(rows["list_items"]) == (1 if state.get("k") == [9] else 0)
-        state.list_push("fresh", 1, 2, 3)
-        state.delete("k")
-        state.list_push("k", 1, 2, 3)
-        state.set_ttl("k", 1)
-        state.delete("fresh")
-        clock.advance(1)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import sys
 from collections.abc import Callable
 
 import pytest
-from support import run_python
+from helpers.places import Place
 
-import slothstate
 from slothstate import State, StateBusy
 
 USES: dict[str, Callable[[State], object]] = {
@@ -131,7 +128,7 @@ async def called_once(state: State) -> object:
     return state.get("key")
 
 
-def test_own_threads_and_awaits_go_on(state: State, path: str) -> None:
+def test_own_threads_and_awaits_go_on(state: State, place: Place) -> None:
     """The task itself goes on after an await, also in a nested transaction; a thread has its own connection."""
 
     async def main() -> None:
@@ -170,9 +167,9 @@ async def called_next(generator) -> None:  # type: ignore[no-untyped-def]
     await anext(generator)
 
 
-def test_another_state_of_the_same_thread_is_refused_at_once(state: State, path: str) -> None:
+def test_another_state_of_the_same_thread_is_refused_at_once(state: State, place: Place) -> None:
     """A write that would wait for its own thread says so and names the holder; reads go on."""
-    with slothstate.open(path) as other, state.transaction():
+    with place.open() as other, state.transaction():
         with pytest.raises(StateBusy, match=r"this thread itself holds the write transaction .*thread 'MainThread'"):
             other.set("key", 1)
         with pytest.raises(StateBusy, match="this thread itself"), other.transaction():
@@ -182,10 +179,10 @@ def test_another_state_of_the_same_thread_is_refused_at_once(state: State, path:
     assert state.get("key") == 2
 
 
-def test_greenlets_that_nobody_can_wait_for_are_refused(state: State, path: str) -> None:
+def test_greenlets_that_nobody_can_wait_for_are_refused(state: State, place: Place) -> None:
     """Plain greenlets: another one in the thread is refused by the same State, and by another State at once."""
     greenlet = pytest.importorskip("greenlet")
-    other = slothstate.open(path)
+    other = place.open()
 
     def holder() -> None:
         with state.transaction():
@@ -221,86 +218,3 @@ def test_trio_tasks_are_refused(state: State) -> None:
 
     trio.run(main)
     assert state.get("key") == 1
-
-
-GREEN = """
-import sys, time
-library, moment, path = sys.argv[1:]
-def patch():
-    if library == "gevent":
-        from gevent import monkey
-        monkey.patch_all()
-    else:
-        import eventlet
-        eventlet.monkey_patch()
-if moment == "first":
-    patch()
-import slothstate
-state, other = slothstate.open(path), slothstate.open(path)
-if moment == "late":
-    patch()
-
-def run(*functions):
-    if library == "gevent":
-        import gevent
-        gevent.joinall([gevent.spawn(function) for function in functions], raise_error=True)
-    else:
-        import eventlet
-        for thread in [eventlet.spawn(function) for function in functions]:
-            thread.wait()
-
-with state.transaction():
-    state.increment("counter")
-
-log = []
-
-def hold():
-    with state.transaction():
-        log.append("begun")
-        state.increment("counter")
-        time.sleep(0.2)
-        log.append("ends")
-
-def wait():
-    time.sleep(0.05)
-    with other.transaction():
-        log.append("waited")
-        other.increment("counter")
-
-def use():
-    time.sleep(0.05)
-    try:
-        state.get("counter")
-    except slothstate.StateBusy as error:
-        assert str(error).count("greenlet ") == 2, error
-        log.append("refused")
-
-def tick():
-    for _ in range(3):
-        time.sleep(0.04)
-        log.append("tick")
-
-run(hold, wait, use, tick)
-assert [entry for entry in log if entry != "tick"] == ["begun", "refused", "ends", "waited"], log
-assert log.index("ends") > 2 + log[:4].count("tick"), log
-
-def count():
-    for _ in range(20):
-        with state.transaction():
-            state.set("exact", state.get("exact", 0) + 1)
-        time.sleep(0)
-
-run(*[count] * 5)
-print(state.get("counter"), state.get("exact"), state.check())
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="greenlet libraries are tested on POSIX")
-@pytest.mark.parametrize("moment", ["first", "late"])
-@pytest.mark.parametrize("library", ["gevent", "eventlet"])
-def test_patched_programs(path: str, library: str, moment: str) -> None:
-    """After `patch_all` transactions work, and a greenlet waits for another's while the rest of them run."""
-    # Not imported here: a task counts greenlets, too, where gevent is loaded.
-    if importlib.util.find_spec(library) is None:
-        pytest.skip(f"{library} is not installed")
-    assert run_python(GREEN, library, moment, path, options=["-W", "ignore"]).strip() == "3 100 []"

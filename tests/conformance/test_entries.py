@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +9,6 @@ import pytest
 from support import Clock
 
 from slothstate import Entry, InvalidValue, State, Usage
-from slothstate.engines.sqlite import entries as rows
-from slothstate.engines.sqlite.connection import Snapshot
 from slothstate.native import json_encode
 
 
@@ -70,7 +67,7 @@ def test_entries_page_by_page(state: State) -> None:
     """Entries come for the keys that match, all of them, in the order of keys."""
     state.set_many({f"k{number:04}": number for number in range(2500)} | {"other": 1})
     assert [entry.key for entry in state.entries("k*")] == state.keys("k*")
-    page, after = state._engine.store.read(rows.page, None, "", 10, 0)
+    page, after = state._engine.entries.page_of_descriptions(None, "", 10, 0)
     assert (len(page), after) == (10, "k0009")
 
 
@@ -110,42 +107,6 @@ def test_usage_refuses_an_empty_delimiter(state: State) -> None:
     for arguments in (("", ""), (b"a", ":"), ("a", 1)):
         with pytest.raises(InvalidValue):
             state.usage(*arguments)  # type: ignore[arg-type]
-
-
-def test_health_reads_the_settings_back(state: State) -> None:
-    """What the engine asked of SQLite is what SQLite says it does."""
-    state.set("a", 1)
-    settings = state.health()["settings"]
-    wanted = {"journal_mode": "wal", "synchronous": 1, "mmap_size": 0, "defensive": 1, "trusted_schema": 0}
-    assert {name: settings[name] for name in wanted} == wanted
-
-
-def test_health_counts_the_commits_of_all(state: State, open_state: Callable[[], State]) -> None:
-    """The number of commits rises by one for each write, of this handle or another one."""
-    before = state.health()["commits"]
-    state.set("a", 1)
-    with open_state() as other:
-        other.set("a", 2)
-        with other.transaction():
-            other.set("a", 3)
-            other.set("b", 4)
-    assert state.health()["commits"] == before + 3
-
-
-@pytest.mark.skipif(not os.path.exists("/proc/locks"), reason="only Linux lists its locks")
-def test_health_knows_who_has_the_store_open(state: State, path: str) -> None:
-    """Each process that has the store open is a user; one that is in a read transaction is seen to read."""
-    found = state.health()["users"]
-    assert found is not None
-    assert [user.pid for user in found] == [os.getpid()]
-    engine = state._engine.store
-    connection = engine._borrow()
-    with Snapshot(connection):
-        connection.execute("select key from entries").fetchall()
-        found = state.health()["users"]
-        assert found is not None
-        assert [(user.pid, user.is_reading) for user in found] == [(os.getpid(), True)]
-    engine._give_back(connection)
 
 
 def test_break_lock(state: State, open_state: Callable[[], State]) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from helpers.places import Place, unchanged
 from hypothesis import given
 from hypothesis import strategies as st
-from support import dump, raw, unchanged
 
 from slothstate import InvalidValue, State, WrongType
 
@@ -48,7 +47,7 @@ def test_push_pop_shift(state: State, how: str, count: int) -> None:
 
 
 @each_way
-def test_get_and_set_see_every_list_as_a_value(state: State, path: str, how: str) -> None:
+def test_get_and_set_see_every_list_as_a_value(state: State, place: Place, how: str) -> None:
     """A list is the same value however it is kept, and setting over it leaves no item behind."""
     items = [1, "two", {"three": [3.0]}, None]
     store(state, items, how)
@@ -60,7 +59,8 @@ def test_get_and_set_see_every_list_as_a_value(state: State, path: str, how: str
     assert state.get("k") == items[:2]
     state.list_push("k", "x")
     assert state.delete("k")
-    assert dump(path)["list_items"] == []
+    assert state.list_push("k", "y") == 1
+    assert state.get("k") == ["y"]
 
 
 RANGES = [
@@ -107,11 +107,11 @@ def test_bad_bound(state: State, name: str, bound: Any) -> None:
 
 
 @pytest.mark.parametrize("empty", [[], {}, ()])
-def test_empty_list_and_empty_table(state: State, path: str, empty: Any) -> None:
+def test_empty_list_and_empty_table(state: State, place: Place, empty: Any) -> None:
     """An empty list or table is a list without items to every list verb; the first item makes it a list."""
     kind = "table" if isinstance(empty, dict) else "list"
     state.set("k", empty, ttl=60)
-    with unchanged(path):
+    with unchanged(place):
         assert state.list_length("k") == 0
         assert state.list_range("k") == []
         assert state.list_pop("k", "none") == state.list_shift("k", "none") == "none"
@@ -121,21 +121,21 @@ def test_empty_list_and_empty_table(state: State, path: str, empty: Any) -> None
     assert (state.get("k"), state.get_ttl("k"), state.stats()["keys_by_kind"]) == (["x"], 60, {"list": 1})
 
 
-def test_table_with_content_is_no_list(state: State, path: str) -> None:
+def test_table_with_content_is_no_list(state: State, place: Place) -> None:
     """Only the empty table counts as a list, and a list verb never touches any other."""
     state.set("k", {"1": "x"})
     for verb in (state.list_pop, state.list_shift, state.list_length, state.list_range):
-        with unchanged(path), pytest.raises(WrongType):
+        with unchanged(place), pytest.raises(WrongType):
             verb("k")
-    with unchanged(path), pytest.raises(WrongType):
+    with unchanged(place), pytest.raises(WrongType):
         state.list_push("k", 1)
 
 
-def test_push_nothing_writes_nothing(state: State, path: str) -> None:
+def test_push_nothing_writes_nothing(state: State, place: Place) -> None:
     """Without items `list_push` is `list_length`: it creates no key and unpacks no list, but refuses a wrong kind."""
     state.set("list", [1, 2])
     state.set("text", "x")
-    with unchanged(path):
+    with unchanged(place):
         assert (state.list_push("missing"), state.list_push("list")) == (0, 2)
         with pytest.raises(WrongType):
             state.list_push("text")
@@ -153,10 +153,10 @@ def test_an_emptied_list_disappears_with_its_ttl(state: State, how: str) -> None
         assert state.get_ttl("k") == -1
 
 
-def test_refused_item_pushes_none(state: State, path: str) -> None:
+def test_refused_item_pushes_none(state: State, place: Place) -> None:
     """Items are checked before anything is written: one bad item and none of them is pushed."""
     state.list_push("k", 1)
-    with unchanged(path), pytest.raises(InvalidValue, match=r"^items\[2\]\['a'\]"):
+    with unchanged(place), pytest.raises(InvalidValue, match=r"^items\[2\]\['a'\]"):
         state.list_push("k", 2, 3, {"a": b"x"})
 
 
@@ -206,46 +206,6 @@ def test_against_a_python_list(shared_state: State, actions: list[tuple[str, Any
                 assert take("k") == model.pop(end)
                 model = model or None
         assert state.get("k") == model
-
-
-def test_a_queue_can_go_on_for_ever(state: State, path: str) -> None:
-    """Positions only grow: pushing at the end and shifting at the front keeps rows few and order right."""
-    state.list_push("k", 0)
-    for number in range(1, 300):
-        state.list_push("k", number)
-        assert state.list_shift("k") == number - 1
-    assert len(dump(path)["list_items"]) == 1
-
-
-@pytest.mark.parametrize("position", [2**62, -(2**62)])
-def test_positions_far_from_zero(state: State, path: str, position: int) -> None:
-    """A list works the same wherever its positions begin."""
-    state.list_push("k", "a", "b")
-    raw(path, "update list_items set position = position + ?1", bindings=(position,))
-    assert (state.list_push("k", "c"), state.list_range("k", 1), state.list_shift("k")) == (3, ["b", "c"], "a")
-
-
-def test_length_of_list_does_not_matter(state: State) -> None:
-    """Pushing to and taking from a long list costs what it costs with a short one, give or take a factor."""
-
-    def cost(key: str) -> float:
-        def once() -> float:
-            began = time.perf_counter()
-            for _ in range(20):
-                state.list_push(key, "x")
-                state.list_length(key)
-                state.list_shift(key)
-                state.list_range(key, 0, 1)
-                state.list_range(key, -2, -1)
-                state.list_push(key, "y")
-                state.list_pop(key)
-            return time.perf_counter() - began
-
-        return min(once() for _ in range(5))
-
-    state.list_push("short", *range(10))
-    state.list_push("long", *range(100_000))
-    assert cost("long") < 10 * cost("short")
 
 
 def test_two_handles_share_a_list(state: State, open_state: Callable[[], State]) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
+import pytest
+from helpers.places import PLACES, exactly
+from helpers.verb_model import Model
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from model import Model
-from support import Clock, exactly, state_at
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from support import Clock
 
 from slothstate import AlreadyHeld, SlothStateError, State
 
@@ -75,13 +78,15 @@ def outcome(owner: Any, verb: str, arguments: list[Any]) -> Any:
     return exactly(list(result) if verb == "scan" else result)
 
 
-class Store(RuleBasedStateMachine):
+class Machine(RuleBasedStateMachine):
     """Handles 0 and 1; while one holds a transaction only it writes, and the other sees what was before."""
+
+    engine: str
 
     def __init__(self) -> None:
         super().__init__()
         self.directory = tempfile.TemporaryDirectory(dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
-        self.path = os.path.join(self.directory.name, "state.db")
+        self.place = PLACES[self.engine](Path(self.directory.name))
         self.clock = Clock()
         self.handles = [self.open(), self.open()]
         self.models = [Model(lambda: self.clock.ms)]
@@ -91,7 +96,7 @@ class Store(RuleBasedStateMachine):
         self.last_seen: dict[str, Any] = {}
 
     def open(self) -> State:
-        return state_at(self.path, self.clock)
+        return self.place.open(self.clock)
 
     def model_of(self, handle: int) -> Model:
         return self.models[-1 if handle == self.owner else 0]
@@ -174,13 +179,15 @@ class Store(RuleBasedStateMachine):
     def teardown(self) -> None:
         while self.transactions:
             self.end(keep=False)
-        for state in self.handles:
-            state.close()
+        self.place.close()
         self.directory.cleanup()
 
 
-Store.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
+EXAMPLES = dict.fromkeys(PLACES, 150) | {"model": 30}
 
 
-class TestStore(Store.TestCase):  # type: ignore[misc]
-    """Whatever is done, in whatever order, both handles answer as the model does, and the store is sound."""
+@pytest.mark.parametrize("engine", PLACES)
+def test_whatever_is_done_in_whatever_order(engine: str) -> None:
+    """Both handles answer as the model does, and the store is sound."""
+    machine = type("Machine", (Machine,), {"engine": engine})
+    run_state_machine_as_test(machine, settings=settings(max_examples=EXAMPLES[engine], stateful_step_count=40))

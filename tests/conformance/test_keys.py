@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from helpers.places import Place, unchanged
 from hypothesis import given
 from hypothesis import strategies as st
-from support import Clock, unchanged
+from support import Clock
 
 from slothstate import InvalidKey, InvalidValue, PatternError, State
-from slothstate.engines.sqlite import keys as keys_module
 from slothstate.native import glob_match
 from slothstate.patterns import key_range
 from slothstate.verbs import keys as verbs_module
@@ -30,11 +30,10 @@ PATTERNS = [
 
 @pytest.fixture
 def pages_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """A function that sets how many keys a page of `keys` and of `scan` holds."""
+    """A function that sets how many keys a page of `scan` holds."""
 
     def set_size(size: int) -> None:
         monkeypatch.setattr(verbs_module, "SCAN_PAGE", size)
-        monkeypatch.setattr(keys_module, "PAGE_OF_KEYS", size)
 
     return set_size
 
@@ -90,7 +89,6 @@ def test_scan_is_lazy_and_holds_nothing_open(state: State, open_state: Callable[
     with open_state() as other:
         other.set("c", 3)
         assert other.clear("c") == 1
-    assert not state._engine.store.in_transaction
     assert list(scan) == ["b"]
 
 
@@ -102,20 +100,20 @@ def test_scan_checks_its_pattern_at_the_call(state: State) -> None:
 
 @pytest.mark.parametrize("verb", ["keys", "scan", "clear"])
 @pytest.mark.parametrize("pattern", ["[", "[a", "[^", "\\", "a\\", "[z-a]", "[]", "*[!", "[a-"])
-def test_bad_pattern(state: State, path: str, verb: str, pattern: str) -> None:
+def test_bad_pattern(state: State, place: Place, verb: str, pattern: str) -> None:
     """A pattern outside the grammar is `PatternError` naming it, and `clear` removes nothing."""
     state.set("a", 1)
-    with unchanged(path), pytest.raises(PatternError) as caught:
+    with unchanged(place), pytest.raises(PatternError) as caught:
         getattr(state, verb)(pattern)
     assert repr(pattern) in str(caught.value)
 
 
 @pytest.mark.parametrize("verb", ["keys", "scan", "clear"])
 @pytest.mark.parametrize("pattern", [7, b"a*", ["a"], True])
-def test_pattern_that_is_no_text(state: State, path: str, verb: str, pattern: Any) -> None:
+def test_pattern_that_is_no_text(state: State, place: Place, verb: str, pattern: Any) -> None:
     """A pattern is a str or None; anything else is `PatternError`, and `clear` removes nothing."""
     state.set("a", 1)
-    with unchanged(path), pytest.raises(PatternError):
+    with unchanged(place), pytest.raises(PatternError):
         getattr(state, verb)(pattern)
 
 
@@ -131,7 +129,7 @@ def test_clear(state: State, pattern: str | None) -> None:
     assert state.clear(pattern) == 0
 
 
-def test_clear_does_not_count_the_expired(state: State, clock: Clock, path: str) -> None:
+def test_clear_does_not_count_the_expired(state: State, clock: Clock, place: Place) -> None:
     """What is expired is no key: `clear` may remove its rows, but does not count them."""
     state.set_many({"a": 1, "b": [1]}, ttl=1)
     state.list_push("c", 1, 2)
@@ -224,16 +222,16 @@ def test_set_many(state: State) -> None:
 
 
 @pytest.mark.parametrize("mapping", [None, [("a", 1)], "ab", 7, {"a"}])
-def test_set_many_of_no_mapping(state: State, path: str, mapping: Any) -> None:
+def test_set_many_of_no_mapping(state: State, place: Place, mapping: Any) -> None:
     """Only a mapping will do, and the message says so."""
-    with unchanged(path), pytest.raises(InvalidValue, match="mapping must be a mapping"):
+    with unchanged(place), pytest.raises(InvalidValue, match="mapping must be a mapping"):
         state.set_many(mapping)
 
 
 @pytest.mark.parametrize("bad", ["", "a\0", 7, None, "k" * 4097])
-def test_set_many_with_one_bad_key_sets_none(state: State, path: str, bad: Any) -> None:
+def test_set_many_with_one_bad_key_sets_none(state: State, place: Place, bad: Any) -> None:
     """Keys and values are checked before anything is written."""
-    with unchanged(path), pytest.raises(InvalidKey):
+    with unchanged(place), pytest.raises(InvalidKey):
         state.set_many({"a": 1, bad: 2, "z": 3})
 
 
@@ -246,27 +244,6 @@ def test_many_keys(state: State) -> None:
     assert list(itertools.islice(state.scan("b:*"), 3)) == ["b:0000", "b:0001", "b:0002"]
     assert state.clear("b:*") == 2500
     assert state.clear() == 5000
-
-
-def test_stats(state: State, clock: Clock, path: str) -> None:
-    """`stats` counts live keys by kind, what is expired, sizes, and this process's operations by verb."""
-    state.set_many({"s": "x", "n": 1, "b": True, "t": {}, "l": [1], "y": b"x", "gone": 1})
-    state.set_ttl("gone", 1)
-    state.list_push("rows", 1)
-    clock.advance(1)
-    for _ in range(3):
-        state.get("s")
-    stats = state.stats()
-    assert stats["keys_by_kind"] == {"boolean": 1, "bytes": 1, "list": 2, "number": 1, "string": 1, "table": 1}
-    assert (stats["total_keys"], stats["expired_pending"], stats["locks_held"]) == (7, 1, 0)
-    assert (stats["path"], stats["backend"]) == (path, "sqlite")
-    assert stats["total_size"] > 4096
-    assert stats["wal_size"] > 0
-    assert stats["operations"]["get"] == 3
-    assert (stats["operations"]["set_many"], stats["operations"]["list_push"]) == (1, 1)
-    assert stats["busy_waits"] == 0
-    assert stats["schema_version"] == 1
-    assert tuple(map(int, stats["sqlite_version"].split("."))) >= (3, 44, 6)
 
 
 def test_what_is_no_pattern_is_named(state: State) -> None:

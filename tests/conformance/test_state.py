@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from support import ABSENT, KINDS, VERBS, Clock, Verb, dump, put, unchanged
+from helpers.places import Place, unchanged
+from support import ABSENT, KINDS, VERBS, Clock, Verb, put
 
 from slothstate import InvalidKey, State, StateClosed, WrongType
 
@@ -65,11 +66,11 @@ def test_missing_key(state: State, verb: Verb) -> None:
 
 @each_verb
 @pytest.mark.parametrize("kind", KINDS)
-def test_expired_key_is_a_missing_key(state: State, path: str, clock: Clock, verb: Verb, kind: str) -> None:
+def test_expired_key_is_a_missing_key(state: State, place: Place, clock: Clock, verb: Verb, kind: str) -> None:
     """An expired key that no sweep has removed yet is, to every verb, a missing key of no kind and no TTL."""
     put(state, "k", kind, ttl=10)
     clock.advance(10)
-    assert len(dump(path)["entries"]) == 1
+    assert len(place.contents()[0]) == 1
     assert verb.call(state, "k") == verb.missing
     assert left(state) == verb.leaves
     assert state.get_ttl("k") == (-2 if verb.leaves is ABSENT else -1)
@@ -91,10 +92,10 @@ def test_key_expires_at_its_millisecond(state: State, clock: Clock, kind: str) -
 @pytest.mark.parametrize(
     ("verb", "kind"), [(verb, kind) for verb in VERBS for kind in KINDS if kind not in verb.works_on], ids=str
 )
-def test_wrong_kind(state: State, path: str, verb: Verb, kind: str) -> None:
+def test_wrong_kind(state: State, place: Place, verb: Verb, kind: str) -> None:
     """A verb for one kind of value refuses any other, names key, expected and found kind, and changes nothing."""
     put(state, "k", kind)
-    with unchanged(path), pytest.raises(WrongType) as caught:
+    with unchanged(place), pytest.raises(WrongType) as caught:
         verb.call(state, "k")
     error = caught.value
     assert (error.key, error.found) == ("k", kind.replace("rows", "list"))
@@ -104,10 +105,10 @@ def test_wrong_kind(state: State, path: str, verb: Verb, kind: str) -> None:
 
 @pytest.mark.parametrize("key", BAD_KEYS.values(), ids=BAD_KEYS)
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb.name != "set_many"], ids=str)
-def test_bad_key(state: State, path: str, verb: Verb, key: object) -> None:
+def test_bad_key(state: State, place: Place, verb: Verb, key: object) -> None:
     """Whatever is not a key is `InvalidKey` for every verb, and nothing is written."""
     state.set("k", 1)
-    with unchanged(path), pytest.raises(InvalidKey, match=r"^key "):
+    with unchanged(place), pytest.raises(InvalidKey, match=r"^key "):
         verb.call(state, key)
 
 
@@ -184,12 +185,14 @@ def test_in_a_transaction_that_is_kept(
 
 @each_start
 @pytest.mark.parametrize("nested", [False, True], ids=["rolled-back", "savepoint"])
-def test_in_a_transaction_that_is_undone(state: State, path: str, verb: Verb, kind: str | None, nested: bool) -> None:
+def test_in_a_transaction_that_is_undone(
+    state: State, place: Place, verb: Verb, kind: str | None, nested: bool
+) -> None:
     """A transaction or savepoint that is left by an exception takes back all that its verbs wrote, TTL included."""
     if kind is not None:
         put(state, "k", kind, ttl=60)
     before = left(state), state.get_ttl("k")
-    rows = dump(path)
+    contents = place.contents()
 
     def fail() -> None:
         with state.transaction():
@@ -204,7 +207,7 @@ def test_in_a_transaction_that_is_undone(state: State, path: str, verb: Verb, ki
             with pytest.raises(LookupError):
                 fail()
             assert (left(state), state.get_ttl("k")) == before
-    assert dump(path) == rows
+    assert place.contents() == contents
 
 
 @each_working
@@ -227,12 +230,12 @@ def test_compare_swap_keeps_the_ttl(state: State, kind: str) -> None:
 
 
 @each_verb
-def test_closed_state(state: State, path: str, verb: Verb) -> None:
+def test_closed_state(state: State, place: Place, verb: Verb) -> None:
     """After `close` every verb is `StateClosed` naming the store, and closing again does nothing."""
     state.set("k", 1)
     state.close()
     state.close()
-    with unchanged(path), pytest.raises(StateClosed, match="is closed"):
+    with unchanged(place), pytest.raises(StateClosed, match="is closed"):
         verb.call(state, "k")
     assert "(closed)" in repr(state)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 
 import pytest
-from support import Clock, state_at, unchanged
+from helpers.places import Place, unchanged
+from support import Clock
 
 from slothstate import InvalidValue, State
 
@@ -24,7 +25,7 @@ def test_it_is_one(state: State) -> None:
     assert list(state) == ["b"]
 
 
-def test_missing_keys(state: State, clock: Clock, path: str) -> None:
+def test_missing_keys(state: State, clock: Clock, place: Place) -> None:
     """A missing or expired key is a `KeyError` with the key, as in a dict."""
     state.set("expired", 1, ttl=1)
     clock.advance(1)
@@ -35,7 +36,7 @@ def test_missing_keys(state: State, clock: Clock, path: str) -> None:
             assert caught.value.args == (key,)
     with pytest.raises(KeyError):
         state.popitem()
-    with unchanged(path):
+    with unchanged(place):
         assert state.pop("missing", "default") == "default"
         assert state.pop("missing", None) is None
 
@@ -54,7 +55,7 @@ def test_pop_popitem_setdefault_update(state: State) -> None:
 
 
 @pytest.mark.parametrize("milliseconds", range(1, 12))
-def test_pop_of_a_key_that_expires_meanwhile(path: str, milliseconds: int) -> None:
+def test_pop_of_a_key_that_expires_meanwhile(place: Place, milliseconds: int) -> None:
     """A key is there for the whole of a `pop` or `popitem` or for none of it, whenever in the middle it expires."""
     clock = Clock()
 
@@ -62,7 +63,7 @@ def test_pop_of_a_key_that_expires_meanwhile(path: str, milliseconds: int) -> No
         clock.ms += 1
         return clock()
 
-    with state_at(path, ticking) as state:
+    with place.open(ticking) as state:
         state.set("a", 1, ttl=milliseconds / 1000)
         assert state.pop("a", "default") in (1, "default")
         state.set("z", 2)

@@ -1,0 +1,1 @@
+"""What test modules share; the README has a line for each module."""
