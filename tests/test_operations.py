@@ -250,7 +250,7 @@ def test_get_without_a_cache_loads() -> None:
 def test_what_was_not_set_up_says_so() -> None:
     """A subclass that does not call State.__init__, or takes a part away, gets an error and no crash."""
     for use in (lambda base: base.get("k"), lambda base: base.set("k", 1)):
-        with pytest.raises(TypeError, match="State is not set up"):
+        with pytest.raises(TypeError, match="is not set up: its __init__ must call"):
             use(StateBase())
         for member in ("_load", "_put", "_row_maker", "_cache", "_table"):
             base = Base()

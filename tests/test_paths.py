@@ -346,7 +346,7 @@ def test_good_arguments_of_open(tmp_path: Path, arguments: dict[str, Any]) -> No
 
 # A process of nobody, where we are root; in it everything is imported first, for it may not read our interpreter.
 NOBODY = """
-import os, sys, filelock, apsw, slothstate, slothstate.engines.sqlite.sweeper, concurrent.futures
+import os, sys, filelock, apsw, slothstate, slothstate.engines.sqlite.engine, concurrent.futures
 if os.geteuid() == 0:
     os.setgid(65534); os.setuid(65534)
 try:
