@@ -32,6 +32,14 @@ QUICK = (
 )
 """The modules of tests that are the quick tier: something of everything, in less than a minute. `pytest -m quick`."""
 
+NATIVE = (
+    *("cache_table", "codec", "codec_containers", "corpus", "lending", "lua_binding", "lua_codec", "lua_scopes"),
+    *("lua_verbs", "numbers", "operations", "patterns", "read_cache", "read_cache_life", "walindex"),
+)
+"""The modules of tests that lead through all of the C layer: `pytest -m native`, for sanitizers and for coverage."""
+
+TIERS = {"quick": QUICK, "native": NATIVE}
+
 _opened: list[str] = []
 
 
@@ -49,6 +57,13 @@ def _note_open(event: str, arguments: tuple[object, ...]) -> None:
 
 # Cannot be removed again, so there is one for the whole run.
 sys.addaudithook(_note_open)
+
+
+@pytest.fixture(params=["native", "plain"])
+def binding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each of the two ways in which a Lua script reaches the store."""
+    monkeypatch.setenv("SLOTHSTATE_LUA_BINDING", request.param)
+    return str(request.param)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -70,8 +85,10 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.stem.removeprefix("test_") in QUICK and item.get_closest_marker("long") is None:
-            item.add_marker("quick")
+        if item.get_closest_marker("long") is None:
+            for tier, modules in TIERS.items():
+                if item.path.stem.removeprefix("test_") in modules:
+                    item.add_marker(tier)
 
 
 @pytest.fixture(autouse=True)

@@ -38,8 +38,8 @@ class Recorder:
     def task_finished(self, result: TaskResult) -> None:
         self.events.append((result.status, result.task.name, result.message))
 
-    def plan_finished(self, plan: Plan, results: list[TaskResult], seconds: float) -> None:
-        self.events.append(("end", plan.workflow.name if plan.workflow else ""))
+    def plan_finished(self, plan: Plan, results: list[TaskResult], seconds: float, *, ok: bool) -> None:
+        self.events.append(("end" if ok else "bad end", plan.workflow.name if plan.workflow else ""))
 
     def logged(self, level: str = "info") -> list[str]:
         """The log lines of one level."""

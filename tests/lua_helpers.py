@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 import slothstate
 from slothstate.lua import bind, new_runtime
 
 IMPLEMENTATIONS = ["luajit", "lua54"]
+
+BOTH_BINDINGS = pytest.mark.usefixtures("binding")
+"""For a module of tests: each runs on the native and on the plain binding."""
+
+NATIVE_ONLY = pytest.mark.parametrize("binding", ["native"], indirect=True)
+"""For what the plain binding cannot promise: docs/lua.md says what, and why."""
 
 
 class Scripts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -70,6 +71,14 @@ DAMAGE: dict[str, tuple[tuple[str, ...], Calls]] = {
     "item-not-utf8": (
         (ENTRY.format("'list', null"), f"{ITEMS} (77, 0, cast(x'22ff22' as text))"),
         (*GET, lambda s: s.list_range("bad"), lambda s: s.list_pop("bad")),
+    ),
+    "items-that-only-we-refuse": (
+        (ENTRY.format("'list', null"), f"{ITEMS} (77, 0, '{2**64}'), (77, 1, '[]'), (77, 2, '{'[' * 501}{']' * 501}')"),
+        (*GET, lambda s: s.list_range("bad"), lambda s: s.list_pop("bad"), lambda s: s.list_shift("bad")),
+    ),
+    "items-not-utf8": (
+        (ENTRY.format("'list', null"), f"{ITEMS} (77, 0, cast(x'22ff22' as text)), (77, 1, cast(x'22ff22' as text))"),
+        (*GET, lambda s: s.list_range("bad"), lambda s: s.list_pop("bad"), lambda s: s.list_shift("bad")),
     ),
     "text-not-utf8": ((ENTRY.format("'string', cast(x'ff' as text)"),), GET),
 }  # fmt: skip
@@ -141,6 +150,20 @@ def test_a_damaged_key_is_named_by_a_dump_and_hides_no_entry(state: State, path:
     assert sum(usage.keys for usage in state.usage()) == 3
 
 
+@pytest.mark.parametrize("take", [State.list_pop, State.list_shift])
+def test_a_damaged_item_stays_and_so_does_the_transaction(
+    state: State, path: str, take: Callable[[State, str], object]
+) -> None:
+    """An item that cannot be taken out of a list costs the transaction that tried it nothing else."""
+    raw(path, *DAMAGE["items-that-only-we-refuse"][0])
+    with state.transaction():
+        state.set("before", 1)
+        with pytest.raises(StateCorrupt, match="'bad'"):
+            take(state, "bad")
+        state.set("after", 1)
+    assert (state.get("before"), state.get("after"), state.list_length("bad")) == (1, 1, 3)
+
+
 def test_what_is_damaged_can_be_looked_at_and_taken_out(state: State, path: str) -> None:
     """The text of a value that cannot be read is its preview; a list's items come out one by one."""
     raw(path, ENTRY.format("""'table', '{"a":'"""))
@@ -192,12 +215,26 @@ def test_check_lists_other_damage(state: State, path: str, name: str) -> None:
     assert state.get("good") == 1
 
 
-def test_listing_a_key_that_is_not_utf8(state: State, path: str) -> None:
-    """A key that is not even text is `StateCorrupt` wherever it would have to be listed."""
-    raw(path, OTHER_DAMAGE["key-not-utf8"][0])
-    for call in (state.keys, lambda: list(state.scan()), lambda: state.keys("*a"), lambda: state.clear("*")):
-        with pytest.raises(StateCorrupt):
+def test_a_key_that_is_not_utf8(state: State, path: str) -> None:
+    """A key that is not even text is named by whatever would have to list it; what comes to other keys works."""
+    state.set_many({"a": 1, "z": 1})
+    raw(
+        path,
+        OTHER_DAMAGE["key-not-utf8"][0],
+        "insert into entries (key, kind) values (cast(x'62ff63' as text), 'list')",
+    )
+    raw(path, "insert into list_items select id, 0, '1' from entries where value is null")
+    for call in (state.keys, lambda: list(state.scan()), lambda: list(state.dump()), lambda: list(state.entries())):
+        with pytest.raises(StateCorrupt, match=re.escape(r"key b'b\xffc' is damaged: it is not UTF-8")):
             call()
+    assert state.keys("a*") == ["a"]
+    assert state.clear("a*") == 1
+    assert state.clear("b?c") == 1
+    with pytest.raises(StateCorrupt, match=re.escape(r"key b'\xff'")):
+        state.keys()
+    assert state.clear("[!a-z]") == 1
+    assert state.keys() == ["z"]
+    assert state.check() == []
 
 
 def test_check_is_bounded(state: State, path: str) -> None:

@@ -82,7 +82,8 @@ def test_backup_into_a_directory_that_is_not_there(home: Path, full: list[str]) 
     assert stat.S_IMODE((home / "new" / "nightly").stat().st_mode) == 0o700
     assert "cannot back up into state.db: File exists" in slothstate("backup", "state.db/", home=home, code=3)
     assert "backup path '' is not" in slothstate("backup", "", home=home, code=3)
-    slothstate("backup", "~nobody-of-this-name", home=home)
+    assert "there is no user" in slothstate("backup", "~nobody-of-this-name", home=home, code=3)
+    slothstate("backup", "./~nobody-of-this-name", home=home)
     assert (home / "~nobody-of-this-name").is_file()
 
 

@@ -38,6 +38,7 @@ os.remove("kept")
 os.rename("kept", "moved")
 local file = io.open("written", "w")
 if file then file:write("x") file:close() end
+state.backup("copy.db")
 assert(state.lock("l", 0))
 print(n, result.success, io.open("kept"):read("*l"), state.list_length("list"))
 """
@@ -58,6 +59,7 @@ def test_a_dry_run_changes_nothing(lua: str, tmp_path: Path) -> None:
             "info: dry run, not done: os.remove kept",
             "info: dry run, not done: os.rename kept",
             "info: dry run, not done: io.open written",
+            "info: dry run, not done: state.backup copy.db",
         ]
         assert list(state.dump()) == before
         assert state.locks() == []
@@ -134,7 +136,7 @@ def test_values(lua: str, tmp_path: Path) -> None:
         ("- a", "v.yaml: a table of values expected, got a list"),
         ("a: 1\nb:\n  a: 1\n  a: 2", "v.yaml: line 4, column 3: the key 'a' twice"),
         ("8080: x", "v.yaml: line 1, column 1: a key must be text: put it in quotes"),
-        ("a: 99999999999999999999", "v.yaml: values['a']: the int is past 64 bits"),
+        ("a: 99999999999999999999", "v.yaml: value['a']: the int is past 64 bits"),
         ("a: !!python/object/apply:os.getcwd []", "v.yaml: line 1, column 4: could not determine a constructor"),
     ],
 )

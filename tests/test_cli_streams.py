@@ -153,12 +153,89 @@ PRINT = (
 
 @pytest.mark.parametrize("arguments", PRINT)
 @pytest.mark.parametrize("output", [">&-", "> /dev/full"])
-def test_an_answer_that_reaches_nobody(home: Path, arguments: str, output: str) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_answer_that_reaches_nobody(
+    home: Path, arguments: str, output: str, unbuffered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A command that is there to print something fails where it cannot, with a line that says so."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     code, said = shell(home, arguments, output)
     assert code == 3
     assert said.count("\n") == 1
-    assert said.startswith("slothstate: cannot ")
+    assert said.startswith(
+        "slothstate: cannot read or write" if arguments == "--help" else "slothstate: cannot write to "
+    )
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_batch_whose_output_reaches_nobody(home: Path, unbuffered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends there, also with --keep-going: what a later line would print reached nobody either."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    (home / "lines").write_text("get number\nset new 1\n")
+    code, said = shell(home, "batch --keep-going", "< lines > /dev/full")
+    assert (code, said) == (3, "slothstate: cannot write to stdout: No space left on device\n")
+    assert shell(home, "exists new", "")[0] == 1
+
+
+PRINTING = {
+    "print": "print('x')",
+    "write": "io.write('x')",
+    "method": "io.stdout:write('x', 1)",
+    "much": "for i = 1, 1e5 do print(i) end",
+    "task": "workflow.define('w', { tasks = { { name = 'a', command = function() print('x') end } } })",
+    "fork": """workflow.define('w', { config = { max_parallel_tasks = 2 }, tasks = {
+        { name = 'a', command = function() print('x') end } } })""",
+}
+
+
+@pytest.mark.parametrize("printing", PRINTING)
+@pytest.mark.parametrize("lua", ["luajit", "lua54"])
+@pytest.mark.parametrize("output", [">&-", "> /dev/full"])
+def test_what_a_script_prints_to_nobody(home: Path, printing: str, lua: str, output: str) -> None:
+    """The script goes on to its end, which may be worth more than what it says; then the exit code tells."""
+    (home / "s.lua").write_text(f"{PRINTING[printing]} state.set('went', 'on')")
+    code, said = shell(home, f"run s.lua --lua {lua}", output)
+    assert code == 3
+    assert said.endswith("slothstate: not all that the script printed could be written to stdout\n")
+    assert slothstate("get", "went", home=home) == "on\n"
+
+
+def test_a_script_that_prints_nothing_needs_no_stdout(home: Path) -> None:
+    """What is never written cannot be lost; and what the script itself failed with counts for more."""
+    for text, code in (("local x = 1", 0), ("print(1) error('x')", 1), ("print(1) os.exit(7)", 7)):
+        (home / "s.lua").write_text(text)
+        assert shell(home, "run s.lua", "> /dev/full")[0] == code
+    assert shell(home, "shell -e 'print(1)'", "> /dev/full")[0] == 3
+
+
+ENDLESS = {
+    "script": "while true do print('x') end",
+    "task": """workflow.define('w', { tasks = { { name = 'a', command = function()
+        while true do print('x') end end } } })""",
+    "fork": """workflow.define('w', { config = { max_parallel_tasks = 2 }, tasks = { { name = 'a', command = function()
+        while true do print('x') end end } } })""",
+}
+
+
+@pytest.mark.parametrize("script", [*ENDLESS, ""])
+def test_output_whose_reader_leaves(home: Path, script: str) -> None:
+    """What prints for ever ends with the reader of its pipe, and says so by the exit code of a SIGPIPE."""
+    (home / "s.lua").write_text(ENDLESS.get(script, ""))
+    with start(*(["run", "s.lua"] if script else ["top", "--interval", "50ms"]), home=home) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(SECONDS) == 141
+
+
+def test_a_tree_whose_reader_leaves(home: Path) -> None:
+    """rich, which draws it, would end the process with 1."""
+    read, write = os.pipe()
+    os.close(read)
+    variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db")})
+    done = subprocess.run([*command(), "inspect", "queue"], env=variables, stdout=write, timeout=SECONDS, check=False)
+    os.close(write)
+    assert done.returncode == 141
 
 
 @pytest.mark.parametrize("closed", CLOSED)
@@ -191,7 +268,7 @@ def test_no_file_of_the_store_takes_the_place_of_a_stream(tmp_path: Path, closed
 
 TAKE_STDIN = (
     *("set k -", "set k --bytes -", "set k --base64 -", "append text -", "push queue -", "compare-swap number 5 -"),
-    *("compare-swap k --absent -", "load", "load -", "load --replace"),
+    *("compare-swap k --absent -", "load", "load -", "load --replace", "batch", "shell"),
 )
 
 

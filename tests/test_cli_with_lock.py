@@ -121,6 +121,8 @@ def test_not_acquired(home: Path) -> None:
         arguments = ("with-lock", "deploy", "--timeout", "0")
         error = slothstate(*arguments, "--", "touch", "ran", home=home, code=1)
         assert f"process {process.pid} on " in error
+        if sys.platform == "linux":
+            assert "with-lock deploy" in error
         slothstate(*arguments, "-E", "75", "--", "touch", "ran", home=home, code=75)
         began = time.monotonic()
         slothstate("with-lock", "deploy", "--timeout", "300ms", "--", "touch", "ran", home=home, code=1)

@@ -28,6 +28,21 @@ def state(home: Path) -> State:
     return open_state(home / "state.db")
 
 
+@pytest.mark.parametrize(
+    ("typed", "advice"),
+    [
+        ("ttl a 5", "(5): 'slothstate set-ttl KEY SECONDS' sets it (see"),
+        ("set a two words", "(words): a value with blanks stands in quotes, a time to live behind --ttl (see"),
+        ("append a two words", "(words): a value with blanks stands in quotes (see"),
+        ("get a b", "(b): 'slothstate set KEY VALUE' sets it"),
+        ("persist a b", "(b) (see"),
+    ],
+)
+def test_an_argument_too_many(home: Path, typed: str, advice: str) -> None:
+    """It is named, with what was probably meant."""
+    assert f"Got unexpected extra argument {advice}" in refusal(*typed.split(), home=home, code=2)
+
+
 def test_aliases(home: Path, state: State) -> None:
     """Names of other tools do what our command does, wherever the meaning is the same."""
     typed = ["put a 1", "cat a", "incr a", "incr a 2", "incrby a 2", "decr a", "decrby a 2", "cas a 3 4", "expire a 1h"]
@@ -57,6 +72,8 @@ def test_aliases(home: Path, state: State) -> None:
         ("version", "there is 'slothstate --version'"),
         ("info", "did you mean 'stats'?"),
         ("LS", "did you mean 'ls'?"),
+        ("unset", "did you mean 'delete'?"),
+        ("has", "did you mean 'exists'?"),
         ("Get", "did you mean 'get'?"),
         ("list_shift", "did you mean 'shift'?"),
         ("try_lock", "there is 'slothstate with-lock NAME --timeout 0 -- COMMAND...'"),

@@ -7,6 +7,7 @@ import enum
 import json
 import math
 import pickle
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slothstate.errors import InvalidValue
-from slothstate.native import json_decode, json_encode
+from slothstate.native import json_check, json_decode, json_encode
 
 CORPUS = Path(__file__).parent / "corpus" / "json"
 DEPTH = 500
@@ -124,6 +125,28 @@ def test_accepts_and_refuses_what_the_standard_library_does(text: bytes) -> None
             json_decode(text)
     else:
         assert same(json_decode(text), expected)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=10).map("".join) | DOCUMENTS.map(reference))
+def test_checks_as_it_decodes(text: str) -> None:
+    """`json_check` raises what `json_decode` raises, in the same words, and nothing else."""
+    try:
+        json_decode(text)
+    except ValueError as error:
+        with pytest.raises(ValueError, match=f"^{re.escape(str(error))}$"):
+            json_check(text)
+    else:
+        json_check(text)
+
+
+@pytest.mark.parametrize("argument", [b"1", 1, None])
+def test_checks_text_alone(argument: Any) -> None:
+    """`json_check` takes one str."""
+    with pytest.raises(TypeError, match="takes str"):
+        json_check(argument)
+    with pytest.raises(TypeError, match="takes 1 arguments"):
+        json_check("1", argument)  # type: ignore[call-arg]
 
 
 SEEDS = sorted(CORPUS.iterdir())

@@ -13,7 +13,7 @@ from slothstate.cli.completion import Word, quoted, words
 
 KEYS = (
     *("evil$(touch ran)", "back`touch ran`", "semi;touch ran", "user:1", "user:10", "pa ge", 'q"uote', "it's"),
-    *("bang!x", "glob*", "-rf", "line\nfeed", "rtl\u202e", "comma,a", "ünï", "{a,b}"),
+    *("bang!x", "glob*", "-rf", "line\nfeed", "rtl\u202e", "comma,a", "ünï", "{a,b}", "~tilde"),
 )
 
 ANY = {
@@ -52,9 +52,15 @@ OWN = {
         'get "bang': 'get "bang"\'!\'"x" ',
         "get back": "get back\\`touch\\ ran\\` ",
         "get evil$": "get evil\\$\\(touch\\ ran\\) ",
+        "get \\~": "get \\~tilde ",
     },
-    "zsh": {"get {": "get {", "get 'it": "get 'it'\\''s' ", "get back": "get back\\`touch\\ ran\\` "},
-    "fish": {"get {": "get {", "get 'it": "get 'it\\'s' ", "get back": "get back`touch\\ ran` "},
+    "zsh": {
+        "get {": "get {",
+        "get \\~": "get \\~tilde ",
+        "get 'it": "get 'it'\\''s' ",
+        "get back": "get back\\`touch\\ ran\\` ",
+    },
+    "fish": {"get {": "get {", "get \\~": "get \\~", "get 'it": "get 'it\\'s' ", "get back": "get back`touch\\ ran` "},
 }
 
 RUN = ("evil$(touch ran)", "back`touch ran`", "semi;touch ran", "it's", 'q"uote', "pa ge", "bang!x", "glob*")

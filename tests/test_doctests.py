@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -70,6 +71,12 @@ def test_everything_exported_has_a_docstring(name: str) -> None:
     assert value.__doc__
     if value is Lock:
         assert all(inspect.getdoc(method) for method in public_methods(Lock).values())
+
+
+def test_every_parameter_of_open_is_described() -> None:
+    """The docstring of `open` has a line of its list for each parameter, in order, and nothing else in it."""
+    described = re.findall(r"^- `(\w+)`", inspect.getdoc(slothstate.open) or "", re.MULTILINE)
+    assert described == list(inspect.signature(slothstate.open).parameters)
 
 
 def test_every_module_has_a_docstring() -> None:

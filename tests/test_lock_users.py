@@ -147,6 +147,23 @@ def test_members_of_a_group_share_a_store(home: Path) -> None:
         assert {level for level, *_ in findings} <= {"ok", "note"}, findings
 
 
+def test_a_member_makes_the_store_anew(home: Path) -> None:
+    """What one member left beside a store that was removed keeps no other from making it again."""
+    path = str(home / "state.db")
+    os.chown(home, SERVICE, TEAM)
+    home.chmod(0o2770)
+    with processes() as start:
+        start_as(start, path, SERVICE, TEAM).kill()
+        for name in ("", "-wal", "-shm"):
+            os.chmod(path + name, 0o660)
+        start_as(start, path, SERVICE, TEAM).kill()
+        for name in ("", "-wal", "-shm"):
+            os.unlink(path + name)
+        ann = start_as(start, path, ANN, ANN, (TEAM,))
+        assert call(ann, "set", "k", "ann") is True
+        assert call(ann, "lock", "job", 0) is True
+
+
 def old_owner_file(path: str, name: str) -> str:
     """Make what an older release left when root was killed holding a lock: a row, and a file that is root's own."""
     file = location.lock_directory(path) + f"/owner-{name}.lock"

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lua_helpers import IMPLEMENTATIONS, Scripts
+from lua_helpers import BOTH_BINDINGS, IMPLEMENTATIONS, NATIVE_ONLY, Scripts
 
 import slothstate
 from slothstate.errors import InvalidValue
 from slothstate.lua import bind, new_runtime, runtime
+
+pytestmark = BOTH_BINDINGS
 
 
 @pytest.fixture
@@ -40,9 +42,9 @@ def test_any_lupa_runtime_can_be_bound(state: slothstate.State, implementation: 
     """Every implementation and encoding gets the same table, also through `require`."""
     import importlib
 
-    plain = importlib.import_module(f"lupa.{implementation}").LuaRuntime(encoding=encoding)
-    bind(plain, state)
-    assert plain.execute(b"state.set('k', {a = {1, 2}}) return require('state') == state and state.get('k').a[2]") == 2
+    bare = importlib.import_module(f"lupa.{implementation}").LuaRuntime(encoding=encoding)
+    bind(bare, state)
+    assert bare.execute(b"state.set('k', {a = {1, 2}}) return require('state') == state and state.get('k').a[2]") == 2
     assert state.get("k") == {"a": [1, 2]}
 
 
@@ -116,30 +118,7 @@ def test_an_unknown_implementation_is_named(state: slothstate.State) -> None:
             new_runtime(name)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("taken", ["package = nil", "package = 5", "package.loadlib = nil", "package.loadlib = {}"])
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_a_runtime_without_loadlib_is_refused(state: slothstate.State, implementation: str, taken: str) -> None:
-    """A runtime that scripts cannot load C modules in says what is missing and what to do."""
-    sandboxed = new_runtime(implementation)
-    sandboxed.execute(taken.encode())
-    with pytest.raises(InvalidValue, match=r"package\.loadlib is missing from its globals.*bind the state first"):
-        bind(sandboxed, state)
-
-
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_a_runtime_with_another_package_table(state: slothstate.State, implementation: str) -> None:
-    """Without `package.loaded` only the global is set; a loadlib that is not Lua's own is named."""
-    for taken in ("package.loaded = nil", "package.loaded = 5"):
-        lua = new_runtime(implementation)
-        lua.execute(taken.encode())
-        bind(lua, state)
-        assert lua.eval(b"state.set('k', 1)") is True
-    lua = new_runtime(implementation)
-    lua.execute(b"package.loadlib = function() end")
-    with pytest.raises(InvalidValue, match=r"this Lua cannot load C modules: package\.loadlib is not its own"):
-        bind(lua, state)
-
-
+@NATIVE_ONLY
 def test_the_entry_point_is_for_bind_alone(lua: Scripts) -> None:
     """A script that loads the extension itself gets nothing: bindings are handed over under a secret, once."""
     found = runtime.find_entry(lua.runtime)

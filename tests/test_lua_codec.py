@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lua_helpers import Scripts
+from lua_helpers import BOTH_BINDINGS, Scripts
 
 import slothstate
+
+pytestmark = BOTH_BINDINGS
 
 # One of each number model and table implementation; test_lua_binding.py binds all that there are.
 IMPLEMENTATIONS = ["luajit", "lua51", "lua54"]

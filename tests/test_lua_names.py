@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lua_helpers import IMPLEMENTATIONS, Scripts
+from lua_helpers import BOTH_BINDINGS, IMPLEMENTATIONS, Scripts
 
 import slothstate
 from slothstate.lua import other_names
+
+pytestmark = BOTH_BINDINGS
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lua_helpers import IMPLEMENTATIONS, Scripts
+from lua_helpers import BOTH_BINDINGS, IMPLEMENTATIONS, NATIVE_ONLY, Scripts
 
 import slothstate
+
+pytestmark = BOTH_BINDINGS
 
 
 @pytest.fixture
@@ -161,6 +163,7 @@ def test_depth_ends_in_an_error_not_in_a_crash(lua: Scripts) -> None:
     assert found == ["deploy.lua:1: transactions and locks nest too deeply"] * 2 + [True]
 
 
+@NATIVE_ONLY
 def test_memory_that_runs_out_is_an_error(state: slothstate.State) -> None:
     """A result that does not fit Lua's memory is an error; the interpreter and the runtime go on."""
     state.set_many({"s": "x" * 10_000_000, "t": ["x" * 1000] * 10_000, "many": ["x"] * 1_000_000})
@@ -203,6 +206,17 @@ def test_an_interruption_reaches_the_caller(lua: Scripts, tmp_path: Path, source
         other.unlock("taken")
     assert not lua.state.exists("x")
     assert lua.run("return state.set('after', 1)") is True
+
+
+def test_an_interruption_under_a_tracer(lua: Scripts, tmp_path: Path) -> None:
+    """The same while a debugger or coverage.py traces: the block is left once, and Ctrl-C waits until it is."""
+    tracer = sys.gettrace()
+    sys.settrace(lambda *_: None)
+    try:
+        for source in INTERRUPTED[1:5:3]:
+            test_an_interruption_reaches_the_caller(lua, tmp_path, source)
+    finally:
+        sys.settrace(tracer)
 
 
 @pytest.mark.parametrize(("code", "source"), [(3, "state.lock('taken')"), (3, "pcall(state.lock, 'taken')")])
@@ -271,6 +285,7 @@ def test_verbs_are_plain_functions(lua: Scripts, figure: Callable[[str], None]) 
     figure(f"what a script finds in `state`: {count} values examined, ways into Python 0")
 
 
+@NATIVE_ONLY
 def test_upvalues_are_shut(lua: Scripts) -> None:
     """What debug.getupvalue finds is opaque: no attribute, no call, no usable metatable."""
     lua.run("""
@@ -292,6 +307,7 @@ def test_upvalues_are_shut(lua: Scripts) -> None:
     """)
 
 
+@NATIVE_ONLY
 def test_finalizers_by_hand_do_no_harm(lua: Scripts) -> None:
     """__gc called with anything, twice, leaves a verb that says it is gone; the others go on."""
     lua.run("""
@@ -309,6 +325,7 @@ def test_finalizers_by_hand_do_no_harm(lua: Scripts) -> None:
         assert "no longer belongs to a state" in lua.error(f"state.{verb}")
 
 
+@NATIVE_ONLY
 def test_swapped_upvalues_are_noticed(lua: Scripts) -> None:
     """A verb whose upvalues a script replaced, by anything or crosswise, is an error, not a crash."""
     lua.run("""

@@ -9,9 +9,11 @@ from typing import Any
 
 import manual_examples
 import pytest
-from lua_helpers import IMPLEMENTATIONS, Scripts
+from lua_helpers import BOTH_BINDINGS, IMPLEMENTATIONS, Scripts
 
 import slothstate
+
+pytestmark = BOTH_BINDINGS
 
 
 @pytest.fixture

@@ -81,6 +81,9 @@ def test_one_at_a_time_by_default(scripts: Scripts) -> None:
         ("local n = 0 local function add() n = n + 1 end", "add()", "n"),
         ("seen = {}", "seen.x = true", "seen"),
         ("", "made_here = 1", "made_here"),
+        ("package.preload.m = function() return { n = 0 } end require('m')", "require('m').n = 1", "m"),
+        ("", "string.more = 1", "string"),
+        ("", "values.more = 1", "values"),
     ],
 )
 def test_a_variable_that_changes_is_refused(scripts: Scripts, before: str, body: str, name: str) -> None:
@@ -99,6 +102,51 @@ def test_a_variable_that_changes_is_refused(scripts: Scripts, before: str, body:
     assert message.startswith(f"it changed '{name}', a variable outside of it")
     assert scripts.recorder.results()["b"] == ("ok", "")
     assert scripts.recorder.results()["c"] == ("skipped", "a failed")
+
+
+def test_a_condition_s_variables_count_too(scripts: Scripts) -> None:
+    """What a task's `run_if` changes nobody else sees either."""
+    source = """
+        local asked = false
+        workflow.define("w", { config = { max_parallel_tasks = 2 }, tasks = {
+            { name = "a", run_if = function() asked = true return true end, command = function() end } } })
+    """
+    assert scripts.run(source) == 1
+    assert scripts.recorder.results()["a"][1].startswith("it changed 'asked', a variable outside of it")
+
+
+@pytest.mark.parametrize(
+    ("before", "body", "name"),
+    [
+        ("local c = {} do local n = 0 function c.add() n = n + 1 end end", "c.add()", "c"),
+        ("local n, M = 0, {} M.__index = M function M.add() n = 1 end local o = setmetatable({}, M)", "o.add()", "o"),
+        (
+            "package.preload.m = function() local t = {} return { add = function() t.x = 1 end } end require('m')",
+            "require('m').add()",
+            "m",
+        ),
+    ],
+)
+def test_what_functions_keep_is_warned_of(scripts: Scripts, before: str, body: str, name: str) -> None:
+    """It may be a cache that nobody misses, or a counter that everybody does."""
+    source = f"""
+        {before}
+        workflow.define("w", {{ config = {{ max_parallel_tasks = 2 }}, tasks = {{
+            {{ name = "a", command = function() {body} end }} }} }})
+    """
+    assert scripts.run(source) == 0
+    warning = f"task a changed what functions in '{name}' keep, which tasks side by side do not share"
+    assert warning in scripts.recorder.logged("warn")
+
+
+def test_random_numbers_differ(scripts: Scripts) -> None:
+    """Tasks side by side draw from sequences of their own."""
+    found = scripts.info("""
+        local function draw() log.info(math.random(2 ^ 30)) end
+        workflow.define("w", { config = { max_parallel_tasks = 4 }, tasks = {
+            { name = "a", command = draw }, { name = "b", command = draw }, { name = "c", command = draw } } })
+    """)
+    assert len(set(found)) == 3
 
 
 def test_variables_that_stay_are_everybody_s(scripts: Scripts) -> None:

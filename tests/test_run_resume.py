@@ -95,7 +95,10 @@ def test_without_resume_a_run_begins_anew(tmp_path: Path) -> None:
     for _ in range(2):
         assert "done before" not in run(tmp_path)
     assert (tmp_path / "ran").read_text().split().count("a") == 2
-    assert "done before" not in run(tmp_path, "--resume", "--task", "a")
+    run(tmp_path, "--task", "a")
+    reported = run(tmp_path, "--resume")
+    assert "task a: done before" in reported
+    assert "task b: done before" not in reported
 
 
 def test_failed_tasks_run_again(tmp_path: Path) -> None:
@@ -167,6 +170,7 @@ def test_what_cannot_be_kept_fails_the_task(tmp_path: Path) -> None:
         (["deploy.lua", "deploy.lua", "--name", "n"], "a run with a --name is one of one file, not of 2"),
         (["deploy.lua", "--name", "n", "--dry-run"], "--dry-run keeps nothing and resumes nothing"),
         (["deploy.lua", "--name", "a\nb\0"], "name"),
+        (["deploy.lua", "--name", ""], "--name wants a name, got an empty one"),
     ],
 )
 def test_misuse(arguments: list[str], error: str, tmp_path: Path) -> None:

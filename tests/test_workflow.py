@@ -9,7 +9,7 @@ from host_helpers import Recorder
 
 from slothstate.lua.host.report import TaskResult
 from slothstate.lua.host.scheduler import Outcome, run_plan
-from slothstate.lua.host.workflow import Plan, PlanError, Task, Workflow, make_plans
+from slothstate.lua.host.workflow import Config, Plan, PlanError, Task, Workflow, make_plans
 
 
 def tasks_of(**dependencies: str) -> list[Task]:
@@ -198,6 +198,26 @@ def test_retries_are_further_attempts(failures: int, status: str) -> None:
         ("retry", "a", f"no {number}") for number in range(1, min(failures, 2) + 1)
     ]
     assert executor.hooks == [("a", status)]
+
+
+@pytest.mark.parametrize(
+    ("config", "task", "pauses"),
+    [
+        (Config(), Task("a", "true", retries=3), [0, 0, 0]),
+        (Config(), Task("a", "true", retries=3, backoff="fixed"), [1, 1, 1]),
+        (Config(), Task("a", "true", retries=3, backoff="linear"), [1, 2, 3]),
+        (Config(), Task("a", "true", retries=3, backoff="exponential"), [1, 2, 4]),
+        (Config(retries=3, backoff="exponential", initial_delay=5, max_delay=15), Task("a", "true"), [5, 10, 15]),
+        (Config(retries=3, initial_delay=2), Task("a", "true", retries=1), [2]),
+        (Config(retries=3, backoff="linear"), Task("a", "true", backoff="exponential"), [1, 2, 4]),
+    ],
+)
+def test_pauses_between_attempts(config: Config, task: Task, pauses: list[float]) -> None:
+    """They grow as the strategy of the task says, or the workflow's, up to the longest; without one there are none."""
+    (plan,) = make_plans([task], [Workflow("w", ("a",), config=config)])
+    executor = Scripted({"a": 99})
+    assert not run_plan(plan, executor, Recorder())
+    assert executor.pauses == pauses
 
 
 def test_error_in_a_hook_fails_the_run_but_not_the_task() -> None:

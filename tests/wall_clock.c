@@ -19,10 +19,12 @@ __attribute__((constructor)) static void begin(void)
     const char *name = getenv("WALL_CLOCK_OFFSET");
     int file = name ? open(name, O_RDONLY | O_CLOEXEC) : -1;
     void *mapped = file < 0 ? MAP_FAILED : mmap(NULL, sizeof *offset, PROT_READ, MAP_SHARED, file, 0);
-    if (mapped != MAP_FAILED)
+    if (mapped != MAP_FAILED) {
         offset = mapped;
-    if (file >= 0)
+    }
+    if (file >= 0) {
         close(file);
+    }
 }
 
 int clock_gettime(clockid_t clock, struct timespec *found)
@@ -56,7 +58,8 @@ time_t time(time_t *found)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    if (found)
+    if (found) {
         *found = now.tv_sec;
+    }
     return now.tv_sec;
 }

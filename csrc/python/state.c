@@ -19,8 +19,8 @@ static PyObject *names[NAMES];
 
 static bool is_set_up(const ss_state *self)
 {
-    if (self->reader.cache == NULL || self->reader.load == NULL || self->reader.table == NULL || self->reader.list == NULL ||
-        self->put == NULL || self->row_maker == NULL) {
+    if (self->reader.cache == NULL || self->reader.load == NULL || self->reader.table == NULL ||
+        self->reader.list == NULL || self->put == NULL || self->row_maker == NULL) {
         PyErr_Format(PyExc_TypeError, "%s is not set up: its __init__ must call super().__init__", Py_TYPE(self)->tp_name);
         return false;
     }
@@ -117,7 +117,7 @@ static void state_dealloc(PyObject *object)
 #define METHOD(function) SS_FASTCALL(function), METH_FASTCALL | METH_KEYWORDS
 #define MEMBER(name, field) {name, T_OBJECT_EX, offsetof(ss_state, field), 0, NULL}
 
-int ss_state_export(void *list)
+int ss_state_export(PyObject *into)
 {
     static const char *const texts[NAMES] = {[SET_RARELY] = "_set"};
     static PyMethodDef methods[] = {
@@ -133,8 +133,8 @@ int ss_state_export(void *list)
         {NULL, NULL, 0, NULL},
     };
     static PyMemberDef members[] = {
-        MEMBER("_cache", reader.cache),   MEMBER("_load", reader.load),     MEMBER("_table", reader.table),
-        MEMBER("_list", reader.list),     MEMBER("_row_maker", row_maker),  MEMBER("_put", put),
+        MEMBER("_cache", reader.cache), MEMBER("_load", reader.load),    MEMBER("_table", reader.table),
+        MEMBER("_list", reader.list),   MEMBER("_row_maker", row_maker), MEMBER("_put", put),
         {NULL, 0, 0, 0, NULL},
     };
     static PyType_Slot slots[] = {
@@ -148,10 +148,6 @@ int ss_state_export(void *list)
     };
     static PyType_Spec spec = {"slothstate._native.StateBase", sizeof(ss_state), 0,
                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
-    PyGILState_STATE gil = PyGILState_Ensure();
     static PyTypeObject *type;
-    int result = ss_intern(names, texts, NAMES) ? ss_export_type(&type, &spec, list) : -1;
-    PyErr_Clear(); /* cffi cannot pass it on: the status says it */
-    PyGILState_Release(gil);
-    return result;
+    return ss_intern(names, texts, NAMES) ? ss_export_type(into, &type, &spec) : -1;
 }

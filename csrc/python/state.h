@@ -8,7 +8,9 @@
 #ifndef SS_PYTHON_STATE_H
 #define SS_PYTHON_STATE_H
 
-/* Appends the type `StateBase` to the Python list `list`. Takes the GIL itself. Returns 0, or -1. */
-int ss_state_export(void *list);
+#include "python/arguments.h"
+
+/* Puts the type `StateBase` into the dict `into`. 0, or -1 with an exception set. */
+int ss_state_export(PyObject *into);
 
 #endif

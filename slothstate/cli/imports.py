@@ -27,6 +27,7 @@ from slothstate.cli.exits import Failure
 from slothstate.cli.formatting import escaped, quantity
 from slothstate.cli.options import DONE, MISUSE, NO, file_named, open_state, store_command, store_path
 from slothstate.cli.progress import advancing
+from slothstate.cli.values import write
 
 __all__ = ["import_"]
 
@@ -113,7 +114,7 @@ def import_(
         kept = f"; imported before that: {quantity(tally['stored'], 'key')}" if tally["stored"] else ""
         raise Failure(f"cannot read {path}: {reason}{kept}", MISUSE) from error
     note = f", {quantity(tally['expired'], 'key')} had expired" if tally["expired"] else ""
-    click.echo(f"imported {quantity(tally['stored'], 'key')}{note}")
+    write(f"imported {quantity(tally['stored'], 'key')}{note}")
     for reason, keys in skipped.items():
         click.echo(f"left out {quantity(len(keys), 'key')}: {reason}", err=True)
         for key in keys if all_names else keys[:NAMES_SHOWN]:

@@ -48,6 +48,12 @@ def test_entry_of_a_list_in_rows(state: State) -> None:
     assert (entry.size, entry.length) == (len(text), 100)
     assert text.startswith(str(entry.preview))
     assert len(entry.preview) > 40
+    state.list_push("short", 1, "two")
+    whole = '[1,"two"]'
+    for length in range(len(whole) + 2):
+        entry = state.entry("short", length)
+        assert entry is not None
+        assert entry.preview == whole[:length]
 
 
 def test_entry_and_entries_see_only_live_keys(state: State, clock: Clock) -> None:

@@ -168,12 +168,17 @@ async def called_next(generator) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_another_state_of_the_same_thread_is_refused_at_once(state: State, place: Place) -> None:
-    """A write that would wait for its own thread says so and names the holder; reads go on."""
+    """A write that would wait for its own thread says so and names the holder, as does a lock; reads go on."""
     with place.open() as other, state.transaction():
         with pytest.raises(StateBusy, match=r"this thread itself holds the write transaction .*thread 'MainThread'"):
             other.set("key", 1)
         with pytest.raises(StateBusy, match="this thread itself"), other.transaction():
             pass
+        for timeout in (None, 60):
+            with pytest.raises(StateBusy, match="this thread itself"):
+                other.lock("name", timeout)
+        assert not other.lock("name", 0)
+        assert not other.try_lock("name")
         assert other.get("key") is None
         state.set("key", 2)
     assert state.get("key") == 2

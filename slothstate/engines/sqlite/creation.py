@@ -82,7 +82,9 @@ def _lock(path: str) -> str:
 
 @contextmanager
 def _creating(path: str) -> Iterator[None]:
-    """Have no other process create this store in the block; when it fails the file of this lock goes, too.
+    """Have no other process create this store in the block; the file of this lock goes after it.
+
+    It would be its maker's: who else may use the store could not make it anew where it was removed.
 
     The kernel's lock and not filelock's, which cannot tell whether the file that it locked is still the one that others
     will lock; and because a first use need not import a package larger than ours.
@@ -98,7 +100,7 @@ def _creating(path: str) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(descriptor).st_nlink:
                 break
-            # Its creator failed, and removed it.
+            # Whoever had it is done, and removed it.
         except BlockingIOError as error:
             if time.monotonic() >= deadline:
                 os.close(descriptor)
@@ -112,11 +114,9 @@ def _creating(path: str) -> Iterator[None]:
         time.sleep(CREATION_POLL)
     try:
         yield
-    except BaseException:
+    finally:
         with suppress(OSError):
             os.unlink(file)
-        raise
-    finally:
         # Not by closing it alone: a child that another thread forked meanwhile has a copy.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)

@@ -83,7 +83,9 @@ end
 -- The text of an error value: what a person should read, whatever the script raised.
 local function describe(value)
     local kind = type(value)
-    if kind == "string" or kind == "number" then
+    if kind == "string" and not value:find("%S") then
+        return "an error without a text was raised"
+    elseif kind == "string" or kind == "number" then
         return tostring(value)
     end
     local metatable = getmetatable(value)
@@ -93,9 +95,14 @@ local function describe(value)
             return text
         end
     end
-    local ok, text = pcall(host.codecs.to_json, value)
-    if ok and kind == "table" then
-        return text
+    if kind == "table" then
+        local ok, text = pcall(host.codecs.to_json, value)
+        if not ok then
+            ok, text = pcall(host.shown.text, value, math.huge)
+        end
+        if ok then
+            return text
+        end
     end
     return "an error that is not text was raised: a " .. kind
 end
@@ -118,7 +125,7 @@ local function explain(problem)
         return problem
     end
     local text = describe(problem)
-    if type(problem) ~= "string" and type(problem) ~= "number" then
+    if problem == "" or type(problem) ~= "string" and type(problem) ~= "number" then
         local place = places[problem] or host.arguments.where()
         text = place ~= "?" and place .. ": " .. text or text
     end

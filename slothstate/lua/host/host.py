@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from slothstate import InvalidValue, State
+from slothstate._native import lib
 from slothstate.lua.binding import Verb, bind_verbs, state_verbs
 from slothstate.lua.host.data import CODEC_VERBS
 from slothstate.lua.host.described import described, lua_bytes, lua_text, task_of
@@ -34,6 +35,7 @@ __all__ = ["Host", "Interrupted", "ScriptError", "ScriptSyntaxError"]
 _PARTS = (
     "arguments",
     "trace",
+    "shown",
     "guard",
     "log",
     "data",
@@ -75,6 +77,8 @@ class Host:
         self.workers = Workers()
         """The processes of tasks that run side by side."""
         self._exit_code = 0
+        self.worker_lost_output = False
+        """Whether a task in another process could not write to stdout."""
         self.is_interrupted = False
         """Whether what the prompt runs is to end; for a handler of Ctrl-C to set."""
         self._limit: float | None = None
@@ -152,6 +156,11 @@ class Host:
     @exit_code.setter
     def exit_code(self, code: int) -> None:
         self._exit_code = code
+
+    @property
+    def has_lost_output(self) -> bool:
+        """Whether something that the script printed, or a task in another process, could not be written to stdout."""
+        return self.worker_lost_output or bool(lib.ss_lua_lost_output())
 
     def overrun(self) -> float:
         """Return for how many seconds the current task has been past its timeout, 0 if it is not.
@@ -241,7 +250,7 @@ class Host:
             return True
         config = plan.config
         if config.workdir is not None and config.make_workdir:
-            os.makedirs(os.path.expanduser(config.workdir), exist_ok=True)
+            _make_directory(os.path.expanduser(config.workdir))
         execution = Execution(self, plan, places)
         if config.parallel > 1:
             return run_side_by_side(self, Progress(plan, execution, self.reporter, kept), execution)
@@ -291,7 +300,7 @@ class Host:
         return loaded
 
     def _load_parts(self, state: State) -> Any:
-        verbs = [self._in_time(verb) for verb in state_verbs(self._runtime, state)]
+        verbs = [self._in_time(self._not_in_dry_run(verb)) for verb in state_verbs(self._runtime, state)]
         table = bind_verbs(self._runtime, [*verbs, *CODEC_VERBS])
         parts = self._runtime.table()
         parts[b"codecs"] = self.table({verb.name: table[verb.name.encode()] for verb in CODEC_VERBS})
@@ -318,6 +327,17 @@ class Host:
     def _load_part(self, name: str, parts: Any) -> Any:
         source = Path(__file__).with_name(f"{name}.lua").read_bytes()
         return self._runtime.globals()[b"load"](source, f"=slothstate:{name}".encode(), b"t")(parts)
+
+    def _not_in_dry_run(self, verb: Verb) -> Verb:
+        """Let the one verb that writes elsewhere than to the store only say so in a dry run."""
+        if verb.name != "backup" or not self._dry_run:
+            return verb
+
+        def function(path: str) -> bool:
+            self.reporter.log("info", f"dry run, not done: state.backup {path}")
+            return True
+
+        return verb._replace(function=function)
 
     def _in_time(self, verb: Verb) -> Verb:
         """Let a verb that waits for a lock wait no longer than the task may take."""
@@ -364,6 +384,13 @@ class Host:
 
     def _set_exit_code(self, code: float) -> None:
         self._exit_code = int(code) & 0xFF
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise PlanError(f"the workdir {path} cannot be made: {error.strerror}") from error
 
 
 def _nearest(name: bytes, listing: bytes) -> bytes | None:

@@ -3,6 +3,7 @@ local host = ...
 local guard, codec, is_result = host.guard, host.data, host.exec
 local load, type, tostring, pcall, next, getmetatable = load, type, tostring, pcall, next, getmetatable
 local getinfo, getlocal, max, unpack = debug.getinfo, debug.getlocal, math.max, table.unpack or unpack
+local random, randomseed = math.random, math.randomseed
 
 local script = {}
 
@@ -175,6 +176,11 @@ function script.readable(value, functions)
             return shown(left) .. shown(right)
         end,
     })
+end
+
+-- Gives a fork a sequence of random numbers of its own: that of what it was forked from, and a number, decide which.
+function script.reseed(number)
+    randomseed(random(2 ^ 31 - 1) + number)
 end
 
 function script.flush()

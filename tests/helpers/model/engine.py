@@ -112,8 +112,8 @@ class ModelEngine:
             self.memory.commits += 1
 
     @contextmanager
-    def exclusively(self) -> Iterator[None]:
-        """Be the only writer. Raises: `StateBusy`."""
+    def exclusively(self, timeout: float | None = None) -> Iterator[None]:
+        """Be the only writer, after waiting so long for others, or for `busy_timeout`. Raises: `StateBusy`."""
         self.require_usable()
         if self._own() is not None:
             yield
@@ -122,8 +122,8 @@ class ModelEngine:
         holder = memory.writer
         if holder is not None and holder.shares_thread(caller):
             raise StateBusy(f"this thread itself holds the write transaction of another State: {holder.describe()}")
-        if not memory.writing.acquire(timeout=self.busy_timeout):
-            raise StateBusy(f"another writer kept the model for {self.busy_timeout} s") from TimeoutError()
+        if not memory.writing.acquire(timeout=self.busy_timeout if timeout is None else timeout):
+            raise StateBusy("another writer keeps the model") from TimeoutError()
         memory.writer = caller
         try:
             yield

@@ -11,7 +11,7 @@ from typing import Final
 from helpers.model.entries import Part
 from helpers.model.memory import Holder
 from slothstate.descriptions import LockDescription
-from slothstate.errors import NotSupported, SlothStateError
+from slothstate.errors import NotSupported, SlothStateError, StateBusy
 
 __all__ = ["Changes", "LockTable"]
 
@@ -50,13 +50,17 @@ class LockTable(Part):
         memory = self.engine.memory
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            if self._find(name) is None:
-                with self.engine.exclusively():
+            left = None if deadline is None else max(0, deadline - time.monotonic())
+            try:
+                with self.engine.exclusively(left):
                     if self._find(name) is None:
                         token = memory.tokens[name] = memory.tokens.get(name, 0) + 1
                         ends = None if ttl_ms is None else time.monotonic() + ttl_ms / 1000
                         memory.holders[name] = Holder(token, nonce, self.engine, time.time(), ends)
                         return token
+            except StateBusy:
+                if deadline is None or time.monotonic() < deadline:
+                    raise
             if deadline is not None and time.monotonic() >= deadline:
                 return None
             holder = self._find(name)
