@@ -14,6 +14,7 @@ import pytest
 from host_helpers import command_line, environment, slothstate_run
 
 import slothstate
+from slothstate.lua import run_record
 
 PIPELINE = """
 local function note(name) exec.run("echo " .. name .. " >> ran") end
@@ -222,3 +223,17 @@ def test_a_run_that_is_not_kept_leaves_nothing(tmp_path: Path) -> None:
     with slothstate.open(tmp_path / "s.db") as state:
         assert state.keys() == []
         assert os.path.exists(state.stats()["path"])
+
+
+def test_run_whose_process_cannot_be_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is called stopped only if its process is known to be dead, not where that cannot be told."""
+    name = run_record.PREFIX + "nightly"
+    table = {"workflows": {}, "status": "running", "file": "a.lua", "task_count": 1, "under_way": [], "began": 1.0}
+    with slothstate.open(tmp_path / "state.db") as state:
+        state.set(name, table)
+        state.lock(name)
+        (lock,) = state.locks()
+        for alive, status in ((True, "running"), (None, "running"), (False, "stopped")):
+            held: slothstate.LockDescription = {**lock, "alive": alive}
+            monkeypatch.setattr(state, "locks", lambda held=held: [held])
+            assert [run["status"] for run in run_record.runs(state)] == [status]

@@ -206,7 +206,7 @@ def _unpack(connection: Connection, key: str, found: _List) -> _List:
 
 
 def _take_one(connection: Connection, now: int, key: str, statement: str) -> str | None:
-    """Take an item by one statement and return its JSON text; None if that is not the case for it.
+    """Take an item by one statement and return its JSON text; None where it takes more than that.
 
     An item that cannot be read stays where it is, to be looked at. Raises: `StateCorrupt`.
     """

@@ -167,7 +167,7 @@ def runs(state: State) -> list[dict[str, Any]]:
     `status` is running, ok, failed, interrupted, or stopped: it was killed. `done` counts the tasks that ended well,
     of `tasks`; `under_way` names those that ran, or were running when it ended.
     """
-    held = {lock["name"] for lock in state.locks() if lock["alive"]}
+    held = {lock["name"] for lock in state.locks() if lock["alive"] is not False}
     found = []
     for key in state.scan(PREFIX + "*"):
         table = state.get(key)
