@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers.places import PLACES, Place
-from support import Clock
 
+from helpers.places import PLACES, Place
+from helpers.support import Clock
 from slothstate import State
 
 

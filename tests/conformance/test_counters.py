@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 import pytest
-from helpers.places import Place, unchanged
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.places import Place, unchanged
 from slothstate import InvalidValue, OutOfRange, State, WrongType
 
 MAX, MIN = 2**63 - 1, -(2**63)

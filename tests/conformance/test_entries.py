@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import Clock
 
+from helpers.support import Clock
 from slothstate import Entry, InvalidValue, State, Usage
 from slothstate.native import json_encode
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers.places import Place, unchanged
 from hypothesis import given
 from hypothesis import strategies as st
-from support import Clock
 
+from helpers.places import Place, unchanged
+from helpers.support import Clock
 from slothstate import InvalidKey, InvalidValue, PatternError, State
 from slothstate.native import glob_match
 from slothstate.patterns import key_range

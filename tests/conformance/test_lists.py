@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers.places import Place, unchanged
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.places import Place, unchanged
 from slothstate import InvalidValue, State, WrongType
 
 

@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from helpers.places import Place
-from support import in_time
 
 import slothstate
+from helpers.places import Place
+from helpers.support import in_time
 from slothstate.state import State
 
 LATE = 0.1

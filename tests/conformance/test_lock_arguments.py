@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from helpers.places import Place
 
 import slothstate
+from helpers.places import Place
 from slothstate.state import State
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 
 import pytest
-from helpers.places import Place, unchanged
-from support import Clock
 
+from helpers.places import Place, unchanged
+from helpers.support import Clock
 from slothstate import InvalidValue, State
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from helpers.places import Place, unchanged
-from support import ABSENT, KINDS, VERBS, Clock, Verb, put
 
+from helpers.places import Place, unchanged
+from helpers.support import ABSENT, KINDS, VERBS, Clock, Verb, put
 from slothstate import InvalidKey, State, StateClosed, WrongType
 
 BAD_KEYS = {

@@ -15,10 +15,10 @@ from typing import Any, Final
 from unittest import mock
 
 import pytest
-from helpers.places import Place
-from lua_helpers import IMPLEMENTATIONS, Scripts
-from support import in_time
 
+from helpers.lua import IMPLEMENTATIONS, Scripts
+from helpers.places import Place
+from helpers.support import in_time
 from slothstate import State
 from slothstate.native import StateBase
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.places import PLACES, exactly
-from helpers.verb_model import Model
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from support import Clock
 
+from helpers.places import PLACES, exactly
+from helpers.support import Clock
+from helpers.verb_model import Model
 from slothstate import AlreadyHeld, SlothStateError, State
 
 KEYS = st.sampled_from(["a", "ab", "é:1"])

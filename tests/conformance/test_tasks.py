@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from helpers.places import Place
 
+from helpers.places import Place
 from slothstate import State, StateBusy
 
 USES: dict[str, Callable[[State], object]] = {

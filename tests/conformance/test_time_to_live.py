@@ -7,9 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from helpers.places import Place, unchanged
-from support import KINDS, Clock, put
 
+from helpers.places import Place, unchanged
+from helpers.support import KINDS, Clock, put
 from slothstate import InvalidValue, State
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from helpers.places import Place, unchanged
 
+from helpers.places import Place, unchanged
 from slothstate import InvalidKey, SlothStateError, State, StateBusy, WrongType
 
 

@@ -11,10 +11,10 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from helpers.places import Place, exactly, unchanged
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.places import Place, exactly, unchanged
 from slothstate import InvalidValue, OutOfRange, State, to_json
 from slothstate.values import Encoded, same
 

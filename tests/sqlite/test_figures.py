@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 
 import pytest
-from support import Clock
 
+from helpers.support import Clock
 from slothstate import State
 from slothstate.engines.sqlite.connection import Snapshot
 

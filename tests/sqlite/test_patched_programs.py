@@ -6,7 +6,8 @@ import importlib.util
 import sys
 
 import pytest
-from support import run_python
+
+from helpers.support import run_python
 
 GREEN = """
 import sys, time

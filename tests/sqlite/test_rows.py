@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from support import Clock, dump, raw
 
 import slothstate
+from helpers.support import Clock, dump, raw
 from slothstate import State, StateBusy
 from slothstate.engines.sqlite import counters, keys
 from slothstate.engines.sqlite.connection import Atomic
