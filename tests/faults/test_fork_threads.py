@@ -32,7 +32,7 @@ def fork_and_count(channel: Channel, path: str) -> list[Any]:
         after = threads()
         for state in states:
             state.increment("key")
-        os.write(theirs, bytes([after, threads(), states[0]._engine.store._sweeper.is_running]))
+        os.write(theirs, bytes([after, threads(), store_of(states[0])._sweeper.is_running]))
         os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
     seen.append(list(os.read(pipe, 3)))
@@ -48,7 +48,7 @@ def fork_and_count(channel: Channel, path: str) -> list[Any]:
         seen.append(threads())
         os.waitpid(pid, 0)
     states[0].get("missing")
-    seen.append(states[0]._engine.store._sweeper.is_running)
+    seen.append(store_of(states[0])._sweeper.is_running)
     return seen
 
 

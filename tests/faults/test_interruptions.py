@@ -20,6 +20,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, processes
+from helpers.support import store_of
 from slothstate import State
 from slothstate.engines.sqlite import foreign_sqlite, forking
 
@@ -180,9 +181,9 @@ def strike_everywhere(channel: Channel, path: str, module: str, name: str) -> in
             except BaseException as error:
                 error.add_note(where)
                 raise
-            assert state._engine.store._transactions == {}, where
+            assert store_of(state)._transactions == {}, where
             assert leftovers(state) == [], where
-            assert all(other._engine.store.refusal is not None for other in opened), where
+            assert all(store_of(other).refusal is not None for other in opened), where
             opened.clear()
             del caught
             if passed < point:
@@ -212,14 +213,14 @@ def use_all(state: State, path: str) -> None:
         assert is_held, "the guard is held"
     with forking._turn.hold(0) as is_held:
         assert is_held, "the turn of forks is held"
-    with state._engine.store._opening.hold(0) as is_held:
+    with store_of(state)._opening.hold(0) as is_held:
         assert is_held, "the opening of connections is held"
     assert forking._forks == []
 
 
 def leftovers(state: State) -> list[Any]:
     """Return the connections that are open and neither idle nor the anchor."""
-    engine = state._engine.store
+    engine = store_of(state)
     return [each for each in engine._open_connections() if each not in engine._idle and each is not engine._anchor]
 
 

@@ -16,6 +16,7 @@ import slothstate
 from helpers.faulty_disk import FailingDisk
 from helpers.mounts import remount, small_tmpfs
 from helpers.processes import Channel, processes
+from helpers.support import store_of
 from slothstate.engines.sqlite.engine import SqliteEngine
 from slothstate.state import State
 
@@ -173,7 +174,7 @@ def run_out_of_memory(channel: Channel, path: str) -> str:
         name = "accepted"
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
-    assert not state._engine.store.in_transaction
+    assert not store_of(state).in_transaction
     assert state.get("before") == 1
     assert state.get("large") is None
     assert state.set("after", 1)
@@ -293,7 +294,7 @@ def test_each_disk_call_fails_in_turn(path: str, verb: str, error: type[apsw.Err
             assert after in ([wanted] if acknowledged else [before, wanted]), f"call {at}"
             assert state.set("usable", at) is True
             assert state.get("usable") == at
-            assert not state._engine.store.in_transaction
+            assert not store_of(state).in_transaction
             state.close()
             assert other.get("usable") == at
             if not failed:

@@ -17,6 +17,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, processes, run_script
+from helpers.support import store_of
 from slothstate.state import State
 
 STORM = 2.0
@@ -118,7 +119,7 @@ def weather_the_storm(channel: Channel, path: str, seed: int) -> dict[str, int]:
         length = other.list_length("list")
         operation = operations[number % len(operations)]
         acknowledged = storm.attempt(operation)
-        assert not state._engine.store.in_transaction, operation.__name__
+        assert not store_of(state).in_transaction, operation.__name__
         after = other.get_many(["a", "b"])
         wanted = {"a": number, "b": number}
         assert after in ([wanted] if acknowledged else [wanted, before]), f"{operation.__name__}: {before} → {after}"

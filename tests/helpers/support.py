@@ -16,6 +16,7 @@ import apsw
 from slothstate import State
 from slothstate.engines.sqlite.engine import SqliteEngine
 from slothstate.engines.sqlite.read_cache import ReadCache
+from slothstate.engines.sqlite.store import Store
 
 TABLES: Final = ("entries", "list_items", "locks", "lock_waiters")
 
@@ -49,6 +50,12 @@ class Clock:
 def state_at(path: object, clock: Callable[[], float]) -> State:
     """Open a store whose time is told by `clock`."""
     return State(SqliteEngine(str(path), clock=clock))
+
+
+def store_of(state: State) -> Store:
+    """Return the store below a State on SQLite."""
+    assert isinstance(state._engine, SqliteEngine)
+    return state._engine.store
 
 
 def current_token(cache: ReadCache) -> int:

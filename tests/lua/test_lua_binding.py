@@ -14,6 +14,7 @@ import pytest
 
 import slothstate
 from helpers.lua import BOTH_BINDINGS, IMPLEMENTATIONS, NATIVE_ONLY, Scripts
+from helpers.support import store_of
 from slothstate.errors import InvalidValue
 from slothstate.lua import bind, new_runtime, runtime
 
@@ -187,7 +188,7 @@ def test_unexpected_python_errors_are_named_without_addresses(lua: Scripts, monk
 def test_a_dropped_runtime_frees_what_it_held(tmp_path: Path, implementation: str) -> None:
     """Nothing in Lua keeps a store alive longer than its runtime, or than the binding that was replaced."""
     one, two = slothstate.open(tmp_path / "one.db"), slothstate.open(tmp_path / "two.db")
-    engines = [weakref.ref(one._engine.store), weakref.ref(two._engine.store)]
+    engines = [weakref.ref(store_of(one)), weakref.ref(store_of(two))]
     lua = Scripts(one, implementation)
     lua.run("held = state.scan() state.set('k', 1)")
     bind(lua.runtime, two)
@@ -197,7 +198,7 @@ def test_a_dropped_runtime_frees_what_it_held(tmp_path: Path, implementation: st
     lua.state = two
     del one
     gc.collect()
-    assert (engines[0](), engines[1]() is two._engine.store) == (None, True)
+    assert (engines[0](), engines[1]() is store_of(two)) == (None, True)
     del lua, two
     gc.collect()
     assert engines[1]() is None

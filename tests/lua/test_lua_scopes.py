@@ -14,6 +14,7 @@ import pytest
 
 import slothstate
 from helpers.lua import BOTH_BINDINGS, IMPLEMENTATIONS, NATIVE_ONLY, Scripts
+from helpers.support import store_of
 
 pytestmark = BOTH_BINDINGS
 
@@ -24,7 +25,7 @@ def state(tmp_path: Path) -> Iterator[slothstate.State]:
     with slothstate.open(tmp_path / "state.db") as state:
         yield state
         assert state.locks() == []
-        assert not state._engine.store.in_transaction
+        assert not store_of(state).in_transaction
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)

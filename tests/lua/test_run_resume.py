@@ -14,7 +14,7 @@ import pytest
 
 import slothstate
 from helpers.host import command_line, environment, slothstate_run
-from slothstate.lua import run_record
+from slothstate.lua.host import run_record
 
 PIPELINE = """
 local function note(name) exec.run("echo " .. name .. " >> ran") end

@@ -12,7 +12,7 @@ from contextlib import suppress
 import pytest
 
 import slothstate
-from helpers.support import in_time
+from helpers.support import in_time, store_of
 from slothstate import State, UnsafeState, native
 from slothstate.engines.sqlite import wal_hook
 from slothstate.engines.sqlite.connection import WAL_CHECKPOINT_PAGES, Connection
@@ -21,7 +21,7 @@ from slothstate.engines.sqlite.schema import PAGE_SIZE
 
 def test_wrong_use_is_an_error(state: State) -> None:
     """Without an operation, without a key, with too many arguments, or before it is set up: TypeError, no crash."""
-    engine = state._engine.store
+    engine = store_of(state)
     for method in (engine.read, engine.write, engine.write_key):
         with pytest.raises(TypeError, match="an operation"):
             method()  # type: ignore[call-arg]
@@ -39,7 +39,7 @@ def test_wrong_use_is_an_error(state: State) -> None:
 
 def test_a_counter_has_no_last_number_and_its_error_is_raised(state: State) -> None:
     """What is counted goes on past 64 bits; a count that is none is an error, and the next call works."""
-    engine = state._engine.store
+    engine = store_of(state)
     state.set("k", 1)
     engine.operations[print] = 2**63 - 1
     for count in (2**63, 2**63 + 1):
@@ -93,7 +93,7 @@ def test_a_member_may_change_while_an_operation_runs(path: str, member: str, val
 
 def test_a_connection_comes_back_after_an_operation_and_after_its_error(state: State) -> None:
     """One connection serves one call after the other; an error of ours keeps it, any other exception closes it."""
-    engine = state._engine.store
+    engine = store_of(state)
 
     def fail(connection: Connection, now: int, error: BaseException) -> None:
         raise error
@@ -114,7 +114,7 @@ def test_a_connection_comes_back_after_an_operation_and_after_its_error(state: S
 
 def test_operations_may_nest(state: State) -> None:
     """An operation that runs another one gets a second connection for it; both come back."""
-    engine = state._engine.store
+    engine = store_of(state)
 
     def outer(connection: Connection, now: int) -> int:
         return engine.read(inner, connection)
@@ -130,7 +130,7 @@ def test_operations_may_nest(state: State) -> None:
 
 def test_idle_connections_are_bounded(state: State) -> None:
     """However many threads use it at once, a State keeps eight connections at most."""
-    engine = state._engine.store
+    engine = store_of(state)
     barrier = threading.Barrier(12)
 
     def meet(connection: Connection, now: int) -> None:
@@ -148,8 +148,8 @@ def test_an_engine_that_nobody_refers_to_is_collected(path: str) -> None:
     """The C base holds the engine's parts, and lets the collector see them."""
     state = slothstate.open(path)
     state.set("k", 1)
-    engine = weakref.ref(state._engine.store)
-    state._engine.store.__dict__["cycle"] = state
+    engine = weakref.ref(store_of(state))
+    store_of(state).__dict__["cycle"] = state
     state.close()
     del state
     gc.collect()
@@ -186,7 +186,7 @@ def test_commits_are_noted_with_and_without_python(path: str, monkeypatch: pytes
         monkeypatch.setattr(wal_hook, "_is_loaded", lambda: False)
     with slothstate.open(path) as state, slothstate.open(path) as other:
         state.set("k", 1)
-        (connection,) = state._engine.store._idle
+        (connection,) = store_of(state)._idle
         noted = connection.log
         pages = noted.pages
         assert noted.committed is True
@@ -220,10 +220,10 @@ def test_a_connection_keeps_its_log(path: str) -> None:
     """SQLite may call the hook for as long as the connection is open, whoever else has let go of the log."""
     with slothstate.open(path) as state:
         state.set("k", 1)
-        (connection,) = state._engine.store._idle
+        (connection,) = store_of(state)._idle
         reference = weakref.ref(connection)
         db = connection.db
-        state._engine.store._idle.clear()
+        store_of(state)._idle.clear()
         del connection
         gc.collect()
         assert reference() is None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import slothstate
+from helpers.support import store_of
 from slothstate import State
 
 TASKS = 1000
@@ -51,7 +52,7 @@ async def run_tasks(state: State, job: Callable[[int], None]) -> set[int]:
     errors = [result for result in results if result is not None and not isinstance(result, asyncio.CancelledError)]
     assert errors == []
     # The pool has ended: what a cancelled task had begun in a thread has ended too.
-    assert not state._engine.store.in_transaction
+    assert not store_of(state).in_transaction
     return finished
 
 

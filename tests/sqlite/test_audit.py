@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 import slothstate
-from helpers.support import Clock, raw, unchanged
+from helpers.support import Clock, raw, store_of, unchanged
 from slothstate import State, StateCorrupt
 from slothstate.engines.sqlite.schema import PAGE_SIZE
 
@@ -94,7 +94,7 @@ def test_damaged_value(state: State, path: str, name: str, index: int) -> None:
     raw(path, *statements)
     with unchanged(path), pytest.raises(StateCorrupt, match="'bad'"):
         calls[index](state)
-    assert not state._engine.store.in_transaction
+    assert not store_of(state).in_transaction
     assert state.get("good") == {"a": 1}
     assert state.increment("n") == 1
 

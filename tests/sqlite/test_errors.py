@@ -11,7 +11,7 @@ import apsw
 import pytest
 
 import slothstate
-from helpers.support import dump, unchanged
+from helpers.support import dump, store_of, unchanged
 from slothstate import (
     InvalidValue,
     OutcomeUnknown,
@@ -140,7 +140,7 @@ def test_full_database(state: State, path: str) -> None:
     """No room left is `StateFull`: nothing is written, reads go on, and so do writes once there is room."""
     state.set_many({"k": 1, "n": 1})
     before = dump(path)
-    db = state._engine.store._idle[-1].db
+    db = store_of(state)._idle[-1].db
     pages = db.pragma("page_count")
     db.pragma("max_page_count", pages + 2)
     big = "x" * 100_000
@@ -155,7 +155,7 @@ def test_full_database(state: State, path: str) -> None:
             write()
         assert isinstance(caught.value.__cause__, apsw.FullError)
         assert dump(path) == before
-        assert (state.get("k"), state._engine.store.in_transaction) == (1, False)
+        assert (state.get("k"), store_of(state).in_transaction) == (1, False)
     with pytest.raises(StateFull), state.transaction():
         state.increment("n")
         state.set("k", big)
@@ -167,7 +167,7 @@ def test_full_database(state: State, path: str) -> None:
 def test_caught_full_inside_a_transaction(state: State, path: str) -> None:
     """Where no room is left SQLite gives the whole transaction up: catching `StateFull` does not save a part of it."""
     state.set("k", 1)
-    db = state._engine.store._idle[-1].db
+    db = store_of(state)._idle[-1].db
     db.pragma("max_page_count", db.pragma("page_count") + 2)
     with unchanged(path), pytest.raises(StateIOError, match="nothing of it is kept"), state.transaction():
         state.increment("n")
@@ -180,7 +180,7 @@ def test_caught_full_inside_a_transaction(state: State, path: str) -> None:
 def test_transaction_that_sqlite_rolled_back(state: State, path: str, nested: bool) -> None:
     """After an error for which SQLite ends the transaction, what follows is refused, not committed piece by piece."""
     state.set("k", 1)
-    db = state._engine.store._idle[-1].db
+    db = store_of(state)._idle[-1].db
     with unchanged(path), pytest.raises(StateIOError, match="nothing of it is kept"), state.transaction():
         state.increment("n")
         db.execute("rollback")
@@ -197,7 +197,7 @@ def test_transaction_that_sqlite_rolled_back(state: State, path: str, nested: bo
 def test_commit_that_fails(state: State, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of COMMIT itself is `OutcomeUnknown` with its cause; the State goes on."""
     state.set("k", 1)
-    connection = state._engine.store._idle[-1]
+    connection = store_of(state)._idle[-1]
     execute = connection.execute
 
     def failing(statement: str, *arguments: object) -> object:

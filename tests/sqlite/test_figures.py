@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from helpers.support import Clock
+from helpers.support import Clock, store_of
 from slothstate import State
 from slothstate.engines.sqlite.connection import Snapshot
 
@@ -59,7 +59,7 @@ def test_health_knows_who_has_the_store_open(state: State, path: str) -> None:
     found = state.health()["users"]
     assert found is not None
     assert [user.pid for user in found] == [os.getpid()]
-    engine = state._engine.store
+    engine = store_of(state)
     connection = engine._borrow()
     with Snapshot(connection):
         connection.execute("select key from entries").fetchall()

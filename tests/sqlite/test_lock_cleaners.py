@@ -14,6 +14,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, hold, processes
+from helpers.support import store_of
 from slothstate.engines.sqlite.locks import owner as owner_module
 from slothstate.engines.sqlite.locks import table
 from slothstate.engines.sqlite.locks.byte_locks import ByteLocks
@@ -248,7 +249,7 @@ def test_owner_of_which_nothing_can_be_told(path: str, state: State, monkeypatch
             assert state.locks()[0]["alive"] is None
             assert state.stats()["locks_held"] == 1
             state.sweep()
-            assert len(state._engine.store.read(table.rows)) == 1
+            assert len(store_of(state).read(table.rows)) == 1
         assert state.try_lock("job") is False
         owner.send("let go")
         owner.result()
@@ -259,6 +260,6 @@ def test_names_of_owners_that_are_damaged(state: State) -> None:
     kernel = state._engine.locks._ownership._kernel
     for number, name in enumerate((f"{kernel}-", f"{kernel}-no number", "-", "a-b-c", "é")):
         claim = table.Claim(f"job {number}", number, name, "host", 1, "", None)
-        state._engine.store.write(table.acquire, claim, lambda row: False)
+        store_of(state).write(table.acquire, claim, lambda row: False)
         assert state.try_lock(f"job {number}") is True
     assert owner_module.host() == os.uname().nodename

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 import slothstate
+from helpers.support import store_of
 from slothstate.engines.sqlite.engine import SqliteEngine
 from slothstate.engines.sqlite.locks import lock_table as lock_module
 from slothstate.engines.sqlite.locks import table
@@ -144,7 +145,7 @@ def test_lock_that_expires_while_its_transaction_waits_to_begin(
         with other.transaction():
             thread.start()
             deadline = time.monotonic() + 10
-            while not state._engine.store.busy.count and time.monotonic() < deadline:
+            while not store_of(state).busy.count and time.monotonic() < deadline:
                 time.sleep(0.001)
             boot_clock.now_ms += 5_000
         thread.join()
@@ -199,7 +200,7 @@ def test_background_sweep_removes_expired_locks(path: str) -> None:
     state.lock("kept")
     state.try_lock("short", ttl=0.001)
     deadline = time.monotonic() + 20
-    while len(rows := state._engine.store.read(table.rows)) > 1 and time.monotonic() < deadline:
+    while len(rows := store_of(state).read(table.rows)) > 1 and time.monotonic() < deadline:
         time.sleep(0.005)
     assert [row.name for row in rows] == ["kept"]
     state.close()

@@ -16,6 +16,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, Worker, processes
+from helpers.support import store_of
 from slothstate.cli.examination import examine
 from slothstate.engines.sqlite import location
 from slothstate.engines.sqlite.locks import boot_clock, table
@@ -182,7 +183,7 @@ def test_owner_file_that_cannot_be_opened_is_an_error(home: Path) -> None:
         root = start_as(start, path, 0)
         with slothstate.open(path) as state:
             claim = table.Claim("job", 1, name, "host", 1, boot_clock.boot_id(), None)
-            state._engine.store.write(table.acquire, claim, lambda row: False)
+            store_of(state).write(table.acquire, claim, lambda row: False)
         for verb, *arguments in (("lock", 5), ("try_lock",), ("lock", 0), ("lock", None), ("break_lock",)):
             answer = str(call(service, verb, "job", *arguments))
             assert answer.startswith("StateIOError"), answer

@@ -15,7 +15,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, Child, processes
-from helpers.support import LOOKS, run_python
+from helpers.support import LOOKS, run_python, store_of
 from slothstate.engines.sqlite import foreign_sqlite
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="locks of open file descriptions: Linux")
@@ -131,7 +131,7 @@ def visit(channel: Channel, path: str) -> None:
     while channel.receive() == "visit":
         with slothstate.open(path) as state:
             state.increment("visits")
-            with state._engine.store.snapshot() as (connection, _):
+            with store_of(state).snapshot() as (connection, _):
                 connection.execute("pragma busy_timeout = 0").fetchall()
             connection.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             channel.send(state.get("visits"))
@@ -250,7 +250,7 @@ def test_the_guard_is_cheap(path: str, figure: Callable[[str], None]) -> None:
     """Taking and dropping the guard costs an open and a close less than a millisecond; the figure is printed."""
     costs = []
     with slothstate.open(path) as state:
-        store = state._engine.store._identity
+        store = store_of(state)._identity
         for _ in range(TIMES):
             began = time.perf_counter()
             foreign_sqlite.protect(store)

@@ -14,7 +14,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, processes
-from helpers.support import Clock, current_token
+from helpers.support import Clock, current_token, store_of
 from slothstate import State
 from slothstate.engines.sqlite import read_cache
 
@@ -66,7 +66,7 @@ def test_a_commit_in_any_gap_of_a_read_is_seen_by_the_next_one(path: str, long_t
             other.send(("set", "k", "new"))
             assert other.receive() is True
 
-        engine = state._engine.store
+        engine = store_of(state)
         engine.cache = Gap(engine.cache)
         if gap == "read":
             read = engine.read
@@ -132,7 +132,7 @@ def test_a_write_that_changes_nothing_does_not_adopt_a_foreign_commit(path: str)
         state.set("same", "value")
         state.set("k", "old")
         assert state.get("k") == "old"
-        engine = state._engine.store
+        engine = store_of(state)
         engine.cache = Gap(engine.cache)
         engine.cache.between["settle"] = lambda: other.set("k", "new")
         state.set("same", "value")
@@ -198,7 +198,7 @@ def test_the_cache_stays_within_its_bytes(path: str) -> None:
                 state.set(f"k{number}", "x" * 500)
         for number in range(2000):
             assert state.get(f"k{number}") == "x" * 500
-            assert state._engine.store.cache.figures()["bytes"] <= 100_000
+            assert store_of(state).cache.figures()["bytes"] <= 100_000
         state.set("large", "x" * 200_000)
         assert state.get("large") == "x" * 200_000
         assert state.stats()["cache_used"] <= 100_000
@@ -277,7 +277,7 @@ def test_exists_and_get_ttl_are_answered_from_what_get_read(open_state: Callable
     state.set("short", 1, ttl=10)
     for key in ("k", "short", "absent"):
         state.get(key)
-    engine = state._engine.store
+    engine = store_of(state)
     engine.read = None  # type: ignore[method-assign,assignment]
     assert [state.exists(key) for key in ("k", "short", "absent")] == [True, True, False]
     assert [state.get_ttl(key) for key in ("k", "short", "absent")] == [-1, 10, -2]
@@ -359,7 +359,7 @@ def test_waiting_for_a_commit_ends_with_it(path: str) -> None:
         other = start(committing, path)
         other.send(("get", "k"))
         other.receive()
-        cache = state._engine.store.cache
+        cache = store_of(state).cache
         token = current_token(cache)
         began = time.monotonic()
         assert cache.wait(token, 0.05) is False
@@ -376,7 +376,7 @@ def test_closing_while_another_thread_waits_is_safe(path: str) -> None:
     for _ in range(20):
         state = slothstate.open(path)
         state.set("k", 1)
-        cache = state._engine.store.cache
+        cache = store_of(state).cache
         waiter = threading.Thread(target=cache.wait, args=(current_token(cache), 5.0))
         waiter.start()
         state.close()

@@ -16,7 +16,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, Child, processes
-from helpers.support import SANITIZED, Clock, current_token, run_python
+from helpers.support import SANITIZED, Clock, current_token, run_python, store_of
 from slothstate import State
 
 KEYS = tuple(f"k{number}" for number in range(8))
@@ -150,7 +150,7 @@ def test_a_random_history_reads_the_same_without_the_cache(
     choice = random.Random(7)
     warm, other, cold = open_state(), open_state(), open_state()
     cold.__dict__.pop("get")
-    cold._engine.store.cache.detach()
+    store_of(cold).cache.detach()
 
     def rolled_back(state: State, key: str) -> None:
         with pytest.raises(LookupError), state.transaction():
@@ -311,7 +311,7 @@ def forking(channel: Channel, path: str) -> list[Any]:
     """Fork a State with a warm cache; both sides write in turn, and each reads what the other wrote."""
     state = slothstate.open(path)
     state.set("k", 0)
-    cache = state._engine.store.cache
+    cache = store_of(state).cache
     waiter = threading.Thread(target=cache.wait, args=(current_token(cache), 30))
     waiter.start()
     seen = [state.get("k"), state.get("k")]
@@ -365,7 +365,7 @@ def forking_in_transaction(channel: Channel, path: str) -> list[str]:
 
     get = state.get
     with state.transaction():
-        state._engine.store.cache.verified(60)
+        store_of(state).cache.verified(60)
         forked = Child(child)
         answers = [forked.receive() for _ in range(4)]
         forked.join()

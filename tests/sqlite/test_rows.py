@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import slothstate
-from helpers.support import Clock, dump, raw
+from helpers.support import Clock, dump, raw, store_of
 from slothstate import State, StateBusy
 from slothstate.engines.sqlite import counters, keys
 from slothstate.engines.sqlite.connection import Atomic
@@ -69,7 +69,7 @@ def test_another_writer_between_any_two_statements(path: str, grow: Any, size: A
                 landed += 1
             return True
 
-        (connection,) = state._engine.store._idle
+        (connection,) = store_of(state)._idle
         connection.db.exec_trace = get_in
         for _ in range(5):
             grow(state)

@@ -14,7 +14,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, processes
-from helpers.support import KINDS, VERBS, put, raw
+from helpers.support import KINDS, VERBS, put, raw, store_of
 from slothstate import SlothStateError, State, StateBusy
 from slothstate.engines.sqlite.connection import WAL_SIZE_LIMIT
 
@@ -44,7 +44,7 @@ def log_size(path: str) -> int:
 
 def hold_a_snapshot(channel: Channel, path: str) -> None:
     with slothstate.open(path) as state:
-        with state._engine.store.snapshot() as (connection, _):
+        with store_of(state).snapshot() as (connection, _):
             connection.execute("select count(*) from entries").fetchall()
             channel.send("reading")
             channel.receive()

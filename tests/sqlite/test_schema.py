@@ -13,7 +13,7 @@ import pytest
 
 import slothstate
 from helpers.faulty_disk import FailingDisk
-from helpers.support import dump, raw, run_python
+from helpers.support import dump, raw, run_python, store_of
 from slothstate import SlothStateError, StateCorrupt, UnsafeState
 from slothstate.engines.sqlite import schema
 
@@ -176,7 +176,7 @@ def test_sound_library(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
 def test_connection_settings(store: Path) -> None:
     """Each connection is defensive, trusts no schema, runs no trigger or view, and reads no double-quoted strings."""
     with slothstate.open(store) as state:
-        db = state._engine.store._anchor.db  # type: ignore[union-attr]
+        db = store_of(state)._anchor.db  # type: ignore[union-attr]
         settings = {
             name: db.config(getattr(apsw, f"SQLITE_DBCONFIG_{name}"), -1)
             for name in ("DEFENSIVE", "TRUSTED_SCHEMA", "ENABLE_TRIGGER", "ENABLE_VIEW", "DQS_DDL", "DQS_DML")
@@ -184,7 +184,7 @@ def test_connection_settings(store: Path) -> None:
         assert settings == {name: int(name == "DEFENSIVE") for name in settings}
         assert (db.pragma("synchronous"), db.pragma("mmap_size"), db.pragma("cell_size_check")) == (1, 0, 1)
     with slothstate.open(store, durability="full") as state:
-        assert state._engine.store._anchor.db.pragma("synchronous") == 2  # type: ignore[union-attr]
+        assert store_of(state)._anchor.db.pragma("synchronous") == 2  # type: ignore[union-attr]
 
 
 @pytest.mark.damaged

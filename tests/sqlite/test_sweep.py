@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import slothstate
-from helpers.support import Clock, dump, run_python, unchanged, until
+from helpers.support import Clock, dump, run_python, store_of, unchanged, until
 from slothstate import State, StateIOError
 from slothstate.engines.sqlite import sweep
 from slothstate.engines.sqlite.engine import SqliteEngine
@@ -49,7 +49,7 @@ def test_batches(state: State, clock: Clock, path: str, monkeypatch: pytest.Monk
     more = True
     while more:
         before = dump(path)
-        removed, more = state._engine.store.write(sweep.batch)
+        removed, more = store_of(state).write(sweep.batch)
         after = dump(path)
         assert len(before["entries"]) - len(after["entries"]) == removed
         assert len(before["list_items"]) - len(after["list_items"]) <= size
@@ -70,12 +70,12 @@ def test_write_between_two_batches(
     state.set_ttl("a", 0.5)
     clock.advance(1)
     with open_state() as other:
-        removed, more = state._engine.store.write(sweep.batch)
+        removed, more = store_of(state).write(sweep.batch)
         assert (removed, more) == (0, True)
         other.list_push("a", "new")
         other.set("b", 2)
         while more:
-            more = state._engine.store.write(sweep.batch)[1]
+            more = store_of(state).write(sweep.batch)[1]
         assert other.get_many(["a", "b", "c"]) == {"a": ["new"], "b": 2}
 
 
@@ -143,13 +143,13 @@ def test_one_process_at_a_time_sweeps(tmp_path: Path) -> None:
 def test_sweeper_ends_with_its_state(tmp_path: Path) -> None:
     """Closing a State ends its thread; so does forgetting it."""
     state = State(SqliteEngine(str(tmp_path / "closed.db")))
-    sweeper = state._engine.store._sweeper
+    sweeper = store_of(state)._sweeper
     assert sweeper.is_running
     state.close()
     until(lambda: not sweeper.is_running)
 
     state = State(SqliteEngine(str(tmp_path / "forgotten.db")))
-    sweeper = state._engine.store._sweeper
+    sweeper = store_of(state)._sweeper
     assert sweeper.is_running
     gone = weakref.ref(state)
     del state
@@ -179,4 +179,4 @@ def test_no_thread_for_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert isinstance(caught.value.__cause__, RuntimeError)
     with slothstate.open(tmp_path / "state.db") as state:
         assert state.set("key", 1)
-        assert state._engine.store._sweeper.is_running
+        assert store_of(state)._sweeper.is_running

@@ -16,7 +16,7 @@ import pytest
 import slothstate
 from helpers import TESTS
 from helpers.processes import Channel, processes
-from helpers.support import KINDS, VERBS, in_time, raw, run_python
+from helpers.support import KINDS, VERBS, in_time, raw, run_python, store_of
 from slothstate import SlothStateError, State, UnsafeState
 from slothstate.engines.sqlite import schema
 from slothstate.engines.sqlite.pool import IDENTITY_CHECK_INTERVAL
@@ -219,7 +219,7 @@ def test_wrong_arguments_are_type_errors_or_ours(
                 state.unlock("n")
             if variadic:
                 attempt(lambda junk=junk: verb(*good.values(), junk), allowed)
-        assert not state._engine.store.in_transaction
+        assert not store_of(state).in_transaction
         assert state.check() == []
         assert state.set("after", 1)
         assert state.get("after") == 1

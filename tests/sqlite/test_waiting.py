@@ -14,7 +14,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, processes
-from helpers.support import in_time, raw
+from helpers.support import in_time, raw, store_of
 from slothstate.engines.sqlite.locks import table, waiters
 from slothstate.engines.sqlite.locks.announcement import ANNOUNCE_AFTER, GRACE
 from slothstate.errors import StateBusy, StateFull
@@ -120,8 +120,8 @@ def test_background_sweep_removes_what_the_dead_left(path: str) -> None:
     """Rows of dead owners, of locks and of waiters, go without anybody asking."""
     with slothstate.open(path, sweep_interval=0.05) as state:
         claim = table.Claim("job", 1, "0123456789abcdef", "host", 1, "", None)
-        state._engine.store.write(table.acquire, claim, lambda row: False)
-        state._engine.store.write(waiters.add, 1, "job", "0123456789abcdef", "host", 1, 0)
+        store_of(state).write(table.acquire, claim, lambda row: False)
+        store_of(state).write(waiters.add, 1, "job", "0123456789abcdef", "host", 1, 0)
         until(lambda: not state.locks() and not rows(path))
 
 
