@@ -174,7 +174,7 @@ value_loader: Callable[..., Any] = _functions["value_loader"]
 if TYPE_CHECKING:
 
     class StateBase:
-        """The base of `slothstate.State`: its `get` and `set` (csrc/python/state.h)."""
+        """The base of `slothstate.State`: its `get` and `set` (csrc/engine/state.h)."""
 
         _cache: object
         _load: Callable[[str, Any], Any]

@@ -7,7 +7,7 @@
 #include "engine/log.h"
 #include "python/module.h"
 #include "python/scope.h"
-#include "python/state.h"
+#include "engine/state.h"
 
 static void free_key_cache(PyObject *capsule)
 {

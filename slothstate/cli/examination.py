@@ -80,7 +80,7 @@ def _lua() -> Iterator[Finding]:
     if "luajit21" not in found:
         yield Finding("note", "Lua", f"{names}, but not luajit21, the default of run; {binding}", "run --lua lua54")
     else:
-        yield Finding("ok", "Lua", f"{names}; {binding}")
+        yield Finding("ok", "Lua", f"{names}, {binding}")
 
 
 def _examine_store(state: State, path: str, quick: bool) -> Iterator[Finding]:

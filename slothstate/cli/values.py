@@ -269,6 +269,8 @@ def _wait_for_reader() -> None:
     """Wait until something can be written to stdout: before anything is taken, and nobody waits for it."""
     import select
 
+    if not hasattr(select, "poll"):
+        return  # Windows: nothing there is written to without waiting
     with contextlib.suppress(OSError, ValueError):
         poll = select.poll()
         poll.register(sys.stdout.fileno(), select.POLLOUT)
@@ -282,7 +284,7 @@ def _in_time() -> Iterator[None]:
     def end(*_: object) -> None:
         raise TimeoutError(0, f"its reader did not take it within {DELIVERY_TIMEOUT:.0f} s")
 
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield
         return
     before = signal.signal(signal.SIGALRM, end)

@@ -137,7 +137,11 @@ def state(tmp_path: Path) -> Iterator[slothstate.State]:
         yield state
 
 
-@pytest.mark.parametrize("implementation", runtime.IMPLEMENTATIONS)
+WAYS = [*(("native", name) for name in runtime.IMPLEMENTATIONS), ("plain", "luajit21"), ("plain", "lua54")]
+
+
+@pytest.mark.usefixtures("binding")
+@pytest.mark.parametrize(("binding", "implementation"), WAYS, indirect=["binding"])
 @pytest.mark.parametrize("action", ACTIONS)
 def test_finalizers_inside_verbs_do_no_harm(state: slothstate.State, implementation: str, action: str) -> None:
     """Whatever they do, each verb ends with its result or an error, and every binding made afterwards works."""

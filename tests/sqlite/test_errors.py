@@ -35,6 +35,7 @@ BUILTINS = {
     "WrongType": TypeError,
     "OutOfRange": OverflowError,
     "LockTimeout": TimeoutError,
+    "NotSupported": NotImplementedError,
     "StateBusy": TimeoutError,
     "LockLost": RuntimeError,
     "AlreadyHeld": RuntimeError,

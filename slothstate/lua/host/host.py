@@ -77,8 +77,7 @@ class Host:
         self.workers = Workers()
         """The processes of tasks that run side by side."""
         self._exit_code = 0
-        self.worker_lost_output = False
-        """Whether a task in another process could not write to stdout."""
+        self._worker_lost_output = False
         self.is_interrupted = False
         """Whether what the prompt runs is to end; for a handler of Ctrl-C to set."""
         self._limit: float | None = None
@@ -160,7 +159,11 @@ class Host:
     @property
     def has_lost_output(self) -> bool:
         """Whether something that the script printed, or a task in another process, could not be written to stdout."""
-        return self.worker_lost_output or bool(lib.ss_lua_lost_output())
+        return self._worker_lost_output or bool(lib.ss_lua_lost_output())
+
+    def note_lost_output(self) -> None:
+        """Take note that a task in another process could not write to stdout."""
+        self._worker_lost_output = True
 
     def overrun(self) -> float:
         """Return for how many seconds the current task has been past its timeout, 0 if it is not.
@@ -252,7 +255,9 @@ class Host:
         if config.workdir is not None and config.make_workdir:
             _make_directory(os.path.expanduser(config.workdir))
         execution = Execution(self, plan, places)
-        if config.parallel > 1:
+        if config.parallel > 1 and not hasattr(os, "fork"):
+            self.reporter.log("warn", "this system cannot fork: tasks run one after another, not side by side")
+        elif config.parallel > 1:
             return run_side_by_side(self, Progress(plan, execution, self.reporter, kept), execution)
         return run_plan(plan, execution, self.reporter, kept)
 

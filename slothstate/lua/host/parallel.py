@@ -160,7 +160,7 @@ def _listen(
         if kind == "log":
             host.reporter.log(*content)
         elif kind == "lost output":
-            host.worker_lost_output = True
+            host.note_lost_output()
         elif kind == "attempt":
             progress.reporter.attempt_failed(_result(worker.task, content))
         elif kind == "exit":

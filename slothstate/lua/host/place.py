@@ -79,6 +79,12 @@ def _identity(task: Task) -> Identity | None:
     import pwd  # not on Windows
 
     try:
+        import pwd
+    except ImportError:
+        raise PlanError(
+            f"{task.where}: task '{task.name}' is to run as '{task.user}': this system cannot do that"
+        ) from None
+    try:
         entry = pwd.getpwnam(task.user)
     except (KeyError, ValueError):
         raise PlanError(f"{task.where}: task '{task.name}' is to run as '{task.user}': there is no such user") from None

@@ -3,7 +3,7 @@
 #include <structmember.h>
 
 #include "cache/type.h"
-#include "python/state.h"
+#include "engine/state.h"
 
 typedef struct ss_state {
     PyObject_HEAD

@@ -5,8 +5,8 @@
  * all else, errors above all, to what slothstate/state.py gives an object (its members, below) or to its method
  * `_set(key, value, ttl)`.
  */
-#ifndef SS_PYTHON_STATE_H
-#define SS_PYTHON_STATE_H
+#ifndef SS_ENGINE_STATE_H
+#define SS_ENGINE_STATE_H
 
 #include "python/arguments.h"
 
