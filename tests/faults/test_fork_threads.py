@@ -10,7 +10,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, processes, run_script
-from helpers.support import run_python
+from helpers.support import run_python, store_of
 
 if sys.platform != "linux":
     pytest.skip("/proc/self/task tells the threads", allow_module_level=True)

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from slothstate import state
-from slothstate.engines.sqlite import counters, keys, read_cache, store, sweep
-from slothstate.engines.sqlite.connection import Connection
+from slothstate import locks
+from slothstate.engines.sqlite import counters, engine, keys, read_cache, store, sweep
+from slothstate.engines.sqlite.connection import Atomic, Connection
 from slothstate.engines.sqlite.locks import table
 
 VARIABLE: Final = "SLOTHSTATE_PLANTED"
@@ -24,29 +24,29 @@ VARIABLE: Final = "SLOTHSTATE_PLANTED"
 
 def stamp_read_after_the_row() -> None:
     """The cache takes the store's stamp only after the row was read: what was committed in between stays unseen."""
-    load = state.load_value
+    load = engine._load_value
 
-    def late(engine: store.Store, decode: Any, key: str, default: Any) -> Any:
-        return load(_Late(engine), decode, key, default)  # type: ignore[arg-type]
+    def late(below: store.Store, decode: Any, key: str, default: Any) -> Any:
+        return load(_Late(below), decode, key, default)
 
     class _Late:
-        """An engine whose cache gives out its token when a value is stored, not when it is asked for."""
+        """A store whose cache gives out its token when a value is kept, not when it is asked for."""
 
-        def __init__(self, engine: store.Store) -> None:
-            self._engine.store = engine
+        def __init__(self, below: store.Store) -> None:
+            self._store = below
             self.cache = self
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(self._engine.store, name)
+            return getattr(self._store, name)
 
         def sync(self) -> None:
             return None
 
         def store(self, token: None, *what: Any) -> None:
-            cache = self._engine.store.cache
-            cache.store(None if self._engine.store.in_transaction else cache.sync(), *what)
+            cache = self._store.cache
+            cache.store(None if self._store.in_transaction else cache.sync(), *what)
 
-    state.load_value = late
+    engine._load_value = late  # type: ignore[misc]
 
 
 def no_second_look_at_the_stamp() -> None:
@@ -92,12 +92,12 @@ def lease_checked_before_the_wait() -> None:
     """A lock's transaction checks that the lock is held, and only then waits for the right to write."""
 
     @contextmanager
-    def transaction(self: table.Lock) -> Iterator[None]:
+    def transaction(self: locks.Lock) -> Iterator[None]:
         self.ensure_held()
-        with self._engine.store.transaction():
+        with self._engine.transaction():
             yield
 
-    table.Lock.transaction = transaction  # type: ignore[method-assign]
+    locks.Lock.transaction = transaction  # type: ignore[method-assign]
 
 
 def sweep_without_a_second_look() -> None:
@@ -105,7 +105,7 @@ def sweep_without_a_second_look() -> None:
 
     def batch(connection: Connection, now: int) -> tuple[int, bool]:
         expired = connection.execute(sweep._EXPIRED, (now, sweep.BATCH)).fetchall()
-        with sweep.Atomic(connection):
+        with Atomic(connection):
             for identity, _ in expired:
                 connection.execute("delete from list_items where list_id = ?1", (identity,))
                 connection.execute("delete from entries where id = ?1", (identity,))
