@@ -114,4 +114,4 @@ def directory_for(path: str) -> Iterator[None]:
 
 def create_file(path: str) -> None:
     """Create an empty file that only its owner reads, for SQLite to fill. Raises: `OSError` if there is anything."""
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | _NO_FOLLOW, 0o600))
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600))
