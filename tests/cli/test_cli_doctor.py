@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import mmap
 import os
@@ -245,7 +246,7 @@ def test_a_store_that_fails_meanwhile(home: Path, state: State, monkeypatch: pyt
 
 def test_lua_that_is_not_installed(home: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without lupa, or without its LuaJIT, doctor says what is missing."""
-    monkeypatch.setattr(examination.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert examined(home, 0)["Lua"][2] == "pip install 'slothstate[lua]'"
-    monkeypatch.setattr(examination.importlib.util, "find_spec", lambda name: name == "lupa.lua54" or None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "lupa.lua54" or None)
     assert examined(home, 0)["Lua"][1].startswith("lua54, but not luajit21")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ def state(home: Path) -> State:
 
 
 @contextmanager
-def holder(home: Path, *arguments: str, **options: object) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def holder(home: Path, *arguments: str, **options: Any) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A `slothstate lock` that holds its lock, and the token it printed."""
     with start("lock", *arguments, home=home, **options) as process:
         try:
@@ -171,7 +172,7 @@ def test_top_counts_writes_of_all_processes(home: Path, state: State) -> None:
     with start("top", "--interval", "200ms", home=home) as process:
         assert process.stdout is not None
         deadline = time.monotonic() + SECONDS
-        rates = []
+        rates: list[float] = []
         while time.monotonic() < deadline and not any(rates):
             for _ in range(50):
                 state.increment("n")

@@ -258,7 +258,7 @@ def test_bad_lines(home: Path, line: str, how: str, capsys: pytest.CaptureFixtur
     assert code == 2, error
     assert error.count("\n") == 1
     assert f"{home / 'bad.jsonl'}, line 3: " in error
-    assert BAD_LINES[line] in error
+    assert str(BAD_LINES[line]) in error
     with package.open(home / "state.db") as state:
         assert dict(state) == {"before": 1}
 

@@ -15,7 +15,7 @@ from helpers.command import SECONDS, command, slothstate, start
 from helpers.host import environment
 from helpers.support import bits
 from slothstate import State
-from slothstate.cli import values
+from slothstate.cli import exits, values
 
 CLOSED = [" ".join(some) for count in range(4) for some in itertools.combinations((">&-", "<&-", "2>&-"), count)]
 
@@ -63,7 +63,7 @@ def test_what_cannot_be_delivered_is_put_back(home: Path, arguments: str, output
 
 def test_a_no_leaves_stdout_as_it_is(state: State, capfd: pytest.CaptureFixture[str]) -> None:
     """When there is nothing to take, or it cannot be taken, what is printed after that still comes."""
-    for error in (values.Failure("", 1), package.WrongType("x")):
+    for error in (exits.Failure("", 1), package.WrongType("x")):
         with pytest.raises(type(error)), values.delivering(state):
             raise error
     os.write(1, b"still there")
@@ -131,7 +131,7 @@ def test_reader_that_never_comes(state: State, monkeypatch: pytest.MonkeyPatch) 
     with open(writing, "w") as stream, monkeypatch.context() as context:
         context.setattr("sys.stdout", stream)
         problem = r"did not take it within .*; the store is as it was"
-        with pytest.raises(values.Failure, match=problem), values.delivering(state):
+        with pytest.raises(exits.Failure, match=problem), values.delivering(state):
             values.write(state.list_pop("large"))
     os.close(reading)
     assert state.list_length("large") == 1

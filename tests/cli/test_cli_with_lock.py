@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def home(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def holding(home: Path, *command: str, **options: object) -> Iterator[subprocess.Popen[bytes]]:
+def holding(home: Path, *command: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command under the lock "deploy" that says "ready" first; end it afterwards."""
     process = start("with-lock", "deploy", "--", *command, home=home, stdin=subprocess.PIPE, **options)
     assert process.stdout is not None

@@ -112,7 +112,7 @@ def test_usage_refuses_an_empty_delimiter(state: State) -> None:
     """An empty delimiter, and what is no str, are refused."""
     for arguments in (("", ""), (b"a", ":"), ("a", 1)):
         with pytest.raises(InvalidValue):
-            state.usage(*arguments)  # type: ignore[arg-type]
+            state.usage(*arguments)
 
 
 def test_break_lock(state: State, open_state: Callable[[], State]) -> None:

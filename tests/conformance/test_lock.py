@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -35,9 +35,9 @@ def other(place: Place, state: State) -> Iterator[State]:
         yield opened
 
 
-def in_thread(fn):  # type: ignore[no-untyped-def]
+def in_thread(fn: Callable[[], bool]) -> bool:
     """Return what `fn` returns in a thread of its own."""
-    results = []
+    results: list[bool] = []
     thread = threading.Thread(target=lambda: results.append(fn()))
     thread.start()
     thread.join(30)

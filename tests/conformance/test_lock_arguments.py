@@ -38,7 +38,7 @@ def test_bad_name_is_refused(state: State, name: object) -> None:
     """A lock's name follows the rules of a key."""
     for verb in (state.lock, state.try_lock, state.unlock, state.locked):
         with pytest.raises(slothstate.InvalidKey):
-            verb(name)  # type: ignore[operator]
+            verb(name)  # type: ignore[arg-type]
     assert state.locks() == []
 
 

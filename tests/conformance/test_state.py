@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -222,6 +223,7 @@ def test_ttl_of_a_live_key(state: State, clock: Clock, verb: Verb, kind: str) ->
 @pytest.mark.parametrize("kind", KINDS)
 def test_compare_swap_keeps_the_ttl(state: State, kind: str) -> None:
     """A successful swap, to whatever kind, leaves the TTL as it was."""
+    new: Any
     for new in ("text", 1, {}, [1, 2], b""):
         state.delete("k")
         old = put(state, "k", kind, ttl=60)

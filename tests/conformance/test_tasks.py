@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 import pytest
 
@@ -148,7 +148,7 @@ def test_ending_in_another_task(state: State) -> None:
     """A generator that another task closes ends its transaction there, undone."""
 
     async def writes() -> None:
-        async def generate():  # type: ignore[no-untyped-def]
+        async def generate() -> AsyncGenerator[None]:
             with state.transaction():
                 state.set("key", 1)
                 yield
@@ -163,7 +163,7 @@ def test_ending_in_another_task(state: State) -> None:
     asyncio.run(writes())
 
 
-async def called_next(generator) -> None:  # type: ignore[no-untyped-def]
+async def called_next(generator: AsyncIterator[None]) -> None:
     await anext(generator)
 
 

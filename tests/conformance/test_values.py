@@ -18,6 +18,11 @@ from helpers.places import Place, exactly, unchanged
 from slothstate import InvalidValue, OutOfRange, State, to_json
 from slothstate.values import Encoded, same
 
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
 INT_MAX, INT_MIN = 2**63 - 1, -(2**63)
 FLOATS = [0.0, -0.0, 1.0, 0.1, -1.5, 5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, 2.0**53, 1e22, 1e-7]
 INTS = [0, 1, -1, 2**31, 2**53 - 1, 2**53, 2**53 + 1, INT_MAX, INT_MIN]
@@ -87,11 +92,11 @@ def test_round_trip_of_anything(shared_state: State, document: Any) -> None:
         ((1, (2,)), [1, [2]]),
         ({"t": ()}, {"t": []}),
         (OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
-        (enum.IntEnum("Level", {"HIGH": 3}).HIGH, 3),
+        (Level.HIGH, 3),
         (type("Name", (str,), {})("text"), "text"),
         (type("Ratio", (float,), {})(0.5), 0.5),
         (type("Blob", (bytes,), {})(b"x"), b"x"),
-        ([enum.IntEnum("Level", {"HIGH": 3}).HIGH, type("Name", (str,), {})("text")], [3, "text"]),
+        ([Level.HIGH, type("Name", (str,), {})("text")], [3, "text"]),
     ],
 )
 def test_subclasses_come_back_as_their_base(state: State, stored: Any, comes_back: Any) -> None:
@@ -291,7 +296,7 @@ def test_same_is_an_equivalence(left: Any, right: Any) -> None:
 
 def test_compare_swap_normalises_what_it_is_given(state: State) -> None:
     """`old` counts as what storing it would give: subclasses and tuples compare as their base types."""
-    level = enum.IntEnum("Level", {"HIGH": 3}).HIGH
+    level = Level.HIGH
     name = type("Name", (str,), {})("text")
     state.set("k", {"a": [3, "text"]})
     assert state.compare_swap("k", {"a": (level, name)}, level)

@@ -21,7 +21,7 @@ NO_EXAMPLE = {"backup", "close", "compact", "items", "values", "pop", "popitem",
 
 def public_methods(owner: type) -> dict[str, Callable[..., object]]:
     """Return the methods and properties that a class, or a base of it in this package, offers under public names."""
-    methods = {}
+    methods: dict[str, Callable[..., object]] = {}
     for name, value in inspect.getmembers(owner):
         found = value.fget if isinstance(value, property) else value
         if not name.startswith("_") and inspect.isfunction(found) and found.__module__.startswith("slothstate"):

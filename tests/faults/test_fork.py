@@ -290,7 +290,7 @@ def child_collects_and_exits(channel: Channel, path: str) -> list[Any]:
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     state.get("key")
     state.set("key", 2)
-    seen = [status, locks_of(path) == before, os.path.exists(path + "-wal")]
+    seen: list[object] = [status, locks_of(path) == before, os.path.exists(path + "-wal")]
     reader = run_script("import slothstate, sys; print(slothstate.open(sys.argv[1]).get('key'))", path)
     seen.append(reader.stdout.strip())
     state.close()

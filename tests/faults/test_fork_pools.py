@@ -69,7 +69,7 @@ def fork_beside_busy_threads(channel: Channel, path: str, forks: int) -> list[in
     def child(channel: Channel) -> int:
         with slothstate.open(path + ".child.db") as own, own.locked("job", timeout=30), own.transaction():
             own.set_many({"a": 1, "b": [2]})
-            return own.increment("children")
+            return int(own.increment("children"))
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:

@@ -39,7 +39,7 @@ def count_up(channel: Channel, path: str, times: int) -> int:
     with slothstate.open(path) as state:
         channel.send("ready")
         channel.receive()
-        return [state.increment("counter") for _ in range(times)][-1]
+        return int([state.increment("counter") for _ in range(times)][-1])
 
 
 def produce_and_consume(channel: Channel, path: str, number: int, steps: int) -> tuple[list[Any], list[Any]]:
@@ -266,6 +266,6 @@ def test_contending_writers_share_the_store(path: str, figure: Callable[[str], N
             f"{COUNTERS} writers: {sum(shares) / CONTENTION:.0f} increments/s, least share {least:.2f}"
             f" of the largest, longest call {longest * 1000:.0f} ms"
         )
-        return max(LEAST_SHARE / max(least, 0.001), longest / LONGEST_WRITE)
+        return float(max(LEAST_SHARE / max(least, 0.001), longest / LONGEST_WRITE))
 
     assert in_time(contend, 1)

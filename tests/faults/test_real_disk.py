@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -177,7 +178,7 @@ def test_full_ext4_with_small_blocks(tmp_path: Path, mount_point: Path) -> None:
         filler = mount_point / "filler"
         filler.write_bytes(bytes(2 * MIB))
         writer = start(fill_and_reopen, path)
-        messages = []
+        messages: list[Any] = []
         with suppress(AssertionError):
             while messages.count("full") < TIMES_FULL:
                 messages.append(writer.receive())

@@ -43,7 +43,7 @@ def small_disk(tmp_path: Path) -> Iterator[str]:
 
 def fill(state: State, errors: tuple[type[BaseException], ...]) -> tuple[list[str], BaseException]:
     """Set keys until there is no room; return those acknowledged, and the error."""
-    acknowledged = []
+    acknowledged: list[str] = []
     for number in range(10_000):
         try:
             state.set(f"key:{number}", VALUE)

@@ -47,7 +47,7 @@ def step(value: Any, verb: str, arguments: tuple[Any, ...]) -> tuple[Any, Any]:
     if verb == "increment":
         total = (value or 0) + arguments[0]
         return total, total
-    items = value or ()
+    items: Any = value or ()
     if verb == "list_push":
         return (*items, *arguments), len(items) + len(arguments)
     if verb == "list_pop":
@@ -242,7 +242,7 @@ def _same(one: Any, other: Any) -> bool:
 # The search for an order
 
 
-Model = Callable[[Any, Operation], tuple[Any, Any]]
+Model = Callable[[Any, Any], tuple[Any, Any]]
 """From a state and an operation to the next state and the result; states can be hashed."""
 
 
@@ -264,7 +264,7 @@ def lock_model(held: tuple[int, int], operation: Operation) -> tuple[Any, Any]:
     return ((0, last) if holder == who else held), holder == who
 
 
-def linearizable(operations: Sequence[Operation], model: Model = key_model, initial: Any = None) -> bool:
+def linearizable(operations: Sequence[Any], model: Model = key_model, initial: Any = None) -> bool:
     """Search for an order that explains the results of operations on one key.
 
     Wing and Gong's search with Lowe's memory of what was tried (Gavin Lowe, "Testing for linearizability", 2017): take

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from helpers.host import environment
 
@@ -17,11 +18,11 @@ def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "slothstate", *map(str, arguments)]
 
 
-def start(*arguments: str | Path, home: Path, term: str = "dumb", **options: object) -> subprocess.Popen[bytes]:
+def start(*arguments: str | Path, home: Path, term: str = "dumb", **options: Any) -> subprocess.Popen[bytes]:
     """Start `slothstate` on the store state.db in `home`, with pipes for its output."""
-    settings: dict[str, object] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    settings: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db"), "TERM": term})
-    return subprocess.Popen(command(*arguments), cwd=home, env=variables, **(settings | options))  # type: ignore[call-overload]
+    return subprocess.Popen(command(*arguments), cwd=home, env=variables, **(settings | options))
 
 
 def slothstate(*arguments: str | Path, home: Path, stdin: bytes = b"", code: int = 0) -> str:

@@ -152,7 +152,7 @@ class FailingDisk(_Disk):
         self.calls += 1
         if self.calls == self._fail_at or (self._sticky and self.calls > self._fail_at):
             self.failed += 1
-            error = self._error(f"injected into {call} of {file}")
+            error: Any = self._error(f"injected into {call} of {file}")
             # What apsw sets on the errors that SQLite itself reports.
             error.result = apsw.SQLITE_FULL if self._error is apsw.FullError else apsw.SQLITE_IOERR
             error.extendedresult = error.result

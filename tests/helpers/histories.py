@@ -51,7 +51,7 @@ def perform(state: State, verb: str, arguments: tuple[Any, ...]) -> Any:
         return state.set_many(dict.fromkeys(arguments[:-1], arguments[-1]))
     if verb in ("transfer", "abandon"):
         source, target, amount = arguments
-        sums = (0, 0)
+        sums: tuple[float, float] = (0, 0)
         try:
             with state.transaction():
                 left = state.get(source, 0) - amount
@@ -152,7 +152,7 @@ class Witness:
             make(connection, *arguments, **names)
             connection.db.set_commit_hook(self._commit)
 
-        Connection.__init__ = watched  # type: ignore[method-assign]
+        Connection.__init__ = watched  # type: ignore[method-assign, assignment]
 
     def _commit(self) -> bool:
         recorder = self.recorder

@@ -37,7 +37,7 @@ class Scripts:
         ok, kind, message = self.run(f"local ok, e = pcall(function() {source} end) return ok, type(e), tostring(e)")
         assert not ok, f"no error: {source}"
         assert kind == "string", f"an error of type {kind}: {source}"
-        return message
+        return str(message)
 
 
 def _decoded(value: Any) -> Any:

@@ -116,7 +116,7 @@ def sweep_without_a_second_look() -> None:
 
 def acknowledged_before_commit() -> None:
     """An increment answers what it is going to be, and is written a moment later."""
-    write_key = store.Store.write_key
+    write_key: Any = store.Store.write_key
     waiting: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
 
     def write_later() -> None:
@@ -132,9 +132,9 @@ def acknowledged_before_commit() -> None:
             threading.Thread(target=write_later, daemon=True).start()
         row = self.read(keys.get, key)
         waiting.put((self, operation, key, *arguments))
-        return (row[1] if row else 0) + arguments[0]  # type: ignore[operator]
+        return (row[1] if row else 0) + arguments[0]
 
-    store.Store.write_key = promise  # type: ignore[assignment, method-assign]
+    store.Store.write_key = promise  # type: ignore[assignment]
 
 
 def uncommitted_values_are_cached() -> None:

@@ -90,7 +90,7 @@ class Worker:
     def pid(self) -> int:
         """The process id."""
         assert self.process.pid is not None
-        return self.process.pid
+        return int(self.process.pid)
 
     def send(self, message: Any = None) -> None:
         """Send a message; `Channel.receive` returns it."""

@@ -210,7 +210,7 @@ def test_each_thread_with_its_runtime(tmp_path: Path) -> None:
 
     def work(implementation: str) -> None:
         results.append(
-            Scripts(state, implementation).run("""
+            Scripts(opened, implementation).run("""
                 for i = 1, 100 do
                     state.increment('n')
                     state.set('t', {i = i, text = ('x'):rep(i), list = {1, 2, {}}})
@@ -221,14 +221,14 @@ def test_each_thread_with_its_runtime(tmp_path: Path) -> None:
             """)
         )
 
-    with slothstate.open(tmp_path / "state.db") as state:
+    with slothstate.open(tmp_path / "state.db") as opened:
         threads = [threading.Thread(target=work, args=(name,)) for name in ("luajit", "luajit", "lua54", "lua51")]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(60)
         assert results == ["done"] * 4
-        assert state.get("n") == 400
+        assert opened.get("n") == 400
 
 
 def test_python_runs_while_a_verb_waits(lua: Scripts, tmp_path: Path) -> None:

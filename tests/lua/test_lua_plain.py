@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from slothstate._native import ffi
 
 import slothstate
 from helpers.host import slothstate_run
@@ -62,7 +63,7 @@ def test_a_lupa_that_hides_its_lua_is_bound_all_the_same(
     state: slothstate.State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the Lua API is not exported, as by lupa's wheels for Windows, the plain binding is taken, and named."""
-    problem = runtime.ffi.new("char[]", b"the lupa module does not export lua_next")
+    problem = ffi.new("char[]", b"the lupa module does not export lua_next")
     monkeypatch.setattr(runtime, "lib", SimpleNamespace(ss_lua_attach=lambda *_: problem))
     monkeypatch.setattr(runtime, "_attached", set())
     lua = new_runtime()

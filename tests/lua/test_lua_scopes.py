@@ -249,7 +249,7 @@ def test_a_caught_interruption_is_a_string(lua: Scripts) -> None:
     seen: list[tuple[bytes, bytes]] = []
     lua.runtime.globals()[b"seen"] = lambda kind, text: seen.append((kind, text))
     raised: Callable[..., object] = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)  # noqa: E731
-    lua.state.stats = raised  # type: ignore[method-assign]
+    lua.state.stats = raised  # type: ignore[method-assign, assignment]
     try:
         from slothstate.lua import bind
 

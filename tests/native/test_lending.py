@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_wrong_use_is_an_error(state: State) -> None:
     with pytest.raises(TypeError, match="an operation"):
         engine.write_key(print)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="at most 8 arguments, got 9"):
-        engine.read(print, *range(9))  # type: ignore[arg-type]
+        engine.read(print, *range(9))
     with pytest.raises(TypeError, match="not set up"):
         native.Lender().read(print)
     with pytest.raises(TypeError, match="not callable"):
@@ -65,7 +66,10 @@ def test_a_member_may_change_while_an_operation_runs(path: str, member: str, val
 
     class Pool(native.Lender):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.operations, self._transactions, self._idle, self._refusal = {}, {}, [], None
+            self.operations: dict[Any, int] = {}
+            self._transactions: dict[int, Any] = {}
+            self._idle: list[Any] = []
+            self._refusal = None
             self.cache, self.now = self, lambda: 1
             self.log = native.Log(10)
             self._recover = self._check_identity = self.ensure_identity = self._trim = self.mark = self.settle = (
@@ -210,9 +214,9 @@ def test_a_log_refuses_what_is_no_connection() -> None:
     with pytest.raises(TypeError, match="db, name, pages"):
         noted.hook(1)
     with pytest.raises(TypeError):
-        native.Log()
+        native.Log()  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="keyword"):
-        native.Log(limit=1)
+        native.Log(limit=1)  # type: ignore[call-arg]
     assert (noted.pages, noted.committed) == (0, False)
 
 

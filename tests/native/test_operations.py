@@ -184,7 +184,7 @@ class Base(StateBase):
     def __init__(self, row_maker: Callable[..., Any] = encode_row) -> None:
         self.written: list[object] = []
         self.rest: list[object] = []
-        self._cache, self._table, self._list = None, dict, list
+        self._cache, self._table, self._list = None, dict, list  # type: ignore[assignment]
         self._load = lambda key, default: (key, default)
         self._put = lambda *row: self.written.append(row)
         self._row_maker = (row_maker, KINDS, Encoded)
@@ -249,7 +249,8 @@ def test_get_without_a_cache_loads() -> None:
 
 def test_what_was_not_set_up_says_so() -> None:
     """A subclass that does not call State.__init__, or takes a part away, gets an error and no crash."""
-    for use in (lambda base: base.get("k"), lambda base: base.set("k", 1)):
+    uses: tuple[Callable[[StateBase], object], ...] = (lambda base: base.get("k"), lambda base: base.set("k", 1))
+    for use in uses:
         with pytest.raises(TypeError, match="is not set up: its __init__ must call"):
             use(StateBase())
         for member in ("_load", "_put", "_row_maker", "_cache", "_table"):

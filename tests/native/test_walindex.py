@@ -394,22 +394,22 @@ def test_wrong_arguments_are_errors() -> None:
         lambda: native.ReadCache(-1, None, {}),
         lambda: native.ReadCache(1, None, transactions={}),
         lambda: cache.attach(0, store),
-        lambda: cache.attach("x", store),
-        lambda: cache.attach(store.file.address),
-        lambda: cache.wait(token),
-        lambda: cache.wait(None, 1),
-        lambda: cache.wait(token, "1"),
+        lambda: cache.attach("x", store),  # type: ignore[arg-type]
+        lambda: cache.attach(store.file.address),  # type: ignore[call-arg]
+        lambda: cache.wait(token),  # type: ignore[arg-type, call-arg]
+        lambda: cache.wait(None, 1),  # type: ignore[arg-type]
+        lambda: cache.wait(token, "1"),  # type: ignore[arg-type]
         lambda: cache.wait(-1, 1),
         lambda: cache.wait(2**64, 1),
-        lambda: cache.verified("x"),
-        lambda: cache.settle("x", "k"),
-        lambda: cache.settle(NO_MARK, b"k"),
-        lambda: cache.settle(NO_MARK),
-        lambda: cache.store(token, "k", 0, 1),
-        lambda: cache.store(token, b"k", 0, 1, None),
-        lambda: cache.store(token, "k", 0, 1, "x"),
-        lambda: cache.store("x", "k", 0, 1, None),
-        lambda: cache.store(token, "k", "x", 1, None),
+        lambda: cache.verified("x"),  # type: ignore[arg-type]
+        lambda: cache.settle("x", "k"),  # type: ignore[arg-type]
+        lambda: cache.settle(NO_MARK, b"k"),  # type: ignore[arg-type]
+        lambda: cache.settle(NO_MARK),  # type: ignore[call-arg]
+        lambda: cache.store(token, "k", 0, 1),  # type: ignore[call-arg]
+        lambda: cache.store(token, b"k", 0, 1, None),  # type: ignore[arg-type]
+        lambda: cache.store(token, "k", 0, 1, "x"),  # type: ignore[arg-type]
+        lambda: cache.store("x", "k", 0, 1, None),  # type: ignore[arg-type]
+        lambda: cache.store(token, "k", "x", 1, None),  # type: ignore[arg-type]
         lambda: cache.store(token, "k", 0, [], None),
         lambda: cache.store(token, "k", 0, None, None),
         lambda: cache.store(token, "k", 1, 5, None),

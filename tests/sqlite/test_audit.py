@@ -10,6 +10,7 @@ import pytest
 import slothstate
 from helpers.support import Clock, raw, store_of, unchanged
 from slothstate import State, StateCorrupt
+from slothstate.engines.sqlite.engine import SqliteEngine
 from slothstate.engines.sqlite.schema import PAGE_SIZE
 
 pytestmark = pytest.mark.damaged
@@ -253,7 +254,7 @@ def test_damaged_page(state: State, path: str) -> None:
         for offset in range(size // 2, size - PAGE_SIZE, 2 * PAGE_SIZE):
             file.seek(offset // PAGE_SIZE * PAGE_SIZE)
             file.write(b"\xa5" * PAGE_SIZE)
-    with State(type(state._engine)(path)) as damaged:
+    with State(SqliteEngine(path)) as damaged:
         assert damaged.check()
         with pytest.raises(StateCorrupt, match=path):
             [damaged.get(f"k{number:04}") for number in range(500)]

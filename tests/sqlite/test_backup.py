@@ -12,7 +12,6 @@ import pytest
 import slothstate
 from helpers.support import Clock, dump, state_at
 from slothstate import InvalidValue, SlothStateError, State, StateIOError, UnsafeState
-from slothstate.engines.sqlite import backup as backup_module
 
 
 def test_copy_is_a_store_of_its_own(state: State, clock: Clock, tmp_path: Path) -> None:
@@ -20,7 +19,7 @@ def test_copy_is_a_store_of_its_own(state: State, clock: Clock, tmp_path: Path) 
     state.set("k", {"a": 1}, ttl=60)
     state.list_push("l", 1, 2)
     target = tmp_path / "copy.db"
-    assert state.backup(target) is None  # type: ignore[func-returns-value]
+    assert state.backup(target) is None
     assert sorted(path.name for path in tmp_path.glob("copy*")) == ["copy.db"]
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert dump(target) == dump(tmp_path / "state.db")
@@ -52,7 +51,7 @@ TARGETS = {
 def test_existing_target(state: State, tmp_path: Path, kind: str) -> None:
     """Whatever stands under the target's name is refused and stays; no draft is left."""
     target = tmp_path / "copy.db"
-    TARGETS[kind](target)
+    TARGETS[kind](target)  # type: ignore[no-untyped-call]
     before = target.lstat()
     names = sorted(os.listdir(tmp_path))
     with pytest.raises(UnsafeState, match="exists: name a new file"):
@@ -113,7 +112,7 @@ def test_target_that_appears_meanwhile(state: State, tmp_path: Path, monkeypatch
         os.rename(tmp_path / "other", path)
         link(draft, path)
 
-    monkeypatch.setattr(backup_module.os, "link", race)
+    monkeypatch.setattr(os, "link", race)
     with pytest.raises(UnsafeState, match="exists: name a new file"):
         state.backup(target)
     assert target.read_text() == "precious"

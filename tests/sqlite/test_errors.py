@@ -6,6 +6,7 @@ import copy
 import inspect
 import pickle
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -104,7 +105,7 @@ CODES = {
 @pytest.mark.parametrize("extended", [0, 1, 3, 22])
 def test_classification_is_by_result_code(code: str, extended: int) -> None:
     """SQLite's result code decides, extended or not, and never its text; the message names the file."""
-    error = apsw.exception_for(getattr(apsw, f"SQLITE_{code}"))
+    error: Any = apsw.exception_for(getattr(apsw, f"SQLITE_{code}"))
     error.result = getattr(apsw, f"SQLITE_{code}")
     error.extendedresult = error.result | extended << 8
     ours = translate(error, "/some/state.db")
@@ -153,7 +154,7 @@ def test_full_database(state: State, path: str) -> None:
         lambda: state.compare_swap("k", 1, big),
     ):
         with pytest.raises(StateFull) as caught:
-            write()
+            write()  # type: ignore[no-untyped-call]
         assert isinstance(caught.value.__cause__, apsw.FullError)
         assert dump(path) == before
         assert (state.get("k"), store_of(state).in_transaction) == (1, False)

@@ -17,6 +17,7 @@ import slothstate
 from helpers.processes import run_script
 from slothstate import locks
 from slothstate.engines.sqlite.locks import lock_table as lock_module
+from slothstate.engines.sqlite.locks.boot_clock import boot_ms
 from slothstate.state import State
 
 AT_ONCE = 0.5
@@ -63,7 +64,7 @@ WAITS: dict[str, Callable[[State], object]] = {
 def lose(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     """Acquire with a TTL that is over at once."""
     assert state.try_lock("job", ttl=5)
-    now = lock_module.boot_ms()
+    now = boot_ms()
     monkeypatch.setattr(lock_module, "boot_ms", lambda: now + 6_000)
 
 
@@ -84,7 +85,7 @@ def test_late_end_of_a_block_frees_nobody_elses_acquisition(
     state: State, worker: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Leaving a `locked` block after its TTL does not free what another thread of the State has since."""
-    now = lock_module.boot_ms()
+    now = boot_ms()
     with pytest.raises(slothstate.LockLost), state.locked("job", ttl=5) as lock:
         monkeypatch.setattr(lock_module, "boot_ms", lambda: now + 6_000)
         assert worker.submit(state.lock, "job", 1).result() is True

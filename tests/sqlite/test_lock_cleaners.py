@@ -15,11 +15,19 @@ import pytest
 import slothstate
 from helpers.processes import Channel, hold, processes
 from helpers.support import store_of
+from slothstate.engines.sqlite.engine import SqliteEngine
 from slothstate.engines.sqlite.locks import owner as owner_module
 from slothstate.engines.sqlite.locks import table
 from slothstate.engines.sqlite.locks.byte_locks import ByteLocks
+from slothstate.engines.sqlite.locks.owner import Ownership
 from slothstate.engines.sqlite.pool import IDENTITY_CHECK_INTERVAL
 from slothstate.state import State
+
+
+def ownership_of(state: State) -> Ownership:
+    assert isinstance(state._engine, SqliteEngine)
+    return state._engine.locks._ownership
+
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="byte locks on directories are Linux's")
 
@@ -229,7 +237,7 @@ def test_where_there_are_no_byte_locks(path: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(ByteLocks, "_ask", lambda *_: None)
     with slothstate.open(path) as state, slothstate.open(path) as other:
         assert other.lock("job")
-        assert "-" not in str(other._engine.locks._ownership.name)
+        assert "-" not in str(ownership_of(other).name)
         assert state.try_lock("job") is False
         other.close()
         assert state.try_lock("job") is True
@@ -257,7 +265,7 @@ def test_owner_of_which_nothing_can_be_told(path: str, state: State, monkeypatch
 
 def test_names_of_owners_that_are_damaged(state: State) -> None:
     """An owner's name that none of ours has is of somebody dead."""
-    kernel = state._engine.locks._ownership._kernel
+    kernel = ownership_of(state)._kernel
     for number, name in enumerate((f"{kernel}-", f"{kernel}-no number", "-", "a-b-c", "é")):
         claim = table.Claim(f"job {number}", number, name, "host", 1, "", None)
         store_of(state).write(table.acquire, claim, lambda row: False)

@@ -289,7 +289,7 @@ def test_hand_over_is_quick_and_waiting_cheap(path: str, figure: Callable[[str],
             shares.append(share)
         delay, share = statistics.median(delays), statistics.median(shares)
         figure(f"hand-over: median {delay * 1000:.2f} ms; a waiter takes {share * 100:.1f} % of a core")
-        return max(delay / HANDOVER, share / WAITER_SHARE)
+        return float(max(delay / HANDOVER, share / WAITER_SHARE))
 
     with processes() as start:
         giver, taker = start(hand_over, path), start(take_over, path)

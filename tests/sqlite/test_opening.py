@@ -16,18 +16,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from test_paths import NOBODY, make_store, shared_directory, untouched
 
 import slothstate as package
 from helpers import ROOT
 from helpers.command import command, slothstate
+from helpers.files import NOBODY, make_store, untouched
 from helpers.host import environment
 from helpers.mounts import mounted, remount, small_tmpfs
 from helpers.support import raw
 from slothstate import StateFull, StateIOError, StateReadOnly, UnsafeState
 from slothstate.engines.sqlite import access, location
-
-__all__ = ["shared_directory"]
 
 ME = f" as user {pwd.getpwuid(os.getuid()).pw_name} (uid {os.getuid()})"
 
@@ -202,7 +200,7 @@ def test_home_of_somebody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(UnsafeState, match="there is no user 'no-such-user'"):
         package.open("~no-such-user/state.db")
     assert list(tmp_path.iterdir()) == []
-    make_store("./~no-such-user/state.db")  # type: ignore[arg-type]
+    make_store("./~no-such-user/state.db")
     assert (tmp_path / "~no-such-user" / "state.db").exists()
 
 
@@ -248,7 +246,7 @@ def test_addresses(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
 def test_other_colons(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any other colon is a letter of a name."""
     monkeypatch.chdir(tmp_path)
-    make_store(Path(name) if not name.startswith("./") else name)  # type: ignore[arg-type]
+    make_store(Path(name) if not name.startswith("./") else name)
     assert (tmp_path / name).exists()
 
 

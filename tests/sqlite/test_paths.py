@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +13,10 @@ import pytest
 
 import slothstate
 from helpers import opened
+from helpers.files import NOBODY, make_store, untouched
 from helpers.support import run_python
 from slothstate import InvalidValue, SlothStateError, State, StateCorrupt, StateIOError, StateReadOnly, UnsafeState
 from slothstate.engines.sqlite import location
-
-
-def picture(directory: Path) -> dict[str, Any]:
-    """Return what lies below a directory: names, modes, links and the hashes of files."""
-
-    def describe(path: Path) -> Any:
-        found = path.lstat()
-        if path.is_symlink():
-            return os.readlink(path)
-        content = hashlib.sha256(path.read_bytes()).hexdigest() if stat.S_ISREG(found.st_mode) else None
-        return found.st_mode, found.st_ino, content
-
-    return {str(path.relative_to(directory)): describe(path) for path in sorted(directory.rglob("*"))}
-
-
-@contextmanager
-def untouched(directory: Path) -> Iterator[None]:
-    """Fail if the block changes anything below a directory, or leaves anything there."""
-    before = picture(directory)
-    yield
-    assert picture(directory) == before
-
-
-def make_store(path: Path, **values: object) -> None:
-    with slothstate.open(path) as state:
-        state.set_many(values or {"k": 1})
 
 
 def symlink_to_store(path: Path) -> None:
@@ -83,7 +56,7 @@ def test_unsafe_path(tmp_path: Path, kind: str) -> None:
     """What is not a plain file of ours is `UnsafeState` that says what it is; nothing is changed, nothing hangs."""
     make, says = UNSAFE[kind]
     path = tmp_path / "state.db"
-    make(path)
+    make(path)  # type: ignore[operator]
     with untouched(tmp_path), pytest.raises(UnsafeState, match=says) as caught:
         slothstate.open(path)
     assert str(path) in str(caught.value)
@@ -345,31 +318,6 @@ def test_good_arguments_of_open(tmp_path: Path, arguments: dict[str, Any]) -> No
 
 
 # A process of nobody, where we are root; in it everything is imported first, for it may not read our interpreter.
-NOBODY = """
-import os, sys, filelock, apsw, slothstate, slothstate.engines.sqlite.engine, concurrent.futures
-if os.geteuid() == 0:
-    os.setgid(65534); os.setuid(65534)
-try:
-    with slothstate.open(sys.argv[1]) as state:
-        exec(sys.argv[2])
-except slothstate.SlothStateError as error:
-    print(type(error).__name__, error, sep=": ")
-"""
-
-
-@pytest.fixture
-def shared_directory(tmp_path: Path) -> Iterator[Path]:
-    """A directory that any user can reach."""
-    opened = []
-    for directory in (tmp_path, *tmp_path.parents):
-        if directory.stat().st_uid == os.getuid() and not directory.stat().st_mode & 0o001:
-            opened.append((directory, directory.stat().st_mode))
-            directory.chmod(directory.stat().st_mode | 0o011)
-    (tmp_path / "shared").mkdir()
-    yield tmp_path / "shared"
-    (tmp_path / "shared").chmod(0o700)
-    for directory, mode in opened:
-        directory.chmod(stat.S_IMODE(mode))
 
 
 def test_directory_that_cannot_be_written(shared_directory: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_commit_in_any_gap_of_a_read_is_seen_by_the_next_one(path: str, long_t
             other.send(("set", "k", "new"))
             assert other.receive() is True
 
-        engine = store_of(state)
+        engine: Any = store_of(state)
         engine.cache = Gap(engine.cache)
         if gap == "read":
             read = engine.read
@@ -132,7 +132,7 @@ def test_a_write_that_changes_nothing_does_not_adopt_a_foreign_commit(path: str)
         state.set("same", "value")
         state.set("k", "old")
         assert state.get("k") == "old"
-        engine = store_of(state)
+        engine: Any = store_of(state)
         engine.cache = Gap(engine.cache)
         engine.cache.between["settle"] = lambda: other.set("k", "new")
         state.set("same", "value")
@@ -242,10 +242,10 @@ def test_get_checks_its_arguments_as_a_python_function_does(path: str) -> None:
         assert state.get("x", default=2) == state.get(key="x", default=2) == 2
         for arguments, names in [((), {}), (("a", 1, 2), {}), (("a",), {"key": "b"}), (("a",), {"other": 1})]:
             with pytest.raises(TypeError):
-                state.get(*arguments, **names)
+                state.get(*arguments, **names)  # type: ignore[arg-type]
         for key in (5, b"k", None, "", "a\0", ["k"]):
             with pytest.raises(slothstate.InvalidKey):
-                state.get(key)
+                state.get(key)  # type: ignore[arg-type]
 
 
 def test_dropping_a_state_closes_it_at_once(path: str) -> None:
@@ -278,7 +278,7 @@ def test_exists_and_get_ttl_are_answered_from_what_get_read(open_state: Callable
     for key in ("k", "short", "absent"):
         state.get(key)
     engine = store_of(state)
-    engine.read = None  # type: ignore[method-assign,assignment]
+    engine.read = None  # type: ignore[assignment]
     assert [state.exists(key) for key in ("k", "short", "absent")] == [True, True, False]
     assert [state.get_ttl(key) for key in ("k", "short", "absent")] == [-1, 10, -2]
     clock.advance(0.001)

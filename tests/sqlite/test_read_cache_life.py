@@ -263,7 +263,8 @@ def test_reading_while_another_thread_closes(path: str) -> None:
     for _ in range(30):
         state = slothstate.open(path)
         state.set("k", 1)
-        get, closed, wrong = state.get, threading.Event(), []
+        get, closed = state.get, threading.Event()
+        wrong: list[Any] = []
 
         def read(get: Callable[[str], Any] = get, closed: threading.Event = closed, wrong: list[Any] = wrong) -> None:
             while True:

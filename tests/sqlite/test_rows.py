@@ -125,7 +125,7 @@ def test_expired_row_is_overwritten_whole(state: State, clock: Clock, path: str)
         lambda: state.compare_swap("k", None, 1),
         lambda: state.list_push("k", 9),
     ):
-        write()
+        write()  # type: ignore[no-untyped-call]
         rows = dump(path)
         assert len(rows["entries"]) == 1
         assert len(rows["list_items"]) == (1 if state.get("k") == [9] else 0)

@@ -15,6 +15,7 @@ import slothstate
 from helpers.support import Clock, dump, run_python, store_of, unchanged, until
 from slothstate import State, StateIOError
 from slothstate.engines.sqlite import sweep
+from slothstate.engines.sqlite.connection import Atomic
 from slothstate.engines.sqlite.engine import SqliteEngine
 
 
@@ -84,7 +85,7 @@ def test_key_that_is_set_again_as_a_sweep_begins(
 ) -> None:
     """What another process sets in the moment before the sweep's transaction stays, whatever it replaced."""
 
-    class AfterAnothersWrite(sweep.Atomic):
+    class AfterAnothersWrite(Atomic):
         def __enter__(self) -> None:
             other.set("value", "new")
             other.list_push("rows", "new")

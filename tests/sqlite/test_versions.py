@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -215,10 +216,10 @@ def test_wrong_arguments_are_type_errors_or_ours(
             for position in range(len(good)):
                 arguments = list(good.values())
                 arguments[position] = junk
-                attempt(lambda arguments=arguments: verb(*arguments), allowed)
+                attempt(partial(verb, *arguments), allowed)
                 state.unlock("n")
             if variadic:
-                attempt(lambda junk=junk: verb(*good.values(), junk), allowed)
+                attempt(partial(verb, *good.values(), junk), allowed)
         assert not store_of(state).in_transaction
         assert state.check() == []
         assert state.set("after", 1)
@@ -237,7 +238,7 @@ def test_wrong_arguments_of_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with suppress(TypeError, SlothStateError):
             slothstate.open(**arguments).close()
     with pytest.raises(TypeError):
-        slothstate.open(tmp_path / "state.db", "full")  # type: ignore[misc]
+        slothstate.open(tmp_path / "state.db", "full")  # type: ignore[call-arg]
     assert {path.name.partition("-")[0] for path in tmp_path.iterdir()} <= {"state.db", "default.db"}
 
 

@@ -147,8 +147,8 @@ class Entries(Part):
                 group = prefix + head + delimiter if found else prefix
                 counts[group] += 1
                 sizes[group] += len(key.encode()) + entry.size
-        found = [Usage(group, counts[group], sizes[group]) for group in counts]
-        return sorted(found, key=lambda usage: (-usage.size, usage.prefix))
+        sums = [Usage(group, counts[group], sizes[group]) for group in counts]
+        return sorted(sums, key=lambda usage: (-usage.size, usage.prefix))
 
 
 class Counters(Part):
