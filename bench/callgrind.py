@@ -31,7 +31,7 @@ LONG: Final = 4_000
 LONG_OF_CHEAP: Final = 50_000
 """Two runs differ by some thousand instructions, which must not be seen in an operation of a few hundred."""
 
-TIMEOUT: Final = 120.0
+TIMEOUT: Final = 600.0
 
 SELDOM: Final = 1e6
 """Seconds between two looks at the store's files: the busier the machine, the more of them a loop would hold."""

@@ -27,16 +27,16 @@ enum { IDLE_CONNECTIONS = 8 };
     X(SETTLE, "settle") \
     X(THREAD, "thread") \
     X(TRIM, "_trim")
-#define NUMBER(name, text) name,
-#define TEXT(name, text) text,
+#define NAME_INDEX(name, text) name,
+#define NAME_TEXT(name, text) text,
 
-enum name { NAMES_OF(NUMBER) NAMES };
+enum name { NAMES_OF(NAME_INDEX) NAMES };
 
 static PyObject *names[NAMES];
 
 static bool intern_names(void)
 {
-    static const char *const texts[NAMES] = {NAMES_OF(TEXT)};
+    static const char *const texts[NAMES] = {NAMES_OF(NAME_TEXT)};
     return ss_intern(names, texts, NAMES);
 }
 

@@ -164,25 +164,15 @@ static void *newuserdata(lua_State *L, size_t size)
 #endif
 }
 
-static int call_verb(lua_State *L)
-{
-    return ss_lua_call_verb(&lua, L);
-}
-
-static int call_scope(lua_State *L)
-{
-    return ss_lua_call_scope(&lua, L);
-}
-
-static int run_build(lua_State *L)
-{
-    return ss_lua_run_build(&lua, L);
-}
-
-static int collect_userdata(lua_State *L)
-{
-    return ss_lua_collect_userdata(&lua, L);
-}
+#define CALLED(name) \
+    static int name(lua_State *L) \
+    { \
+        return ss_lua_##name(&lua, L); \
+    }
+CALLED(call_verb)
+CALLED(call_scope)
+CALLED(run_build)
+CALLED(collect_userdata)
 
 static ss_lua_api lua = {
     .pushlstring = pushlstring,

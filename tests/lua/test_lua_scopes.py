@@ -214,7 +214,7 @@ def test_an_interruption_under_a_tracer(lua: Scripts, tmp_path: Path) -> None:
     tracer = sys.gettrace()
     sys.settrace(lambda *_: None)
     try:
-        for source in INTERRUPTED[1:5:3]:
+        for source in (source for source in INTERRUPTED if "state.transaction" in source):
             test_an_interruption_reaches_the_caller(lua, tmp_path, source)
     finally:
         sys.settrace(tracer)
