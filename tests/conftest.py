@@ -13,7 +13,8 @@ import pytest
 
 import slothstate
 from helpers import opened, planted
-from helpers.support import Clock, state_at
+from helpers.sqlite import state_at
+from helpers.support import Clock
 from helpers.tiers import TIERS
 from slothstate import State
 

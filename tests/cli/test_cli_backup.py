@@ -13,8 +13,9 @@ import pytest
 import slothstate as package
 from helpers.command import SECONDS, slothstate, start
 from helpers.faulty_disk import RecordingDisk
-from helpers.support import VALUES, raw
+from helpers.sqlite import raw
 from helpers.terminal import output
+from helpers.verbs import VALUES
 from slothstate import State
 from slothstate.engines.sqlite import location
 from slothstate.engines.sqlite.schema import PAGE_SIZE

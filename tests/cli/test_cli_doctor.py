@@ -15,7 +15,7 @@ from typing import NoReturn
 import pytest
 
 from helpers.command import SECONDS, start
-from helpers.support import raw
+from helpers.sqlite import raw
 from helpers.terminal import ESC, in_terminal, invoke
 from slothstate import State, StateBusy, StateReadOnly
 from slothstate import open as open_state

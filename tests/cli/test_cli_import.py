@@ -21,7 +21,7 @@ import sqlitedict
 
 from helpers import TESTS
 from helpers.command import command, slothstate
-from helpers.support import raw
+from helpers.sqlite import raw
 from slothstate import open as open_state
 
 # As sloth-runner creates it: https://github.com/chalkan3-sloth/sloth-runner, internal/state/state.go.

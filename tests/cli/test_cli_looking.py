@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from helpers.command import SECONDS, slothstate, start
-from helpers.support import raw, until
+from helpers.sqlite import raw
+from helpers.support import until
 from helpers.terminal import ESC, Terminal, in_terminal, invoke, output, refusal
 from slothstate import State
 from slothstate import open as open_state

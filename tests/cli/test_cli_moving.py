@@ -17,7 +17,7 @@ import pytest
 
 import slothstate as package
 from helpers.command import SECONDS, slothstate, start
-from helpers.support import VALUES
+from helpers.verbs import VALUES
 from slothstate import Record, State
 
 NESTED: Any = []

@@ -13,7 +13,7 @@ import pytest
 import slothstate as package
 from helpers.command import SECONDS, command, slothstate, start
 from helpers.host import environment
-from helpers.support import bits
+from helpers.sqlite import bits
 from slothstate import State
 from slothstate.cli import exits, values
 

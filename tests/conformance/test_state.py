@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from helpers.places import Place, unchanged
-from helpers.support import ABSENT, KINDS, VERBS, Clock, Verb, put
+from helpers.support import Clock
+from helpers.verbs import ABSENT, KINDS, VERBS, Verb, put
 from slothstate import InvalidKey, State, StateClosed, WrongType
 
 BAD_KEYS = {

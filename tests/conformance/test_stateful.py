@@ -13,8 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from helpers.places import PLACES, exactly
-from helpers.support import Clock
+from helpers.places import PLACES
+from helpers.support import Clock, exactly
 from helpers.verb_model import Model
 from slothstate import AlreadyHeld, SlothStateError, State
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from helpers.places import Place, unchanged
-from helpers.support import KINDS, Clock, put
+from helpers.support import Clock
+from helpers.verbs import KINDS, put
 from slothstate import InvalidValue, State
 
 

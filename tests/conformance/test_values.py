@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.places import Place, exactly, unchanged
+from helpers.places import Place, unchanged
+from helpers.support import exactly
 from slothstate import InvalidValue, OutOfRange, State, to_json
 from slothstate.values import Encoded, same
 

@@ -23,7 +23,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, Worker, processes
-from helpers.support import raw
+from helpers.sqlite import raw
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="moves the clock through LD_PRELOAD")
 

@@ -12,7 +12,7 @@ import pytest
 
 import slothstate
 from helpers.processes import AckLog, Channel, Worker, processes
-from helpers.support import raw
+from helpers.sqlite import raw
 from slothstate.state import State
 
 WRITERS = 4

@@ -14,7 +14,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, Child, processes, run_function, run_script
-from helpers.support import locks_of
+from helpers.sqlite import locks_of
 from slothstate.engines.sqlite import forking
 
 ROUNDS = 20

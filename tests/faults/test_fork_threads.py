@@ -10,7 +10,8 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, processes, run_script
-from helpers.support import run_python, store_of
+from helpers.sqlite import store_of
+from helpers.support import run_python
 
 if sys.platform != "linux":
     pytest.skip("/proc/self/task tells the threads", allow_module_level=True)

@@ -20,7 +20,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, processes
-from helpers.support import store_of
+from helpers.sqlite import store_of
 from slothstate import State
 from slothstate.engines.sqlite import foreign_sqlite, forking
 

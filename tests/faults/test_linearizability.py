@@ -17,7 +17,7 @@ import slothstate
 from helpers.checkers import linearizable, lock_model, replay
 from helpers.histories import Board, Operation, Recorder, SharedClock, Witness, read_logs
 from helpers.processes import Channel, Worker, processes
-from helpers.support import raw, state_at
+from helpers.sqlite import raw, state_at
 from slothstate import Lock, LockLost, LockTimeout, State, StateBusy
 
 WORKERS = 4

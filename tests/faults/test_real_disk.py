@@ -17,7 +17,7 @@ import slothstate
 from helpers.mounts import PAGE, cut_power, loop_ext4, make_ext4, mounted, remount, require, run, small_tmpfs
 from helpers.numbered import PROMISES, contents, state_after, write_number
 from helpers.processes import AckLog, Channel, processes
-from helpers.support import raw
+from helpers.sqlite import raw
 from slothstate import SlothStateError, State, StateFull, StateIOError, StateReadOnly
 from slothstate.engines.sqlite import connection, store
 from slothstate.engines.sqlite.schema import PAGE_SIZE

@@ -16,7 +16,7 @@ import slothstate
 from helpers.faulty_disk import FailingDisk
 from helpers.mounts import remount, small_tmpfs
 from helpers.processes import Channel, processes
-from helpers.support import store_of
+from helpers.sqlite import store_of
 from slothstate.engines.sqlite.engine import SqliteEngine
 from slothstate.state import State
 

@@ -17,7 +17,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, processes, run_script
-from helpers.support import store_of
+from helpers.sqlite import store_of
 from slothstate.state import State
 
 STORM = 2.0

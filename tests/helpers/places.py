@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from helpers.model import Memory, ModelEngine
+from helpers.support import exactly
 from slothstate import State
 from slothstate.engines.protocol import Engine, Limits
 from slothstate.engines.sqlite.engine import SqliteEngine
 
-__all__ = ["PLACES", "Place", "exactly", "unchanged"]
+__all__ = ["PLACES", "Place", "unchanged"]
 
 
 class Place(ABC):
@@ -84,12 +85,3 @@ def unchanged(place: Place) -> Iterator[None]:
     before = place.contents()
     yield
     assert place.contents() == before
-
-
-def exactly(value: Any) -> Any:
-    """Return something that is equal only for values of the same types, order of keys and sign of zero included."""
-    if isinstance(value, dict):
-        return "dict", [(key, exactly(item)) for key, item in value.items()]
-    if isinstance(value, list):
-        return "list", [exactly(item) for item in value]
-    return type(value), repr(value)

@@ -14,7 +14,7 @@ import pytest
 
 import slothstate
 from helpers.lua import BOTH_BINDINGS, IMPLEMENTATIONS, NATIVE_ONLY, Scripts
-from helpers.support import store_of
+from helpers.sqlite import store_of
 
 pytestmark = BOTH_BINDINGS
 

@@ -362,7 +362,7 @@ class HostileTuple(Hostile, tuple[object, ...]):  # type: ignore[misc]
 
 
 class HostileDict(Hostile, dict[str, object]):
-    # A dict may have an order of its own, which is asked for: tests/test_codec_containers.py.
+    # A dict may have an order of its own, which is asked for: tests/native/test_codec_containers.py.
     __iter__ = dict.__iter__  # type: ignore[assignment]
 
 

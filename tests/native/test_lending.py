@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 import slothstate
-from helpers.support import in_time, store_of
+from helpers.sqlite import store_of
+from helpers.support import in_time
 from slothstate import State, UnsafeState, native
 from slothstate.engines.sqlite import wal_hook
 from slothstate.engines.sqlite.connection import WAL_CHECKPOINT_PAGES, Connection

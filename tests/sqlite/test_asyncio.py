@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import slothstate
-from helpers.support import store_of
+from helpers.sqlite import store_of
 from slothstate import State
 
 TASKS = 1000

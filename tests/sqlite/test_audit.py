@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 import slothstate
-from helpers.support import Clock, raw, store_of, unchanged
+from helpers.sqlite import raw, store_of, unchanged
+from helpers.support import Clock
 from slothstate import State, StateCorrupt
 from slothstate.engines.sqlite.engine import SqliteEngine
 from slothstate.engines.sqlite.schema import PAGE_SIZE

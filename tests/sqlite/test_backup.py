@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import slothstate
-from helpers.support import Clock, dump, state_at
+from helpers.sqlite import dump, state_at
+from helpers.support import Clock
 from slothstate import InvalidValue, SlothStateError, State, StateIOError, UnsafeState
 
 

@@ -12,7 +12,7 @@ import apsw
 import pytest
 
 import slothstate
-from helpers.support import dump, store_of, unchanged
+from helpers.sqlite import dump, store_of, unchanged
 from slothstate import (
     InvalidValue,
     OutcomeUnknown,

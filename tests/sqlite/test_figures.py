@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from helpers.support import Clock, store_of
+from helpers.sqlite import store_of
+from helpers.support import Clock
 from slothstate import State
 from slothstate.engines.sqlite.connection import Snapshot
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 import slothstate
-from helpers.support import KINDS, VERBS, Verb, locks_of, put
+from helpers.sqlite import locks_of
 from helpers.terminal import invoke
+from helpers.verbs import KINDS, VERBS, Verb, put
 from slothstate import State
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/proc/locks"), reason="only Linux lists its locks")

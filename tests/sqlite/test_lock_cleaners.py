@@ -14,7 +14,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, hold, processes
-from helpers.support import store_of
+from helpers.sqlite import store_of
 from slothstate.engines.sqlite.engine import SqliteEngine
 from slothstate.engines.sqlite.locks import owner as owner_module
 from slothstate.engines.sqlite.locks import table

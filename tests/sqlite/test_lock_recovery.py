@@ -15,7 +15,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, Child, hold, processes, wait_until_waiting
-from helpers.support import store_of
+from helpers.sqlite import store_of
 from slothstate.engines.sqlite.locks import boot_clock, table
 from slothstate.state import State
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 import slothstate
-from helpers.support import store_of
+from helpers.sqlite import store_of
 from slothstate.engines.sqlite.engine import SqliteEngine
 from slothstate.engines.sqlite.locks import lock_table as lock_module
 from slothstate.engines.sqlite.locks import table

@@ -16,7 +16,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, Worker, processes
-from helpers.support import store_of
+from helpers.sqlite import store_of
 from slothstate.cli.examination import examine
 from slothstate.engines.sqlite import location
 from slothstate.engines.sqlite.locks import boot_clock, table

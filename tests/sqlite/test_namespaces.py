@@ -15,7 +15,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, hold, processes
-from helpers.support import raw
+from helpers.sqlite import raw
 from slothstate.engines.sqlite.locks import boot_clock
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="namespaces: Linux")

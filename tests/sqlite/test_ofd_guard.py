@@ -15,7 +15,8 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, Child, processes
-from helpers.support import LOOKS, run_python, store_of
+from helpers.sqlite import LOOKS, store_of
+from helpers.support import run_python
 from slothstate.engines.sqlite import foreign_sqlite
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="locks of open file descriptions: Linux")

@@ -23,7 +23,7 @@ from helpers.command import command, slothstate
 from helpers.files import NOBODY, make_store, untouched
 from helpers.host import environment
 from helpers.mounts import mounted, remount, small_tmpfs
-from helpers.support import raw
+from helpers.sqlite import raw
 from slothstate import StateFull, StateIOError, StateReadOnly, UnsafeState
 from slothstate.engines.sqlite import access, location
 

@@ -14,7 +14,8 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, processes
-from helpers.support import Clock, current_token, store_of
+from helpers.sqlite import current_token, store_of
+from helpers.support import Clock
 from slothstate import State
 from slothstate.engines.sqlite import read_cache
 

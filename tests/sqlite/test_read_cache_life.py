@@ -16,7 +16,8 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, Child, processes
-from helpers.support import SANITIZED, Clock, current_token, run_python, store_of
+from helpers.sqlite import current_token, store_of
+from helpers.support import SANITIZED, Clock, run_python
 from slothstate import State
 
 KEYS = tuple(f"k{number}" for number in range(8))

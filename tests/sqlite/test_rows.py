@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import slothstate
-from helpers.support import Clock, dump, raw, store_of
+from helpers.sqlite import dump, raw, store_of
+from helpers.support import Clock
 from slothstate import State, StateBusy
 from slothstate.engines.sqlite import counters, keys
 from slothstate.engines.sqlite.connection import Atomic

@@ -14,7 +14,8 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, processes
-from helpers.support import KINDS, VERBS, put, raw, store_of
+from helpers.sqlite import raw, store_of
+from helpers.verbs import KINDS, VERBS, put
 from slothstate import SlothStateError, State, StateBusy
 from slothstate.engines.sqlite.connection import WAL_SIZE_LIMIT
 

@@ -13,7 +13,8 @@ import pytest
 
 import slothstate
 from helpers.faulty_disk import FailingDisk
-from helpers.support import dump, raw, run_python, store_of
+from helpers.sqlite import dump, raw, store_of
+from helpers.support import run_python
 from slothstate import SlothStateError, StateCorrupt, UnsafeState
 from slothstate.engines.sqlite import schema
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import slothstate
-from helpers.support import Clock, dump, run_python, store_of, unchanged, until
+from helpers.sqlite import dump, store_of, unchanged
+from helpers.support import Clock, run_python, until
 from slothstate import State, StateIOError
 from slothstate.engines.sqlite import sweep
 from slothstate.engines.sqlite.connection import Atomic

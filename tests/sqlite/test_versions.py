@@ -17,7 +17,9 @@ import pytest
 import slothstate
 from helpers import TESTS
 from helpers.processes import Channel, processes
-from helpers.support import KINDS, VERBS, in_time, raw, run_python, store_of
+from helpers.sqlite import raw, store_of
+from helpers.support import in_time, run_python
+from helpers.verbs import KINDS, VERBS
 from slothstate import SlothStateError, State, UnsafeState
 from slothstate.engines.sqlite import schema
 from slothstate.engines.sqlite.pool import IDENTITY_CHECK_INTERVAL
@@ -247,7 +249,7 @@ def test_wrong_arguments_of_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 EVERY_VERB = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from helpers.support import KINDS, VERBS, put
+from helpers.verbs import KINDS, VERBS, put
 import slothstate
 from slothstate import lua
 

@@ -14,7 +14,8 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, processes
-from helpers.support import in_time, raw, store_of
+from helpers.sqlite import raw, store_of
+from helpers.support import in_time
 from slothstate.engines.sqlite.locks import table, waiters
 from slothstate.engines.sqlite.locks.announcement import ANNOUNCE_AFTER, GRACE
 from slothstate.errors import StateBusy, StateFull

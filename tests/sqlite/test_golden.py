@@ -1,7 +1,7 @@
 """Stores as earlier versions left them, kept as text: every later version must read every value of them.
 
-`python tests/test_golden.py > tests/golden/schema-N.txt` makes the text for the version that is checked out. It is done
-once for a version, when it is released.
+`PYTHONPATH=tests python tests/sqlite/test_golden.py > tests/golden/schema-N.txt` makes the text for the version that is
+checked out. It is done once for a version, when it is released.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import pytest
 
 import slothstate
 from helpers import TESTS
-from helpers.support import exactly, raw
+from helpers.sqlite import raw
+from helpers.support import exactly
 from slothstate.engines.sqlite import schema
 
 GOLDEN = TESTS / "golden"
