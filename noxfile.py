@@ -1,7 +1,7 @@
 """The list of tasks, for developers and for .ci/run: `nox --list` shows them, `nox -s lint` runs one.
 
-What stands after `--` goes to the tool: `nox -s quick-3.13 -- -x tests/test_codec.py`. Each task has an environment of
-its own in .nox. Without a task, `nox` runs the quick tests on every CPython of this machine.
+What stands after `--` goes to the tool: `nox -s quick-3.13 -- -x tests/native/test_codec.py`. Each task has an
+environment of its own in .nox. Without a task, `nox` runs the quick tests on every CPython of this machine.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ sys.exit(f"not in {sys.argv[1]}: {', '.join(missing)}" if missing else 0)
 """
 
 FEW_READS = {"SLOTHSTATE_READS": "100000"}
-"""For what is slower than usual: ten million elsewhere (tests/test_read_cache.py)."""
+"""For what is slower than usual: ten million elsewhere (tests/sqlite/test_read_cache.py)."""
 
 
 @nox.session

@@ -5,7 +5,7 @@ AddressSanitizer and UBSan; run what uses it with their runtimes loaded first:
 
     SLOTHSTATE_SANITIZE=1 python setup.py build_ext --inplace --force
     LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)" \\
-        ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc python -m pytest tests/test_codec.py
+        ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc python -m pytest tests/native/test_codec.py
 
 `SLOTHSTATE_COVERAGE=1` builds what counts for gcov which lines are run, and keeps the object files in build/coverage,
 where gcov looks for what was counted. `nox -s sanitize` and `nox -s coverage` do all of this.

@@ -17,7 +17,7 @@ from slothstate.engines.protocol import DURABILITIES, Codec, Engine
 from slothstate.errors import InvalidValue
 from slothstate.locks import Locks
 from slothstate.values import KINDS, Encoded, check_flag, check_key, check_seconds, decoded, describe, encode
-from slothstate.verbs.base import milliseconds
+from slothstate.verbs.base import NotSetUp, milliseconds
 from slothstate.verbs.counters import CounterVerbs
 from slothstate.verbs.inspection import InspectionVerbs
 from slothstate.verbs.lists import ListVerbs
@@ -162,7 +162,10 @@ class State(  # type: ignore[misc]
         raise TypeError("a State cannot be pickled: open the store by its path in the other process")
 
     def __repr__(self) -> str:
-        return f"<slothstate.State {self._engine.address!r}{' (closed)' if self._engine.refusal else ''}>"
+        name = "slothstate.State" if type(self) is State else type(self).__qualname__
+        if isinstance(self._engine, NotSetUp):
+            return f"<{name} (not set up)>"
+        return f"<{name} {self._engine.address!r}{' (closed)' if self._engine.refusal else ''}>"
 
 
 class _Loader:

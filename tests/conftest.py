@@ -5,65 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
-import planted
 import pytest
-from support import Clock, state_at
 
 import slothstate
+from helpers import opened, planted
+from helpers.sqlite import state_at
+from helpers.support import Clock
+from helpers.tiers import TIERS
 from slothstate import State
 
 hypothesis.settings.register_profile("quick", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("quick")
 
 planted.plant()
-
-PACKAGE = os.path.dirname(slothstate.__file__)
-
-QUICK = (
-    *("asyncio", "audit", "backup", "cache_table", "cli_documented", "cli_moving", "codec", "counters", "doctests"),
-    *("entries", "errors", "fork", "identity", "kernel_locks", "keys", "lending", "lists", "lock", "lock_arguments"),
-    *("lua_binding", "lua_scopes", "lua_verbs", "mapping", "operations", "package", "schema", "sweep", "threads"),
-    *("transactions", "workflow"),
-)
-"""The modules of tests that are the quick tier: something of everything, in less than a minute. `pytest -m quick`."""
-
-NATIVE = (
-    *("cache_table", "codec", "codec_containers", "corpus", "lending", "lua_binding", "lua_codec", "lua_scopes"),
-    *("lua_verbs", "numbers", "operations", "patterns", "read_cache", "read_cache_life", "walindex"),
-)
-"""The modules of tests that lead through all of the C layer: `pytest -m native`, for sanitizers and for coverage."""
-
-TIERS = {"quick": QUICK, "native": NATIVE}
-
-_opened: list[str] = []
-
-
-def _note_open(event: str, arguments: tuple[object, ...]) -> None:
-    """Note each database, -wal or -shm that code of the package opens by path; see location."""
-    if event != "open" or not isinstance(arguments[0], str) or not arguments[0].endswith((".db", ".db-wal", ".db-shm")):
-        return
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_filename.startswith(PACKAGE):
-            _opened.append(arguments[0])
-            return
-        frame = frame.f_back
-
-
-# Cannot be removed again, so there is one for the whole run.
-sys.addaudithook(_note_open)
-
-
-@pytest.fixture(params=["native", "plain"])
-def binding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each of the two ways in which a Lua script reaches the store."""
-    monkeypatch.setenv("SLOTHSTATE_LUA_BINDING", request.param)
-    return str(request.param)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -94,9 +52,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _no_file_of_a_store_is_opened_by_path() -> Iterator[None]:
     """Closing such a descriptor would drop the POSIX locks that SQLite holds in this process."""
-    _opened.clear()
+    opened.PATHS.clear()
     yield
-    assert _opened == []
+    assert opened.PATHS == []
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +66,7 @@ def _every_store_ends_sound(request: pytest.FixtureRequest) -> Iterator[None]:
     below = request.getfixturevalue("tmp_path")
     yield
     for state in list(slothstate.state._open_states):
-        if below in Path(state._engine.store.path).parents:
+        if below in Path(state._engine.address).parents:
             state.close()
     if request.node.get_closest_marker("damaged"):
         return

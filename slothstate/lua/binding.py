@@ -169,15 +169,25 @@ def _view_of(state: State) -> State:
     What a subclass or a patch has in their place gets and returns Python's values, as it does in Python.
     """
     view = state._with_codec(ENCODED)
-    for name in dir(State):
-        is_overridden = name in vars(state) or getattr(type(state), name, None) is not getattr(State, name)
-        if is_overridden and not name.startswith("_"):
+    for name, own in _OWN.items():
+        if name in vars(state) or getattr(type(state), name, None) is not own:
             setattr(view, name, partial(_call_with_python_values, getattr(state, name)))
     return view
 
 
+_OWN: Final = {name: getattr(State, name) for name in dir(State) if not name.startswith("_")}
+"""The verbs as they are written; State itself may have been patched since."""
+
+
 def _call_with_python_values(method: Callable[..., Any], *arguments: Any) -> Any:
-    return method(*(as_python(*value) if type(value) is Encoded else value for value in arguments))
+    return method(*map(_as_python, arguments))
+
+
+def _as_python(value: Any) -> Any:
+    if type(value) is Encoded:
+        return as_python(*value)
+    # What `set_many` is given.
+    return {key: _as_python(item) for key, item in value.items()} if type(value) is dict else value
 
 
 class _Exact:
@@ -191,7 +201,13 @@ class _Exact:
         self._view = view
 
     def increment(self, key: str, delta: float = 1) -> Any:
-        total = self._view.increment(key, delta)
+        return self._checked(self._view.increment(key, delta), key, delta)
+
+    def decrement(self, key: str, delta: float = 1) -> Any:
+        return self._checked(self._view.decrement(key, delta), key, -delta)
+
+    def _checked(self, total: Any, key: str, delta: float) -> Any:
+        """Return a counter to which `delta` was added."""
         if isinstance(total, int) and abs(total) > EXACT_MAX:
             with self._view.transaction():
                 # It was there before, as a number: this Lua's deltas do not get past 2^53 by themselves.
@@ -199,9 +215,6 @@ class _Exact:
                     self._view.decrement(key, delta)
             _check_exact(total)
         return total
-
-    def decrement(self, key: str, delta: float = 1) -> Any:
-        return self.increment(key, -delta)
 
     def list_pop(self, key: str, absent: object) -> Any:
         with self._view.transaction():

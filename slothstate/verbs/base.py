@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, Self
 
 from slothstate.engines.protocol import Codec, Engine
 from slothstate.errors import PatternError
@@ -10,7 +10,7 @@ from slothstate.locks import Locks
 from slothstate.native import StateBase, glob_check
 from slothstate.values import check_seconds, describe
 
-__all__ = ["MISSING", "SCAN_PAGE", "Verbs", "check_pattern", "check_timeout", "milliseconds"]
+__all__ = ["MISSING", "SCAN_PAGE", "NotSetUp", "Verbs", "check_pattern", "check_timeout", "milliseconds"]
 
 MISSING: Final = object()
 """A default that no value is."""
@@ -25,6 +25,22 @@ class Verbs(StateBase):
     _engine: Engine
     _locks: Locks
     _codec: Codec
+
+    def __new__(cls, *_arguments: Any, **_named: Any) -> Self:
+        self = super().__new__(cls)
+        # So that an __init__ that forgets the inherited one is named by whatever is done first.
+        self._engine = self._locks = self._codec = NotSetUp(cls.__name__)  # type: ignore[assignment]
+        return self
+
+
+class NotSetUp:
+    """Stands for the parts of a State until `State.__init__` has set them."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def __getattr__(self, name: str) -> Any:
+        raise TypeError(f"{self._kind} is not set up: its __init__ must call super().__init__")
 
 
 def milliseconds(seconds: float, name: str) -> int:

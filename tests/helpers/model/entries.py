@@ -147,8 +147,8 @@ class Entries(Part):
                 group = prefix + head + delimiter if found else prefix
                 counts[group] += 1
                 sizes[group] += len(key.encode()) + entry.size
-        found = [Usage(group, counts[group], sizes[group]) for group in counts]
-        return sorted(found, key=lambda usage: (-usage.size, usage.prefix))
+        sums = [Usage(group, counts[group], sizes[group]) for group in counts]
+        return sorted(sums, key=lambda usage: (-usage.size, usage.prefix))
 
 
 class Counters(Part):
@@ -161,7 +161,9 @@ class Counters(Part):
             total = before + delta if row is not None else delta
             fits = INTEGER_MIN <= total <= INTEGER_MAX if isinstance(total, int) else math.isfinite(total)
             if not fits:
-                raise OutOfRange(f"increment of {key!r}: {before!r} + {delta!r} is out of range")
+                raise OutOfRange(
+                    f"increment of {key!r}: {before!r} + {delta!r} is out of range; the value is unchanged"
+                )
             rows[key] = "number", total, _ttl(row)
             return total
 
