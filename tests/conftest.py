@@ -15,7 +15,7 @@ import slothstate
 from helpers import opened, planted
 from helpers.sqlite import state_at
 from helpers.support import Clock
-from helpers.tiers import TIERS
+from helpers.tiers import TIERS, TOO_LONG
 from slothstate import State
 
 hypothesis.settings.register_profile("quick", derandomize=True, database=None, deadline=None)
@@ -52,7 +52,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("long") is None:
             for tier, modules in TIERS.items():
-                if item.path.stem.removeprefix("test_") in modules:
+                is_left_out = tier == "quick" and item.name.partition("[")[0] in TOO_LONG
+                if item.path.stem.removeprefix("test_") in modules and not is_left_out:
                     item.add_marker(tier)
 
 

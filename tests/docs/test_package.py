@@ -12,7 +12,7 @@ import pytest
 import slothstate
 from helpers import TESTS
 from helpers.support import in_time, run_python
-from helpers.tiers import TIERS
+from helpers.tiers import TIERS, TOO_LONG
 
 # Each verb once, and the modules that only some of them need.
 SMOKE = """
@@ -123,6 +123,12 @@ def test_a_tier_is_there(tier: str) -> None:
     """Every module of a tier exists: one that was renamed does not leave it unnoticed."""
     modules = {path.stem.removeprefix("test_") for path in TESTS.rglob("test_*.py")}
     assert set(TIERS[tier]) <= modules
+
+
+def test_what_is_left_out_of_a_tier_is_there() -> None:
+    """Every test that takes too long for the quick tier exists."""
+    texts = [path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py")]
+    assert [name for name in TOO_LONG if not any(f"def {name}(" in text for text in texts)] == []
 
 
 def test_the_command_line_uses_the_public_api_only() -> None:
