@@ -24,6 +24,13 @@ hypothesis.settings.load_profile("quick")
 planted.plant()
 
 
+@pytest.fixture(params=["native", "plain"])
+def binding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each of the two ways in which a Lua script reaches the store."""
+    monkeypatch.setenv("SLOTHSTATE_LUA_BINDING", request.param)
+    return str(request.param)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # A background job ignores these, one under nohup the last too, and so would every command that a test starts.
     for name, usual in (

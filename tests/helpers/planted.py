@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from helpers.stand_in import StandIn, through
 from slothstate import locks
 from slothstate.engines.sqlite import counters, engine, keys, read_cache, store, sweep
 from slothstate.engines.sqlite.connection import Atomic, Connection
@@ -53,17 +54,12 @@ def no_second_look_at_the_stamp() -> None:
     """The cache keeps what was read without asking whether the stamp is still the one from before."""
     make = read_cache.make
 
-    class Trusting:
-        def __init__(self, cache: read_cache.ReadCache) -> None:
-            self._cache = cache
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._cache, name)
-
+    class Trusting(StandIn):
         def store(self, token: int | None, *what: Any) -> None:
             self._cache.store(None if token is None else self._cache.sync(), *what)
 
     read_cache.make = lambda *arguments: Trusting(make(*arguments))
+    engine.SqliteEngine.fast = through  # type: ignore[method-assign]
 
 
 def increment_in_two_steps() -> None:

@@ -24,8 +24,10 @@ from threading import get_ident
 from typing import Any, Final
 
 from helpers.faulty_disk import RecordingDisk
+from helpers.stand_in import StandIn, through
 from slothstate.engines.sqlite import connection, pool, read_cache
 from slothstate.engines.sqlite.connection import Connection
+from slothstate.engines.sqlite.engine import SqliteEngine
 from slothstate.engines.sqlite.sweeper import Sweeper
 
 EAGERNESS: Final = (0.02, 0.1, 0.3)
@@ -156,11 +158,11 @@ class Disk(RecordingDisk):
         return microseconds
 
 
-class Cache:
+class Cache(StandIn):
     """A read cache each use of which is a step; a hit of `get` is not, it takes no other way than the C layer's."""
 
     def __init__(self, cache: read_cache.ReadCache, turns: Turns) -> None:
-        self._cache = cache
+        super().__init__(cache)
         self._turns = turns
 
     def wait(self, token: int, seconds: float) -> bool:
@@ -205,6 +207,7 @@ def simulated(turns: Turns) -> Iterator[None]:
     replaced: list[tuple[Any, str, Any]] = [
         (os, "urandom", turns.chance.randbytes),
         (read_cache, "make", lambda *arguments: Cache(make(*arguments), turns)),
+        (SqliteEngine, "fast", through),
         (Connection, "__init__", stepping),
         (Sweeper, "ensure_running", lambda _: None),
         # Real time must not decide whether the cache may still answer.

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,8 @@ from helpers.support import run_python
 from slothstate.interpreter import refusal
 from slothstate.lua import bind, new_runtime
 from slothstate.native import LIBRARY
-from slothstate.values import Encoded
+from slothstate.values import Encoded, encode
+from slothstate.verbs import keys
 
 CSRC = ROOT / "csrc"
 
@@ -172,7 +174,12 @@ def test_a_frozen_program_runs(tmp_path: Path) -> None:
 def test_what_lua_passes_is_a_tuple_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An `Encoded` that C made equals, and hashes as, one that Python made."""
     given: list[object] = []
-    monkeypatch.setattr(slothstate.State, "compare_swap", lambda _, *arguments: given.append(arguments[2]) or True)
+
+    def noted(value: object, name: str = "value") -> Any:
+        given.append(value)
+        return encode(value, name)
+
+    monkeypatch.setattr(keys, "encode", noted)
     with slothstate.open(tmp_path / "state.db") as state:
         runtime = new_runtime("lua54")
         bind(runtime, state)
