@@ -21,7 +21,8 @@ static bool is_set_up(const ss_state *self)
 {
     if (self->reader.cache == NULL || self->reader.load == NULL || self->reader.table == NULL ||
         self->reader.list == NULL || self->put == NULL || self->row_maker == NULL) {
-        PyErr_Format(PyExc_TypeError, "%s is not set up: its __init__ must call super().__init__", Py_TYPE(self)->tp_name);
+        PyErr_Format(PyExc_TypeError, "%s is not set up: its __init__ must call super().__init__",
+                     Py_TYPE(self)->tp_name);
         return false;
     }
     return true;
