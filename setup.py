@@ -5,7 +5,10 @@ AddressSanitizer and UBSan; run what uses it with their runtimes loaded first:
 
     SLOTHSTATE_SANITIZE=1 python setup.py build_ext --inplace --force
     LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)" \\
-        ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc python -m pytest tests/test_codec.py
+        ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc python -m pytest tests/native/test_codec.py
+
+`SLOTHSTATE_COVERAGE=1` builds what counts for gcov which lines are run, and keeps the object files in build/coverage,
+where gcov looks for what was counted. `nox -s sanitize` and `nox -s coverage` do all of this.
 """
 
 import os
@@ -33,6 +36,8 @@ GNU_COMPILE += ["-isystem", sysconfig.get_path("include")]
 SANITIZERS = "-fsanitize=address,undefined"
 SANITIZE_COMPILE = ["-O1", "-g", "-fno-omit-frame-pointer", SANITIZERS]
 SANITIZE_COMPILE += ["-fno-sanitize-recover=undefined", "-fno-wrapv"]
+# Threads count at the same time, and what is optimized away or inlined would count as not run.
+COVERAGE_COMPILE = ["-O0", "--coverage", "-fprofile-update=atomic"]
 
 
 def asked(switch: str) -> bool:
@@ -59,6 +64,10 @@ class BuildNative(build_ext):
         if asked("SLOTHSTATE_SANITIZE"):
             compile_flags += SANITIZE_COMPILE
             link_flags.append(SANITIZERS)
+        if asked("SLOTHSTATE_COVERAGE"):
+            compile_flags += COVERAGE_COMPILE
+            link_flags.append("--coverage")
+            self.build_temp = "build/coverage"
         # setuptools takes what an earlier build left, whatever its flags were: sanitizers would be missing unnoticed.
         self.force = True
         for extension in self.extensions:

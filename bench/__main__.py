@@ -25,6 +25,7 @@ from bench import (
     bench_values,
     bench_writes,
     callgrind,
+    gates,
     tables,
 )
 from bench.chart import svg
@@ -59,15 +60,20 @@ TOPICS: Final = {
 def main(arguments: list[str] | None = None) -> int:
     """Run what the command line asks for; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("topics", nargs="*", metavar="topic", help=f"callgrind, or some of: {', '.join(TOPICS)}")
+    parser.add_argument("topics", nargs="*", metavar="topic", help=f"callgrind, gates, or some of: {', '.join(TOPICS)}")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="less than a minute; nothing is written but to --output")
     size.add_argument("--tiny", action="store_true", help="only shows that the benches run; its figures mean nothing")
     parser.add_argument("--output", type=Path, help="directory for benchmarks.md and benchmarks.svg (a full run: docs)")
+    parser.add_argument("--record", action="store_true", help="gates: write down what is counted now")
     given = parser.parse_args(arguments)
     if given.topics == ["callgrind"]:
         print(callgrind.table())
         return 0
+    if given.topics == ["gates"]:
+        return gates.record() if given.record else gates.check()
+    if given.record:
+        parser.error("--record goes with gates")
     if unknown := [topic for topic in given.topics if topic not in TOPICS]:
         parser.error(f"no topic is called {', '.join(unknown)}")
 

@@ -13,16 +13,7 @@ CSRC = Path(__file__).resolve().parent
 GENERATED = CSRC / "generated"
 
 # Where the functions of slothstate.cdef are declared.
-HEADERS = [
-    "cache/type.h",
-    "engine/lender.h",
-    "engine/load.h",
-    "engine/log.h",
-    "lua/lua.h",
-    "python/module.h",
-    "python/scope.h",
-    "python/state.h",
-]
+HEADERS = ["lua/lua.h", "python/module.h"]
 
 SMALLEST_POWER = -343
 LARGEST_POWER = 324

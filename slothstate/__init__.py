@@ -42,7 +42,7 @@ from slothstate.state import State, open
 from slothstate.values import parse_json, to_json
 
 if TYPE_CHECKING:
-    from slothstate.descriptions import Activity, Entry, Health, Usage, User
+    from slothstate.descriptions import Activity, Entry, Finding, Health, Usage, User
     from slothstate.engines.sqlite.restore import restore
     from slothstate.escaping import printable
     from slothstate.record import Record

@@ -1,8 +1,8 @@
 """The built-in functions of the C layer, typed.
 
 A cffi call costs more than encoding a small document, so the C layer hands over real built-in functions: one
-cffi call at import appends them to a list (`ss_python_export` in csrc/python/module.h), and a call of theirs
-costs what one of `len` does.
+cffi call at import hands over the function that returns them all (`ss_export` in csrc/python/module.h), and a call of
+theirs costs what one of `len` does.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ __all__ = [
     "glob_filter",
     "glob_match",
     "glob_prefix",
+    "json_check",
     "json_decode",
     "json_encode",
     "json_encode_item",
@@ -56,30 +57,15 @@ LIBRARY: Final[str] = _native.__file__
 
 T = TypeVar("T")
 
-_functions: Final[dict[str, Callable[..., Any]]] = {}
 
-
-def _export(export: Callable[..., int], *arguments: object) -> None:
-    functions: list[Callable[..., Any]] = []
-    if export(ffi.cast("void *", id(functions)), *(ffi.cast("void *", id(argument)) for argument in arguments)):
+def _export() -> dict[str, Any]:
+    functions: list[Callable[..., dict[str, Any]]] = []
+    if lib.ss_export(ffi.cast("void *", id(functions))):
         raise ImportError("slothstate._native could not export its functions")
-    _functions.update((function.__name__, function) for function in functions)
+    return functions[0](InvalidValue, OutOfRange, PatternError)
 
 
-_export(lib.ss_python_export, (InvalidValue, OutOfRange, PatternError))
-
-if not _functions["is_main_interpreter"]():
-    # Neither apsw nor cffi keeps interpreters apart, and ending one ends the process if a thread of it sweeps. The
-    # types below belong to the main interpreter, too: one more export would put others in their place.
-    raise ImportError("slothstate cannot be used in a sub-interpreter, only in the main one; use processes instead")
-
-_export(lib.ss_read_cache_export)
-_export(lib.ss_log_export)
-_export(lib.ss_lender_export)
-_export(lib.ss_operations_export)
-_export(lib.ss_state_export)
-_export(lib.ss_scope_export)
-_export(lib.ss_mutex_export)
+_functions: Final = _export()
 
 json_encode: Callable[[object, str], str] = _functions["json_encode"]
 """`json_encode(value, name)`: the JSON text of a value; `name` begins the path in error messages.
@@ -89,6 +75,9 @@ Raises: `InvalidValue` naming the path (`value['ports'][2]`), `OutOfRange` for a
 
 json_encode_item: Callable[[object, str], str] = _functions["json_encode_item"]
 """`json_encode_item(value, name)`: the same of an item of a list, which may nest one level less."""
+
+json_check: Callable[[str], None] = _functions["json_check"]
+"""`json_check(text)`: raises what `json_decode` would raise, and builds nothing."""
 
 json_decode: Callable[[str | bytes], Any] = _functions["json_decode"]
 """`json_decode(text)`: the value of a JSON text. Raises: `ValueError` naming the byte where it stopped."""
@@ -198,7 +187,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     class StateBase:
-        """The base of `slothstate.State`: its `get` and `set` (csrc/python/state.h)."""
+        """The base of `slothstate.State`: its `get` and `set` (csrc/engine/state.h)."""
 
         _cache: object
         _load: Callable[[str, Any], Any]

@@ -17,7 +17,7 @@ from slothstate.engines.protocol import DURABILITIES, Codec, Engine
 from slothstate.errors import InvalidValue
 from slothstate.locks import Locks
 from slothstate.values import KINDS, Encoded, Seconds, check_flag, check_key, check_seconds, decoded, describe, encode
-from slothstate.verbs.base import milliseconds
+from slothstate.verbs.base import NotSetUp, milliseconds
 from slothstate.verbs.counters import CounterVerbs
 from slothstate.verbs.fields import FieldVerbs
 from slothstate.verbs.inspection import InspectionVerbs
@@ -41,13 +41,16 @@ def open(
 ) -> State:
     """Open a store, creating it if it is not there; any number of processes may have it open at once.
 
-    `path` defaults to `$SLOTHSTATE_DB`, else `~/.sloth-runner/state.db`. Directories are made 0700, files 0600.
-    `durability="process"`: an acknowledged write survives the death of any process; a power cut may cost the last
-    moments but leaves a consistent earlier state. `"full"`: it survives a power cut too, at the price of a sync to
-    disk for every write. `read_cache` keeps up to `cache_size` bytes of values that are valid as long as nothing was
-    written. `sweep_interval` and `busy_timeout` are seconds: how often expired keys are removed, and how long a
-    writer waits for another. `allow_remote` opens a store on a network file system, or on one that is not known to be
-    local, at your own risk.
+    - `path`: the file; default is `$SLOTHSTATE_DB`, else `~/.sloth-runner/state.db`. Directories are made 0700, files
+      0600.
+    - `durability`: `"process"`, an acknowledged write survives the death of any process; a power cut may cost the last
+      moments but leaves a consistent earlier state. `"full"`, it survives a power cut too, at the price of a sync to
+      disk for every write.
+    - `read_cache`: whether values that were read are kept in memory; they are valid as long as nothing is written.
+    - `cache_size`: how many bytes of them at most.
+    - `sweep_interval`: seconds between two removals of expired keys, which no verb sees meanwhile.
+    - `busy_timeout`: seconds that a writer waits for another before it gives up with `StateBusy`.
+    - `allow_remote`: open a store on a network file system, or on one that is not known to be local, at your own risk.
 
     >>> import slothstate
     >>> state = slothstate.open(path)
@@ -171,7 +174,10 @@ class State(  # type: ignore[misc]
         raise TypeError("a State cannot be pickled: open the store by its path in the other process")
 
     def __repr__(self) -> str:
-        return f"<slothstate.State {self._engine.address!r}{' (closed)' if self._engine.refusal else ''}>"
+        name = "slothstate.State" if type(self) is State else type(self).__qualname__
+        if isinstance(self._engine, NotSetUp):
+            return f"<{name} (not set up)>"
+        return f"<{name} {self._engine.address!r}{' (closed)' if self._engine.refusal else ''}>"
 
 
 class _Loader:

@@ -269,7 +269,7 @@ def decoded(decode: Callable[[Kind, Stored], Any], key: str, kind: Kind, stored:
         raise damaged(key, error) from error
 
 
-def damaged(key: str, what: object) -> StateCorrupt:
+def damaged(key: str | bytes, what: object) -> StateCorrupt:
     """Return the error for a key whose row no write of ours can have left."""
     return StateCorrupt(f"key {key!r} is damaged: {what}")
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
-import planted
 import pytest
-from helpers.model import ModelEngine
-from support import Clock, state_at
 
 import slothstate
+from helpers import opened, planted
+from helpers.sqlite import state_at
+from helpers.support import Clock
+from helpers.tiers import TIERS, TOO_LONG
 from slothstate import State
 
 hypothesis.settings.register_profile("quick", derandomize=True, database=None, deadline=None)
@@ -23,33 +23,12 @@ hypothesis.settings.load_profile("quick")
 
 planted.plant()
 
-PACKAGE = os.path.dirname(slothstate.__file__)
 
-QUICK = (
-    *("asyncio", "audit", "backup", "cache_table", "cli_documented", "cli_moving", "codec", "counters", "doctests"),
-    *("entries", "errors", "fork", "identity", "kernel_locks", "keys", "lending", "lists", "lock", "lock_arguments"),
-    *("lua_binding", "lua_scopes", "lua_verbs", "mapping", "operations", "package", "schema", "sweep", "threads"),
-    *("transactions", "workflow"),
-)
-"""The modules of tests that are the quick tier: something of everything, in less than a minute. `pytest -m quick`."""
-
-_opened: list[str] = []
-
-
-def _note_open(event: str, arguments: tuple[object, ...]) -> None:
-    """Note each database, -wal or -shm that code of the package opens by path; see location."""
-    if event != "open" or not isinstance(arguments[0], str) or not arguments[0].endswith((".db", ".db-wal", ".db-shm")):
-        return
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_filename.startswith(PACKAGE):
-            _opened.append(arguments[0])
-            return
-        frame = frame.f_back
-
-
-# Cannot be removed again, so there is one for the whole run.
-sys.addaudithook(_note_open)
+@pytest.fixture(params=["native", "plain"])
+def binding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each of the two ways in which a Lua script reaches the store."""
+    monkeypatch.setenv("SLOTHSTATE_LUA_BINDING", request.param)
+    return str(request.param)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -71,16 +50,19 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.stem.removeprefix("test_") in QUICK and item.get_closest_marker("long") is None:
-            item.add_marker("quick")
+        if item.get_closest_marker("long") is None:
+            for tier, modules in TIERS.items():
+                is_left_out = tier == "quick" and item.name.partition("[")[0] in TOO_LONG
+                if item.path.stem.removeprefix("test_") in modules and not is_left_out:
+                    item.add_marker(tier)
 
 
 @pytest.fixture(autouse=True)
 def _no_file_of_a_store_is_opened_by_path() -> Iterator[None]:
     """Closing such a descriptor would drop the POSIX locks that SQLite holds in this process."""
-    _opened.clear()
+    opened.PATHS.clear()
     yield
-    assert _opened == []
+    assert opened.PATHS == []
 
 
 @pytest.fixture(autouse=True)
@@ -139,13 +121,6 @@ def open_state(path: str, clock: Clock) -> Callable[[], State]:
 def state(open_state: Callable[[], State]) -> Iterator[State]:
     """A new store whose time is told by `clock`."""
     with open_state() as state:
-        yield state
-
-
-@pytest.fixture(params=["sqlite", "model"])
-def either(request: pytest.FixtureRequest, path: str, clock: Clock) -> Iterator[State]:
-    """A new store on each engine, the one of SQLite and the model in plain Python; its time is told by `clock`."""
-    with state_at(path, clock) if request.param == "sqlite" else State(ModelEngine(clock=clock)) as state:
         yield state
 
 

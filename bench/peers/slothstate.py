@@ -24,12 +24,22 @@ def versions() -> dict[str, str]:
     return {"slothstate": slothstate.__version__, "SQLite": apsw.sqlite_lib_version(), "cffi": version("cffi")}
 
 
-def open(directory: Path, *, page_size: int | None = None, **options: Any) -> Peer:
-    """`page_size` makes a store unlike any other, with the log as long in bytes; `options` go to `slothstate.open`."""
+def open(
+    directory: Path, *, page_size: int | None = None, identity_interval: float | None = None, **options: Any
+) -> Peer:
+    """`options` go to `slothstate.open`.
+
+    `page_size` makes a store unlike any other, with the log as long in bytes. `identity_interval` is how often this
+    process looks whether the store's files are still the same, in seconds.
+    """
     import slothstate
     from slothstate import native
-    from slothstate.engines.sqlite import connection, schema
+    from slothstate.engines.sqlite import connection, pool, schema
+    from slothstate.engines.sqlite.locks import owner
 
+    if identity_interval is not None:
+        for module in (pool, owner):
+            module.IDENTITY_CHECK_INTERVAL = identity_interval  # type: ignore[attr-defined]
     if page_size is not None:
         log_bytes = connection.WAL_CHECKPOINT_PAGES * schema.PAGE_SIZE
         schema.PAGE_SIZE = page_size  # type: ignore[misc]

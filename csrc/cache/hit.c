@@ -1,4 +1,4 @@
-#include "python/functions.h"
+#include "python/arguments.h"
 #include "cache/type.h"
 #include "base/time.h"
 

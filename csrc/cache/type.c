@@ -1,4 +1,4 @@
-#include "python/functions.h"
+#include "python/arguments.h"
 #include "cache/type.h"
 #include "base/time.h"
 
@@ -43,10 +43,8 @@ static bool is_plain(PyObject *value, long form)
         return PyUnicode_CheckExact(value) || PyLong_CheckExact(value) || PyFloat_CheckExact(value) ||
                PyBool_Check(value) || PyBytes_CheckExact(value);
     case SS_FORM_TABLE:
-    case SS_FORM_LIST:
-        return PyUnicode_CheckExact(value);
-    default:
-        return form == SS_FORM_ABSENT && value == Py_None;
+    case SS_FORM_LIST: return PyUnicode_CheckExact(value);
+    default: return form == SS_FORM_ABSENT && value == Py_None;
     }
 }
 
@@ -83,8 +81,8 @@ static PyObject *cache_store(PyObject *object, PyObject *const *arguments, Py_ss
     }
     uint64_t token = PyLong_AsUnsignedLongLong(arguments[0]);
     long form = PyErr_Occurred() ? 0 : PyLong_AsLong(arguments[2]);
-    if (PyErr_Occurred() || !ss_read_cache_store((ss_read_cache *)object, token, arguments[1], form, arguments[3],
-                                                 arguments[4])) {
+    if (PyErr_Occurred() ||
+        !ss_read_cache_store((ss_read_cache *)object, token, arguments[1], form, arguments[3], arguments[4])) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -219,7 +217,7 @@ static void cache_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-int ss_read_cache_export(void *list)
+int ss_read_cache_export(PyObject *into)
 {
     static PyMethodDef methods[] = {
         {"remaining_ms", ss_read_cache_remaining_ms, METH_O, "remaining_ms(key): what is left of a key, if known."},
@@ -227,7 +225,8 @@ int ss_read_cache_export(void *list)
         {"store", SS_FASTCALL(cache_store), METH_FASTCALL, "store(token, key, form, value, expires_at_ms)"},
         {"mark", cache_mark, METH_NOARGS, "mark(): a number for settle()."},
         {"settle", SS_FASTCALL(cache_settle), METH_FASTCALL, "settle(mark, key): after a write of one key."},
-        {"attach", SS_FASTCALL(ss_read_cache_attach), METH_FASTCALL, "attach(file, owner): whether it has a wal-index."},
+        {"attach", SS_FASTCALL(ss_read_cache_attach), METH_FASTCALL,
+         "attach(file, owner): whether it has a wal-index."},
         {"detach", ss_read_cache_detach, METH_NOARGS, "detach(): stop using the wal-index."},
         {"forked", ss_read_cache_forked, METH_NOARGS, "forked(): forget the parent's wal-index."},
         {"verified", ss_read_cache_verified, METH_O, "verified(seconds): allow hits for so long."},
@@ -246,9 +245,5 @@ int ss_read_cache_export(void *list)
     };
     static PyType_Spec spec = {"slothstate._native.ReadCache", sizeof(ss_read_cache), 0,
                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, slots};
-    PyGILState_STATE gil = PyGILState_Ensure();
-    int result = ss_export_type(&cache_type, &spec, list);
-    PyErr_Clear(); /* cffi cannot pass it on: the status says it */
-    PyGILState_Release(gil);
-    return result;
+    return ss_export_type(into, &cache_type, &spec);
 }

@@ -40,8 +40,8 @@ typedef struct ss_read_cache {
     unsigned long long misses;
 } ss_read_cache;
 
-/* Appends the type `ReadCache` to the Python list `list`. Takes the GIL itself. Returns 0, or -1. */
-int ss_read_cache_export(void *list);
+/* Puts the type `ReadCache` into the dict `into`. 0, or -1 with an exception set. */
+int ss_read_cache_export(PyObject *into);
 
 /* Whether there is a wal-index to compare with, the files were seen lately, and the thread holds no transaction. */
 bool ss_read_cache_usable(const ss_read_cache *self);

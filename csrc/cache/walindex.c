@@ -55,6 +55,5 @@ bool ss_walindex_read(const uint8_t *header, ss_walindex_state *state)
     ss_acquire_fence(); /* and whatever the caller looks at next is at least as new */
     memcpy(&state->stamp, first + STAMP_OFFSET, sizeof state->stamp);
     memcpy(&state->change, first + CHANGE_OFFSET, sizeof state->change);
-    return memcmp(first, second, HEADER_SIZE) == 0 && first[INITIALIZED_OFFSET] != 0 &&
-           checksum(first) == state->stamp;
+    return memcmp(first, second, HEADER_SIZE) == 0 && first[INITIALIZED_OFFSET] != 0 && checksum(first) == state->stamp;
 }

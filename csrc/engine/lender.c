@@ -1,11 +1,8 @@
-#include "python/functions.h"
+#include "python/arguments.h"
 
-#include <signal.h>
 #include <structmember.h>
-#ifndef _WIN32
-#include <pthread.h>
-#endif
 
+#include "engine/fork.h"
 #include "engine/lender.h"
 #include "engine/log.h"
 #include "cache/type.h"
@@ -15,46 +12,32 @@ enum { IDLE_CONNECTIONS = 8 };
 
 /* The names of what is called back, interned. Written once, when the types are made, and never released; nobody
  * imports this in a second interpreter (slothstate/native.py). */
-enum name {
-    APPEND,
-    BORROW,
-    CHECKPOINT,
-    CHECK_IDENTITY,
-    ENSURE_IDENTITY,
-    FORKED,
-    LOG,
-    MARK,
-    OWN_TRANSACTION,
-    RECOVER,
-    RUN_INSIDE,
-    WRITE_INSIDE,
-    SETTLE,
-    THREAD,
-    TRIM,
-    NAMES
-};
+#define NAMES_OF(X) \
+    X(APPEND, "append") \
+    X(BORROW, "_borrow") \
+    X(CHECKPOINT, "checkpoint") \
+    X(CHECK_IDENTITY, "_check_identity") \
+    X(ENSURE_IDENTITY, "ensure_identity") \
+    X(FORKED, "_notice_fork") \
+    X(LOG, "log") \
+    X(MARK, "mark") \
+    X(OWN_TRANSACTION, "own_transaction") \
+    X(RECOVER, "_recover") \
+    X(RUN_INSIDE, "_run_inside") \
+    X(WRITE_INSIDE, "_write_inside") \
+    X(SETTLE, "settle") \
+    X(THREAD, "thread") \
+    X(TRIM, "_trim")
+#define NAME_INDEX(name, text) name,
+#define NAME_TEXT(name, text) text,
+
+enum name { NAMES_OF(NAME_INDEX) NAMES };
 
 static PyObject *names[NAMES];
 
 static bool intern_names(void)
 {
-    static const char *const texts[NAMES] = {
-        [APPEND] = "append",
-        [BORROW] = "_borrow",
-        [CHECKPOINT] = "checkpoint",
-        [CHECK_IDENTITY] = "_check_identity",
-        [ENSURE_IDENTITY] = "ensure_identity",
-        [FORKED] = "_notice_fork",
-        [LOG] = "log",
-        [MARK] = "mark",
-        [OWN_TRANSACTION] = "own_transaction",
-        [RECOVER] = "_recover",
-        [RUN_INSIDE] = "_run_inside",
-        [WRITE_INSIDE] = "_write_inside",
-        [SETTLE] = "settle",
-        [THREAD] = "thread",
-        [TRIM] = "_trim",
-    };
+    static const char *const texts[NAMES] = {NAMES_OF(NAME_TEXT)};
     return ss_intern(names, texts, NAMES);
 }
 
@@ -67,23 +50,6 @@ typedef struct lender {
     PyObject *cache;
     PyObject *now; /* a function that returns the time in milliseconds */
 } ss_lender;
-
-/* Set in every child that the C library forked, also where C code forks without Python's knowledge. */
-static volatile sig_atomic_t has_forked;
-
-static void note_fork(void)
-{
-    has_forked = 1;
-}
-
-static PyObject *take_fork(PyObject *self, PyObject *unused)
-{
-    (void)self;
-    (void)unused;
-    bool was_forked = has_forked;
-    has_forked = 0;
-    return PyBool_FromLong(was_forked);
-}
 
 enum use { READ, WRITE, WRITE_KEY };
 
@@ -328,7 +294,7 @@ static PyObject *run(ss_lender *self, enum use use, PyObject *const *arguments, 
         return PyErr_Format(PyExc_TypeError, "the lender is not set up");
     }
     PyObject *thread = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
-    if (thread == NULL || (has_forked && !call((PyObject *)self, FORKED))) {
+    if (thread == NULL || (ss_has_forked && !call((PyObject *)self, FORKED))) {
         Py_XDECREF(thread);
         return NULL;
     }
@@ -363,7 +329,7 @@ static PyObject *run(ss_lender *self, enum use use, PyObject *const *arguments, 
 static PyObject *lender_lend(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    if (has_forked && !call(self, FORKED)) {
+    if (ss_has_forked && !call(self, FORKED)) {
         return NULL;
     }
     PyObject *thread = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
@@ -387,28 +353,29 @@ static PyObject *lender_write_key(PyObject *self, PyObject *const *arguments, Py
     return run((ss_lender *)self, WRITE_KEY, arguments, count);
 }
 
+#define MEMBERS(X) \
+    X("operations", operations) \
+    X("_transactions", transactions) \
+    X("_idle", idle) \
+    X("_refusal", refusal) \
+    X("cache", cache) \
+    X("now", now)
+#define VISIT(name, field) Py_VISIT(self->field);
+#define CLEAR(name, field) Py_CLEAR(self->field);
+#define MEMBER(name, field) {name, T_OBJECT_EX, offsetof(ss_lender, field), 0, NULL},
+
 static int lender_traverse(PyObject *object, visitproc visit, void *arg)
 {
     ss_lender *self = (ss_lender *)object;
     Py_VISIT(Py_TYPE(object));
-    Py_VISIT(self->operations);
-    Py_VISIT(self->transactions);
-    Py_VISIT(self->idle);
-    Py_VISIT(self->refusal);
-    Py_VISIT(self->cache);
-    Py_VISIT(self->now);
+    MEMBERS(VISIT)
     return 0;
 }
 
 static int lender_clear(PyObject *object)
 {
     ss_lender *self = (ss_lender *)object;
-    Py_CLEAR(self->operations);
-    Py_CLEAR(self->transactions);
-    Py_CLEAR(self->idle);
-    Py_CLEAR(self->refusal);
-    Py_CLEAR(self->cache);
-    Py_CLEAR(self->now);
+    MEMBERS(CLEAR)
     return 0;
 }
 
@@ -421,9 +388,7 @@ static void lender_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-#define MEMBER(name, field) {name, T_OBJECT_EX, offsetof(ss_lender, field), 0, NULL}
-
-int ss_lender_export(void *list)
+int ss_lender_export(PyObject *into)
 {
     static PyMethodDef methods[] = {
         {"_lend", lender_lend, METH_NOARGS, "_lend(): a connection that nobody else uses"},
@@ -432,15 +397,7 @@ int ss_lender_export(void *list)
         {"write_key", SS_FASTCALL(lender_write_key), METH_FASTCALL, "write_key(operation, key, *arguments)"},
         {NULL, NULL, 0, NULL},
     };
-    static PyMemberDef members[] = {
-        MEMBER("operations", operations),
-        MEMBER("_transactions", transactions),
-        MEMBER("_idle", idle),
-        MEMBER("_refusal", refusal),
-        MEMBER("cache", cache),
-        MEMBER("now", now),
-        {NULL, 0, 0, 0, NULL},
-    };
+    static PyMemberDef members[] = {MEMBERS(MEMBER){NULL, 0, 0, 0, NULL}};
     static PyType_Slot slots[] = {
         {Py_tp_doc, "The base of a pool of connections: see slothstate/engines/sqlite/lender.py."},
         {Py_tp_traverse, lender_traverse},
@@ -452,19 +409,6 @@ int ss_lender_export(void *list)
     };
     static PyType_Spec spec = {"slothstate._native.Lender", sizeof(ss_lender), 0,
                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
-    static PyMethodDef functions[] = {
-        {"take_fork", take_fork, METH_NOARGS, "take_fork($module, /)\n--\n\nWhether this process was just forked."},
-    };
-    PyGILState_STATE gil = PyGILState_Ensure();
     static PyTypeObject *type;
-    int result = intern_names() ? ss_export_type(&type, &spec, list) : -1;
-    PyObject *function = result ? NULL : PyCFunction_NewEx(&functions[0], NULL, NULL);
-    result = function == NULL ? -1 : PyList_Append((PyObject *)list, function);
-    Py_XDECREF(function);
-#ifndef _WIN32
-    result = result ? result : pthread_atfork(NULL, NULL, note_fork);
-#endif
-    PyErr_Clear(); /* cffi cannot pass it on: the status says it */
-    PyGILState_Release(gil);
-    return result;
+    return intern_names() ? ss_export_type(into, &type, &spec) : -1;
 }

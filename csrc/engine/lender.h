@@ -7,7 +7,9 @@
 #ifndef SS_ENGINE_LENDER_H
 #define SS_ENGINE_LENDER_H
 
-/* Appends the type `Lender` to the Python list `list`. Takes the GIL itself. Returns 0, or -1. */
-int ss_lender_export(void *list);
+#include "python/arguments.h"
+
+/* Puts the type `Lender` and the function `take_fork` into the dict `into`. 0, or -1 with an exception set. */
+int ss_lender_export(PyObject *into);
 
 #endif

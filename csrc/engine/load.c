@@ -14,31 +14,12 @@ static PyObject *names[NAMES];
 static bool intern_names(void)
 {
     static const char *const texts[NAMES] = {
-        [CACHE] = "cache",
-        [ENSURE_IDENTITY] = "ensure_identity",
-        [EXECUTE] = "execute",
-        [GET] = "get",
-        [READ] = "read",
-        [STORE] = "store",
+        [CACHE] = "cache",     [ENSURE_IDENTITY] = "ensure_identity",
+        [EXECUTE] = "execute", [GET] = "get",
+        [READ] = "read",       [STORE] = "store",
         [SYNC] = "sync",
     };
     return ss_intern(names, texts, NAMES);
-}
-
-/* Which of the kinds of slothstate.values it is; SS_KIND_COUNT: none of them. */
-static enum ss_kind kind_of(PyObject *kind)
-{
-    static const char *const texts[SS_KIND_COUNT] = {"string", "number", "boolean", "table", "list", "bytes"};
-    if (!PyUnicode_CheckExact(kind) || !PyUnicode_IS_COMPACT_ASCII(kind)) {
-        return SS_KIND_COUNT;
-    }
-    const void *text = PyUnicode_1BYTE_DATA(kind);
-    size_t length = (size_t)PyUnicode_GET_LENGTH(kind);
-    enum ss_kind found = 0;
-    while (found < SS_KIND_COUNT && (strlen(texts[found]) != length || memcmp(text, texts[found], length) != 0)) {
-        found++;
-    }
-    return found;
 }
 
 /* As `verify` of slothstate/values.py. */
@@ -47,16 +28,12 @@ static bool is_stored_as(enum ss_kind kind, PyObject *stored)
     switch (kind) {
     case SS_KIND_NUMBER:
         return PyLong_CheckExact(stored) || (PyFloat_CheckExact(stored) && isfinite(PyFloat_AS_DOUBLE(stored)));
-    case SS_KIND_BOOLEAN:
-        return PyLong_CheckExact(stored);
+    case SS_KIND_BOOLEAN: return PyLong_CheckExact(stored);
     case SS_KIND_STRING:
     case SS_KIND_TABLE:
-    case SS_KIND_LIST:
-        return PyUnicode_CheckExact(stored);
-    case SS_KIND_BYTES:
-        return PyBytes_CheckExact(stored);
-    default:
-        return false;
+    case SS_KIND_LIST: return PyUnicode_CheckExact(stored);
+    case SS_KIND_BYTES: return PyBytes_CheckExact(stored);
+    default: return false;
     }
 }
 
@@ -82,7 +59,7 @@ static PyObject *get_row(PyObject *self, PyObject *const *arguments, Py_ssize_t 
         return row;
     }
     if (row != NULL && PyTuple_CheckExact(row) && PyTuple_GET_SIZE(row) == 3 &&
-        is_stored_as(kind_of(PyTuple_GET_ITEM(row, 0)), PyTuple_GET_ITEM(row, 1))) {
+        is_stored_as(ss_kind_of(PyTuple_GET_ITEM(row, 0)), PyTuple_GET_ITEM(row, 1))) {
         PyObject *expires = PyTuple_GET_ITEM(row, 2);
         int expired = expires == Py_None ? 0 : PyObject_RichCompareBool(expires, arguments[1], Py_LE);
         if (expired > 0) {
@@ -126,7 +103,7 @@ static PyObject *value_of(PyObject *self, PyObject *const *arguments, const mome
     PyObject *kind = PyTuple_GET_ITEM(row, 0), *stored = PyTuple_GET_ITEM(row, 1), *value;
     PyObject *kept = stored;
     enum ss_form form = SS_FORM_SCALAR;
-    enum ss_kind which = kind_of(kind);
+    enum ss_kind which = ss_kind_of(kind);
     switch (which) {
     case SS_KIND_TABLE:
     case SS_KIND_LIST: {
@@ -135,11 +112,8 @@ static PyObject *value_of(PyObject *self, PyObject *const *arguments, const mome
         value = PyObject_Vectorcall(PyTuple_GET_ITEM(self, 2), all, 4, NULL);
         break;
     }
-    case SS_KIND_BOOLEAN:
-        kept = value = PyBool_FromLong(PyLong_AsLongLong(stored) == 1);
-        break;
-    default:
-        value = Py_NewRef(stored);
+    case SS_KIND_BOOLEAN: kept = value = PyBool_FromLong(PyLong_AsLongLong(stored) == 1); break;
+    default: value = Py_NewRef(stored);
     }
     if (value != NULL && !keep(before, arguments[2], form, kept, PyTuple_GET_ITEM(row, 2))) {
         Py_CLEAR(value);
@@ -245,21 +219,13 @@ static PyObject *value_loader(PyObject *unused, PyObject *const *arguments, Py_s
     return ss_check_count("value_loader", count, 3) ? bind(&load, arguments, count) : NULL;
 }
 
-int ss_operations_export(void *list)
+int ss_load_export(PyObject *into)
 {
     static PyMethodDef methods[] = {
         {"row_getter", SS_FASTCALL(row_getter), METH_FASTCALL, "row_getter($module, statement, rarely, /)\n--\n\n"},
         {"value_loader", SS_FASTCALL(value_loader), METH_FASTCALL,
          "value_loader($module, get, check_key, decoded, /)\n--\n\n"},
+        {NULL, NULL, 0, NULL},
     };
-    PyGILState_STATE gil = PyGILState_Ensure();
-    int result = intern_names() ? 0 : -1;
-    for (size_t i = 0; result == 0 && i < sizeof methods / sizeof *methods; i++) {
-        PyObject *function = PyCFunction_NewEx(&methods[i], NULL, NULL);
-        result = function == NULL ? -1 : PyList_Append((PyObject *)list, function);
-        Py_XDECREF(function);
-    }
-    PyErr_Clear(); /* cffi cannot pass it on: the status says it */
-    PyGILState_Release(gil);
-    return result;
+    return intern_names() ? ss_export_functions(into, methods, NULL) : -1;
 }

@@ -7,7 +7,9 @@
 #ifndef SS_ENGINE_LOAD_H
 #define SS_ENGINE_LOAD_H
 
-/* Appends `row_getter` and `value_loader` to the Python list `list`. Takes the GIL itself. Returns 0, or -1. */
-int ss_operations_export(void *list);
+#include "python/arguments.h"
+
+/* Puts `row_getter` and `value_loader` into the dict `into`. 0, or -1 with an exception set. */
+int ss_load_export(PyObject *into);
 
 #endif

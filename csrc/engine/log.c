@@ -1,4 +1,4 @@
-#include "python/functions.h"
+#include "python/arguments.h"
 
 #include <structmember.h>
 
@@ -92,7 +92,8 @@ static PyObject *log_hook_directly(PyObject *object, PyObject *pointer)
 {
     void *db = PyLong_AsVoidPtr(pointer);
     if (db == NULL) {
-        return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_ValueError, "hook_directly() takes the address of an sqlite3");
+        return PyErr_Occurred() ? NULL
+                                : PyErr_Format(PyExc_ValueError, "hook_directly() takes the address of an sqlite3");
     }
     const sqlite_routines *routines = ss_load_pointer(&sqlite);
     if (routines == NULL) {
@@ -111,11 +112,12 @@ ss_log *ss_log_of(PyObject *object)
     return (ss_log *)object;
 }
 
-int ss_log_export(void *list)
+int ss_log_export(PyObject *into)
 {
     static PyMethodDef methods[] = {
         {"hook", SS_FASTCALL(log_hook), METH_FASTCALL, "hook(db, name, pages): SQLite's wal_hook."},
-        {"hook_directly", log_hook_directly, METH_O, "hook_directly(pointer): let SQLite call the hook without Python."},
+        {"hook_directly", log_hook_directly, METH_O,
+         "hook_directly(pointer): let SQLite call the hook without Python."},
         {NULL, NULL, 0, NULL},
     };
     static PyMemberDef members[] = {
@@ -132,9 +134,5 @@ int ss_log_export(void *list)
         {0, NULL},
     };
     static PyType_Spec spec = {"slothstate._native.Log", sizeof(ss_log), 0, Py_TPFLAGS_DEFAULT, slots};
-    PyGILState_STATE gil = PyGILState_Ensure();
-    int result = ss_export_type(&log_type, &spec, list);
-    PyErr_Clear(); /* cffi cannot pass it on: the status says it */
-    PyGILState_Release(gil);
-    return result;
+    return ss_export_type(into, &log_type, &spec);
 }

@@ -20,7 +20,7 @@ typedef struct ss_log {
 /* `object` itself, or NULL with an exception set if it is none. Takes the reference over. */
 ss_log *ss_log_of(PyObject *object);
 
-/* Appends the type `Log` to the Python list `list`. Takes the GIL itself. Returns 0, or -1. */
-int ss_log_export(void *list);
+/* Puts the type `Log` into the dict `into`. 0, or -1 with an exception set. */
+int ss_log_export(PyObject *into);
 
 #endif

@@ -206,8 +206,8 @@ static ss_glob_answer match_core(const uint8_t *pattern, size_t pattern_length, 
 ss_glob_answer ss_glob_go_on(const ss_glob *glob, const uint8_t *key, size_t length, ss_glob_progress *progress,
                              size_t *effort)
 {
-    if (glob->length == 0 || length < glob->head + glob->tail || memcmp(key, glob->text, glob->head) != 0
-        || memcmp(key + length - glob->tail, glob->text + glob->length - glob->tail, glob->tail) != 0) {
+    if (glob->length == 0 || length < glob->head + glob->tail || memcmp(key, glob->text, glob->head) != 0 ||
+        memcmp(key + length - glob->tail, glob->text + glob->length - glob->tail, glob->tail) != 0) {
         return SS_GLOB_NO;
     }
     if (glob->any_core) {

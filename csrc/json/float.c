@@ -130,8 +130,7 @@ static ss_decimal shortest(uint64_t fraction, int biased)
 {
     uint64_t significand = biased == 0 ? fraction : fraction | HIDDEN_BIT;
     int exponent = biased == 0 ? SMALLEST_EXPONENT : biased - EXPONENT_BIAS;
-    if (exponent <= 0 && exponent > -(SIGNIFICAND_BITS + 1)
-        && (significand & (((uint64_t)1 << -exponent) - 1)) == 0) {
+    if (exponent <= 0 && exponent > -(SIGNIFICAND_BITS + 1) && (significand & (((uint64_t)1 << -exponent) - 1)) == 0) {
         return (ss_decimal){significand >> -exponent, 0, false};
     }
     bool lower_is_closer = fraction == 0 && biased > 1;
@@ -287,8 +286,8 @@ double ss_double_parse(ss_decimal decimal, const uint8_t *token, size_t length)
     }
     int power = (int)decimal.exponent;
 #if FLT_EVAL_METHOD == 0
-    if (decimal.digits <= (uint64_t)1 << 53 && !decimal.truncated && power >= -SMALL_POWER_MAX
-        && power <= SMALL_POWER_MAX) {
+    if (decimal.digits <= (uint64_t)1 << 53 && !decimal.truncated && power >= -SMALL_POWER_MAX &&
+        power <= SMALL_POWER_MAX) {
         double digits = (double)decimal.digits; /* exact, as is the power, so that one rounding remains */
         return power < 0 ? digits / small_powers[-power] : digits * small_powers[power];
     }

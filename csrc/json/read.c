@@ -344,8 +344,17 @@ static ss_json_token read_value(ss_json_reader *reader)
     case 't': return read_literal(reader, "true", 4, SS_JSON_TRUE);
     case 'f': return read_literal(reader, "false", 5, SS_JSON_FALSE);
     case 'n': return read_literal(reader, "null", 4, SS_JSON_NULL);
-    case '-': case '0': case '1': case '2': case '3': case '4':
-    case '5': case '6': case '7': case '8': case '9': return read_number(reader);
+    case '-':
+    case '0':
+    case '1':
+    case '2':
+    case '3':
+    case '4':
+    case '5':
+    case '6':
+    case '7':
+    case '8':
+    case '9': return read_number(reader);
     default: return fail(reader, SS_SYNTAX, reader->position);
     }
 }

@@ -1,9 +1,14 @@
-/* Template: the API table of one Lua implementation (see lua/lua.h).
+/* The functions of one Lua implementation, as a table (see lua/lua.h).
  *
- * Declared here rather than taken from a lua.h, which does not exist for the Lua inside a lupa module. The including
- * file defines SS_LUA_VERSION (501 to 505; LuaJIT is 501) and SS_LUA_FN(name), which appends the implementation.
+ * Declared here rather than taken from a lua.h, which does not exist for the Lua inside a lupa module. implementation.h
+ * fills a table for each, and hides in it what differs between them.
  */
-#include <limits.h>
+#ifndef SS_LUA_API_H
+#define SS_LUA_API_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 typedef struct lua_State lua_State;
 typedef int (*lua_CFunction)(lua_State *);
@@ -17,34 +22,7 @@ typedef int (*lua_CFunction)(lua_State *);
 #define LUA_TTABLE 5
 #define LUA_TFUNCTION 6
 #define LUA_TUSERDATA 7
-#define LUA_TTHREAD 8
 #define LUA_MULTRET (-1)
-
-#if SS_LUA_VERSION == 501
-#define LUA_REGISTRYINDEX (-10000)
-#define SS_UPVALUE(i) (-10002 - (i))
-#elif SS_LUA_VERSION < 505
-/* -LUAI_MAXSTACK - 1000 */
-#define LUA_REGISTRYINDEX (-1001000)
-#define SS_UPVALUE(i) (LUA_REGISTRYINDEX - (i))
-#else
-#define LUA_REGISTRYINDEX (-(INT_MAX / 2 + 1000))
-#define SS_UPVALUE(i) (LUA_REGISTRYINDEX - (i))
-#endif
-
-#if SS_LUA_VERSION >= 503
-typedef long long lua_Integer;
-typedef intptr_t lua_Context;
-typedef int (*lua_Continuation)(lua_State *, int, lua_Context);
-#define SS_PUSHED int /* these functions return the type of what they pushed */
-#define SS_INDEX lua_Integer
-#else
-typedef ptrdiff_t lua_Integer;
-typedef int lua_Context;
-typedef lua_CFunction lua_Continuation;
-#define SS_PUSHED void
-#define SS_INDEX int
-#endif
 
 /* Room for any implementation's lua_Debug, whose layout need not be known to name a level of the stack. */
 typedef union ss_debug {
@@ -52,6 +30,7 @@ typedef union ss_debug {
     char room[1024];
 } ss_debug;
 
+/* Of the same type in all of them. */
 #define SS_LUA_COMMON(X) \
     X(int, gettop, lua_gettop, (lua_State *)) \
     X(void, settop, lua_settop, (lua_State *, int)) \
@@ -73,10 +52,7 @@ typedef union ss_debug {
     X(int, pushthread, lua_pushthread, (lua_State *)) \
     X(void, createtable, lua_createtable, (lua_State *, int, int)) \
     X(int, next, lua_next, (lua_State *, int)) \
-    X(SS_PUSHED, rawget, lua_rawget, (lua_State *, int)) \
-    X(SS_PUSHED, rawgeti, lua_rawgeti, (lua_State *, int, SS_INDEX)) \
     X(void, rawset, lua_rawset, (lua_State *, int)) \
-    X(void, rawseti, lua_rawseti, (lua_State *, int, SS_INDEX)) \
     X(int, setmetatable, lua_setmetatable, (lua_State *, int)) \
     X(void, concat, lua_concat, (lua_State *, int)) \
     X(int, error, lua_error, (lua_State *)) \
@@ -84,152 +60,52 @@ typedef union ss_debug {
     X(int, getinfo, lua_getinfo, (lua_State *, const char *, ss_debug *)) \
     X(void, where, luaL_where, (lua_State *, int))
 
-#if SS_LUA_VERSION == 501
-#define SS_LUA_OWN(X) \
-    X(void, pushlstring, lua_pushlstring, (lua_State *, const char *, size_t)) \
-    X(size_t, rawlen, lua_objlen, (lua_State *, int)) \
-    X(double, tonumber, lua_tonumber, (lua_State *, int)) \
-    X(void, call, lua_call, (lua_State *, int, int)) \
-    X(int, pcall, lua_pcall, (lua_State *, int, int, int)) \
-    X(void *, newuserdata, lua_newuserdata, (lua_State *, size_t))
-#else
-#define SS_LUA_MODERN(X) \
-    X(const char *, pushlstring, lua_pushlstring, (lua_State *, const char *, size_t)) \
-    X(double, tonumberx, lua_tonumberx, (lua_State *, int, int *)) \
-    X(void, callk, lua_callk, (lua_State *, int, int, lua_Context, lua_Continuation)) \
-    X(int, pcallk, lua_pcallk, (lua_State *, int, int, int, lua_Context, lua_Continuation))
-#if SS_LUA_VERSION >= 504
-#define SS_LUA_OWN(X) \
-    SS_LUA_MODERN(X) \
-    X(unsigned long long, rawlen, lua_rawlen, (lua_State *, int)) \
-    X(int, isinteger, lua_isinteger, (lua_State *, int)) \
-    X(lua_Integer, tointegerx, lua_tointegerx, (lua_State *, int, int *)) \
-    X(void, pushinteger, lua_pushinteger, (lua_State *, lua_Integer)) \
-    X(void *, newuserdatauv, lua_newuserdatauv, (lua_State *, size_t, int))
-#elif SS_LUA_VERSION == 503
-#define SS_LUA_OWN(X) \
-    SS_LUA_MODERN(X) \
-    X(size_t, rawlen, lua_rawlen, (lua_State *, int)) \
-    X(int, isinteger, lua_isinteger, (lua_State *, int)) \
-    X(lua_Integer, tointegerx, lua_tointegerx, (lua_State *, int, int *)) \
-    X(void, pushinteger, lua_pushinteger, (lua_State *, lua_Integer)) \
-    X(void *, newuserdata, lua_newuserdata, (lua_State *, size_t))
-#else
-#define SS_LUA_OWN(X) \
-    SS_LUA_MODERN(X) \
-    X(size_t, rawlen, lua_rawlen, (lua_State *, int)) \
-    X(void *, newuserdata, lua_newuserdata, (lua_State *, size_t))
-#endif
-#endif
+typedef struct ss_lua_api {
+#define SS_LUA_FIELD(result, field, symbol, parameters) result(*field) parameters;
+    SS_LUA_COMMON(SS_LUA_FIELD)
+    void (*pushlstring)(lua_State *, const char *, size_t);
+    void (*pushinteger)(lua_State *, int64_t);
+    void (*rawget)(lua_State *, int);
+    void (*rawgeti)(lua_State *, int, int64_t);
+    void (*rawseti)(lua_State *, int, int64_t);
+    size_t (*rawlen)(lua_State *, int);
+    double (*tonumber)(lua_State *, int);
+    /* Whether the number counts as an integer; stores it. Without an integer type every whole number within 2^53 does,
+     * but not -0.0, whose sign an integer would lose. */
+    bool (*tointeger)(lua_State *, int, int64_t *);
+    /* No continuation, so a coroutine cannot yield across either: Lua raises an error instead. */
+    void (*call)(lua_State *, int arguments, int results);
+    int (*pcall)(lua_State *, int arguments, int results);
+    void *(*newuserdata)(lua_State *, size_t);
 
-/* Written by the first attach, before anything of this implementation is called. */
-static _Atomic bool is_attached;
-static struct {
-#define SS_FIELD(result, field, symbol, parameters) result (*field) parameters;
-    SS_LUA_COMMON(SS_FIELD)
-    SS_LUA_OWN(SS_FIELD)
-#undef SS_FIELD
-} lua;
+    int registry; /* its pseudo-index */
+    int upvalues; /* the pseudo-index of upvalue `i` is this - i */
+    bool has_integers;
 
-const char *SS_LUA_FN(attach)(ss_lua_resolver resolve, void *library)
+    /* What Lua is given to call: ss_lua_call_verb and so on with this table. */
+    lua_CFunction call_verb, call_scope, run_build, collect_userdata;
+} ss_lua_api;
+
+static inline int ss_lua_upvalue(const ss_lua_api *lua, int i)
 {
-    void *address = NULL;
-    if (is_attached) {
-        return NULL;
-    }
-    /* memcpy: C has no conversion from an object pointer to a function pointer. */
-#define SS_RESOLVE(result, field, symbol, parameters) \
-    address = resolve(library, #symbol); \
-    if (address == NULL) { \
-        return #symbol; \
-    } \
-    memcpy(&lua.field, &address, sizeof address);
-    SS_LUA_COMMON(SS_RESOLVE)
-    SS_LUA_OWN(SS_RESOLVE)
-#undef SS_RESOLVE
-    is_attached = true;
-    return NULL;
-}
-
-/* ---- The differences between the versions, in one place ---- */
-
-static double to_number(lua_State *L, int index)
-{
-#if SS_LUA_VERSION == 501
-    return lua.tonumber(L, index);
-#else
-    return lua.tonumberx(L, index, NULL);
-#endif
-}
-
-static int protected_call(lua_State *L, int arguments, int results)
-{
-    /* No continuation, so a coroutine cannot yield across it: Lua raises an error instead. */
-#if SS_LUA_VERSION == 501
-    return lua.pcall(L, arguments, results, 0);
-#else
-    return lua.pcallk(L, arguments, results, 0, 0, NULL);
-#endif
-}
-
-static void plain_call(lua_State *L, int arguments, int results)
-{
-#if SS_LUA_VERSION == 501
-    lua.call(L, arguments, results);
-#else
-    lua.callk(L, arguments, results, 0, NULL);
-#endif
-}
-
-static void *new_userdata(lua_State *L, size_t size)
-{
-#if SS_LUA_VERSION >= 504
-    return lua.newuserdatauv(L, size, 0);
-#else
-    return lua.newuserdata(L, size);
-#endif
+    return lua->upvalues - i;
 }
 
 /* Whether this Lua's numbers hold `value` exactly. Without an integer type that ends at 2^53. */
-static bool holds(int64_t value)
+static inline bool ss_lua_holds(const ss_lua_api *lua, int64_t value)
 {
-#if SS_LUA_VERSION >= 503
-    (void)value;
-    return true;
-#else
-    return value >= -(INT64_C(1) << 53) && value <= INT64_C(1) << 53;
-#endif
+    return lua->has_integers || (value >= -(INT64_C(1) << 53) && value <= INT64_C(1) << 53);
 }
 
-static void push_integer(lua_State *L, int64_t value)
-{
-#if SS_LUA_VERSION >= 503
-    lua.pushinteger(L, value);
-#else
-    lua.pushnumber(L, (double)value);
-#endif
-}
+/* Looks a function up in a loaded library, as dlsym does. */
+typedef void *(*ss_lua_resolver)(void *library, const char *symbol);
 
-/* Whether the number at `index` counts as an integer; stores it. Without an integer type every whole number within
- * 2^53 does, but not -0.0, whose sign an integer would lose. */
-static bool to_integer(lua_State *L, int index, int64_t *integer)
-{
-#if SS_LUA_VERSION >= 503
-    if (!lua.isinteger(L, index)) {
-        return false;
-    }
-    *integer = lua.tointegerx(L, index, NULL);
-    return true;
-#else
-    double number = to_number(L, index);
-    if (!(number >= -9007199254740992.0 && number <= 9007199254740992.0)) {
-        return false;
-    }
-    int64_t whole = (int64_t)number;
-    if ((double)whole != number || (whole == 0 && signbit(number))) {
-        return false;
-    }
-    *integer = whole;
-    return true;
+/* Fills `functions`, an array of function pointers or a structure of nothing else, with what `resolve` finds for each of
+ * `symbols`. Returns the first that is missing, or NULL. */
+const char *ss_lua_resolve(void *functions, const char *const *symbols, size_t count, ss_lua_resolver resolve,
+                           void *library);
+
+/* The same for the first fields of a table, those of SS_LUA_COMMON. */
+const char *ss_lua_resolve_common(ss_lua_api *lua, ss_lua_resolver resolve, void *library);
+
 #endif
-}

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lua/api.h"
 #include "lua/lua.h"
 
 #ifdef _WIN32
@@ -43,13 +44,38 @@ static void *find(void *library, const char *symbol)
 #define DECLARE(name) const char *ss_lua_attach_##name(ss_lua_resolver resolve, void *library);
 IMPLEMENTATIONS(DECLARE)
 
+#define ROW(name) {#name, ss_lua_attach_##name},
 static const struct {
     const char *name;
     const char *(*attach)(ss_lua_resolver resolve, void *library);
-} implementations[] = {
-#define ROW(name) {#name, ss_lua_attach_##name},
-    IMPLEMENTATIONS(ROW)
-};
+} implementations[] = {IMPLEMENTATIONS(ROW)};
+
+const char *ss_lua_resolve(void *functions, const char *const *symbols, size_t count, ss_lua_resolver resolve,
+                           void *library)
+{
+    char *place = functions;
+    for (size_t i = 0; i < count; i++) {
+        void *address = resolve(library, symbols[i]);
+        if (address == NULL) {
+            return symbols[i];
+        }
+        /* memcpy: C has no conversion from an object pointer to a function pointer. */
+        memcpy(place + i * sizeof address, &address, sizeof address);
+    }
+    return NULL;
+}
+
+const char *ss_lua_resolve_common(ss_lua_api *lua, ss_lua_resolver resolve, void *library)
+{
+#define SYMBOL(result, field, symbol, parameters) #symbol,
+    static const char *const symbols[] = {SS_LUA_COMMON(SYMBOL)};
+    return ss_lua_resolve(lua, symbols, sizeof symbols / sizeof *symbols, resolve, library);
+}
+
+bool ss_lua_lost_output(void)
+{
+    return ferror(stdout) != 0;
+}
 
 const char *ss_lua_attach(const char *implementation, const char *path)
 {

@@ -1,9 +1,10 @@
 /* The Lua front end: the extension doubles as a Lua C module that puts State's verbs into a lupa runtime.
  *
  * Each lupa module links its own Lua, so C code that Lua calls must use the lua_* functions of exactly that module.
- * Everything that touches a lua_State is therefore a template (lua_*.h), compiled once per implementation by
- * ss_lua_<implementation>.c with an API table of its own, which ss_lua_attach fills by name. What touches only Python
- * is shared and lives in lua/python.c.
+ * What touches a lua_State (stack.h says which files) is compiled once and calls through a table of these functions
+ * (api.h), which ss_lua_attach fills by name. implementation.h, compiled for each Lua by <implementation>.c, holds that
+ * table, what differs between the versions, and the C functions that Lua is given to call, which know their table. What
+ * touches only Python is in python.c and result.c.
  *
  * Two worlds with two ways to fail meet here, and one rule keeps them apart: a Lua error is a jump, so no Lua function
  * that can raise one is called while a Python reference or the GIL is held, unless inside lua_pcall. A call of a verb
@@ -15,11 +16,12 @@
  * Per bind there is one ss_lua_binding, in C's own memory, and in Lua a ss_lua_box that points to it; each function has
  * a ss_lua_verb, a Lua userdata. Nothing else is mutable but the API tables.
  *
- * Who may run script code, and so pull away whatever a script can reach (each body of the templates says it again):
+ * Who may run script code, and so pull away whatever a script can reach (the files say it again where it matters):
  *   - A Lua function that allocates an object (pushlstring, createtable, newuserdata, pushcclosure, concat, luaL_where)
  *     may take a step of Lua's collector, which runs finalizers. They can do anything: change a table that is being
  *     read, call verbs, take a closure's upvalues or a C function's stack slots away with the debug library, raise.
- *   - A call runs hooks, and in some versions such a step. Entering Python may run Python's finalizers and signal handlers, and these any runtime.
+ *   - A call runs hooks, and in some versions such a step. Entering Python may run Python's finalizers and signal
+ *     handlers, and these any runtime.
  *   - Raw access (next, rawget, rawset, rawseti), pushes of what exists already, checkstack and setmetatable run
  *     nothing: a rehash allocates, but steps no collector. Metamethods never run: only raw access is used.
  * So phase 1 allocates nothing in Lua until it raises, and nothing runs between the first pair of a table and its last;
@@ -37,9 +39,6 @@
 
 /* ---- What Python calls, through cffi ---- */
 
-/* Looks a function up in a loaded library, as dlsym does. */
-typedef void *(*ss_lua_resolver)(void *library, const char *symbol);
-
 /* Fills the API table of `implementation` ("luajit21", "lua54", ...) from the already loaded lupa module at `path`.
  * Idempotent. NULL, or a sentence saying why it cannot be done (valid until the next call in this thread). */
 const char *ss_lua_attach(const char *implementation, const char *path);
@@ -48,7 +47,19 @@ const char *ss_lua_attach(const char *implementation, const char *path);
  * a tuple as in ss_lua_binding. Borrowed for ever: the caller keeps `dictionary` alive. */
 void ss_lua_handover(void *dictionary);
 
-/* ---- Shared by the templates ---- */
+/* Whether C's stdout, which print and io.write of every Lua in this process share, could not be written at some time
+ * since the process began. Lua's print tells nobody. */
+bool ss_lua_lost_output(void);
+
+/* For the plain binding (slothstate/lua/plain.py), whose Lua side calls them as built-in functions, in which no
+ * interruption can come. Takes the exception out that is the first of the list `pending`, if any: in the main thread, as
+ * `is_main_thread` says it, it is raised again at the next bytecode. */
+void ss_lua_redeliver_from(void *pending, void *is_main_thread);
+
+/* While more calls with 1 than with -1 were made in a thread, what was redelivered to it waits. */
+void ss_lua_shield(int change);
+
+/* ---- Shared by what touches Lua and what touches Python ---- */
 
 #define SS_LUA_SHORT 1024
 #define SS_LUA_TEXT_KEPT ((size_t)1 << 20)
@@ -161,7 +172,7 @@ void ss_lua_verb_fill(ss_lua_verb *verb, const char *name, const char *signature
 /* Gives up a reference to a Python object, with or without the GIL; NULL is harmless. */
 void ss_lua_drop(void **reference);
 
-/* How many scopes this thread has entered and not left, for the templates to count. */
+/* How many scopes this thread has entered and not left, for whoever enters them to count. */
 unsigned *ss_lua_scopes(void);
 
 /* Calls `callable` with `count` values and says what came back. Reads the values, and takes binding->text and

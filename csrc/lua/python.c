@@ -1,5 +1,5 @@
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "python/kinds.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,6 +7,9 @@
 
 /* A thread that runs the leaving half of a scope: an interruption is not redelivered in the middle of it. */
 static _Thread_local unsigned shielded;
+
+/* What was to be redelivered meanwhile, owned; or NULL. */
+static _Thread_local PyObject *postponed;
 
 /* Entered and not left by this thread, through whatever binding: they lie on its C stack. */
 static _Thread_local unsigned scopes;
@@ -127,11 +130,11 @@ static PyObject *python_string(const char *text, size_t length)
 
 /* An instance of values.Encoded, a NamedTuple, made as tuple's own constructor makes one: calling the type costs more
  * than the text. */
-static PyObject *python_encoded(const ss_lua_binding *binding, const char *kind, const char *text, size_t length)
+static PyObject *python_encoded(const ss_lua_binding *binding, enum ss_kind kind, const char *text, size_t length)
 {
     PyTypeObject *type = (PyTypeObject *)binding->encoded;
     PyObject *stored = PyUnicode_DecodeUTF8(text, (Py_ssize_t)length, NULL);
-    PyObject *name = stored == NULL ? NULL : PyUnicode_InternFromString(kind);
+    PyObject *name = stored == NULL ? NULL : PyUnicode_InternFromString(ss_kind_texts[kind]);
     PyObject *encoded = name == NULL ? NULL : type->tp_alloc(type, 2);
     if (encoded == NULL) {
         Py_XDECREF(stored);
@@ -149,25 +152,16 @@ static PyObject *python_encoded(const ss_lua_binding *binding, const char *kind,
 static PyObject *python_value(const ss_lua_binding *binding, const ss_lua_value *value, const char *text)
 {
     switch (value->kind) {
-    case SS_LUA_NIL:
-        return Py_NewRef(Py_None);
-    case SS_LUA_FALSE:
-        return Py_NewRef(Py_False);
-    case SS_LUA_TRUE:
-        return Py_NewRef(Py_True);
-    case SS_LUA_INTEGER:
-        return PyLong_FromLongLong(value->as.integer);
-    case SS_LUA_NUMBER:
-        return PyFloat_FromDouble(value->as.number);
-    case SS_LUA_STRING:
-        return python_string(value->as.text, value->length);
-    case SS_LUA_TABLE:
-        return python_encoded(binding, "table", text + value->as.offset, value->length);
-    case SS_LUA_LIST:
-        return python_encoded(binding, "list", text + value->as.offset, value->length);
+    case SS_LUA_NIL: return Py_NewRef(Py_None);
+    case SS_LUA_FALSE: return Py_NewRef(Py_False);
+    case SS_LUA_TRUE: return Py_NewRef(Py_True);
+    case SS_LUA_INTEGER: return PyLong_FromLongLong(value->as.integer);
+    case SS_LUA_NUMBER: return PyFloat_FromDouble(value->as.number);
+    case SS_LUA_STRING: return python_string(value->as.text, value->length);
+    case SS_LUA_TABLE: return python_encoded(binding, SS_KIND_TABLE, text + value->as.offset, value->length);
+    case SS_LUA_LIST: return python_encoded(binding, SS_KIND_LIST, text + value->as.offset, value->length);
     case SS_LUA_ABSENT:
-    default:
-        return Py_NewRef(binding->absent);
+    default: return Py_NewRef(binding->absent);
     }
 }
 
@@ -227,12 +221,24 @@ void ss_lua_call(ss_lua_binding *binding, void *callable, const ss_lua_value *va
     ss_lua_finish(binding, outcome, result, (int)gil);
 }
 
+static int redeliver(void *exception)
+{
+    if (shielded > 0) {
+        /* Not by another pending call: under a tracer, CPython 3.11 makes those before it goes on, so without end. */
+        Py_XSETREF(postponed, exception);
+        return 0;
+    }
+    PyErr_SetObject((PyObject *)Py_TYPE((PyObject *)exception), exception);
+    Py_DECREF((PyObject *)exception);
+    return -1;
+}
+
 void ss_lua_leave(ss_lua_binding *binding, void *leave, bool failed, ss_lua_outcome *outcome)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
-    shielded++;
+    ss_lua_shield(1);
     PyObject *result = PyObject_CallOneArg(leave, failed ? Py_True : Py_False);
-    shielded--;
+    ss_lua_shield(-1);
     Py_DECREF((PyObject *)leave);
     ss_lua_finish(binding, outcome, result, (int)gil);
 }
@@ -255,30 +261,41 @@ bool ss_lua_entered(ss_lua_outcome *outcome, void **leave)
 
 /* ---- Interruptions ---- */
 
-static int redeliver(void *exception)
-{
-    if (shielded > 0 && Py_AddPendingCall(redeliver, exception) == 0) {
-        return 0;
-    }
-    PyErr_SetObject((PyObject *)Py_TYPE((PyObject *)exception), exception);
-    Py_DECREF((PyObject *)exception);
-    return -1;
-}
-
-void ss_lua_redeliver(ss_lua_binding *binding)
+void ss_lua_redeliver_from(void *pending, void *is_main_thread)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
-    PyObject *pending = binding->pending;
     if (PyList_GET_SIZE(pending) > 0) {
         PyObject *exception = Py_NewRef(PyList_GET_ITEM(pending, 0));
         PyList_SetSlice(pending, 0, PY_SSIZE_T_MAX, NULL);
-        PyObject *is_main = PyObject_CallNoArgs(binding->is_main_thread); /* NULL: another interruption, so it is */
+        PyObject *is_main = PyObject_CallNoArgs(is_main_thread); /* NULL: another interruption, so it is */
         PyErr_Clear();
         /* Last of all: from here on the next bytecode of this thread raises it. */
-        if (is_main == Py_False || Py_AddPendingCall(redeliver, exception) != 0) {
+        if (!PyExceptionInstance_Check(exception) || is_main == Py_False ||
+            Py_AddPendingCall(redeliver, exception) != 0) {
             Py_DECREF(exception);
         }
         Py_XDECREF(is_main);
     }
     PyGILState_Release(gil);
+}
+
+void ss_lua_redeliver(ss_lua_binding *binding)
+{
+    ss_lua_redeliver_from(binding->pending, binding->is_main_thread);
+}
+
+void ss_lua_shield(int change)
+{
+    if (change > 0) {
+        shielded++;
+    } else if (shielded > 0) {
+        shielded--;
+    }
+    if (shielded == 0 && postponed != NULL) {
+        PyGILState_STATE gil = PyGILState_Ensure();
+        if (postponed != NULL && Py_AddPendingCall(redeliver, postponed) == 0) {
+            postponed = NULL;
+        }
+        PyGILState_Release(gil);
+    }
 }

@@ -32,8 +32,8 @@ static PyObject *make_key(decoder *d)
     }
     PyObject **slot = &d->cache->keys[hash % SS_CACHED_KEYS];
     PyObject *key = *slot;
-    if (key == NULL || (size_t)PyUnicode_GET_LENGTH(key) != length
-        || memcmp(PyUnicode_1BYTE_DATA(key), text, length) != 0) {
+    if (key == NULL || (size_t)PyUnicode_GET_LENGTH(key) != length ||
+        memcmp(PyUnicode_1BYTE_DATA(key), text, length) != 0) {
         key = ss_new_str(text, length, true);
         Py_XSETREF(*slot, key);
     }
@@ -150,4 +150,31 @@ PyObject *ss_json_decode(PyObject *self, PyObject *const *arguments, Py_ssize_t 
         return decode(self, data, (size_t)PyBytes_GET_SIZE(arguments[0]));
     }
     return ss_raise_type("json_decode() takes str or bytes, not %U", arguments[0]);
+}
+
+PyObject *ss_json_check(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    (void)self;
+    const uint8_t *data;
+    size_t length;
+    if (!ss_check_count("json_check", count, 1)) {
+        return NULL;
+    }
+    if (!PyUnicode_Check(arguments[0])) {
+        return ss_raise_type("json_check() takes str, not %U", arguments[0]);
+    }
+    if (!ss_utf8_of(arguments[0], &data, &length)) {
+        return NULL;
+    }
+    ss_json_reader reader;
+    ss_json_token token;
+    ss_json_reader_init(&reader, data, length);
+    do {
+        token = ss_json_next(&reader);
+    } while (token != SS_JSON_END && token != SS_JSON_ERROR);
+    if (token == SS_JSON_ERROR) {
+        raise_reader_error(&reader);
+    }
+    ss_json_reader_free(&reader);
+    return token == SS_JSON_ERROR ? NULL : Py_NewRef(Py_None);
 }

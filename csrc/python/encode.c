@@ -87,8 +87,9 @@ static bool raise_status(const encoder *e, ss_status status)
         return false;
     }
     if (status == SS_NOT_FINITE) {
-        return raise_at(e, e->depth, ss_invalid_value(e->self), ": NaN and infinities cannot be stored; "
-                                                                "expected a finite float");
+        return raise_at(e, e->depth, ss_invalid_value(e->self),
+                        ": NaN and infinities cannot be stored; "
+                        "expected a finite float");
     }
     return raise_at(e, 0, ss_invalid_value(e->self), ": the value is larger than %zu bytes of JSON", SS_BUF_MAX);
 }
@@ -211,8 +212,10 @@ static bool write_str(encoder *e, PyObject *text, uint8_t follower)
     if (surrogate < 0) {
         return end_value(e, status, follower);
     }
-    return raise_at(e, e->depth, ss_invalid_value(e->self), ": the %s has a lone surrogate at position %zd; "
-                    "expected text that UTF-8 can hold", follower == ':' ? "key" : "str", surrogate);
+    return raise_at(e, e->depth, ss_invalid_value(e->self),
+                    ": the %s has a lone surrogate at position %zd; "
+                    "expected text that UTF-8 can hold",
+                    follower == ':' ? "key" : "str", surrogate);
 }
 
 static bool write_integer(encoder *e, PyObject *value)
@@ -220,8 +223,9 @@ static bool write_integer(encoder *e, PyObject *value)
     int overflow;
     long long integer = PyLong_AsLongLongAndOverflow(value, &overflow);
     if (overflow != 0) {
-        return raise_at(e, e->depth, ss_out_of_range(e->self), ": the int is past 64 bits; expected one from -2**63 "
-                                                               "to 2**63 - 1");
+        return raise_at(e, e->depth, ss_out_of_range(e->self),
+                        ": the int is past 64 bits; expected one from -2**63 "
+                        "to 2**63 - 1");
     }
     return end_value(e, ss_json_write_integer(&e->buf, integer), ',');
 }

@@ -1,14 +1,13 @@
-/* The Python front end: the codec and the matcher as built-in functions. */
+/* The one export: all built-in functions and types of the C layer. */
 #ifndef SS_PYTHON_MODULE_H
 #define SS_PYTHON_MODULE_H
 
-/* Appends json_encode, json_encode_item, json_decode, encode_row, encode_rows, is_main_interpreter, now_ms, glob_check,
- * glob_match, glob_filter and glob_prefix to the Python list `list`.
- *
- * `errors` is the tuple of exception classes they raise: (InvalidValue, OutOfRange, PatternError). Both are borrowed;
- * the functions keep the classes alive. What the functions take and raise is written in slothstate/native.py. Takes
- * the GIL itself, since cffi releases it. Returns 0, or -1 (an argument of the wrong type, or no memory).
+/* Appends one built-in function to the Python list `list`, which is borrowed: `functions(InvalidValue, OutOfRange,
+ * PatternError)`, which returns a dict of all others and of the types, by name; slothstate/native.py describes them. The
+ * exception classes are those that they raise, and keep alive. In two steps, because only what Python itself calls can
+ * raise, and knows the interpreter that it is called in: PyGILState_Ensure enters the main one, whoever calls. Takes the
+ * GIL itself, since cffi releases it. Returns 0, or -1.
  */
-int ss_python_export(void *list, void *errors);
+int ss_export(void *list);
 
 #endif

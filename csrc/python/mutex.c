@@ -1,5 +1,3 @@
-#include "python/functions.h"
-
 #include "python/scope.h"
 
 /* A lock of threads whose holding is an object: it ends with the object, so it cannot be lost between the call that
@@ -132,35 +130,34 @@ static int holding_bool(PyObject *object)
     return ((holding *)object)->held != NULL;
 }
 
-int ss_mutex_export(void *list)
+int ss_mutex_export(PyObject *into)
 {
     static PyMethodDef mutex_methods[] = {
-        {"hold", (PyCFunction)(void (*)(void))mutex_hold, METH_FASTCALL, "hold(seconds=None): take it; a holding."},
+        {"hold", SS_FASTCALL(mutex_hold), METH_FASTCALL, "hold(seconds=None): take it; a holding."},
         {NULL, NULL, 0, NULL},
     };
     static PyMethodDef holding_methods[] = {
         {"__enter__", holding_enter, METH_NOARGS, NULL},
-        {"__exit__", (PyCFunction)(void (*)(void))holding_exit, METH_FASTCALL, NULL},
+        {"__exit__", SS_FASTCALL(holding_exit), METH_FASTCALL, NULL},
         {NULL, NULL, 0, NULL},
     };
     static PyType_Slot mutex_slots[] = {
-        {Py_tp_doc, "Mutex(): see slothstate/native.py."}, {Py_tp_new, mutex_new},
-        {Py_tp_dealloc, mutex_dealloc},                    {Py_tp_methods, mutex_methods},
+        {Py_tp_doc, "Mutex(): see slothstate/native.py."},
+        {Py_tp_new, mutex_new},
+        {Py_tp_dealloc, mutex_dealloc},
+        {Py_tp_methods, mutex_methods},
         {0, NULL},
     };
     static PyType_Slot holding_slots[] = {
-        {Py_tp_doc, "The holding of a Mutex."}, {Py_tp_dealloc, holding_dealloc}, {Py_tp_methods, holding_methods},
-        {Py_nb_bool, holding_bool},             {0, NULL},
+        {Py_tp_doc, "The holding of a Mutex."},
+        {Py_tp_dealloc, holding_dealloc},
+        {Py_tp_methods, holding_methods},
+        {Py_nb_bool, holding_bool},
+        {0, NULL},
     };
     static PyType_Spec mutex_spec = {"slothstate._native.Mutex", sizeof(mutex), 0, Py_TPFLAGS_DEFAULT, mutex_slots};
     static PyType_Spec holding_spec = {"slothstate._native.Holding", sizeof(holding), 0,
                                        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, holding_slots};
-    PyGILState_STATE gil = PyGILState_Ensure();
-    PyObject *type = PyType_FromSpec(&mutex_spec);
-    holding_type = (PyTypeObject *)PyType_FromSpec(&holding_spec); /* kept for good */
-    int result = type == NULL || holding_type == NULL ? -1 : PyList_Append((PyObject *)list, type);
-    Py_XDECREF(type);
-    PyErr_Clear(); /* cffi cannot pass it on: the status says it */
-    PyGILState_Release(gil);
-    return result;
+    static PyTypeObject *type;
+    return ss_export_type(into, &holding_type, &holding_spec) != 0 ? -1 : ss_export_type(into, &type, &mutex_spec);
 }

@@ -1,5 +1,3 @@
-#include "python/functions.h"
-
 #include "python/scope.h"
 
 /* CPython runs signal handlers between the steps of Python code, also at its very first one, but never between two
@@ -56,7 +54,7 @@ static PyObject *exit_block(PyObject *function, PyObject *const *arguments, Py_s
 
 static PyObject *exit_method(PyObject *self, PyObject *function)
 {
-    static PyMethodDef method = {"__exit__", (PyCFunction)(void (*)(void))exit_block, METH_FASTCALL, NULL};
+    static PyMethodDef method = {"__exit__", SS_FASTCALL(exit_block), METH_FASTCALL, NULL};
     (void)self;
     PyObject *plain = PyCFunction_NewEx(&method, function, NULL);
     PyObject *result = plain == NULL ? NULL : PyInstanceMethod_New(plain);
@@ -169,15 +167,16 @@ static void scope_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-int ss_scope_export(void *list)
+int ss_scope_export(PyObject *into)
 {
     static PyMethodDef functions[] = {
         {"exit_method", exit_method, METH_O, "exit_method($module, function, /)\n--\n\nA method __exit__."},
         {"to_the_end", to_the_end, METH_O, "to_the_end($module, function, /)\n--\n\nCall it until it returns."},
+        {NULL, NULL, 0, NULL},
     };
     static PyMethodDef methods[] = {
         {"__enter__", scope_enter, METH_NOARGS, NULL},
-        {"__exit__", (PyCFunction)(void (*)(void))scope_exit, METH_FASTCALL, NULL},
+        {"__exit__", SS_FASTCALL(scope_exit), METH_FASTCALL, NULL},
         {NULL, NULL, 0, NULL},
     };
     static PyType_Slot slots[] = {
@@ -192,16 +191,6 @@ int ss_scope_export(void *list)
     };
     static PyType_Spec spec = {"slothstate._native.Scope", sizeof(scope), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
                                slots};
-    PyGILState_STATE gil = PyGILState_Ensure();
-    PyObject *type = PyType_FromSpec(&spec);
-    int result = type == NULL ? -1 : PyList_Append((PyObject *)list, type);
-    for (size_t i = 0; result == 0 && i < sizeof functions / sizeof *functions; i++) {
-        PyObject *function = PyCFunction_NewEx(&functions[i], NULL, NULL);
-        result = function == NULL ? -1 : PyList_Append((PyObject *)list, function);
-        Py_XDECREF(function);
-    }
-    Py_XDECREF(type);
-    PyErr_Clear(); /* cffi cannot pass it on: the status says it */
-    PyGILState_Release(gil);
-    return result;
+    static PyTypeObject *type;
+    return ss_export_type(into, &type, &spec) != 0 ? -1 : ss_export_functions(into, functions, NULL);
 }

@@ -2,10 +2,11 @@
 #ifndef SS_PYTHON_SCOPE_H
 #define SS_PYTHON_SCOPE_H
 
-/* Appends to a list what slothstate/native.py describes: the functions `to_the_end` and `exit_method`, the types `Scope` and `Mutex`.
- * 0, or -1 on failure. */
-int ss_scope_export(void *list);
+#include "python/arguments.h"
 
-int ss_mutex_export(void *list);
+/* Put what slothstate/native.py describes into the dict `into`: the functions `to_the_end` and `exit_method` and the type
+ * `Scope`; the types `Mutex` and `Holding`. 0, or -1 with an exception set. */
+int ss_scope_export(PyObject *into);
+int ss_mutex_export(PyObject *into);
 
 #endif

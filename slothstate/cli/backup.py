@@ -24,6 +24,7 @@ from slothstate.cli.options import (
     store_path,
 )
 from slothstate.cli.progress import working
+from slothstate.cli.values import write
 
 __all__ = ["backup", "compact", "restore"]
 
@@ -51,7 +52,7 @@ def backup(target: str, db: str | None) -> None:
             path = _backup_into(state, path, Path(store_path(db)))
         else:
             state.backup(target)
-    click.echo(f"{escaped(str(path))}: {size(path.stat().st_size)}")
+    write(f"{escaped(str(path))}: {size(path.stat().st_size)}")
 
 
 def _backup_into(state: State, directory: Path, store: Path) -> Path:
@@ -103,7 +104,7 @@ def restore(file: str, yes: bool, db: str | None) -> None:
     with working("restoring"):
         slothstate.restore(file, path, allow_remote=open_settings().get("allow_remote", False))
     with open_state(path) as state:
-        click.echo(f"{escaped(path)}: {quantity(len(state), 'key')} restored from {escaped(file)}")
+        write(f"{escaped(path)}: {quantity(len(state), 'key')} restored from {escaped(file)}")
 
 
 @store_command("compact")
@@ -122,7 +123,7 @@ def compact(db: str | None) -> None:
         with working("compacting"):
             state.compact()
         after = _size(path)
-    click.echo(f"{escaped(path)}: {size(before)} before, {size(after)} after")
+    write(f"{escaped(path)}: {size(before)} before, {size(after)} after")
 
 
 def _size(path: str) -> int:

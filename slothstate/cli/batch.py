@@ -17,7 +17,7 @@ from slothstate.cli.command_group import exit_code
 from slothstate.cli.exits import Failure, OutputFailure
 from slothstate.cli.formatting import is_terminal
 from slothstate.cli.options import DONE, MISUSE, NO, sharing_state, store_command
-from slothstate.cli.values import flush
+from slothstate.cli.values import flush, stdin_lines
 
 __all__ = ["batch", "words_of"]
 
@@ -66,7 +66,7 @@ def batch(context: click.Context, db: str | None, keep_going: bool) -> int:
         root.default_map = {name: {"db": db} for name in cast(click.Group, root.command).list_commands(root)}
     worst = DONE
     with sharing_state(root), _stdin_taken() as lines:
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(stdin_lines(lines), start=1):
             text = os.fsdecode(line.rstrip(b"\r\n"))
             try:
                 code = exit_code(partial(_run, root, text), where=f"line {number}: ")

@@ -16,7 +16,7 @@ from slothstate.cli.exits import Failure
 from slothstate.cli.formatting import escaped
 from slothstate.cli.options import BUG, CLOSED_PIPE, INTERRUPTED, MISUSE, STORE_ERROR, exit_code_of
 from slothstate.cli.values import flush
-from slothstate.cli.wording import ALIASES, hint
+from slothstate.cli.wording import ALIASES, hint, too_much
 
 __all__ = ["CommandGroup", "drop_unread", "exit_code"]
 
@@ -104,9 +104,11 @@ def drop_unread(stream: TextIO | None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _dash_hint(error: click.UsageError) -> str:
-    """Return how to type a value that begins with a hyphen, if that is what was taken for an option."""
+def _usage_hint(error: click.UsageError) -> str:
+    """Return what to type instead of an argument too many, or of a value that was taken for an option."""
     context = error.ctx
+    if context is not None and "unexpected extra argument" in error.message:
+        return too_much(context.command.name or "")
     if not isinstance(error, click.NoSuchOption) or error.possibilities or context is None or context.parent is None:
         return ""
     metavars = " ".join(
@@ -127,7 +129,7 @@ def exit_code(run: Callable[[], Any], where: str = "") -> int:
         code = run()
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx is not None else "slothstate"
-        message = " ".join(error.format_message().split()).rstrip(".") + _dash_hint(error)
+        message = " ".join(error.format_message().split()).rstrip(".") + _usage_hint(error)
         return fail(f"{message} (see '{path} --help')", MISUSE)
     except click.ClickException as error:
         return fail(error.format_message(), error.exit_code)

@@ -177,6 +177,10 @@ fi
 class _Fish(_Completion):
     name = "fish"
 
+    def lines(self, item: CompletionItem) -> Iterator[str]:
+        # Fish leaves a tilde in front unquoted, which then means a home directory.
+        return iter(()) if item.value.startswith("~") else super().lines(item)
+
     source_template = """\
 function %(complete_func)s
     set -lx COMP_WORDS (commandline -cp | string collect)

@@ -19,7 +19,7 @@ from slothstate.cli.exits import Failure
 from slothstate.cli.formatting import escaped, is_terminal, quantity
 from slothstate.cli.options import MISUSE, file_named, open_state, store_command
 from slothstate.cli.progress import advancing
-from slothstate.cli.values import write_octets
+from slothstate.cli.values import write, write_octets
 
 __all__ = ["dump", "load"]
 
@@ -136,11 +136,11 @@ def load(file: str, replace: bool, partial: bool, dry_run: bool, db: str | None)
             else:
                 _merge(db, batches)
     if dry_run:
-        click.echo(f"{quantity(batches.lines, 'line')} can be loaded")
+        write(f"{quantity(batches.lines, 'line')} can be loaded")
         return
     expired = batches.lines - batches.stored
     note = f", {quantity(expired, 'key')} had expired" if expired else ""
-    click.echo(f"loaded {quantity(batches.stored, 'key')}{note}")
+    write(f"loaded {quantity(batches.stored, 'key')}{note}")
 
 
 @contextlib.contextmanager

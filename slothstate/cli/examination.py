@@ -63,17 +63,24 @@ def _software() -> Iterator[Finding]:
 
 def _lua() -> Iterator[Finding]:
     try:
-        from slothstate.lua.runtime import IMPLEMENTATIONS
+        from slothstate.lua.runtime import IMPLEMENTATIONS, binding_of
 
         found = [name for name in IMPLEMENTATIONS if importlib.util.find_spec(f"lupa.{name}")]
     except ImportError:
         found = []
     if not found:
         yield Finding("note", "Lua", "lupa is not installed: no Lua scripts", "pip install 'slothstate[lua]'")
-    elif "luajit21" not in found:
-        yield Finding("note", "Lua", f"{', '.join(found)}, but not luajit21, the default of run", "run --lua lua54")
+        return
+    names = ", ".join(found)
+    try:
+        binding = f"{binding_of(found[0])} binding"
+    except SlothStateError as error:
+        yield Finding("error", "Lua", str(error), "unset it, or set it to native or plain")
+        return
+    if "luajit21" not in found:
+        yield Finding("note", "Lua", f"{names}, but not luajit21, the default of run; {binding}", "run --lua lua54")
     else:
-        yield Finding("ok", "Lua", ", ".join(found))
+        yield Finding("ok", "Lua", f"{names}, {binding}")
 
 
 def _examine_store(state: State, path: str, quick: bool) -> Iterator[Finding]:

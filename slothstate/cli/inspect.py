@@ -13,7 +13,7 @@ from slothstate.cli.formatting import clock_time, duration, escaped, is_terminal
 from slothstate.cli.options import DONE, json_option, key_argument, open_state, say_no, store_command
 from slothstate.cli.prometheus import exposition
 from slothstate.cli.table import cut, print_table, terminal_width
-from slothstate.cli.values import as_json, shown, write
+from slothstate.cli.values import as_json, flush, shown, write
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -158,7 +158,12 @@ def _print_tree(value: Any, entry: Entry) -> None:
     _grow(tree, value, 0)
     if entry.length is not None and entry.length > len(value):
         tree.add(Text(f"… {entry.length - len(value):,} more", "dim"))
-    Console(highlight=False, markup=False, emoji=False, width=None if is_terminal() else 200).print(tree)
+    console = Console(highlight=False, markup=False, emoji=False, width=None if is_terminal() else 200)
+    # Nothing may be left for rich to write: where nobody reads, it exits with 1.
+    flush()
+    with console.capture() as shown_tree:
+        console.print(tree)
+    write(shown_tree.get().removesuffix("\n"))
 
 
 def _grow(tree: Tree, value: dict[str, Any] | list[Any], level: int) -> None:

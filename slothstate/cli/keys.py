@@ -219,7 +219,7 @@ def _list(state: State, pattern: str | None, raw: bool, null: bool, found: Itera
             for entry in state.entries(pattern, preview=terminal_width())
         )
         if not print_table(["KIND", "TTL", "SIZE", "KEY", "VALUE"], rows, right=["TTL", "SIZE"]):
-            click.echo(styled("no keys", dim=True))
+            write(styled("no keys", dim=True))
         return
     for key in found:
         if null:

@@ -30,7 +30,7 @@ from slothstate.cli.table import print_table
 from slothstate.cli.values import as_json, flush, write
 from slothstate.processes import Commands
 
-__all__ = ["lock", "locks", "unlock"]
+__all__ = ["holder_of", "lock", "locks", "unlock"]
 
 LOOK_EVERY: Final = 0.5
 """Seconds between two looks whether the lock is still held."""
@@ -67,7 +67,7 @@ def lock(db: str | None, name: str, timeout: float | None, hold_for: float | Non
                 _announce(held, hold_for, until_eof)
                 _hold(held, hold_for, until_eof)
         except LockTimeout:
-            say_no(f"lock {name!r} was not acquired: {_holder_of(state, name)}")
+            say_no(f"lock {name!r} was not acquired: {holder_of(state, name)}")
         except LockLost:
             raise Failure(f"lock {name!r} was taken away from this process", STORE_ERROR) from None
     return DONE
@@ -122,7 +122,7 @@ def unlock(db: str | None, name: str, force: bool) -> int:
     with open_state(db) as state:
         if state.break_lock(name, alive=force):
             return DONE
-        holder = _holder_of(state, name)
+        holder = holder_of(state, name)
         if _find(state, name) is None:
             say_no(f"lock {name!r} is not held: nothing to unlock")
         raise Failure(f"lock {name!r} is not yours to unlock: {holder}; end that process, or give --force", NO)
@@ -132,7 +132,8 @@ def _find(state: State, name: str) -> LockDescription | None:
     return next((found for found in state.locks() if found["name"] == name), None)
 
 
-def _holder_of(state: State, name: str) -> str:
+def holder_of(state: State, name: str) -> str:
+    """Return who holds a lock, what it runs, and since when, for whoever did not get it."""
     found = _find(state, name)
     if found is None:
         return "it has just become free"
@@ -164,7 +165,7 @@ def locks(db: str | None, as_json_: bool) -> int:
         write(as_json([_with_commands(lock, commands) for lock in found]))
     elif is_terminal():
         if not print_lock_table(found, commands):
-            click.echo(styled("no locks", dim=True))
+            write(styled("no locks", dim=True))
     else:
         for line in _lines(found):
             expires = "-" if line.expires is None else clock_time(line.expires)

@@ -87,12 +87,14 @@ def run(
 
     Exit codes: 0 done; 1 a task failed, the script raised an error, or a run of this --name is under way; 2 misuse (no
     such file, a syntax error, an unknown task, tasks that depend on each other in a cycle); 3 the store cannot be
-    opened; 130 interrupted; and n for os.exit(n) in the script.
+    opened, or not all that was printed could be written; 130 interrupted; 141 nobody reads what is printed; and n for
+    os.exit(n) in the script.
     """
     dry_run = dry_run or mermaid
     _check_options(files, name, resume, dry_run)
     if find_spec("lupa") is None:
         raise ModuleNotFoundError("no lupa", name="lupa")
+    from slothstate.cli.supervise import check_output
     from slothstate.lua.host.host import Host
 
     sources = [_read(file) for file in files]
@@ -103,22 +105,26 @@ def run(
         for file, source in zip(files, sources, strict=True):
             host = Host(state, reporter, implementation, values=values, dry_run=dry_run, traced=traced)
             runs = partial(host.run, source, file, tasks, arguments or ())
-            if name is not None:
-                digest = _digest([source, values_text, *(text.encode() for text in (*tasks, "", *(arguments or ())))])
-                return _run_recorded(host, state, reporter, runs, file, name, digest, resume=resume)
             if dry_run:
                 from slothstate.cli.run_plan_text import show_graph, show_plans
 
                 runs = partial(runs, show=partial(show_graph if mermaid else show_plans, file))
-            code = _supervised(host, state, runs)
+            if name is None:
+                code = _supervised(host, state, runs)
+            else:
+                digest = _digest([source, values_text, *map(os.fsencode, (*tasks, "", *(arguments or ())))])
+                code = _run_recorded(host, state, reporter, runs, file, name, digest, resume=resume)
             if code:
                 return code
+            check_output(host)
     return DONE
 
 
 def _check_options(files: Sequence[str], name: str | None, resume: bool, dry_run: bool) -> None:
     if resume and name is None:
         raise Failure("--resume needs --name NAME: that of the run that is to go on", MISUSE)
+    if name == "":
+        raise Failure("--name wants a name, got an empty one", MISUSE)
     if name is not None and len(files) > 1:
         raise Failure(f"a run with a --name is one of one file, not of {len(files)}", MISUSE)
     if name is not None and dry_run:
@@ -132,10 +138,10 @@ def _run_recorded(
 
     try:
         with recorded(state, name, os.path.abspath(file), resume=resume) as record:
-            if record.is_done and resume:
+            if record.is_done and record.digest == digest:
                 reporter.log("info", f"run {name} has ended well already; without --resume it runs anew")
                 return DONE
-            if record.notes not in (None, digest):
+            if record.digest not in (None, digest):
                 reporter.log("warn", f"since run {name} began, its script, arguments, values or tasks have changed")
             record.describe(digest)
             return _noting_the_end(record, partial(_supervised, host, state, partial(runs, kept=record)))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import click
-
 from slothstate.cli.formatting import escaped, quantity
+from slothstate.cli.values import write
 from slothstate.lua.host.workflow import Plan, Task
 
 __all__ = ["show_graph", "show_plans"]
@@ -15,13 +14,13 @@ __all__ = ["show_graph", "show_plans"]
 def show_plans(file: str, plans: Sequence[Plan]) -> None:
     """Print the tasks of each workflow in their order."""
     if not plans:
-        click.echo(escaped(f"{file}: no workflow"))
+        write(escaped(f"{file}: no workflow"))
     for plan in plans:
         config = plan.config
         beside = f", {config.parallel} at a time" if config.parallel > 1 else ""
-        click.echo(escaped(f"{_title(plan)}: {quantity(len(plan.tasks), 'task')}{beside}"))
+        write(escaped(f"{_title(plan)}: {quantity(len(plan.tasks), 'task')}{beside}"))
         for number, task in enumerate(plan.tasks, start=1):
-            click.echo(escaped(f"{number:>3}. {task.name}{_details(plan, task)}"))
+            write(escaped(f"{number:>3}. {task.name}{_details(plan, task)}"))
 
 
 def show_graph(file: str, plans: Sequence[Plan]) -> None:
@@ -33,7 +32,7 @@ def show_graph(file: str, plans: Sequence[Plan]) -> None:
         lines += [f"    {ids[task.name]}[{_quoted(task.name)}]" for task in plan.tasks]
         lines += [f"    {ids[name]} --> {ids[task.name]}" for task in plan.tasks for name in plan.needs[task.name]]
         lines.append("  end")
-    click.echo("\n".join(escaped(line) for line in lines))
+    write("\n".join(escaped(line) for line in lines))
 
 
 def _title(plan: Plan) -> str:

@@ -24,11 +24,11 @@ _COLOURS: Final = {"running": "cyan", "ok": "green"}
 @click.option("--remove", "names", metavar="NAME", multiple=True, help="Forget the run NAME; repeatable.")
 @click.option("--remove-older", "age", metavar="TIME", type=SECONDS, help="Forget what began longer ago (30d).")
 def runs(db: str | None, as_json_: bool, names: tuple[str, ...], age: float | None) -> int:
-    """List the runs that `run --name` gave a name, oldest first.
+    """List the runs that have a name.
 
-    STATUS is running; ok or failed; interrupted (Ctrl-C, a signal); or stopped: it was killed. `run --resume` goes on
-    with those that did not end well. In a pipe the fields are separated by tabs: status, tasks that ended well of all,
-    began, ended (both in UTC), under way, name, file.
+    That is those of `run --name`, oldest first. STATUS is running; ok or failed; interrupted (Ctrl-C, a signal); or
+    stopped: it was killed. `run --resume` goes on with those that did not end well. In a pipe the fields are separated
+    by tabs: status, tasks that ended well of all, began, ended (both in UTC), under way, name, file.
 
     \b
     Examples:
@@ -48,7 +48,7 @@ def runs(db: str | None, as_json_: bool, names: tuple[str, ...], age: float | No
         write(as_json([{**run, "began": clock_time(run["began"]), "ended": _ended(run)} for run in found]))
     elif is_terminal():
         if not print_table(["STATUS", "TASKS", "BEGAN", "TOOK", "NAME", "FILE"], [_row(run) for run in found]):
-            click.echo(styled("no runs", dim=True))
+            write(styled("no runs", dim=True))
     else:
         for run in found:
             fields = (run["status"], _tasks(run), clock_time(run["began"]), _ended(run) or "-", _under_way(run) or "-")
@@ -96,5 +96,5 @@ def _remove(state: State, found: list[dict[str, Any]], names: tuple[str, ...], a
         finally:
             state.unlock(key)
         removed.append(name)
-    click.echo(f"removed {quantity(len(removed), 'run')}")
+    write(f"removed {quantity(len(removed), 'run')}")
     return DONE

@@ -21,7 +21,8 @@ from slothstate.cli.exits import Failure
 from slothstate.cli.formatting import escaped, is_terminal, quantity
 from slothstate.cli.options import MISUSE, NO, lua_option, open_state, store_command, store_path
 from slothstate.cli.run import stderr_reporter
-from slothstate.cli.values import flush, write
+from slothstate.cli.supervise import check_output
+from slothstate.cli.values import flush, stdin_lines, write
 from slothstate.lua.host.report import printable
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def shell(source: str | None, implementation: str, db: str | None) -> int:
         if source is not None:
             return prompt.script([source], "-e")
         if not is_terminal(sys.stdin):
-            return prompt.script(sys.stdin, "stdin")
+            return prompt.script(stdin_lines(sys.stdin), "stdin")
         click.echo(
             f"{prompt.version} on {escaped(store_path(db))}, {quantity(len(state), 'key')}. "
             "Try: state.keys()   Help: help   End: Ctrl-D"
@@ -184,6 +185,7 @@ class _Prompt:
         with _interrupting(self._host):
             kind, text, *count = self._lua[b"run"](function)
         sys.stdout.flush()
+        check_output(self._host)
         if kind == b"exit":
             self._exit_code = self._host.exit_code
         elif kind == b"error":

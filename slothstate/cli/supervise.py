@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -16,14 +17,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from slothstate.cli.exits import Failure
+from slothstate.cli.exits import Failure, OutputFailure
+from slothstate.cli.options import CLOSED_PIPE, STORE_ERROR
 from slothstate.cli.signals import ENDING, Ended, raising_when_ended
 
 if TYPE_CHECKING:
     from slothstate import State
     from slothstate.lua.host.host import Host
 
-__all__ = ["supervise"]
+__all__ = ["check_output", "supervise"]
 
 INTERRUPT_GRACE = 1.0
 """Seconds that a script has to come to its end after a signal."""
@@ -37,12 +39,15 @@ _CLOSE_GRACE = 1.0
 _LOOK_EVERY = 0.25
 """Seconds between two looks at the clock of the running task."""
 
+_SIGPIPE = CLOSED_PIPE - 128
+
 
 def supervise(host: Host, state: State, run: Callable[[], int]) -> int:
     """Call `run` in a thread and return what it returns, or raise what it raises.
 
-    SIGINT, SIGTERM and SIGHUP interrupt it. A script that then goes on, or that is past a task's timeout for
-    `TIMEOUT_GRACE`, is left behind: the state is closed and the process ends from here.
+    SIGINT, SIGTERM and SIGHUP interrupt it, and so does printing to a pipe that nobody reads any more (`| head`). A
+    script that then goes on, or that is past a task's timeout for `TIMEOUT_GRACE`, is left behind: the state is closed
+    and the process ends from here.
 
     Raises: `Failure` with the code 128 + n after signal n.
     """
@@ -67,12 +72,16 @@ def supervise(host: Host, state: State, run: Callable[[], int]) -> int:
                     _leave(
                         state, f"a task could not be stopped {TIMEOUT_GRACE:g}s after its timeout; the run ends here", 1
                     )
+                if host.has_lost_output and _nobody_reads():
+                    raise Ended(_SIGPIPE)
         except Ended as signalled:
             interrupted = signalled.number
         else:
             interrupted = 0
         if interrupted:
-            message = "interrupted" if interrupted == signal.SIGINT else f"ended by {signal.Signals(interrupted).name}"
+            message = {signal.SIGINT: "interrupted", _SIGPIPE: ""}.get(interrupted)
+            if message is None:
+                message = f"ended by {signal.Signals(interrupted).name}"
             with contextlib.suppress(Ended):  # a second one: at once
                 host.interrupt()
                 ended.wait(INTERRUPT_GRACE)
@@ -92,7 +101,26 @@ def _leave(state: State, message: str, code: int) -> NoReturn:
     closing = threading.Thread(target=state.close, name="slothstate-close", daemon=True)
     closing.start()
     closing.join(_CLOSE_GRACE)
-    click.echo(f"slothstate: {message}", err=True)
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        if message:
+            click.echo(f"slothstate: {message}", err=True)
+        sys.stdout.flush()
     # The script's thread is still in Lua: it could not be joined, and must not run while the interpreter is torn down.
     os._exit(code)
+
+
+def check_output(host: Host) -> None:
+    """Raise `OutputFailure` if what the script printed is not all where it was meant to go."""
+    if host.has_lost_output:
+        if _nobody_reads():
+            raise OutputFailure("", CLOSED_PIPE)
+        raise OutputFailure("not all that the script printed could be written to stdout", STORE_ERROR)
+
+
+def _nobody_reads() -> bool:
+    """Whether stdout is a pipe whose reader is gone."""
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -102,12 +102,12 @@ class TerminalReporter:
         style = _RESULT_STYLES[result.status]
         self._write(self._symbol(result.status, style), self._ended(result, style))
 
-    def plan_finished(self, plan: Plan, results: list[TaskResult], seconds: float) -> None:
+    def plan_finished(self, plan: Plan, results: list[TaskResult], seconds: float, *, ok: bool) -> None:
         self._in_workflow = False
         if len(results) > 1:
             self._table(results)
         if plan.workflow is not None:
-            status = "ok" if all(result.is_fine for result in results) else "failed"
+            status = "ok" if ok else "failed"
             line = Text.assemble((printable(plan.workflow.name), "bold"), f"  {count_results(results)}")
             line.append(f"  {duration(seconds)}", "dim")
             self._write(self._symbol(status, _RESULT_STYLES[status]), line)

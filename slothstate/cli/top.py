@@ -82,10 +82,12 @@ def _print_screens(history: History, interval: float, once: bool) -> None:
             console.print(render(history, console))
         # Grids are filled up with blanks, which only a screen needs.
         write("\n".join(line.rstrip() for line in screen.get().splitlines()))
+        if not once:
+            write("")
+        # Nothing may be left for rich to write: where nobody reads, it exits with 1.
         flush()
         if once:
             return
-        write("")
 
 
 def _pause(history: History, interval: float) -> float:

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Literal, TypeAlias
+from typing import IO, Any, AnyStr, Final, Literal, TypeAlias
 
 import click
 
@@ -36,6 +36,7 @@ __all__ = [
     "read_argument",
     "read_octets",
     "shown",
+    "stdin_lines",
     "value_options",
     "write",
     "write_octets",
@@ -90,7 +91,19 @@ def read_octets(argument: str) -> bytes:
     try:
         return sys.stdin.buffer.read()
     except OSError as error:
-        raise Failure(f"cannot read stdin: {error.strerror}", MISUSE) from error
+        raise _unread(error) from error
+
+
+def stdin_lines(stream: IO[AnyStr]) -> Iterator[AnyStr]:
+    """Yield the lines of stdin as they come. Raises: `Failure` for one that cannot be read."""
+    try:
+        yield from stream
+    except OSError as error:
+        raise _unread(error) from error
+
+
+def _unread(error: OSError) -> Failure:
+    return Failure(f"cannot read stdin: {error.strerror}", MISUSE)
 
 
 def read_argument(argument: str) -> str:
@@ -202,17 +215,26 @@ def flush() -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputFailure(f"cannot write to stdout: {error.strerror}", STORE_ERROR) from error
+        raise _lost(error) from error
+
+
+def _lost(error: OSError) -> OutputFailure:
+    return OutputFailure(f"cannot write to stdout: {error.strerror}", STORE_ERROR)
 
 
 def write_octets(octets: bytes) -> None:
     """Write bytes to stdout as they are. Nothing is flushed: that would be a system call for each key of a listing."""
     # One call is not enough where nothing is buffered (PYTHONUNBUFFERED): a pipe whose reader leaves takes a part.
-    while octets:
-        written: int | None = sys.stdout.buffer.write(octets)
-        if written is None:
-            _wait_for_reader()
-        octets = octets[written or 0 :]
+    try:
+        while octets:
+            written: int | None = sys.stdout.buffer.write(octets)
+            if written is None:
+                _wait_for_reader()
+            octets = octets[written or 0 :]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _lost(error) from error
 
 
 @contextlib.contextmanager
@@ -226,25 +248,29 @@ def delivering(state: State, *, timed: bool = True) -> Iterator[None]:
     try:
         with state.transaction(), _in_time() if timed else contextlib.nullcontext():
             yield
-            sys.stdout.flush()
-    except (SlothStateError, Failure):
-        # Nothing was printed: the store cannot do it, or the answer is no.
-        raise
+            flush()
     except BaseException as error:
+        if isinstance(error, SlothStateError | Failure) and not isinstance(error, OutputFailure):
+            # Nothing was printed: the store cannot do it, or the answer is no.
+            raise
         # Nothing of what is still on its way may come out: it is in the store again. Opened to be read: what is printed
         # after this fails, too.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdout.fileno())
-        if not isinstance(error, OSError):
-            raise
-        code = CLOSED_PIPE if isinstance(error, BrokenPipeError) else STORE_ERROR
-        raise OutputFailure(f"cannot write to stdout: {error.strerror}; the store is as it was", code) from error
+        if isinstance(error, OSError):
+            code = CLOSED_PIPE if isinstance(error, BrokenPipeError) else STORE_ERROR
+            error = OutputFailure(f"cannot write to stdout: {error.strerror}", code)
+        if isinstance(error, OutputFailure):
+            raise OutputFailure(f"{error}; the store is as it was", error.exit_code) from error
+        raise
 
 
 def _wait_for_reader() -> None:
     """Wait until something can be written to stdout: before anything is taken, and nobody waits for it."""
     import select
 
+    if not hasattr(select, "poll"):
+        return  # Windows: nothing there is written to without waiting
     with contextlib.suppress(OSError, ValueError):
         poll = select.poll()
         poll.register(sys.stdout.fileno(), select.POLLOUT)
@@ -258,7 +284,7 @@ def _in_time() -> Iterator[None]:
     def end(*_: object) -> None:
         raise TimeoutError(0, f"its reader did not take it within {DELIVERY_TIMEOUT:.0f} s")
 
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield
         return
     before = signal.signal(signal.SIGALRM, end)

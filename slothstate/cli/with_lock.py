@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import FileIO
 from types import FrameType
@@ -19,7 +18,7 @@ import click
 from slothstate import Lock, LockLost, LockTimeout, State
 from slothstate.cli import under
 from slothstate.cli.exits import Failure
-from slothstate.cli.formatting import duration, escaped, is_terminal
+from slothstate.cli.formatting import escaped, is_terminal
 from slothstate.cli.options import (
     MISUSE,
     NO,
@@ -140,11 +139,9 @@ def _held(state: State, name: str, timeout: float | None) -> Iterator[Lock]:
 
 
 def _holder(state: State, name: str) -> str:
-    for lock in state.locks():
-        if lock["name"] == name:
-            owner, held = lock["owner"], max(0.0, time.time() - lock["since"])
-            return f"process {owner['pid']} on {owner['host']} has held it for {duration(held)}"
-    return "whoever held it has just let it go"
+    from slothstate.cli.locks import holder_of  # what it needs takes time to import, and few have to wait
+
+    return holder_of(state, name)
 
 
 class _Child:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Final
 
-__all__ = ["ALIASES", "hint"]
+__all__ = ["ALIASES", "hint", "too_much"]
 
 ALIASES: Final = {
     "ls": "keys",
@@ -30,6 +30,12 @@ ALIASES: Final = {
 """Names with the arguments and the meaning of a command of ours."""
 
 _INSTEAD: Final = {
+    "has": "exists",
+    "contains": "exists",
+    "unset": "delete",
+    "sadd": "push KEY ITEM...",
+    "enqueue": "push KEY ITEM...",
+    "dequeue": "shift KEY",
     "check": "doctor",
     "fsck": "doctor",
     "ping": "doctor",
@@ -79,6 +85,23 @@ _EXPLAINED: Final = {
     "lpush": "lists grow at the end, 'slothstate push KEY ITEM...'; 'slothstate shift KEY' takes the first item",
     "slothstate": "leave that word out",
 }
+
+_QUOTES: Final = "a value with blanks stands in quotes"
+
+_TOO_MUCH: Final = {
+    "ttl": "'slothstate set-ttl KEY SECONDS' sets it",
+    "set": f"{_QUOTES}, a time to live behind --ttl",
+    "append": _QUOTES,
+    "get": "'slothstate set KEY VALUE' sets it, --default says what a missing key is",
+    "pop": "it takes one item, the last",
+    "shift": "it takes one item, the first",
+    "exists": "one key at a time; 'slothstate keys' lists those that match a pattern",
+}
+
+
+def too_much(command: str) -> str:
+    """Return what was meant by an argument too many, to stand behind the error; "" if nobody knows."""
+    return f": {_TOO_MUCH[command]}" if command in _TOO_MUCH else ""
 
 
 def hint(name: str, commands: list[str]) -> str:

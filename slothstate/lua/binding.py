@@ -2,7 +2,7 @@
 
 The C layer (csrc/lua/lua.h) makes a Lua function of each `Verb`: it checks the arguments, converts them, calls the
 Python callable and converts the result, tables going straight between the Lua stack and JSON. No Python object is ever
-visible to Lua.
+visible to Lua. Where it cannot be loaded, `plain` does the same in Lua.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from slothstate._native import ffi, lib
 from slothstate.codec import ENCODED
 from slothstate.errors import InvalidValue, LockLost, LockTimeout, OutOfRange, SlothStateError
 from slothstate.lua.other_names import refuse_name
-from slothstate.lua.runtime import find_entry, implementation_of, is_lua
+from slothstate.lua.plain import bind_plain
+from slothstate.lua.runtime import EXACT_MAX, find_entry, has_integers, implementation_of, is_lua
 from slothstate.native import json_decode
 from slothstate.state import State
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, Encoded, as_python, describe
@@ -37,8 +38,11 @@ def bind(runtime: Any, state: State) -> None:
     could catch it (`pcall`, a coroutine) it sees the error "interrupted" instead, and the exception comes again, in
     Python, at the next verb or as soon as the script has ended; in the main thread, the only one Python interrupts.
 
-    Raises: `InvalidValue` unless the runtime is lupa's, of a Lua that is supported, and has `package.loadlib`; for a
-    `state` that is none.
+    Where this Lua cannot load the C layer, or `package.loadlib` is gone, the functions are plain Lua: slower, with the
+    differences that docs/lua.md lists. SLOTHSTATE_LUA_BINDING=plain (or native) in the environment takes the choice.
+
+    Raises: `InvalidValue` unless the runtime is lupa's, of a Lua that is supported; for a `state` that is none; where
+    the plain binding lacks what it needs.
     """
     implementation_of(runtime)
     if not isinstance(state, State):
@@ -48,32 +52,34 @@ def bind(runtime: Any, state: State) -> None:
 
 def bind_verbs(runtime: Any, verbs: Iterable[Verb]) -> Any:
     """Put these verbs into a runtime, as `bind` does those of a State; returns the table."""
+    declared = tuple((verb.name.encode(), _letters(verb.arguments), verb.function, verb.is_scope) for verb in verbs)
     entry = find_entry(runtime)
+    if entry is None:
+        table = bind_plain(runtime, declared, _ABSENT, _explain, _is_main_thread)
+    else:
+        table = _bind_native(entry, declared)
+    names = runtime.globals()
+    names[b"state"] = table
+    package = names[b"package"]
+    loaded: Any = package[b"loaded"] if is_lua(package, "table") else None
+    if is_lua(loaded, "table"):
+        loaded[b"state"] = table
+    return table
+
+
+def _bind_native(entry: Any, declared: tuple[tuple[bytes, bytes, Callable[..., Any], bool], ...]) -> Any:
     pending: list[BaseException] = []
 
     def raise_pending() -> None:
         if pending:
             raise pending.pop()
 
-    declared = tuple((verb.name.encode(), _letters(verb.arguments), verb.function, verb.is_scope) for verb in verbs)
     token = secrets.token_bytes(16)
     _handover[token] = (Encoded, _ABSENT, _explain, pending, _is_main_thread, declared)
     try:
-        table = entry(token, raise_pending)
+        return entry(token, raise_pending)
     finally:
         _handover.pop(token, None)
-    names = runtime.globals()
-    names[b"state"] = table
-    loaded = names[b"package"][b"loaded"]
-    if is_lua(loaded, "table"):
-        loaded[b"state"] = table
-    return table
-
-
-_WITH_INTEGERS: Final = ("lua53", "lua54", "lua55")
-
-EXACT_MAX: Final = 2**53
-"""Past this, a Lua without an integer type cannot hold every integer."""
 
 
 class Verb(NamedTuple):
@@ -107,7 +113,7 @@ _LETTERS: Final = {
 
 
 def _letters(arguments: str) -> bytes:
-    """Return the signature as csrc/lua/arguments.h reads it."""
+    """Return the signature as csrc/lua/arguments.c reads it."""
     letters = ""
     for argument in arguments.split():
         if argument.endswith("?") and "|" not in letters:
@@ -120,7 +126,7 @@ def state_verbs(runtime: Any, state: State) -> tuple[Verb, ...]:
     """Return the verbs of a State, as this runtime's Lua needs them."""
     view = _view_of(state)
     whole = _Exact(view)
-    exact = view if implementation_of(runtime) in _WITH_INTEGERS else whole
+    exact = view if has_integers(runtime) else whole
     return (
         Verb("set", "string value number?", view.set),
         Verb("get", "string any?", view.get),
@@ -163,15 +169,25 @@ def _view_of(state: State) -> State:
     What a subclass or a patch has in their place gets and returns Python's values, as it does in Python.
     """
     view = state._with_codec(ENCODED)
-    for name in dir(State):
-        is_overridden = name in vars(state) or getattr(type(state), name, None) is not getattr(State, name)
-        if is_overridden and not name.startswith("_"):
+    for name, own in _OWN.items():
+        if name in vars(state) or getattr(type(state), name, None) is not own:
             setattr(view, name, partial(_call_with_python_values, getattr(state, name)))
     return view
 
 
+_OWN: Final = {name: getattr(State, name) for name in dir(State) if not name.startswith("_")}
+"""The verbs as they are written; State itself may have been patched since."""
+
+
 def _call_with_python_values(method: Callable[..., Any], *arguments: Any) -> Any:
-    return method(*(as_python(*value) if type(value) is Encoded else value for value in arguments))
+    return method(*map(_as_python, arguments))
+
+
+def _as_python(value: Any) -> Any:
+    if type(value) is Encoded:
+        return as_python(*value)
+    # What `set_many` is given.
+    return {key: _as_python(item) for key, item in value.items()} if type(value) is dict else value
 
 
 class _Exact:
@@ -185,7 +201,13 @@ class _Exact:
         self._view = view
 
     def increment(self, key: str, delta: float = 1) -> Any:
-        total = self._view.increment(key, delta)
+        return self._checked(self._view.increment(key, delta), key, delta)
+
+    def decrement(self, key: str, delta: float = 1) -> Any:
+        return self._checked(self._view.decrement(key, delta), key, -delta)
+
+    def _checked(self, total: Any, key: str, delta: float) -> Any:
+        """Return a counter to which `delta` was added."""
         if isinstance(total, int) and abs(total) > EXACT_MAX:
             with self._view.transaction():
                 # It was there before, as a number: this Lua's deltas do not get past 2^53 by themselves.
@@ -193,9 +215,6 @@ class _Exact:
                     self._view.decrement(key, delta)
             _check_exact(total)
         return total
-
-    def decrement(self, key: str, delta: float = 1) -> Any:
-        return self.increment(key, -delta)
 
     def list_pop(self, key: str, absent: object) -> Any:
         with self._view.transaction():

@@ -17,9 +17,27 @@ from slothstate._native import ffi, lib
 from slothstate.errors import InvalidValue
 from slothstate.values import describe
 
-__all__ = ["IMPLEMENTATIONS", "find_entry", "implementation_of", "is_lua", "new_runtime"]
+__all__ = [
+    "BINDING_VARIABLE",
+    "EXACT_MAX",
+    "IMPLEMENTATIONS",
+    "binding_of",
+    "find_entry",
+    "has_integers",
+    "implementation_of",
+    "is_lua",
+    "new_runtime",
+]
 
 IMPLEMENTATIONS: Final = ("luajit21", "luajit20", "lua51", "lua52", "lua53", "lua54", "lua55")
+
+EXACT_MAX: Final = 2**53
+"""Past this, a Lua without an integer type cannot hold every integer."""
+
+BINDING_VARIABLE: Final = "SLOTHSTATE_LUA_BINDING"
+"""The environment variable that says which binding to take: native, or plain."""
+
+_WITH_INTEGERS: Final = ("lua53", "lua54", "lua55")
 
 _SHORT_NAMES: Final = {"luajit": "luajit21"}
 
@@ -77,26 +95,55 @@ def implementation_of(runtime: object) -> str:
     raise InvalidValue(f"runtime must be a lupa.LuaRuntime, got {describe(runtime)}")
 
 
-def find_entry(runtime: Any) -> Any:
-    """Return the C layer's entry point as a Lua function of this runtime, ready to be called.
+def has_integers(runtime: object) -> bool:
+    """Return whether the Lua of a runtime has an integer type."""
+    return implementation_of(runtime) in _WITH_INTEGERS
 
-    Raises: `InvalidValue` for a runtime that is not supported, or whose globals lack `package.loadlib`.
+
+class _NoEntryError(InvalidValue):
+    """The C layer cannot be loaded into a runtime."""
+
+
+def find_entry(runtime: Any) -> Any:
+    """Return the C layer's entry point as a Lua function of this runtime; None where the plain binding is to be used.
+
+    That is where the C layer cannot be loaded: lupa does not export its Lua, this Lua cannot load C modules, or its
+    globals lack `package.loadlib`; and where the environment says so (SLOTHSTATE_LUA_BINDING: native or plain).
+
+    Raises: `InvalidValue` for a runtime that is not supported, where the variable is something else, or says native and
+    that cannot be had.
     """
     implementation = implementation_of(runtime)
+    wanted = os.environ.get(BINDING_VARIABLE, "")
+    if wanted not in ("", "native", "plain"):
+        raise InvalidValue(f"{BINDING_VARIABLE} must be native or plain, got {describe(wanted)}")
+    if wanted == "plain":
+        return None
+    try:
+        return _load_entry(runtime, implementation)
+    except _NoEntryError:
+        if wanted == "native":
+            raise
+        return None
+
+
+def binding_of(implementation: str) -> str:
+    """Return which binding a new runtime gets: "native" or "plain". Raises: as `new_runtime` and `find_entry` do."""
+    return "plain" if find_entry(new_runtime(implementation)) is None else "native"
+
+
+def _load_entry(runtime: Any, implementation: str) -> Any:
     _attach(implementation)
     package = runtime.globals()[b"package"]
     loadlib: Any = package[b"loadlib"] if is_lua(package, "table") else None
     if not is_lua(loadlib, "function"):
-        raise InvalidValue(
-            "runtime: package.loadlib is missing from its globals, and without it the verbs cannot be loaded; "
-            "bind the state first, then take away what scripts must not have"
-        )
+        raise _NoEntryError("runtime: package.loadlib is missing from its globals, and without it C cannot be loaded")
     extension = os.fsencode(os.path.abspath(sys.modules["slothstate._native"].__file__ or ""))
     found = loadlib(extension, f"ss_lua_open_{implementation}".encode())
     if not is_lua(found, "function"):
         reason = found[1] if isinstance(found, tuple) else "package.loadlib is not its own"
         text = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
-        raise InvalidValue(f"runtime: this Lua cannot load C modules: {text}")
+        raise _NoEntryError(f"runtime: this Lua cannot load C modules: {text}")
     return found
 
 
@@ -115,5 +162,5 @@ def _attach(implementation: str) -> None:
         problem = lib.ss_lua_attach(implementation.encode(), os.fsencode(path))
         if problem != ffi.NULL:
             reason = ffi.string(problem).decode()
-            raise InvalidValue(f"runtime: lupa.{implementation} cannot be used: {reason}")
+            raise _NoEntryError(f"runtime: lupa.{implementation} cannot be used: {reason}")
         _attached.add(implementation)

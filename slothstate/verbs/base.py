@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from slothstate.engines.protocol import Codec, Engine
 from slothstate.errors import InvalidValue, PatternError
@@ -10,7 +10,16 @@ from slothstate.locks import Locks
 from slothstate.native import StateBase, glob_check, json_decode
 from slothstate.values import INTEGER_MAX, Seconds, check_seconds, damaged, decoded, describe
 
-__all__ = ["MISSING", "SCAN_PAGE", "Verbs", "check_count", "check_pattern", "check_timeout", "milliseconds"]
+__all__ = [
+    "MISSING",
+    "SCAN_PAGE",
+    "NotSetUp",
+    "Verbs",
+    "check_count",
+    "check_pattern",
+    "check_timeout",
+    "milliseconds",
+]
 
 MISSING: Final = object()
 """A default that no value is."""
@@ -26,6 +35,12 @@ class Verbs(StateBase):
     _locks: Locks
     _codec: Codec
 
+    def __new__(cls, *_arguments: Any, **_named: Any) -> Self:
+        self = super().__new__(cls)
+        # So that an __init__ that forgets the inherited one is named by whatever is done first.
+        self._engine = self._locks = self._codec = NotSetUp(cls.__name__)  # type: ignore[assignment]
+        return self
+
     def _part(self, key: str, text: str) -> Any:
         """Return the value of a JSON text that is a part of a key's: an item of a list, a field."""
         if text.startswith(("{", "[")):
@@ -34,6 +49,16 @@ class Verbs(StateBase):
             return json_decode(text)
         except ValueError as error:
             raise damaged(key, f"an item cannot be read: {error}") from error
+
+
+class NotSetUp:
+    """Stands for the parts of a State until `State.__init__` has set them."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def __getattr__(self, name: str) -> Any:
+        raise TypeError(f"{self._kind} is not set up: its __init__ must call super().__init__")
 
 
 def milliseconds(seconds: Seconds, name: str) -> int:

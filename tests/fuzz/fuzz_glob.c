@@ -115,8 +115,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         size_t prefix_length = ss_glob_prefix(&glob, prefix);
         REQUIRE(prefix_length <= pattern_length);
         REQUIRE(!matches || (prefix_length <= key_length && memcmp(key_text, prefix, prefix_length) == 0));
-        if (key_length <= TABLE_MAX && ss_utf8_valid(pattern_text, pattern_length)
-            && ss_utf8_valid(key_text, key_length)) {
+        if (key_length <= TABLE_MAX && ss_utf8_valid(pattern_text, pattern_length) &&
+            ss_utf8_valid(key_text, key_length)) {
             uint32_t characters[TABLE_MAX];
             size_t count = 0;
             for (size_t at = 0; at < key_length;) {

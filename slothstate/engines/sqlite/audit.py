@@ -9,7 +9,7 @@ import apsw
 from slothstate.engines.sqlite.connection import LIVE, Connection, Snapshot
 from slothstate.engines.sqlite.schema import SCHEMA_VERSION
 from slothstate.errors import InvalidKey, StateCorrupt
-from slothstate.native import json_decode
+from slothstate.native import json_check
 from slothstate.values import as_python, check_key, check_levels, damaged, decoded, shorten, verify
 
 __all__ = ["figures", "problems"]
@@ -106,7 +106,7 @@ def _lists(connection: Connection) -> list[str]:
     for key, raw_item in connection.execute(_LIST_ITEMS):
         try:
             item = raw_item.decode()
-            json_decode(item)
+            json_check(item)
             check_levels(item)
         except ValueError as error:
             found.append(f"list {_text(key)} is damaged: an item cannot be read: {error}")

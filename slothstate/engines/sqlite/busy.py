@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 
-__all__ = ["BusyWait", "can_wait_for", "note"]
+__all__ = ["BusyWait", "can_wait_for", "note", "refuse_wait_for_itself"]
 
 FIRST_PAUSE: Final = 0.0006
 LONGEST_PAUSE: Final = 0.016
@@ -69,7 +69,7 @@ class BusyWait:
             nonlocal began
             now = time.monotonic()
             if attempt == 0:
-                _refuse_wait_for_itself(path)
+                refuse_wait_for_itself(path)
                 began = now
                 self.count += 1
             self.longest = max(self.longest, now - began)
@@ -119,8 +119,11 @@ def can_wait_for(holder: Caller) -> bool:
     return holder.is_other_greenlet_than(current()) and is_cooperative()
 
 
-def _refuse_wait_for_itself(path: str) -> None:
-    """Refuse to wait for the calling thread itself: another State's transaction, or what a signal handler struck."""
+def refuse_wait_for_itself(path: str) -> None:
+    """Refuse to wait for the calling thread itself: another State's transaction, or what a signal handler struck.
+
+    Raises: `StateBusy`.
+    """
     thread = thread_ident()
     for reference in list(_connections):
         connection = reference()

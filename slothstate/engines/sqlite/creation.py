@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Final
 
 import apsw
 
-from slothstate.engines.sqlite import access, location, schema
+from slothstate.engines.sqlite import access, location, schema, turn
 from slothstate.engines.sqlite.connection import translate
 from slothstate.errors import StateIOError, UnsafeState
-
-if sys.platform != "win32":
-    import fcntl
 
 __all__ = ["create_file", "directory_for", "prepare"]
 
 CREATION_TIMEOUT: Final = 60.0
 CREATION_POLL: Final = 0.005
+
+_TURN: Final = "create.lock"
 
 _SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
 
@@ -35,7 +33,7 @@ def prepare(path: str) -> None:
     if location.size(path):
         _refuse_foreign(path)
         return
-    with directory_for(path), directory_for(_lock(path)), _creating(path):
+    with directory_for(path), directory_for(turn.file(path, _TURN)), _creating(path):
         if location.size(path):
             _refuse_foreign(path)
         else:
@@ -76,50 +74,29 @@ def _remove(database: str) -> None:
             os.unlink(database + suffix)
 
 
-def _lock(path: str) -> str:
-    return os.path.join(location.lock_directory(path), "create.lock")
-
-
 @contextmanager
 def _creating(path: str) -> Iterator[None]:
-    """Have no other process create this store in the block; when it fails the file of this lock goes, too.
+    """Have no other process create this store in the block; the file of this lock goes after it.
 
-    The kernel's lock and not filelock's, which cannot tell whether the file that it locked is still the one that others
-    will lock; and because a first use need not import a package larger than ours.
+    It would be its maker's: who else may use the store could not make it anew where it was removed.
     """
-    file = _lock(path)
     deadline = time.monotonic() + CREATION_TIMEOUT
     while True:
-        try:
-            descriptor = os.open(file, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise access.refusal(f"{path} cannot be created", error) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(descriptor).st_nlink:
-                break
-            # Its creator failed, and removed it.
-        except BlockingIOError as error:
-            if time.monotonic() >= deadline:
-                os.close(descriptor)
-                raise StateIOError(f"another process has been creating {path} for {CREATION_TIMEOUT:.0f} s") from error
-        except BaseException as error:
-            os.close(descriptor)
-            if isinstance(error, OSError):
+        with ExitStack() as stack:
+            try:
+                is_our_turn = stack.enter_context(turn.hold(path, _TURN))
+            except OSError as error:
                 raise access.refusal(f"{path} cannot be created", error) from error
-            raise
-        os.close(descriptor)
+            if is_our_turn:
+                try:
+                    yield
+                finally:
+                    with suppress(OSError):
+                        os.unlink(turn.file(path, _TURN))
+                return
+        if time.monotonic() >= deadline:
+            raise StateIOError(f"another process has been creating {path} for {CREATION_TIMEOUT:.0f} s")
         time.sleep(CREATION_POLL)
-    try:
-        yield
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(file)
-        raise
-    finally:
-        # Not by closing it alone: a child that another thread forked meanwhile has a copy.
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)
 
 
 @contextmanager

@@ -17,6 +17,8 @@ PREVIEW_ITEMS: Final = 20
 """Items of a list kept in rows that its preview is made of at most."""
 
 
+_ITEMS_COUNT: Final = "(select count(*) from list_items where list_id = entries.id)"
+
 # The JSON text of a list in rows: its items, a comma between each two, and the brackets.
 _ITEMS_SIZE: Final = "(select sum(octet_length(item)) + count(*) + 1 from list_items where list_id = entries.id)"
 
@@ -27,12 +29,12 @@ select
   key,
   kind,
   {_SIZE},
-  case when value is null then (select count(*) from list_items where list_id = entries.id) end,
+  case when value is null then {_ITEMS_COUNT} end,
   case when value is not null and kind = 'list' then cast(value as blob) end,
   expires_at_ms,
   cast(case
     when value is null then (
-      select '[' || substr(group_concat(item, ','), 1, ?3)
+      select substr('[' || group_concat(item, ',') || iif({_ITEMS_COUNT} > {PREVIEW_ITEMS}, '', ']'), 1, ?3)
       from (
         select substr(item, 1, ?3) as item
         from list_items

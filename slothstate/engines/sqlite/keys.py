@@ -11,7 +11,8 @@ from typing import Final
 
 from slothstate.engines.protocol import NO_KEY, NO_TTL, Row, When
 from slothstate.engines.sqlite.connection import EXPIRED, LIVE, Atomic, Connection, Snapshot, sql
-from slothstate.native import KEY_SEPARATOR, glob_filter, row_getter
+from slothstate.errors import StateCorrupt
+from slothstate.native import KEY_SEPARATOR, glob_filter, glob_match, row_getter
 from slothstate.patterns import key_range
 from slothstate.values import KINDS, Kind, Stored, as_python, damaged, decoded, verify
 
@@ -100,6 +101,10 @@ _EXPIRY: Final = f"select expires_at_ms from entries where key = ?2 and {LIVE}"
 _REMOVE: Final = f"delete from entries where key = ?2 returning id, value is null, {LIVE}"
 
 _REMOVE_ITEMS: Final = "delete from list_items where list_id = ?1"
+
+_RAW_KEYS: Final = f"select id, cast(key as blob), {LIVE} from entries"
+
+_REMOVE_ROW: Final = "delete from entries where id = ?1"
 
 _SWAP_SCALAR: Final = sql(f"""
 update entries
@@ -396,11 +401,26 @@ def clear(connection: Connection, now: int, pattern: str | None) -> int:
     """Delete all keys, or those that match, in one transaction; return how many were live."""
     with Atomic(connection):
         if pattern is not None:
-            return sum(remove(connection, now, key) for key in keys(connection, now, pattern, "", None, False))
+            try:
+                found = keys(connection, now, pattern, "", None, False)
+            except StateCorrupt:
+                return _clear_raw(connection, now, pattern)
+            return sum(remove(connection, now, key) for key in found)
         removed = count(connection, now)
         connection.execute("delete from list_items")
         connection.execute("delete from entries")
         return removed
+
+
+def _clear_raw(connection: Connection, now: int, pattern: str) -> int:
+    """Do the same where there are keys that are not UTF-8; to the pattern what is not is U+FFFD."""
+    removed = 0
+    for identity, key, live in connection.execute(_RAW_KEYS, (now,)).fetchall():
+        if glob_match(pattern, key.decode(errors="replace")):
+            connection.execute(_REMOVE_ITEMS, (identity,))
+            connection.execute(_REMOVE_ROW, (identity,))
+            removed += live
+    return removed
 
 
 def keys(
@@ -429,13 +449,22 @@ def page_of_keys(
         lower = max(lower, after + "\0")
     section = (lower, UNBOUNDED if upper is None else upper, limit, KEY_SEPARATOR)
     with Snapshot(connection):
-        if connection.execute(_ANY_EXPIRED, (now,)).get:
-            page = connection.execute(_PAGE_OF_LIVE[reverse], (*section, now)).get
-        else:
-            page = connection.execute(_PAGE_OF_ALL[reverse], section).get
+        try:
+            if connection.execute(_ANY_EXPIRED, (now,)).get:
+                page = connection.execute(_PAGE_OF_LIVE[reverse], (*section, now)).get
+            else:
+                page = connection.execute(_PAGE_OF_ALL[reverse], section).get
+        except UnicodeDecodeError as error:
+            raise damaged(_key_at(error.object, error.start), f"it is not UTF-8 ({error.reason})") from error
     if page is None:
         return [], None
     found = page.split(KEY_SEPARATOR) if pattern is None else glob_filter(pattern, page)
     if page.count(KEY_SEPARATOR) + 1 < limit:
         return found, None
     return found, page.rpartition(KEY_SEPARATOR)[2]
+
+
+def _key_at(page: bytes, index: int) -> bytes:
+    """Return the key of a page that has a byte there."""
+    separator = KEY_SEPARATOR.encode()
+    return page[:index].rpartition(separator)[2] + page[index:].partition(separator)[0]

@@ -8,12 +8,15 @@ pushed is there from its first item.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
+
+import apsw
 
 from slothstate.engines.sqlite import keys
 from slothstate.engines.sqlite.connection import LIVE, Atomic, Connection, Snapshot, sql
-from slothstate.errors import WrongType
-from slothstate.native import json_decode, json_encode
+from slothstate.errors import StateCorrupt, WrongType
+from slothstate.native import json_check, json_encode
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, as_python, damaged, decoded
 
 __all__ = [
@@ -80,10 +83,10 @@ values (({_ROWS}), ({_LAST}) + 1, ?3)
 returning position - (select min(position) from list_items l where l.list_id = list_items.list_id) + 1
 """)
 
-# A list's only item is left to the slow path, which also removes the emptied list; so is a damaged one, which stays.
+# A list's only item is left to the slow path, which also removes the emptied list.
 _TAKE_ONE: Final = f"""
 delete from list_items
-where list_id = ({_ROWS}) and position = ({{end}}) and json_valid(item)
+where list_id = ({_ROWS}) and position = ({{end}})
 and exists (
   select 1
   from list_items l
@@ -174,20 +177,14 @@ def open_for_change(connection: Connection, now: int, key: str, verb: str) -> St
 
 def pop(connection: Connection, now: int, key: str) -> str | None:
     """Remove the last item and return its JSON text; None if there is none. An emptied list disappears."""
-    try:
-        item: str | None = connection.execute(_POP_ONE, (now, key)).get
-        return _take(connection, now, key, "pop from", last=True) if item is None else item
-    except UnicodeDecodeError as error:
-        raise damaged(key, error) from error
+    item = _take_one(connection, now, key, _POP_ONE)
+    return _take(connection, now, key, "pop from", last=True) if item is None else item
 
 
 def shift(connection: Connection, now: int, key: str) -> str | None:
     """Remove the first item and return its JSON text; None if there is none. An emptied list disappears."""
-    try:
-        item: str | None = connection.execute(_SHIFT_ONE, (now, key)).get
-        return _take(connection, now, key, "shift from", last=False) if item is None else item
-    except UnicodeDecodeError as error:
-        raise damaged(key, error) from error
+    item = _take_one(connection, now, key, _SHIFT_ONE)
+    return _take(connection, now, key, "shift from", last=False) if item is None else item
 
 
 def pop_many(connection: Connection, now: int, key: str, count: int) -> list[str]:
@@ -211,8 +208,11 @@ def _take_many(connection: Connection, now: int, key: str, verb: str, start: int
             return []
         found = unpack(connection, key, found)
         items = items_between(connection, key, found, begin, end)
-        for item in items:
-            _check_item(key, item)
+        try:
+            for item in items:
+                json_check(item)
+        except ValueError as error:
+            raise _unreadable(key, error) from error
         if len(items) == found.size:
             keys.remove(connection, now, key)
         else:
@@ -297,13 +297,6 @@ def _items(key: str, text: str) -> list[Any]:
     return items
 
 
-def _check_item(key: str, item: str) -> None:
-    try:
-        json_decode(item)
-    except ValueError as error:
-        raise damaged(key, f"an item cannot be read: {error}") from error
-
-
 def unpack(connection: Connection, key: str, found: StoredList) -> StoredList:
     """Move the items of a list that is kept in its row to `list_items`; return the list as it is then."""
     if found.text is None:
@@ -316,6 +309,27 @@ def unpack(connection: Connection, key: str, found: StoredList) -> StoredList:
     return StoredList(found.identity, None, 0, len(items) - 1)
 
 
+def _take_one(connection: Connection, now: int, key: str, statement: str) -> str | None:
+    """Take an item by one statement and return its JSON text; None where it takes more than that.
+
+    An item that cannot be read stays where it is, to be looked at. Raises: `StateCorrupt`.
+    """
+    if connection.depth:
+        # What undoes the statement below would undo the caller's transaction with it.
+        return None
+    item: str | None = None
+    try:
+        for (item,) in connection.execute(statement, (now, key)):
+            json_check(item)
+    except ValueError as error:
+        # It has returned its row and is not committed; run to its end or let go of, it would be.
+        connection.db.interrupt()
+        with suppress(apsw.InterruptError):
+            connection.cursor.fetchall()
+        raise _unreadable(key, error) from error
+    return item
+
+
 def _take(connection: Connection, now: int, key: str, verb: str, *, last: bool) -> str | None:
     with Atomic(connection):
         found = find(connection, now, key, verb)
@@ -324,9 +338,16 @@ def _take(connection: Connection, now: int, key: str, verb: str, *, last: bool) 
         if found.text in (EMPTY_LIST, EMPTY_TABLE):
             return None
         found = unpack(connection, key, found)
-        item: str = connection.execute(_TAKE, (found.identity, found.last if last else found.first)).get
-        # Before it is gone for good: a damaged item must be there to look at.
-        _check_item(key, item)
+        try:
+            item: str = connection.execute(_TAKE, (found.identity, found.last if last else found.first)).get
+            # Before it is gone for good: a damaged item must be there to look at.
+            json_check(item)
+        except ValueError as error:
+            raise _unreadable(key, error) from error
         if found.size == 1:
             connection.execute(_REMOVE_ENTRY, (found.identity,))
         return item
+
+
+def _unreadable(key: str, error: ValueError) -> StateCorrupt:
+    return damaged(key, f"an item cannot be read: {error}")

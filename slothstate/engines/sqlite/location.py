@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Identity",
+    "ensure_lock_directory",
     "file_system",
     "inode",
     "lock_directory",
@@ -235,14 +236,20 @@ def lock_directory(path: str) -> str:
     return path + "-locks"
 
 
+def ensure_lock_directory(path: str) -> str:
+    """Return that directory, made if it is not there. Raises: `StateIOError`; `UnsafeState` for a link."""
+    directory = lock_directory(path)
+    make_directory(directory)
+    beside.give_directory(path, directory)
+    return directory
+
+
 def lock_file(path: str, name: str) -> BaseFileLock:
     """Return the OS lock `name` of a store; the kernel drops it when its process dies."""
     # Imported here: filelock takes several times as long to import as the rest of the package.
     from filelock import FileLock
 
-    directory = lock_directory(path)
-    make_directory(directory)
-    beside.give_directory(path, directory)
+    directory = ensure_lock_directory(path)
     # `mode` counts until the file is given, whatever the umask.
     given = partial(beside.give, path)
     return FileLock(os.path.join(directory, name), mode=0o600, thread_local=False, on_acquired=given)

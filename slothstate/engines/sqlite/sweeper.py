@@ -8,16 +8,18 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Final, Protocol
 
-from slothstate.engines.sqlite import location, sweep
+from slothstate.engines.sqlite import sweep, turn
 from slothstate.errors import SlothStateError, StateIOError
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.lender import Run
 
 __all__ = ["Sweeper", "sweep_all"]
+
+_TURN: Final = "sweep.lock"
 
 
 class Sweepable(Protocol):
@@ -120,25 +122,21 @@ class Sweeper:
                 del engine
 
     def _sweep_alone(self, engine: Sweepable) -> None:
-        from filelock import Timeout
-
-        turn = location.lock_file(engine.path, "sweep.lock")
-        try:
-            turn.acquire(timeout=0)
-        except PermissionError:
-            # Another user's, of a release that kept its files to itself: the next sweep makes it anew.
-            with suppress(OSError):
-                os.unlink(turn.lock_file)
-            return
-        except (Timeout, OSError):
-            return
-        try:
-            sweep_all(engine, self._is_to_end)
-            upkeep = engine.upkeep()
-            if upkeep is not None:
-                upkeep()
-        finally:
-            turn.release()
+        with ExitStack() as stack:
+            try:
+                is_our_turn = stack.enter_context(turn.hold(engine.path, _TURN))
+            except PermissionError:
+                # Another user's, of a release that kept its files to itself: the next sweep makes it anew.
+                with suppress(OSError):
+                    os.unlink(turn.file(engine.path, _TURN))
+                return
+            except OSError:
+                return
+            if is_our_turn:
+                sweep_all(engine, self._is_to_end)
+                upkeep = engine.upkeep()
+                if upkeep is not None:
+                    upkeep()
 
     def _is_to_end(self) -> bool:
         return not self._running.locked()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from slothstate.lua.host.workflow import Action, Config, Task, Workflow
+from slothstate.lua.host.workflow import Action, Config, PlanError, Task, Workflow
 
 __all__ = ["described", "items", "lua_bytes", "lua_text"]
 
@@ -22,8 +22,12 @@ def described(parts: Any) -> tuple[list[Task], list[Workflow]]:
 
 def task_of(entry: Any, scope: str | None = None) -> Task:
     """Return the task of a description."""
+    name, where = lua_text(entry[b"name"]), lua_text(entry[b"where"])
+    if not name.isprintable():
+        # It is a key of `deps` and of what is kept, and a word of a line.
+        raise PlanError(f"{where}: the name of a task must be printable text, got {name!r}")
     return Task(
-        name=lua_text(entry[b"name"]),
+        name=name,
         command=_action(entry[b"command"]) or "",
         position=int(entry[b"count"]),
         description=lua_text(entry[b"description"]),
@@ -40,7 +44,7 @@ def task_of(entry: Any, scope: str | None = None) -> Task:
         artifacts=_texts(entry[b"artifacts"]),
         consumes=_texts(entry[b"consumes"]),
         scope=scope,
-        where=lua_text(entry[b"where"]),
+        where=where,
     )
 
 

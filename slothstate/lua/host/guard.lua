@@ -83,7 +83,9 @@ end
 -- The text of an error value: what a person should read, whatever the script raised.
 local function describe(value)
     local kind = type(value)
-    if kind == "string" or kind == "number" then
+    if kind == "string" and not value:find("%S") then
+        return "an error without a text was raised"
+    elseif kind == "string" or kind == "number" then
         return tostring(value)
     end
     local metatable = getmetatable(value)
@@ -93,12 +95,19 @@ local function describe(value)
             return text
         end
     end
-    local ok, text = pcall(host.codecs.to_json, value)
-    if ok and kind == "table" then
-        return text
+    if kind == "table" then
+        local ok, text = pcall(host.codecs.to_json, value)
+        if not ok then
+            ok, text = pcall(host.shown.text, value, math.huge)
+        end
+        if ok then
+            return text
+        end
     end
     return "an error that is not text was raised: a " .. kind
 end
+
+guard.describe = describe
 
 -- Where tables were raised, which do not say it themselves: what catches them on the way raises them elsewhere again.
 local places = setmetatable({}, { __mode = "k" })
@@ -118,7 +127,7 @@ local function explain(problem)
         return problem
     end
     local text = describe(problem)
-    if type(problem) ~= "string" and type(problem) ~= "number" then
+    if problem == "" or type(problem) ~= "string" and type(problem) ~= "number" then
         local place = places[problem] or host.arguments.where()
         text = place ~= "?" and place .. ": " .. text or text
     end
@@ -161,6 +170,23 @@ end
 -- The seconds left until the deadline, nil without one.
 function guard.remaining()
     return deadline and deadline - native.now()
+end
+
+-- To be called by what caught an error of the script's: goes on ending the script if that is under way.
+function guard.go_on()
+    if stopping then
+        guard.stop(stopping)
+    end
+end
+
+-- Waits, no longer than to the deadline or an interrupt; those end the script. A dry run does not wait.
+function guard.pause(seconds)
+    local left = guard.remaining()
+    if native.pause(left and left < seconds and left or seconds) then
+        guard.stop("interrupt")
+    elseif left and left <= seconds then
+        guard.stop("timeout")
+    end
 end
 
 -- Hooks are off while the handler of an error that a hook raised runs: skip the script's handler then.

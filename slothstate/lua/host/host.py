@@ -1,4 +1,4 @@
-"""The host of `slothstate run`: a Lua script with `state`, `log`, `exec`, `data`, `values`, `task` and `workflow`.
+"""The host of `slothstate run`: a Lua script with `state`, `task`, `workflow` and what docs/lua.md lists.
 
 The script is its user's own program: it can reach files, commands and everything else that Lua reaches. This is not
 a sandbox; but nothing of Python is in the script's reach but what the host means to offer.
@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from slothstate import InvalidValue, State
+from slothstate._native import lib
 from slothstate.lua.binding import Verb, bind_verbs, state_verbs
+from slothstate.lua.host import machine
 from slothstate.lua.host.data import CODEC_VERBS
 from slothstate.lua.host.described import described, lua_bytes, lua_text, task_of
 from slothstate.lua.host.ending import Exited, Interrupted, ScriptError, ScriptSyntaxError, end_of
@@ -34,11 +36,14 @@ __all__ = ["Host", "Interrupted", "ScriptError", "ScriptSyntaxError"]
 _PARTS = (
     "arguments",
     "trace",
+    "shown",
     "guard",
     "log",
     "data",
     "exec",
     "outside",
+    "reliability",
+    "metrics",
     "sharing",
     "builders",
     "task",
@@ -75,6 +80,7 @@ class Host:
         self.workers = Workers()
         """The processes of tasks that run side by side."""
         self._exit_code = 0
+        self._worker_lost_output = False
         self.is_interrupted = False
         """Whether what the prompt runs is to end; for a handler of Ctrl-C to set."""
         self._limit: float | None = None
@@ -152,6 +158,15 @@ class Host:
     @exit_code.setter
     def exit_code(self, code: int) -> None:
         self._exit_code = code
+
+    @property
+    def has_lost_output(self) -> bool:
+        """Whether something that the script printed, or a task in another process, could not be written to stdout."""
+        return self._worker_lost_output or bool(lib.ss_lua_lost_output())
+
+    def note_lost_output(self) -> None:
+        """Take note that a task in another process could not write to stdout."""
+        self._worker_lost_output = True
 
     def overrun(self) -> float:
         """Return for how many seconds the current task has been past its timeout, 0 if it is not.
@@ -241,9 +256,11 @@ class Host:
             return True
         config = plan.config
         if config.workdir is not None and config.make_workdir:
-            os.makedirs(os.path.expanduser(config.workdir), exist_ok=True)
+            _make_directory(os.path.expanduser(config.workdir))
         execution = Execution(self, plan, places)
-        if config.parallel > 1:
+        if config.parallel > 1 and not hasattr(os, "fork"):
+            self.reporter.log("warn", "this system cannot fork: tasks run one after another, not side by side")
+        elif config.parallel > 1:
             return run_side_by_side(self, Progress(plan, execution, self.reporter, kept), execution)
         return run_plan(plan, execution, self.reporter, kept)
 
@@ -291,7 +308,7 @@ class Host:
         return loaded
 
     def _load_parts(self, state: State) -> Any:
-        verbs = [self._in_time(verb) for verb in state_verbs(self._runtime, state)]
+        verbs = [self._in_time(self._not_in_dry_run(verb)) for verb in state_verbs(self._runtime, state)]
         table = bind_verbs(self._runtime, [*verbs, *CODEC_VERBS])
         parts = self._runtime.table()
         parts[b"codecs"] = self.table({verb.name: table[verb.name.encode()] for verb in CODEC_VERBS})
@@ -306,6 +323,8 @@ class Host:
                 "exit": self._set_exit_code,
                 "nearest": _nearest,
                 "place": self._describe_place,
+                "pause": self._pause_script,
+                "machine": self._machine,
                 "run_now": self._run_now,
                 "dry_run": self._dry_run,
                 "traced": self._traced,
@@ -318,6 +337,17 @@ class Host:
     def _load_part(self, name: str, parts: Any) -> Any:
         source = Path(__file__).with_name(f"{name}.lua").read_bytes()
         return self._runtime.globals()[b"load"](source, f"=slothstate:{name}".encode(), b"t")(parts)
+
+    def _not_in_dry_run(self, verb: Verb) -> Verb:
+        """Let the one verb that writes elsewhere than to the store only say so in a dry run."""
+        if verb.name != "backup" or not self._dry_run:
+            return verb
+
+        def function(path: str) -> bool:
+            self.reporter.log("info", f"dry run, not done: state.backup {path}")
+            return True
+
+        return verb._replace(function=function)
 
     def _in_time(self, verb: Verb) -> Verb:
         """Let a verb that waits for a lock wait no longer than the task may take."""
@@ -355,6 +385,24 @@ class Host:
             }
         )
 
+    def _pause_script(self, seconds: float) -> bool:
+        if not self._dry_run:
+            self._commands.pause(seconds)
+        return self._commands.interrupted or self.is_interrupted
+
+    def _machine(self, what: bytes, path: bytes = b"/") -> Any:
+        """Return a number, or a table of numbers; or nil and why there is none."""
+        try:
+            match what:
+                case b"cpu":
+                    return machine.cpu_percent(self._commands.pause)
+                case b"memory":
+                    return self.table(machine.memory())
+                case _:
+                    return self.table(machine.disk(self._place.path(os.fsdecode(path))))
+        except OSError as error:
+            return None, lua_bytes(f"{error.filename}: {error.strerror}")
+
     def _describe_place(self) -> Any:
         user = self._place.user
         return (
@@ -364,6 +412,13 @@ class Host:
 
     def _set_exit_code(self, code: float) -> None:
         self._exit_code = int(code) & 0xFF
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise PlanError(f"the workdir {path} cannot be made: {error.strerror}") from error
 
 
 def _nearest(name: bytes, listing: bytes) -> bytes | None:

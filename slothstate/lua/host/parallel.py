@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from slothstate.lua.host.described import lua_text
 from slothstate.lua.host.ending import Exited, Interrupted
 from slothstate.lua.host.execution import Execution
 from slothstate.lua.host.report import TaskResult
@@ -158,6 +159,8 @@ def _listen(
     for kind, content in messages:
         if kind == "log":
             host.reporter.log(*content)
+        elif kind == "lost output":
+            host.note_lost_output()
         elif kind == "attempt":
             progress.reporter.attempt_failed(_result(worker.task, content))
         elif kind == "exit":
@@ -243,17 +246,22 @@ def _work(
 
 
 def _run(host: Surroundings, progress: Progress, execution: Execution, task: Task, piped: _Piped) -> None:
-    watch = host.part(b"sharing")[b"watch"](task.command) if callable(task.command) else lambda: None
+    functions = [action for action in (task.command, task.run_if) if callable(action)]
+    watch = host.part(b"sharing")[b"watch"](*functions)
+    host.part(b"script")[b"reseed"](task.position)
     params = None
     try:
         result = carry_out(progress, task, piped.attempt_failed)
     except Exited:
         piped.send("exit", host.exit_code)
         return
-    changed = watch()
+    changed, inside = watch()
+    if inside is not None:
+        problem = f"changed what functions in '{lua_text(inside)}' keep, which tasks side by side do not share"
+        piped.log("warn", f"task {task.name} {problem}")
     if changed is not None and result.status == "ok":
         problem = (
-            f"it changed '{changed.decode(errors='replace')}', a variable outside of it, which tasks side by side do "
+            f"it changed '{lua_text(changed)}', a variable outside of it, which tasks side by side do "
             "not share: return outputs, or use the store"
         )
         result = replace(result, status="failed", message=problem, outputs=None)
@@ -262,6 +270,8 @@ def _run(host: Surroundings, progress: Progress, execution: Execution, task: Tas
     except ValueError as error:
         result = replace(result, status="failed", message=str(error), outputs=None)
     host.part(b"script")[b"flush"]()
+    if host.has_lost_output:
+        piped.send("lost output", None)
     piped.send("result", {**_content(result), "params": params})
 
 
@@ -273,6 +283,9 @@ def _watch(host: Surroundings, task: Task, piped: _Piped, parent: int, progress:
         if os.getppid() != parent:
             host.interrupt(kill=True)
             os._exit(1)
+        if host.has_lost_output:
+            # A task that prints for ever would never come to tell it.
+            piped.send("lost output", None)
         if host.overrun() > _PATIENCE:
             problem = f"it could not be stopped {_PATIENCE:g}s after its timeout"
             result = TaskResult(task, "failed", problem, progress.clock() - began, 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import pwd
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +76,14 @@ def _is_this(host: str) -> bool:
 def _identity(task: Task) -> Identity | None:
     if task.user is None:
         return None
+    import pwd  # not on Windows
+
+    try:
+        import pwd
+    except ImportError:
+        raise PlanError(
+            f"{task.where}: task '{task.name}' is to run as '{task.user}': this system cannot do that"
+        ) from None
     try:
         entry = pwd.getpwnam(task.user)
     except (KeyError, ValueError):

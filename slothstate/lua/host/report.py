@@ -55,8 +55,8 @@ class Reporter(Protocol):
     def task_finished(self, result: TaskResult) -> None:
         """Take note that a task ended or was skipped, or that it was interrupted."""
 
-    def plan_finished(self, plan: Plan, results: list[TaskResult], seconds: float) -> None:
-        """Take note that the tasks of a workflow are through."""
+    def plan_finished(self, plan: Plan, results: list[TaskResult], seconds: float, *, ok: bool) -> None:
+        """Take note that the tasks of a workflow are through, and whether they and all hooks went well."""
 
 
 class PlainReporter:
@@ -95,9 +95,9 @@ class PlainReporter:
         head = f"done before, {head}" if result.is_earlier else head
         self._write(f"task {result.task.name}", _joined(head, result.message))
 
-    def plan_finished(self, plan: Plan, results: list[TaskResult], seconds: float) -> None:
+    def plan_finished(self, plan: Plan, results: list[TaskResult], seconds: float, *, ok: bool) -> None:
         if plan.workflow is not None:
-            status = "ok" if all(result.is_fine for result in results) else "failed"
+            status = "ok" if ok else "failed"
             self._write(f"workflow {plan.workflow.name}", f"{status} in {duration(seconds)}: {count_results(results)}")
 
     def _write(self, what: str, text: str) -> None:

@@ -39,7 +39,7 @@ class RunRecord:
         return bool(self._table["status"] == "ok")
 
     @property
-    def notes(self) -> str | None:
+    def digest(self) -> str | None:
         """What the script, its arguments and values were, as a digest; None before they are noted."""
         digest: str | None = self._table.get("digest")
         return digest
@@ -114,7 +114,8 @@ class RunRecord:
 
     def is_plan_done(self, plan: Plan) -> bool:
         """Whether a workflow has ended well in an earlier part of this run."""
-        return bool(self._workflow(plan).get("is_done"))
+        workflow = self._workflow(plan)
+        return bool(workflow.get("is_done")) and all(task.name in workflow["tasks"] for task in plan.tasks)
 
     def plans(self, plans: list[Plan]) -> None:
         """Note how many tasks there are."""
@@ -166,7 +167,7 @@ def runs(state: State) -> list[dict[str, Any]]:
     `status` is running, ok, failed, interrupted, or stopped: it was killed. `done` counts the tasks that ended well,
     of `tasks`; `under_way` names those that ran, or were running when it ended.
     """
-    held = {lock["name"] for lock in state.locks() if lock["alive"]}
+    held = {lock["name"] for lock in state.locks() if lock["alive"] is not False}
     found = []
     for key in state.scan(PREFIX + "*"):
         table = state.get(key)

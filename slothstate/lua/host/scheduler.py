@@ -168,8 +168,8 @@ class Progress:
         ok = self._hooks_ok and all(result.is_fine for result in results)
         if (problem := self.executor.complete(ok, results)) is not None:
             self._hook_failed("on_complete", problem)
-        self.reporter.plan_finished(self.plan, results, self.clock() - self._began)
         ok = ok and self._hooks_ok
+        self.reporter.plan_finished(self.plan, results, self.clock() - self._began, ok=ok)
         if ok and self._kept is not None:
             self._kept.plan_ended(self.plan)
         return ok

@@ -3,6 +3,7 @@ local host = ...
 local guard, codec, is_result = host.guard, host.data, host.exec
 local load, type, tostring, pcall, next, getmetatable = load, type, tostring, pcall, next, getmetatable
 local getinfo, getlocal, max, unpack = debug.getinfo, debug.getlocal, math.max, table.unpack or unpack
+local random, randomseed = math.random, math.randomseed
 
 local script = {}
 
@@ -15,6 +16,18 @@ end
 -- `require` looks beside the script first.
 function script.search(directory)
     package.path = directory .. "/?.lua;" .. directory .. "/?/init.lua;" .. package.path
+end
+
+-- Then come the tables of the host: scripts of sloth-runner also require them.
+local searchers = package.searchers or package.loaders
+local offered = { data = data, exec = exec, log = log, metrics = metrics, reliability = reliability }
+
+searchers[#searchers + 1] = function(name)
+    if offered[name] then
+        return function()
+            return offered[name]
+        end
+    end
 end
 
 local function text(message)
@@ -175,6 +188,11 @@ function script.readable(value, functions)
             return shown(left) .. shown(right)
         end,
     })
+end
+
+-- Gives a fork a sequence of random numbers of its own: that of what it was forked from, and a number, decide which.
+function script.reseed(number)
+    randomseed(random(2 ^ 31 - 1) + number)
 end
 
 function script.flush()

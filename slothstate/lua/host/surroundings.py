@@ -21,6 +21,13 @@ class Surroundings(Protocol):
     exit_code: int
 
     @property
+    def has_lost_output(self) -> bool:
+        """Whether something that the script printed could not be written."""
+
+    def note_lost_output(self) -> None:
+        """Note that something that was printed could not be written."""
+
+    @property
     def interrupted(self) -> bool:
         """Whether the run is to end."""
 

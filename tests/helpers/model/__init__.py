@@ -1,5 +1,6 @@
 """A second engine for tests: see `engine`."""
 
 from helpers.model.engine import ModelEngine
+from helpers.model.memory import Memory
 
-__all__ = ["ModelEngine"]
+__all__ = ["Memory", "ModelEngine"]

@@ -1,6 +1,6 @@
 """A second engine, a dict of rows: it proves that the protocol is not SQLite in disguise, and what an engine is.
 
-Everything happens under one mutex, so every member is atomic. One process only; nothing is kept on disk.
+Readers see the last commit, one writer at a time makes the next. One process only; nothing is kept on disk.
 """
 
 from __future__ import annotations
@@ -13,13 +13,23 @@ from contextlib import contextmanager
 from helpers.model.entries import Counters, Entries, Lists
 from helpers.model.fields import Fields
 from helpers.model.locks import Changes, LockTable
+from helpers.model.memory import Memory
 from helpers.model.upkeep import Transfer, Upkeep
-
+from slothstate.caller import Caller, current
 from slothstate.engines.protocol import Codec, FastPath, Limits, Row
-from slothstate.errors import SlothStateError, StateClosed
+from slothstate.errors import SlothStateError, StateBusy, StateClosed
 from slothstate.values import KEY_MAX_BYTES, VALUE_MAX_BYTES
 
 __all__ = ["ModelEngine"]
+
+
+class _Transaction:
+    """What a caller has written and not committed yet."""
+
+    def __init__(self, holder: Caller, rows: dict[str, Row]) -> None:
+        self.holder = holder
+        self.rows = rows
+        self.afterwards: list[Callable[[], object]] = []
 
 
 class ModelEngine:
@@ -29,16 +39,21 @@ class ModelEngine:
     limits = Limits(KEY_MAX_BYTES, VALUE_MAX_BYTES)
     features: frozenset[str] = frozenset()
 
-    def __init__(self, address: str = "model", clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        memory: Memory | None = None,
+        *,
+        address: str = "model",
+        clock: Callable[[], float] = time.time,
+        busy_timeout: float = 30.0,
+    ) -> None:
         self.address = address
-        self.rows: dict[str, Row] = {}
+        self.memory = Memory() if memory is None else memory
         self.refusal: SlothStateError | None = None
-        self.mutex = threading.RLock()
-        self.owner: int | None = None
-        self.commits = 0
-        self.moments: dict[int, tuple[dict[str, Row], int]] = {}
+        self.busy_timeout = busy_timeout
         self._clock = clock
-        self._afterwards: list[Callable[[], object]] = []
+        self._transactions: dict[int, _Transaction] = {}
+        self._moments: dict[int, tuple[Caller, dict[str, Row], int]] = {}
         self.entries = Entries(self)
         self.counters = Counters(self)
         self.lists = Lists(self)
@@ -50,79 +65,134 @@ class ModelEngine:
 
     @property
     def in_transaction(self) -> bool:
-        return self.owner == threading.get_ident()
+        return threading.get_ident() in self._transactions
 
     def now_ms(self) -> int:
-        moment = self.moments.get(threading.get_ident())
-        return int(self._clock() * 1000) if moment is None else moment[1]
+        moment = self._moments.get(threading.get_ident())
+        return int(self._clock() * 1000) if moment is None else moment[2]
+
+    def require_usable(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self._own()
+
+    def _own(self) -> _Transaction | None:
+        """The caller's transaction. Raises: `StateBusy` if another task or greenlet of the thread holds one."""
+        own = self._transactions.get(threading.get_ident())
+        if own is not None and own.holder != current():
+            raise StateBusy(
+                f"{current().describe()} cannot use the model while {own.holder.describe()} holds a transaction on it"
+            )
+        return own
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        """All rows that the caller sees, those that have expired as well."""
+        own = self._own()
+        moment = self._moments.get(threading.get_ident())
+        if moment is not None:
+            return moment[1]
+        return self.memory.rows if own is None else own.rows
 
     @contextmanager
     def reading(self) -> Iterator[dict[str, Row]]:
-        """Give the live rows."""
-        with self.mutex:
-            if self.refusal is not None:
-                raise self.refusal
-            rows, now = self.moments.get(threading.get_ident(), (self.rows, self.now_ms()))
-            yield {key: row for key, row in rows.items() if row[2] is None or row[2] > now}
+        """Give the live rows, all of one moment."""
+        self.require_usable()
+        now = self.now_ms()
+        yield {key: row for key, row in self.rows.items() if row[2] is None or row[2] > now}
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
+        self.require_usable()
         thread = threading.get_ident()
-        before = self.moments.get(thread)
-        with self.reading():
-            self.moments[thread] = before or (dict(self.rows), self.now_ms())
+        before = self._moments.get(thread)
+        self._moments[thread] = before or (current(), dict(self.rows), self.now_ms())
         try:
             yield
         finally:
-            del self.moments[thread]
+            del self._moments[thread]
             if before is not None:
-                self.moments[thread] = before
+                self._moments[thread] = before
 
     def require_writable(self) -> None:
-        if threading.get_ident() in self.moments:
+        if threading.get_ident() in self._moments:
             raise SlothStateError("inside snapshot() nothing can be written")
 
     @contextmanager
     def writing(self) -> Iterator[dict[str, Row]]:
-        """Give all rows to be changed, those that have expired left out; after an error nothing has changed."""
+        """Give the live rows to be changed; after an error nothing has changed."""
         self.require_writable()
-        with self.mutex, self.reading() as live:
+        with self.exclusively(), self.reading() as live:
             yield live
-            if live != self.rows:
-                self.rows = live
-                self.commits += 1
+            own = self._own()
+            if own is not None:
+                own.rows = live
+            else:
+                self.commit(live)
+
+    def commit(self, rows: dict[str, Row]) -> None:
+        """Let everybody see these rows. The caller is the writer."""
+        # Not only if they differ: 1 equals 1.0.
+        self.memory.rows = rows
+        self.memory.commits += 1
+
+    @contextmanager
+    def exclusively(self, timeout: float | None = None) -> Iterator[None]:
+        """Be the only writer, after waiting so long for others, or for `busy_timeout`. Raises: `StateBusy`."""
+        self.require_usable()
+        if self._own() is not None:
+            yield
+            return
+        memory, caller = self.memory, current()
+        holder = memory.writer
+        if holder is not None and holder.shares_thread(caller):
+            raise StateBusy(f"this thread itself holds the write transaction of another State: {holder.describe()}")
+        if not memory.writing.acquire(timeout=self.busy_timeout if timeout is None else timeout):
+            raise StateBusy("another writer keeps the model") from TimeoutError()
+        memory.writer = caller
+        try:
+            yield
+        finally:
+            memory.writer = None
+            memory.writing.release()
 
     @contextmanager
     def transaction(self, first: Callable[[], object] | None = None, /) -> Iterator[None]:
         self.require_writable()
-        with self.mutex:
-            if self.refusal is not None:
-                raise self.refusal
-            outer, before = self.owner, dict(self.rows)
-            self.owner = threading.get_ident()
+        self.require_usable()
+        own = self._own()
+        if own is not None:
+            before = own.rows
             try:
                 if first is not None:
                     first()
                 yield
             except BaseException:
-                self.rows = before
+                own.rows = before
                 raise
-            finally:
-                self.owner = outer
-                if outer is None:
-                    callbacks, self._afterwards = self._afterwards, []
-                    for callback in callbacks:
-                        callback()
+            return
+        own = _Transaction(current(), self.memory.rows)
+        thread = threading.get_ident()
+        try:
+            with self.exclusively():
+                own.rows = self.memory.rows
+                self._transactions[thread] = own
+                try:
+                    if first is not None:
+                        first()
+                    yield
+                    self.commit(own.rows)
+                finally:
+                    del self._transactions[thread]
+        finally:
+            for callback in own.afterwards:
+                callback()
 
     def after_transaction(self, callback: Callable[[], object], /) -> None:
-        self._afterwards.append(callback)
+        self._transactions[threading.get_ident()].afterwards.append(callback)
 
     def fast(self, codec: Codec, /) -> FastPath | None:
         return None
-
-    def require_usable(self) -> None:
-        if self.refusal is not None:
-            raise self.refusal
 
     def rest(self) -> None:
         pass

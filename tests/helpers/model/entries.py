@@ -186,8 +186,8 @@ class Entries(Part):
                 group = prefix + head + delimiter if found else prefix
                 counts[group] += 1
                 sizes[group] += len(key.encode()) + entry.size
-        found = [Usage(group, counts[group], sizes[group]) for group in counts]
-        return sorted(found, key=lambda usage: (-usage.size, usage.prefix))
+        sums = [Usage(group, counts[group], sizes[group]) for group in counts]
+        return sorted(sums, key=lambda usage: (-usage.size, usage.prefix))
 
 
 class Counters(Part):
@@ -200,7 +200,9 @@ class Counters(Part):
             total = before + delta if row is not None else delta
             fits = INTEGER_MIN <= total <= INTEGER_MAX if isinstance(total, int) else math.isfinite(total)
             if not fits:
-                raise OutOfRange(f"increment of {key!r}: {before!r} + {delta!r} is out of range")
+                raise OutOfRange(
+                    f"increment of {key!r}: {before!r} + {delta!r} is out of range; the value is unchanged"
+                )
             ends = None if ttl_ms is None else self.engine.now_ms() + ttl_ms
             rows[key] = "number", total, ends if row is None else row[2]
             return total

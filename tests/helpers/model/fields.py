@@ -6,20 +6,19 @@ import math
 from typing import Any
 
 from helpers.model.entries import Part
-
 from slothstate.errors import InvalidValue, OutOfRange, WrongType
 from slothstate.fields import Path
 from slothstate.native import json_decode, json_encode
-from slothstate.values import INTEGER_MAX, INTEGER_MIN, as_python
+from slothstate.values import INTEGER_MAX, INTEGER_MIN, Kind, as_python
 
 __all__ = ["Fields"]
 
 
-def _step(value: Any, step: str | int, key: str) -> Any:
+def _step(value: Any, step: Any, key: str) -> Any:
     """Return what a step leads to. Raises: LookupError, `WrongType`."""
-    if not isinstance(value, list if isinstance(step, int) else dict):
-        raise WrongType("another kind is in the way", key)
-    return value[step]
+    if isinstance(value, list if isinstance(step, int) else dict):
+        return value[step]
+    raise WrongType("another kind is in the way", key)
 
 
 class Fields(Part):
@@ -54,7 +53,7 @@ class Fields(Part):
                 if following is None:
                     value[step] = json_decode(text)
                 value = found
-            kind = "list" if isinstance(whole, list) else "table"
+            kind: Kind = "list" if isinstance(whole, list) else "table"
             rows[key] = kind, json_encode(whole, "value"), None if row is None else row[2]
 
     def delete(self, key: str, path: Path, /) -> bool:
@@ -76,7 +75,7 @@ class Fields(Part):
             return True
 
     def increment(self, key: str, path: Path, delta: int | float, /) -> int | float:
-        with self.engine.mutex:
+        with self.engine.transaction():
             text = self.get(key, path)
             number = 0 if text is None else json_decode(text)
             if type(number) not in (int, float):

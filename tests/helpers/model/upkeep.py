@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from helpers.model.entries import Part
-
 from slothstate.descriptions import Activity, Finding, Health
 from slothstate.engines.protocol import StoredRecord
 from slothstate.errors import NotSupported
@@ -37,11 +36,8 @@ class Upkeep(Part):
     """`slothstate.engines.protocol.Upkeep`."""
 
     def sweep(self) -> int:
-        with self.engine.mutex:
-            before = len(self.engine.rows)
-            with self.engine.writing():
-                pass
-            return before - len(self.engine.rows)
+        with self.engine.writing() as rows:
+            return len(self.engine.rows) - len(rows)
 
     def check(self) -> list[str]:
         with self.engine.reading():
@@ -66,6 +62,7 @@ class Upkeep(Part):
             }
 
     def health(self) -> Health:
+        self.engine.require_usable()
         raise NotSupported("the model has no health")
 
     def examine(self) -> Iterator[Finding]:
@@ -75,7 +72,9 @@ class Upkeep(Part):
         return []
 
     def backup(self, path: str | os.PathLike[str], /) -> None:
+        self.engine.require_usable()
         raise NotSupported("the model cannot be backed up")
 
     def compact(self) -> None:
+        self.engine.require_usable()
         raise NotSupported("the model has nothing to compact")

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from slothstate.caller import is_cooperative
+from slothstate.engines.sqlite.busy import refuse_wait_for_itself
 from slothstate.engines.sqlite.locks import table
 from slothstate.engines.sqlite.locks.announcement import ANNOUNCE_AFTER, GRACE, Announcements
 from slothstate.engines.sqlite.locks.boot_clock import boot_id, boot_ms
@@ -144,6 +145,9 @@ class LockTable:
                 self._store.write(table.extend, name, nonce, granted + ttl_ms, 0)
             return token
         except StateBusy:
+            if deadline is None or time.monotonic() < deadline:
+                # The next attempt, too, would be in the way of this very thread.
+                refuse_wait_for_itself(self._store.path)
             return None
 
     def release(self, name: str, nonce: int, /) -> bool:

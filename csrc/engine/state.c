@@ -1,0 +1,165 @@
+#include "python/functions.h"
+
+#include <structmember.h>
+
+#include "cache/type.h"
+#include "engine/state.h"
+
+typedef struct ss_state {
+    PyObject_HEAD
+    ss_reader reader;
+    PyObject *row_maker; /* the tuple (encode_row, KINDS, Encoded) */
+    PyObject *put;       /* a function (key, kind, stored, ttl_ms) */
+} ss_state;
+
+/* Written once, at export, and never released. */
+enum name { SET_RARELY, SET_WHEN, NAMES };
+
+static PyObject *names[NAMES];
+
+static bool is_set_up(const ss_state *self)
+{
+    if (self->reader.cache == NULL || self->reader.load == NULL || self->reader.table == NULL ||
+        self->reader.list == NULL || self->put == NULL || self->row_maker == NULL) {
+        PyErr_Format(PyExc_TypeError, "%s is not set up: its __init__ must call super().__init__",
+                     Py_TYPE(self)->tp_name);
+        return false;
+    }
+    return true;
+}
+
+static PyObject *state_get(PyObject *object, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords)
+{
+    ss_state *self = (ss_state *)object;
+    if (!is_set_up(self)) {
+        return NULL;
+    }
+    return ss_read_cache_get(&self->reader, arguments, count, keywords);
+}
+
+/* The row (kind, stored) of a common key and value as a new reference, else None. */
+static PyObject *make_row(PyObject *row_maker, PyObject *key, PyObject *value)
+{
+    if (!PyTuple_Check(row_maker) || PyTuple_GET_SIZE(row_maker) != 3) {
+        return PyErr_Format(PyExc_TypeError, "the row maker must be a tuple of three");
+    }
+    /* An `Encoded` is such a row already. */
+    if ((PyObject *)Py_TYPE(value) == PyTuple_GET_ITEM(row_maker, 2)) {
+        return Py_NewRef(ss_is_plain_key(key) ? value : Py_None);
+    }
+    PyObject *all[3] = {key, value, PyTuple_GET_ITEM(row_maker, 1)};
+    return PyObject_Vectorcall(PyTuple_GET_ITEM(row_maker, 0), all, 3, NULL);
+}
+
+static PyObject *state_set(PyObject *object, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords)
+{
+    static const char *const parameters[] = {"key", "value", "ttl", "when", "keep_ttl"};
+    enum { POSITIONAL = 3, PARAMETERS = 5 };
+    ss_state *self = (ss_state *)object;
+    PyObject *given[PARAMETERS];
+    /* Without keywords there are no more than the positional ones. */
+    Py_ssize_t most = keywords == NULL || count > POSITIONAL ? POSITIONAL : PARAMETERS;
+    if (!ss_take_arguments("set", parameters, 2, most, given, arguments, count, keywords) || !is_set_up(self)) {
+        return NULL;
+    }
+    bool expires = given[2] != NULL && given[2] != Py_None;
+    if (most == PARAMETERS && (given[3] != NULL || given[4] != NULL)) {
+        PyObject *all[6] = {object, given[0], given[1], expires ? given[2] : Py_None,
+                            given[3] != NULL ? given[3] : Py_None, given[4] != NULL ? given[4] : Py_False};
+        return PyObject_VectorcallMethod(names[SET_WHEN], all, 6, NULL);
+    }
+    /* Owned, because encoding may run Python code, which may put others in their place. */
+    PyObject *row_maker = Py_NewRef(self->row_maker), *put = Py_NewRef(self->put);
+    PyObject *row = expires ? Py_NewRef(Py_None) : make_row(row_maker, given[0], given[1]);
+    PyObject *result = NULL;
+    if (row == Py_None) {
+        PyObject *all[4] = {object, given[0], given[1], expires ? given[2] : Py_None};
+        result = PyObject_VectorcallMethod(names[SET_RARELY], all, 4, NULL);
+    } else if (row != NULL && PyTuple_Check(row) && PyTuple_GET_SIZE(row) == 2) {
+        PyObject *all[4] = {given[0], PyTuple_GET_ITEM(row, 0), PyTuple_GET_ITEM(row, 1), Py_None};
+        PyObject *done = PyObject_Vectorcall(put, all, 4, NULL);
+        result = done == NULL ? NULL : Py_NewRef(Py_True);
+        Py_XDECREF(done);
+    } else if (row != NULL) {
+        PyErr_SetString(PyExc_TypeError, "a row of two columns is expected");
+    }
+    Py_XDECREF(row);
+    Py_DECREF(put);
+    Py_DECREF(row_maker);
+    return result;
+}
+
+static int state_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    ss_state *self = (ss_state *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->reader.cache);
+    Py_VISIT(self->reader.load);
+    Py_VISIT(self->reader.table);
+    Py_VISIT(self->reader.list);
+    Py_VISIT(self->row_maker);
+    Py_VISIT(self->put);
+    return 0;
+}
+
+static int state_clear(PyObject *object)
+{
+    ss_state *self = (ss_state *)object;
+    Py_CLEAR(self->reader.cache);
+    Py_CLEAR(self->reader.load);
+    Py_CLEAR(self->reader.table);
+    Py_CLEAR(self->reader.list);
+    Py_CLEAR(self->row_maker);
+    Py_CLEAR(self->put);
+    return 0;
+}
+
+static void state_dealloc(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    state_clear(object);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+#define METHOD(function) SS_FASTCALL(function), METH_FASTCALL | METH_KEYWORDS
+#define MEMBER(name, field) {name, T_OBJECT_EX, offsetof(ss_state, field), 0, NULL}
+
+int ss_state_export(PyObject *into)
+{
+    static const char *const texts[NAMES] = {[SET_RARELY] = "_set", [SET_WHEN] = "_set_when"};
+    static PyMethodDef methods[] = {
+        {"get", METHOD(state_get),
+         "get($self, /, key, default=None)\n--\n\n"
+         "Return the value of a key, `default` if it is missing or expired. Tables and lists are fresh copies.\n\n"
+         ">>> state.get(\"missing\", \"fallback\")\n'fallback'"},
+        {"set", METHOD(state_set),
+         "set($self, /, key, value, ttl=None, *, when=None, keep_ttl=False)\n--\n\n"
+         "Set a key to a value, replacing value, kind and TTL: without `ttl` (seconds) the key does not expire.\n\n"
+         "Return whether it was set: `when=\"absent\"` sets a key only if it is missing, \"present\" only if it is\n"
+         "there. With `keep_ttl` a key that is there keeps its TTL.\n"
+         "Raises: `InvalidValue`, `OutOfRange` for what cannot be stored, and for `ttl` with `keep_ttl`.\n\n"
+         ">>> state.set(\"session\", {\"user\": 7}, ttl=3600)\nTrue\n"
+         ">>> state.set(\"session\", {\"user\": 8}, when=\"absent\")\nFalse"},
+        {NULL, NULL, 0, NULL},
+    };
+    static PyMemberDef members[] = {
+        MEMBER("_cache", reader.cache), MEMBER("_load", reader.load),    MEMBER("_table", reader.table),
+        MEMBER("_list", reader.list),   MEMBER("_row_maker", row_maker), MEMBER("_put", put),
+        {NULL, 0, 0, 0, NULL},
+    };
+    static PyType_Slot slots[] = {
+        {Py_tp_doc, "The base of slothstate.State: its get and set."},
+        {Py_tp_traverse, state_traverse},
+        {Py_tp_clear, state_clear},
+        {Py_tp_dealloc, state_dealloc},
+        {Py_tp_methods, methods},
+        {Py_tp_members, members},
+        {0, NULL},
+    };
+    static PyType_Spec spec = {"slothstate._native.StateBase", sizeof(ss_state), 0,
+                               Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
+    static PyTypeObject *type;
+    return ss_intern(names, texts, NAMES) ? ss_export_type(into, &type, &spec) : -1;
+}

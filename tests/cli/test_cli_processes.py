@@ -1,0 +1,98 @@
+"""What the processes run that hold locks, wait for them, or have the store open."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers.command import SECONDS, start
+from helpers.terminal import in_terminal, output
+from slothstate import State
+from slothstate import open as open_state
+from slothstate.processes import LONGEST, Commands, command_line
+
+STYLE = re.compile(r"\x1b\[[\d;]*m")
+
+RUNS = "-m slothstate lock job"
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="this system has no /proc")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The directory of the store state.db."""
+    return tmp_path
+
+
+@pytest.fixture
+def state(home: Path) -> State:
+    """The store of the commands."""
+    return open_state(home / "state.db")
+
+
+def test_a_command_line() -> None:
+    """The words as a shell would take them, the program without its directory; cut when it is very long."""
+    words = ["/bin/sleep", "60"]
+    with subprocess.Popen(words) as process:
+        while not (found := command_line(process.pid)):
+            pass  # it is on its way to become another program
+        process.kill()
+        assert found == "sleep 60"
+        process.wait(SECONDS)
+        assert command_line(process.pid) is None
+    script = "import sys; print(flush=True); sys.stdin.read()"
+    for arguments, shown in ((["a b", "", "$x"], "'a b' '' '$x'"), (["x" * 5000], "x")):
+        with subprocess.Popen(
+            [sys.executable, "-c", script, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            found = command_line(process.pid)
+            process.kill()
+        assert found is not None
+        assert found.startswith(os.path.basename(sys.executable) + " -c ")
+        assert shown in found
+        assert len(found) <= LONGEST
+
+
+def test_whose_command_it_is(state: State) -> None:
+    """Only a process of this machine that has the store open: a pid of another container is somebody else's."""
+    host = os.uname().nodename
+    state["a"] = 1
+    commands = Commands(state.health()["users"])
+    assert commands.of(os.getpid(), host) == command_line(os.getpid())
+    assert commands.of(os.getpid(), "elsewhere") is None
+    assert commands.of(os.getppid(), host) is None
+    assert Commands(None).of(os.getppid(), host) == command_line(os.getppid())
+
+
+def test_locks_and_top_and_doctor(home: Path, state: State) -> None:
+    """`locks`, `top` and `doctor` show what an owner runs, and who waits; a dead owner's pid is not looked up."""
+    with start("lock", "job", home=home) as process, start("lock", "job", "--timeout", "60", home=home) as waiting:
+        assert process.stdout is not None
+        process.stdout.readline()
+        while not state.locks() or not state.locks()[0]["waiting"]:
+            pass
+        (lock,) = json.loads(output("locks", "--json", home=home))
+        assert RUNS in lock["owner"]["command"]
+        assert RUNS in lock["waiting"][0]["command"]
+        shown = STYLE.sub("", in_terminal("locks", home=home)).splitlines()
+        assert [line.split()[0] for line in shown[1::2]] == ["alive", "waits"]
+        assert all(re.match(rf" +\S+ {RUNS}", line) for line in shown[2::2])
+        assert len(output("locks", home=home).splitlines()[0].split("\t")) == 7
+        assert RUNS in output("top", "--once", "--interval", "10ms", home=home)
+        examined = json.loads(output("doctor", "--quick", "--json", home=home))
+        found = [finding["text"] for finding in examined if finding["subject"] == "process"]
+        assert any(re.search(rf"^{process.pid} runs .*{RUNS}", text) for text in found)
+        assert RUNS in in_terminal("unlock", "job", home=home, code=1, columns=400)
+        waiting.kill()
+        process.kill()
+        process.wait(SECONDS)
+    (lock,) = json.loads(output("locks", "--json", home=home))
+    assert lock["owner"]["command"] is None

@@ -1,0 +1,411 @@
+"""`slothstate run` as a user meets it: arguments, output, exit codes, Ctrl-C, terminals and pipes."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import slothstate
+from helpers.host import IMPLEMENTATIONS, command_line, environment, slothstate_run
+
+PIPELINE = """
+local build = task("build"):description("Compile")
+    :command(function() log.info("building") return true, "built" end):build()
+local check = task("check"):depends_on("build"):command(function() return false, "broken" end):build()
+local publish = task("publish"):depends_on("check"):command("echo published"):build()
+local notify = task("notify"):command("echo notified"):build()
+workflow.define("release"):description("Build and publish"):version("1.2.0"):tasks({ build, check, publish, notify })
+"""
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
+def lua(request: pytest.FixtureRequest) -> str:
+    """Each Lua that runs scripts."""
+    return str(request.param)
+
+
+def script(home: Path, source: str) -> str:
+    """Write a script deploy.lua; returns its name."""
+    (home / "deploy.lua").write_text(source, encoding="utf-8")
+    return "deploy.lua"
+
+
+def without_times(text: str) -> str:
+    """The text with every duration replaced."""
+    return re.sub(r"\b\d+(\.\d+)?s\b", "TIME", text)
+
+
+def test_a_run_in_a_pipe(lua: str, tmp_path: Path) -> None:
+    """Piped, print and commands go to stdout, one plain line a record to stderr, and a failed task makes it 1."""
+    done = slothstate_run(script(tmp_path, 'print("hello")' + PIPELINE), "--lua", lua, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == "hello\nnotified\n"
+    assert without_times(done.stderr).splitlines() == [
+        "workflow release: started: 4 tasks",
+        "task build: started",
+        "info: building",
+        "task build: ok in TIME: built",
+        "task check: started",
+        "task check: failed in TIME: broken",
+        "task publish: skipped: check failed",
+        "task notify: started",
+        "task notify: ok in TIME",
+        "workflow release: failed in TIME: 2 ok, 1 failed, 1 skipped",
+    ]
+
+
+def test_selected_tasks(tmp_path: Path) -> None:
+    """--task runs those tasks and what they depend on, and nothing else; it may be repeated."""
+    name = script(tmp_path, PIPELINE)
+    one = slothstate_run(name, "--task", "notify", cwd=tmp_path)
+    assert (one.returncode, one.stdout) == (0, "notified\n")
+    two = slothstate_run(name, "--task", "build", "--task", "notify", cwd=tmp_path)
+    assert re.findall(r"^task (\w+): ok", two.stderr, re.MULTILINE) == ["build", "notify"]
+    dependent = slothstate_run(name, "--task", "check", cwd=tmp_path)
+    assert dependent.returncode == 1
+    assert re.findall(r"^task (\w+): (?:ok|failed)", dependent.stderr, re.MULTILINE) == ["build", "check"]
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments", "code", "error"),
+    [
+        (None, [], 2, "cannot read deploy.lua: No such file or directory"),
+        ("x = = 1", [], 2, "deploy.lua:1: unexpected symbol near '='"),
+        ("\nerror('boom')", [], 1, "deploy.lua:2: boom"),
+        ("state.set(nil, 1)", [], 1, "deploy.lua:1: bad argument #1 to 'set' (string expected, got nil)"),
+        ("state.set('', 1)", [], 1, "deploy.lua:1: key"),
+        (
+            "task('a'):depends_on('a'):command('true'):build()",
+            [],
+            2,
+            "deploy.lua:1: tasks depend on each other in a cycle: a → a",
+        ),
+        (
+            "task('a'):depends_on('b'):command('true'):build()",
+            [],
+            2,
+            "deploy.lua:1: task 'a' depends on an unknown task 'b'",
+        ),
+        ("task('a'):command('true'):build()", ["--task", "b"], 2, "unknown task 'b' (the script defines a)"),
+        ("", ["--lua", "lua99"], 2, "Invalid value for '--lua'"),
+        ("", ["--nonsense"], 2, "No such option"),
+        ("", ["extra.lua"], 2, "cannot read extra.lua: No such file or directory"),
+        ("", ["--db", "."], 3, ""),
+        ("-- no database", ["--db", "deploy.lua"], 3, ""),
+        ("os.exit(9)", [], 9, None),
+    ],
+)
+def test_exit_codes(
+    source: str | None, arguments: list[str], code: int, error: str | None, lua: str, tmp_path: Path
+) -> None:
+    """What goes wrong is one line on stderr and a code: 1 the script, 2 misuse, 3 the store; never a traceback."""
+    if source is not None:
+        script(tmp_path, source)
+    lua_option = [] if "--lua" in arguments else ["--lua", lua]
+    done = slothstate_run("deploy.lua", *arguments, *lua_option, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    if error is None:
+        assert done.stderr == ""
+    else:
+        assert done.stderr.startswith(f"slothstate: {error}")
+        assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+    if source is not None:
+        assert (tmp_path / "deploy.lua").read_text(encoding="utf-8") == source
+
+
+def test_arguments(lua: str, tmp_path: Path) -> None:
+    """What comes after -- is the script's, in `arg` and as `...`, whatever it looks like."""
+    name = script(tmp_path, "print(#arg, arg[0], arg[1], arg[3], ...)")
+    done = slothstate_run(name, "--lua", lua, "--", "--task", "é", "--", cwd=tmp_path)
+    assert done.stdout == f"3\t{name}\t--task\t--\t--task\té\t--\n"
+    assert slothstate_run(name, cwd=tmp_path).stdout == f"0\t{name}\tnil\tnil\n"
+
+
+def test_several_files(tmp_path: Path) -> None:
+    """Files run one after the other, each in a Lua of its own; the first that fails ends the run with its code."""
+    for name, source in (
+        ("a.lua", "x = 1; print('a')"),
+        ("b.lua", "print('b', x); os.exit(5)"),
+        ("c.lua", "print('c')"),
+    ):
+        (tmp_path / name).write_text(source)
+    done = slothstate_run("a.lua", "b.lua", "c.lua", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (5, "a\nb\tnil\n")
+
+
+def test_dry_run(lua: str, tmp_path: Path) -> None:
+    """A dry run shows the tasks in their order and runs none; what cannot run is said as in a run."""
+    name = script(tmp_path, PIPELINE)
+    done = slothstate_run(name, "--dry-run", "--lua", lua, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "release: 4 tasks",
+        "  1. build: Compile",
+        "  2. check (after build)",
+        "  3. publish (after check)",
+        "  4. notify",
+    ]
+    assert slothstate_run(name, "--dry-run", "--task", "nothing", cwd=tmp_path).returncode == 2
+
+
+def test_print_is_not_held_back(lua: str, tmp_path: Path) -> None:
+    """A line that the script prints arrives in a pipe while the script goes on."""
+    name = script(tmp_path, "print('first'); io.read(); print('second')")
+    command = command_line(name, "--lua", lua)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path), **pipes) as process:  # type: ignore[call-overload]
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"first\n"
+        assert process.communicate(b"\n", 30)[0] == b"second\n"
+
+
+def test_a_missing_file_creates_no_store(tmp_path: Path) -> None:
+    """A name that was mistyped leaves nothing behind."""
+    assert slothstate_run("nowhere.lua", "--db", "new.db", cwd=tmp_path).returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_the_store_is(tmp_path: Path) -> None:
+    """--db wins over $SLOTHSTATE_DB, and that over the default in the home directory."""
+    name = script(tmp_path, "state.increment('runs') print(state.stats().path)")
+    variable = {"SLOTHSTATE_DB": str(tmp_path / "variable.db")}
+    for arguments, env, path in [
+        ([], None, ".sloth-runner/state.db"),
+        ([], variable, "variable.db"),
+        (["--db", "option.db"], variable, "option.db"),
+    ]:
+        done = slothstate_run(name, *arguments, cwd=tmp_path, env=env)
+        assert Path(done.stdout.strip()).resolve() == (tmp_path / path).resolve()
+        with slothstate.open(tmp_path / path) as state:
+            assert state["runs"] == 1
+
+
+def test_locks_end_with_the_run(lua: str, tmp_path: Path) -> None:
+    """Locks that a script leaves are free afterwards, whether it ended well, raised an error or exited."""
+    for ending in ("", "error('boom')", "os.exit(3)"):
+        name = script(tmp_path, f"assert(state.lock('left') and state.try_lock('leased', 1000)) {ending}")
+        assert slothstate_run(name, "--db", "s.db", "--lua", lua, cwd=tmp_path).returncode == {"": 0}.get(
+            ending, 3 if "exit" in ending else 1
+        )
+        with slothstate.open(tmp_path / "s.db") as state:
+            assert state.locks() == []
+
+
+@contextmanager
+def running(home: Path, source: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A run that has printed its first line."""
+    process = subprocess.Popen(
+        command_line(script(home, source), "--db", "s.db", *arguments),
+        cwd=home,
+        env=environment(home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "while true do end",
+        "while true do pcall(function() while true do end end) end",
+        "coroutine.wrap(function() while true do pcall(function() while true do end end) end end)()",
+        "exec.run('sleep 60')",
+        "while true do pcall(exec.run, 'sleep 60') end",
+        "io.popen('exec sleep 60 2> /dev/null'):read('*a')",
+        "state.lock('wanted')",
+        "state.transaction(function() state.set('half', 1) while true do end end)",
+        "task('t'):command('sleep 60'):build() workflow.define('w'):tasks({ 't' })",
+    ],
+)
+@pytest.mark.parametrize(
+    ("number", "code", "message"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "ended by SIGTERM")]
+)
+def test_signals_end_the_run(number: signal.Signals, code: int, message: str, body: str, tmp_path: Path) -> None:
+    """Ctrl-C and SIGTERM end whatever a script does, with one line; its locks are free, its transaction undone."""
+    with slothstate.open(tmp_path / "s.db") as state:
+        assert state.lock("wanted")
+        # From Lua 5.2 on a coroutine has hooks of its own.
+        lua = "lua54" if body.startswith("coroutine") else "luajit"
+        with running(tmp_path, f"state.lock('held') print('ready') {body}", "--lua", lua) as process:
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=30)
+        assert process.returncode == code
+        assert errors.splitlines()[-1] == f"slothstate: {message}"
+        assert "Traceback" not in errors
+        assert state.lock("held", timeout=0)
+        assert not state.exists("half")
+        state.unlock("wanted")
+
+
+def test_a_signal_ends_the_running_command(tmp_path: Path) -> None:
+    """No process of a command outlives a run that was interrupted."""
+    beat = tmp_path / "beat"
+    loop = f"while :; do echo x >> {beat}; sleep 0.02; done"
+    with running(tmp_path, f"print('ready') exec.run([[({loop}) & wait]])") as process:
+        deadline = time.monotonic() + 10
+        while not beat.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert process.returncode == 130
+    size = beat.stat().st_size
+    time.sleep(0.1)
+    assert beat.stat().st_size == size > 0
+
+
+def test_a_task_that_cannot_be_stopped_ends_the_run(tmp_path: Path) -> None:
+    """A task stuck in a function of C past its timeout is not waited for; its locks are free."""
+    source = """
+        local t = task("t"):timeout(0.2):command(function()
+            state.lock("l")
+            io.popen("exec sleep 60 2> /dev/null"):read("*a")
+        end):build()
+        workflow.define("w"):tasks({ t })
+    """
+    done = slothstate_run(script(tmp_path, source), "--db", "s.db", cwd=tmp_path, timeout=40)
+    assert done.returncode == 1
+    assert (
+        done.stderr.splitlines()[-1]
+        == "slothstate: a task could not be stopped 2s after its timeout; the run ends here"
+    )
+    with slothstate.open(tmp_path / "s.db") as state:
+        assert state.lock("l", timeout=0)
+
+
+def in_terminal(command: list[str], home: Path, env: dict[str, str]) -> tuple[int, str]:
+    """Run a command with a terminal for its stderr; returns its exit code and what the terminal got."""
+    master, slave = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            command, cwd=home, env=environment(home, env), stdout=subprocess.DEVNULL, stderr=slave
+        )
+        os.close(slave)
+        shown = b""
+        while True:
+            try:
+                part = os.read(master, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not part:
+                break
+            shown += part
+        return process.wait(20), shown.decode().replace("\r\n", "\n")
+    finally:
+        os.close(master)
+
+
+def test_a_run_in_a_terminal(tmp_path: Path) -> None:
+    """In a terminal results have symbols and colours; without colours the text is the same."""
+    command = command_line(script(tmp_path, PIPELINE))
+    code, coloured = in_terminal(command, tmp_path, {"TERM": "xterm-256color", "COLUMNS": "80"})
+    _, plain = in_terminal(command, tmp_path, {"TERM": "xterm-256color", "COLUMNS": "80", "NO_COLOR": "1"})
+    assert code == 1
+    assert "\x1b[" in coloured
+    assert [line.rstrip() for line in without_times(re.sub(r"\x1b\[[\d;]*m", "", plain)).splitlines()] == [
+        "▶ release  1.2.0  Build and publish",
+        "  ● build  Compile",
+        "    info  building",
+        "  ✓ build  TIME  built",
+        "  ● check",
+        "  ✗ check  TIME  broken",
+        "  ○ publish  check failed",
+        "  ● notify",
+        "  ✓ notify  TIME",
+        "✓ build    ok       TIME  built",
+        "✗ check    failed   TIME  broken",
+        "○ publish  skipped          check failed",
+        "✓ notify   ok       TIME",
+        "✗ release  2 ok, 1 failed, 1 skipped  TIME",
+    ]
+
+
+def test_long_lines_wrap_under_their_text(tmp_path: Path) -> None:
+    """In a narrow terminal a long message goes on below itself."""
+    command = command_line(script(tmp_path, "log.warn(('word '):rep(11))"))
+    _, shown = in_terminal(command, tmp_path, {"TERM": "xterm", "COLUMNS": "30", "NO_COLOR": "1"})
+    lines = re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()
+    assert [line.rstrip() for line in lines] == [
+        "warn  word word word word word",
+        "      word word word word word",
+        "      word",
+    ]
+
+
+def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
+    """A terminal that understands no control sequences gets none."""
+    command = command_line(script(tmp_path, "log.info('hello')"))
+    assert in_terminal(command, tmp_path, {"TERM": "dumb"}) == (0, "info: hello\n")
+
+
+def test_data_does_not_drive_the_terminal(tmp_path: Path) -> None:
+    """Control characters in messages are shown, not sent; brackets are no markup; lines keep their prefix."""
+    name = script(tmp_path, r"log.info('a\27[31m\7 [bold]b[/bold]\nsecond\tline\255')")
+    assert slothstate_run(name, cwd=tmp_path).stderr == (
+        "info: a\\x1b[31m\\x07 [bold]b[/bold]\ninfo: second\tline\\xff\n"
+    )
+    failing = script(tmp_path, r"error('\27[31m', 0)")
+    assert slothstate_run(failing, cwd=tmp_path).stderr == "slothstate: \\x1b[31m\n"
+    name = script(tmp_path, r"log.info('a\27[31m\7 [bold]b[/bold]')")
+    code, shown = in_terminal(command_line(name), tmp_path, {"TERM": "xterm", "COLUMNS": "80", "NO_COLOR": "1"})
+    assert code == 0
+    assert "a\\x1b[31m\\x07 [bold]b[/bold]" in shown
+
+
+def test_a_closed_pipe_does_not_disturb_the_script(tmp_path: Path) -> None:
+    """A reader that leaves early (`| head -1`) does not disturb the script; the exit code tells, as for any command."""
+    name = script(tmp_path, "for i = 1, 20000 do log.info('line', i) print(i) end state.set('done', true)")
+    shell = f"{sys.executable} -m slothstate run {name} --db s.db 2>&1 | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", shell], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=30
+    )
+    assert done.stdout.splitlines()[-1] == "141"
+    assert done.stderr == ""
+    with slothstate.open(tmp_path / "s.db") as state:
+        assert state["done"] is True
+
+
+def test_help_and_version(tmp_path: Path) -> None:
+    """--help says what run does and that it is no sandbox; the version is that of the package."""
+    text = slothstate_run("--help", cwd=tmp_path).stdout
+    assert "not a sandbox" in " ".join(text.split())
+    command = [sys.executable, "-m", "slothstate"]
+    version = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert version.stdout == f"slothstate {slothstate.__version__}\n"
+    bare = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Scripts:" in bare.stdout
+
+
+@pytest.mark.parametrize("missing", ["click", "rich", "lupa"])
+def test_without_the_extra(missing: str, tmp_path: Path) -> None:
+    """Without one of the extra's packages the command says how to install it."""
+    block = f"import sys; sys.modules[{missing!r}] = None; sys.argv[1:] = ['run', {script(tmp_path, '')!r}]; "
+    command = [sys.executable, "-c", block + "from slothstate.__main__ import main; sys.exit(main())"]
+    shown = f"slothstate: the command line needs {missing}: pip install 'slothstate[cli]'\n"
+    assert in_terminal(command, tmp_path, {"TERM": "xterm"}) == (2, shown)
+
+
+def test_importing_slothstate_is_light() -> None:
+    """The package itself imports none of what only Lua and the command line need; nor does the host import rich."""
+    for module, kept_out in [("slothstate", "lupa click rich filelock"), ("slothstate.lua.host.host", "click rich")]:
+        code = f"import sys, {module}; print([name for name in {kept_out.split()!r} if name in sys.modules])"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout == "[]\n"

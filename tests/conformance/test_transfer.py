@@ -1,0 +1,94 @@
+"""`dump` and `load`: whole keys out of a store and into another, whatever engine either has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from helpers.places import Place, unchanged
+from helpers.support import Clock, exactly
+from helpers.verbs import KINDS, put
+from slothstate import InvalidKey, InvalidValue, OutOfRange, PatternError, Record, State
+
+
+def test_everything_comes_over(place: Place, state: State, clock: Clock) -> None:
+    """Key, kind, value and moment of expiry; loaded again it is the same store."""
+    for kind in KINDS:
+        put(state, f"plain:{kind}", kind)
+        put(state, f"short:{kind}", kind, ttl=60)
+    state.set_many({"one": 1, "float": 1.0, "zero": -0.0, "empty": {}, "none": []})
+    records = list(state.dump())
+    assert [record.key for record in records] == state.keys()
+    before = place.contents()[0]
+    assert state.clear() == state.load(records) == len(records)
+    assert place.contents()[0] == before
+    clock.advance(60)
+    assert [record.key for record in state.dump()] == [key for key in state if not key.startswith("short:")]
+
+
+def test_dump_is_of_one_moment(state: State, place: Place, clock: Clock) -> None:
+    """What is written while a dump is read is not in it; a dump can be left early."""
+    state.set_many({f"k{number:03}": number for number in range(300)})
+    dump = state.dump("k*")
+    assert next(dump).key == "k000"
+    other = place.open(clock)
+    other.set("k150", "changed")
+    other.delete("k200")
+    other.set("k999", 1)
+    assert [record.value for record in dump] == list(range(1, 300))
+    unread = state.dump()
+    next(unread)
+    unread.close()  # type: ignore[attr-defined]
+    assert state.set("k", 1)
+
+
+def test_load_replaces_whole_keys(state: State, clock: Clock) -> None:
+    """Value, kind and time to live; the last of two records of a key counts, and what has expired is left out."""
+    state.set("k", "old", ttl=5)
+    state.list_push("list", 1, 2)
+    soon = clock.ms + 10_000
+    records = [Record("k", "number", 1), Record("list", "list", [3]), Record("k", "string", "last", soon)]
+    assert state.load([*records, Record("gone", "number", 1, clock.ms)]) == 3
+    assert (state.get("k"), state.get_ttl("k"), state.get("list")) == ("last", 10, [3])
+    assert state.list_push("list", 4) == 2
+    assert not state.exists("gone")
+    assert state.load([]) == 0
+
+
+BAD: list[tuple[Any, type[Exception]]] = [
+    (Record("", "number", 1), InvalidKey),
+    (Record("k", "number", "1"), InvalidValue),
+    (Record("k", "string", 1), InvalidValue),
+    (Record("k", "number", True), InvalidValue),
+    (Record("k", "table", {"a": object()}), InvalidValue),
+    (Record("k", "number", 2**63), OutOfRange),
+    (Record("k", "other", 1), InvalidValue),  # type: ignore[arg-type]
+    (("k", "number", 1), InvalidValue),
+    (None, InvalidValue),
+]
+
+
+@pytest.mark.parametrize(("bad", "error"), BAD)
+def test_one_bad_record_and_none_is_loaded(state: State, place: Place, bad: Any, error: type[Exception]) -> None:
+    """Whatever is no record of a key, wherever it comes."""
+    state.set("k", 1)
+    with unchanged(place), pytest.raises(error):
+        state.load([Record("new", "number", 1), bad, Record("newer", "number", 1)])
+    with unchanged(place), pytest.raises(InvalidValue, match="records must be an iterable"):
+        state.load(7)  # type: ignore[arg-type]
+
+
+def test_loading_is_part_of_a_transaction(state: State, place: Place) -> None:
+    """It is undone with it, and a dump inside sees it."""
+    state.set("k", 1)
+    with unchanged(place), pytest.raises(LookupError), state.transaction():
+        state.load([Record("new", "number", 1)])
+        assert [exactly(record.value) for record in state.dump()] == [exactly(1), exactly(1)]
+        raise LookupError
+
+
+def test_dump_checks_its_pattern_at_the_call(state: State) -> None:
+    """Not at the first record."""
+    with pytest.raises(PatternError):
+        state.dump("[")

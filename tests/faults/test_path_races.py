@@ -1,0 +1,92 @@
+"""Paths that change while they are opened: whoever swaps a store for a link never leads a write astray."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+
+import slothstate
+from helpers.processes import Channel, processes
+from slothstate import SlothStateError, UnsafeState
+
+OPENINGS = 100
+OPENINGS_LONG = 2000
+LONGEST_PAUSE = 0.003
+SHORT_PAUSE = 0.0001
+
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
+
+
+def swap_until_told(channel: Channel, path: str, other: str) -> int:
+    """Exchange two names, each time in one step, until a message comes; leave them as they were."""
+    exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    names = AT_FDCWD, os.fsencode(path), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE
+    if exchange is None or exchange(*names) or exchange(*names):
+        channel.send("this system cannot exchange two names in one step")
+        return 0
+    channel.send("")
+    swaps = 0
+    random = Random(1)
+    while swaps % 2 or not channel.waiting():
+        exchange(*names)
+        swaps += 1
+        # The store is in its place for long enough that many an opening gets some way, the link is there for a moment.
+        time.sleep(random.uniform(0, LONGEST_PAUSE if swaps % 2 == 0 else SHORT_PAUSE))
+    return swaps
+
+
+def race(directory: Path, openings: int) -> str:
+    path, link = directory / "state.db", directory / "link"
+    (directory / "elsewhere").mkdir()
+    victim = directory / "elsewhere" / "victim.db"
+    with slothstate.open(path) as state, slothstate.open(victim) as other:
+        state.set("n", 0)
+        other.set("n", -1)
+    link.symlink_to(victim)
+    content, inode = victim.read_bytes(), path.stat().st_ino
+    neighbours = sorted(file.name for file in victim.parent.iterdir())
+    acknowledged = refused = 0
+    with processes() as start:
+        swapper = start(swap_until_told, str(path), str(link))
+        if reason := swapper.receive():
+            pytest.skip(reason)
+        for _ in range(openings):
+            try:
+                with slothstate.open(path) as state:
+                    # Never -1, and so never the victim's: that one would be 0 now.
+                    assert state.increment("n") == acknowledged + 1
+                    acknowledged += 1
+            except SlothStateError as error:
+                refused += isinstance(error, UnsafeState)
+        swapper.send("end")
+        swaps = swapper.result()
+    assert victim.read_bytes() == content
+    assert sorted(file.name for file in victim.parent.iterdir()) == neighbours
+    assert path.stat().st_ino == inode
+    assert link.is_symlink()
+    link.unlink()
+    with slothstate.open(path) as state:
+        assert state.get("n") == acknowledged
+    assert 0 < acknowledged < openings, "the store was never, or always, a link"
+    return (
+        f"store and link exchanged {swaps} times during {openings} openings: {acknowledged} wrote to the store,"
+        f" {refused} were refused as unsafe, 0 wrote through the link"
+    )
+
+
+def test_store_and_link_that_change_places(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """However often a store and a link change places while it is opened, what the link points to stays as it is."""
+    figure(race(tmp_path, OPENINGS))
+
+
+@pytest.mark.long
+def test_store_and_link_that_change_places_at_length(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """The same for 2,000 openings."""
+    figure(race(tmp_path, OPENINGS_LONG))

@@ -1,0 +1,90 @@
+"""What the tests of the script host share: a reporter that remembers, and ways to run a script."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import slothstate
+from slothstate.lua.host.host import Host
+from slothstate.lua.host.report import TaskResult
+from slothstate.lua.host.workflow import Plan, Task
+
+IMPLEMENTATIONS = ["luajit", "lua54"]
+
+
+@dataclass
+class Recorder:
+    """A reporter that keeps what it was told, durations left out."""
+
+    events: list[tuple[str, ...]] = field(default_factory=list)
+
+    def log(self, level: str, message: str) -> None:
+        self.events.append((level, message))
+
+    def plan_started(self, plan: Plan) -> None:
+        self.events.append(("plan", plan.workflow.name if plan.workflow else ""))
+
+    def task_started(self, task: Task) -> None:
+        self.events.append(("started", task.name))
+
+    def attempt_failed(self, result: TaskResult) -> None:
+        self.events.append(("retry", result.task.name, result.message))
+
+    def task_finished(self, result: TaskResult) -> None:
+        self.events.append((result.status, result.task.name, result.message))
+
+    def plan_finished(self, plan: Plan, results: list[TaskResult], seconds: float, *, ok: bool) -> None:
+        self.events.append(("end" if ok else "bad end", plan.workflow.name if plan.workflow else ""))
+
+    def logged(self, level: str = "info") -> list[str]:
+        """The log lines of one level."""
+        return [event[1] for event in self.events if event[0] == level]
+
+    def results(self) -> dict[str, tuple[str, str]]:
+        """Each finished task's status and message, in order."""
+        return {event[1]: (event[0], event[2]) for event in self.events if event[0] in ("ok", "failed", "skipped")}
+
+
+@dataclass
+class Scripts:
+    """Runs sources in this process, each as deploy.lua against one store."""
+
+    state: slothstate.State
+    implementation: str
+    recorder: Recorder = field(default_factory=Recorder)
+
+    def run(self, source: str | bytes, tasks: Sequence[str] = (), path: str = "deploy.lua") -> int:
+        """Run a source in a new host; what it reports lands in a new `recorder`."""
+        self.recorder = Recorder()
+        host = Host(self.state, self.recorder, self.implementation)
+        return host.run(source.encode() if isinstance(source, str) else source, path, tasks)
+
+    def info(self, source: str) -> list[str]:
+        """Run a source and return what it logged with log.info."""
+        assert self.run(source) == 0
+        return self.recorder.logged()
+
+
+def slothstate_run(
+    *arguments: str | Path, cwd: Path, env: dict[str, str] | None = None, timeout: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m slothstate run …` as a user does, with pipes for its output."""
+    return subprocess.run(
+        command_line(*arguments), cwd=cwd, env=environment(cwd, env), capture_output=True, text=True, timeout=timeout
+    )
+
+
+def command_line(*arguments: str | Path) -> list[str]:
+    """The command that `slothstate_run` runs."""
+    return [sys.executable, "-m", "slothstate", "run", *map(str, arguments)]
+
+
+def environment(home: Path, extra: dict[str, str] | None = None) -> dict[str, str]:
+    """This environment with a home of its own, so that no test touches the user's store."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("SLOTHSTATE_DB", "FORCE_COLOR")}
+    return {**kept, "HOME": str(home), **(extra or {})}

@@ -1,0 +1,74 @@
+"""What many test modules share: a clock to move, waiting, exact comparison, scripts in a fresh interpreter."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+SANITIZED: Final = "asan" in os.environ.get("LD_PRELOAD", "")
+"""Whether AddressSanitizer is loaded, which holds back freed memory and may hang in a child forked beside threads."""
+
+
+PATIENCE: Final = 60.0
+"""Seconds after which what does not come will never come."""
+
+
+class Clock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.ms = 1_700_000_000_000
+
+    def __call__(self) -> float:
+        # Half a millisecond more, so that no rounding of the product with 1000 changes the reading.
+        return (self.ms + 0.5) / 1000
+
+    def advance(self, seconds: float) -> None:
+        self.ms += round(seconds * 1000)
+
+
+def in_time(attempt: Callable[[], float], bound: float, attempts: int = 10) -> bool:
+    """Whether one of some attempts takes at most `bound` seconds: a busy machine may pause a process in the others."""
+    return any(attempt() <= bound for _ in range(attempts))
+
+
+def processor_time(call: Callable[[], object]) -> float:
+    """Return how many seconds this thread computes in a call; what else the machine does hardly counts."""
+    began = time.thread_time()
+    call()
+    return time.thread_time() - began
+
+
+def until(condition: Callable[[], object], meanwhile: Callable[[], object] = lambda: None) -> None:
+    """Do something again and again until the condition holds; fail when it never does."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        meanwhile()
+        time.sleep(0.001)
+
+
+def exactly(value: Any) -> Any:
+    """Return something that is equal only for values of the same types, order of keys and sign of zero included."""
+    if isinstance(value, dict):
+        return "dict", [(key, exactly(item)) for key, item in value.items()]
+    if isinstance(value, list):
+        return "list", [exactly(item) for item in value]
+    return type(value), repr(value)
+
+
+def run_python(code: str, *arguments: object, options: Sequence[str] = ()) -> str:
+    """Run a script in a fresh interpreter and return what it printed; fail on a non-zero exit or on stderr output."""
+    done = subprocess.run(
+        [sys.executable, *options, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return done.stdout

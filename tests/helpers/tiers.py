@@ -1,0 +1,31 @@
+"""The tiers of tests, by the modules that belong to each."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["TIERS", "TOO_LONG"]
+
+QUICK: Final = (
+    *("asyncio", "audit", "backup", "cache_table", "cli_batch", "cli_documented", "codec", "counters", "doctests"),
+    *("entries", "errors", "fork", "identity", "kernel_locks", "keys", "lending", "lists", "lock", "lock_arguments"),
+    *("lua_binding", "lua_scopes", "lua_verbs", "mapping", "operations", "package", "schema", "state_class", "sweep"),
+    *("threads", "transactions", "workflow"),
+)
+"""The modules of tests that are the quick tier: something of everything, in less than a minute. `pytest -m quick`."""
+
+NATIVE: Final = (
+    *("cache_table", "codec", "codec_containers", "corpus", "lending", "lua_binding", "lua_codec", "lua_scopes"),
+    *("lua_verbs", "numbers", "operations", "patterns", "read_cache", "read_cache_life", "walindex"),
+)
+"""The modules of tests that lead through all of the C layer: `pytest -m native`, for sanitizers and for coverage."""
+
+TOO_LONG: Final = (
+    "test_accepts_and_refuses_what_the_standard_library_does",
+    "test_a_verb_can_be_called_from_a_hook_and_a_finalizer",
+    "test_checks_as_it_decodes",
+    "test_documents_agree_with_the_standard_library",
+)
+"""Tests of the modules of the quick tier that do not belong to it: each takes seconds."""
+
+TIERS: Final = {"quick": QUICK, "native": NATIVE}
