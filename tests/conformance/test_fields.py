@@ -196,9 +196,7 @@ def test_fields_of_a_list_in_rows(state: State) -> None:
     assert (state.list_length("k"), state.get_ttl("k"), state.check()) == (3, 60, [])
 
 
-@pytest.mark.parametrize(
-    "way", ["", (), [], None, 7, b"a", (True,), (1.0,), ("a", None), {"a"}, ("\ud800",), (2**63,)]
-)
+@pytest.mark.parametrize("way", ["", (), [], None, 7, b"a", (True,), (1.0,), ("a", None), {"a"}, ("\ud800",), (2**63,)])
 def test_what_is_no_path(state: State, way: Any) -> None:
     """A way is a name or a sequence of names and positions; "" is a name, nothing at all is none."""
     state.set("k", {"": 1})
