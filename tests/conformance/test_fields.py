@@ -50,7 +50,7 @@ def changed(whole: Any, path: Any, value: Any) -> Any:
 
 @each_path
 def test_get_field(state: State, way: Any, value: Any) -> None:
-    """What a way leads to comes back as it is in the whole; None that is there is not the default."""
+    """What a path leads to comes back as it is in the whole; None that is there is not the default."""
     state.set("k", VALUE)
     assert exactly(state.get_field("k", way, "default")) == exactly(value)
 
@@ -110,7 +110,7 @@ def test_set_field_makes_tables(state: State, clock: Clock) -> None:
     ],
 )
 def test_another_kind_in_the_way(state: State, way: str, where: str, expected: str, found: str) -> None:
-    """`WrongType` names the part of the way that is of another kind, and nothing is changed."""
+    """`WrongType` names the part of the path that is of another kind, and nothing is changed."""
     state.set("k", VALUE)
     calls: list[Callable[[], object]] = [
         lambda: state.set_field("k", way, 1),
@@ -198,7 +198,7 @@ def test_fields_of_a_list_in_rows(state: State) -> None:
 
 @pytest.mark.parametrize("way", ["", (), [], None, 7, b"a", (True,), (1.0,), ("a", None), {"a"}, ("\ud800",), (2**63,)])
 def test_what_is_no_path(state: State, way: Any) -> None:
-    """A way is a name or a sequence of names and positions; "" is a name, nothing at all is none."""
+    """A path is a name or a sequence of names and positions; "" is a name, nothing at all is none."""
     state.set("k", {"": 1})
     if way == "":
         assert state.get_field("k", way) == 1
