@@ -106,6 +106,20 @@ def test_print_goes_to_stdout(scripts: Scripts, capfd: pytest.CaptureFixture[str
     assert capfd.readouterr().out == "hello\t1\tnil\nthere"
 
 
+def test_require_of_what_the_host_offers(scripts: Scripts, tmp_path: Path) -> None:
+    """The host's tables can be required by name, and a file of that name beside the script comes first."""
+    (tmp_path / "data.lua").write_text("return 'my own'")
+    path = str(tmp_path / "deploy.lua")
+    source = """
+        for _, name in ipairs({ "log", "exec", "metrics", "reliability", "state" }) do
+            assert(require(name) == _G[name], name)
+        end
+        log.info(require("data"), (pcall(require, "systemd")))
+    """
+    assert scripts.run(source, path=path) == 0
+    assert scripts.recorder.logged() == ["my own false"]
+
+
 def test_no_python_in_reach(scripts: Scripts) -> None:
     """There is no `python` table, and no value that a script sees is a Python object."""
     assert scripts.info("""
@@ -116,7 +130,8 @@ def test_no_python_in_reach(scripts: Scripts) -> None:
             seen[value] = true
             for key, inner in pairs(value) do walk(inner, path .. "." .. tostring(key)) end
         end
-        for _, name in ipairs({ "log", "exec", "data", "task", "workflow", "os", "coroutine" }) do
+        local names = "log exec data metrics reliability task workflow os coroutine"
+        for name in names:gmatch("%a+") do
             walk(_G[name], name)
         end
         log.info(tostring(python), tostring(package.loaded.python), table.concat(found, " "))

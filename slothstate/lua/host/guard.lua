@@ -107,6 +107,8 @@ local function describe(value)
     return "an error that is not text was raised: a " .. kind
 end
 
+guard.describe = describe
+
 -- Where tables were raised, which do not say it themselves: what catches them on the way raises them elsewhere again.
 local places = setmetatable({}, { __mode = "k" })
 local raw_error = error
@@ -168,6 +170,23 @@ end
 -- The seconds left until the deadline, nil without one.
 function guard.remaining()
     return deadline and deadline - native.now()
+end
+
+-- To be called by what caught an error of the script's: goes on ending the script if that is under way.
+function guard.go_on()
+    if stopping then
+        guard.stop(stopping)
+    end
+end
+
+-- Waits, no longer than to the deadline or an interrupt; those end the script. A dry run does not wait.
+function guard.pause(seconds)
+    local left = guard.remaining()
+    if native.pause(left and left < seconds and left or seconds) then
+        guard.stop("interrupt")
+    elseif left and left <= seconds then
+        guard.stop("timeout")
+    end
 end
 
 -- Hooks are off while the handler of an error that a hook raised runs: skip the script's handler then.

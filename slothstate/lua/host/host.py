@@ -1,4 +1,4 @@
-"""The host of `slothstate run`: a Lua script with `state`, `log`, `exec`, `data`, `values`, `task` and `workflow`.
+"""The host of `slothstate run`: a Lua script with `state`, `task`, `workflow` and what docs/lua.md lists.
 
 The script is its user's own program: it can reach files, commands and everything else that Lua reaches. This is not
 a sandbox; but nothing of Python is in the script's reach but what the host means to offer.
@@ -17,6 +17,7 @@ from typing import Any, cast
 from slothstate import InvalidValue, State
 from slothstate._native import lib
 from slothstate.lua.binding import Verb, bind_verbs, state_verbs
+from slothstate.lua.host import machine
 from slothstate.lua.host.data import CODEC_VERBS
 from slothstate.lua.host.described import described, lua_bytes, lua_text, task_of
 from slothstate.lua.host.ending import Exited, Interrupted, ScriptError, ScriptSyntaxError, end_of
@@ -41,6 +42,8 @@ _PARTS = (
     "data",
     "exec",
     "outside",
+    "reliability",
+    "metrics",
     "sharing",
     "builders",
     "task",
@@ -320,6 +323,8 @@ class Host:
                 "exit": self._set_exit_code,
                 "nearest": _nearest,
                 "place": self._describe_place,
+                "pause": self._pause_script,
+                "machine": self._machine,
                 "run_now": self._run_now,
                 "dry_run": self._dry_run,
                 "traced": self._traced,
@@ -379,6 +384,24 @@ class Host:
                 **({"stopped": result.stopped.encode()} if result.stopped else {}),
             }
         )
+
+    def _pause_script(self, seconds: float) -> bool:
+        if not self._dry_run:
+            self._commands.pause(seconds)
+        return self._commands.interrupted or self.is_interrupted
+
+    def _machine(self, what: bytes, path: bytes = b"/") -> Any:
+        """Return a number, or a table of numbers; or nil and why there is none."""
+        try:
+            match what:
+                case b"cpu":
+                    return machine.cpu_percent(self._commands.pause)
+                case b"memory":
+                    return self.table(machine.memory())
+                case _:
+                    return self.table(machine.disk(self._place.path(os.fsdecode(path))))
+        except OSError as error:
+            return None, lua_bytes(f"{error.filename}: {error.strerror}")
 
     def _describe_place(self) -> Any:
         user = self._place.user

@@ -18,6 +18,18 @@ function script.search(directory)
     package.path = directory .. "/?.lua;" .. directory .. "/?/init.lua;" .. package.path
 end
 
+-- Then come the tables of the host: scripts of sloth-runner also require them.
+local searchers = package.searchers or package.loaders
+local offered = { data = data, exec = exec, log = log, metrics = metrics, reliability = reliability }
+
+searchers[#searchers + 1] = function(name)
+    if offered[name] then
+        return function()
+            return offered[name]
+        end
+    end
+end
+
 local function text(message)
     if message == nil then
         return ""
