@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from host_helpers import IMPLEMENTATIONS, Recorder, Scripts
 
 import slothstate
+from helpers.host import IMPLEMENTATIONS, Recorder, Scripts
 from slothstate.lua.host.host import Host, Interrupted
 
 
