@@ -125,6 +125,15 @@ def test_a_tier_is_there(tier: str) -> None:
     assert set(TIERS[tier]) <= modules
 
 
+def test_every_test_is_in_a_room() -> None:
+    """None lies beside the rooms, and each room has its line in the README of the helpers."""
+    assert list(TESTS.glob("test_*.py")) == []
+    readme = (TESTS / "helpers" / "README.md").read_text(encoding="utf-8")
+    rooms = {path.parent.relative_to(TESTS).parts[0] for path in TESTS.rglob("test_*.py")}
+    helpers = {path.name.removesuffix(".py") for path in (TESTS / "helpers").iterdir()} - {"README.md"}
+    assert {name for name in rooms | helpers if f"`{name}`" not in readme and not name.startswith("__")} == set()
+
+
 def test_what_is_left_out_of_a_tier_is_there() -> None:
     """Every test that takes too long for the quick tier exists."""
     texts = [path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py")]
