@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pty
 import re
 import select
 import stat
@@ -18,6 +17,8 @@ import pytest
 from helpers.command import SECONDS, command, slothstate
 from helpers.host import IMPLEMENTATIONS, environment
 from slothstate import open as open_state
+
+pty = pytest.importorskip("pty")
 
 
 @pytest.fixture
