@@ -108,9 +108,11 @@ for isolated in (True, False):
 """
 
 
-def test_sub_interpreter_is_refused(tmp_path: Path) -> None:
+def test_sub_interpreter_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Importing slothstate in a sub-interpreter is a clear ImportError, and the main one goes on."""
     pytest.importorskip("_xxsubinterpreters", reason="this Python starts sub-interpreters in another way")
+    for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+        monkeypatch.delenv(name, raising=False)  # coverage.py cannot begin in a sub-interpreter
     said = run_python(SUB_INTERPRETER, tmp_path / "state.db").splitlines()
     assert [line for line in said if line.isdigit()] == ["1", "2"]
     refusals = [line for line in said if not line.isdigit()]
