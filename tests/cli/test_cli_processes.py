@@ -27,12 +27,6 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason=
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """The directory of the store state.db."""
-    return tmp_path
-
-
-@pytest.fixture
 def state(home: Path) -> State:
     """The store of the commands."""
     return open_state(home / "state.db")

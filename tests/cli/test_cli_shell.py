@@ -21,12 +21,6 @@ from slothstate import open as open_state
 pty = pytest.importorskip("pty")
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """The directory of the store state.db."""
-    return tmp_path
-
-
 @pytest.fixture(params=IMPLEMENTATIONS)
 def lua(request: pytest.FixtureRequest) -> str:
     """Each Lua that the shell can be."""
