@@ -14,7 +14,7 @@ from typing import Final
 from slothstate import native
 from slothstate.errors import UnsafeState
 
-__all__ = ["give", "give_directory", "user", "write"]
+__all__ = ["close_all", "give", "give_directory", "user", "write"]
 
 _NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 
@@ -59,7 +59,13 @@ def give_directory(database: str, directory: str) -> None:
             descriptors.extend(map(os.open, (directory,), (os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _NO_FOLLOW,)))
             give(database, descriptors[0])
         finally:
-            native.to_the_end(lambda: list(map(os.close, map(descriptors.pop, [-1] * len(descriptors)))))
+            # No partial: to make one is a call more, after which Ctrl-C can strike.
+            native.to_the_end(lambda: close_all(descriptors))
+
+
+def close_all(descriptors: list[int]) -> None:
+    """Take descriptors off a list and close them, by one call, which Ctrl-C cannot split."""
+    list(map(os.close, map(descriptors.pop, [-1] * len(descriptors))))
 
 
 def write(database: str, file: str, text: str, modified: float | None = None) -> None:
