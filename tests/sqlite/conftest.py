@@ -9,23 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import slothstate
-from slothstate.state import State
-
-
-@pytest.fixture
-def state(path: str) -> Iterator[State]:
-    with slothstate.open(path) as opened:
-        yield opened
-        assert opened.check() == []
-
-
-@pytest.fixture
-def other(path: str, state: State) -> Iterator[State]:
-    """A second State on the same file: another owner."""
-    with slothstate.open(path) as opened:
-        yield opened
-
 
 @pytest.fixture
 def shared_directory(tmp_path: Path) -> Iterator[Path]:
