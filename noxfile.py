@@ -119,10 +119,12 @@ def sanitize(session: nox.Session) -> None:
     ]
     session.run(
         *("pytest", "--quiet", *(session.posargs or ("-m", "native"))),
+        # PYTHONSAFEPATH: the installed package is what counts, also for what tests start with `python -c`.
         env={
             "LD_PRELOAD": " ".join(runtimes),
             "ASAN_OPTIONS": "detect_leaks=0",
             "PYTHONMALLOC": "malloc",
+            "PYTHONSAFEPATH": "1",
             **FEW_READS,
         },
     )
@@ -136,7 +138,6 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "erase")
     session.run(
         *("coverage", "run", "-m", "pytest", "--quiet", *(session.posargs or ("-m", "quick or native"))),
-        # The installed package is what counts, also for what tests start with `python -c`.
         env={"PYTHONSAFEPATH": "1", **FEW_READS},
     )
     session.run("coverage", "combine", "--quiet")

@@ -62,7 +62,7 @@ class WrongType(SlothStateError, TypeError):
 
 
 class NotSupported(SlothStateError, NotImplementedError):
-    """What this engine cannot do; `docs/verbs.md` says which can."""
+    """What the engine of this store cannot do."""
 
 
 class OutOfRange(SlothStateError, OverflowError):

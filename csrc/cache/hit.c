@@ -62,6 +62,15 @@ static inline bool is_there(const ss_read_cache *self, const ss_cache_entry *fou
     return found->expires_at_ms > (self->clock == NULL ? ss_wall_clock() / SS_MILLISECOND : now_ms);
 }
 
+/* A new reference to a function of the reader: it must outlive a call that takes it away. NULL with an exception set. */
+static PyObject *given(PyObject *function)
+{
+    if (function == NULL) {
+        PyErr_SetString(PyExc_TypeError, "the State is not set up");
+    }
+    return Py_XNewRef(function);
+}
+
 /* A new reference to what the entry stands for. */
 static PyObject *value_of(const ss_reader *reader, const ss_cache_entry *found)
 {
@@ -69,9 +78,9 @@ static PyObject *value_of(const ss_reader *reader, const ss_cache_entry *found)
     if (found->form == SS_FORM_SCALAR) {
         return value;
     }
-    PyObject *build = Py_NewRef(found->form == SS_FORM_TABLE ? reader->table : reader->list);
-    PyObject *result = PyObject_CallOneArg(build, value);
-    Py_DECREF(build);
+    PyObject *build = given(found->form == SS_FORM_TABLE ? reader->table : reader->list);
+    PyObject *result = build == NULL ? NULL : PyObject_CallOneArg(build, value);
+    Py_XDECREF(build);
     Py_DECREF(value);
     return result;
 }
@@ -79,13 +88,13 @@ static PyObject *value_of(const ss_reader *reader, const ss_cache_entry *found)
 PyObject *ss_read_cache_get(const ss_reader *reader, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
 {
     static const char *const parameters[] = {"key", "default"};
-    PyObject *given[2] = {count > 0 ? arguments[0] : NULL, count > 1 ? arguments[1] : NULL};
+    PyObject *passed[2] = {count > 0 ? arguments[0] : NULL, count > 1 ? arguments[1] : NULL};
     bool common = names == NULL && (count == 1 || count == 2);
-    if (!common && !ss_take_arguments("get", parameters, 1, 2, given, arguments, count, names)) {
+    if (!common && !ss_take_arguments("get", parameters, 1, 2, passed, arguments, count, names)) {
         return NULL;
     }
-    PyObject *key = given[0];
-    PyObject *fallback = given[1] == NULL ? Py_None : given[1];
+    PyObject *key = passed[0];
+    PyObject *fallback = passed[1] == NULL ? Py_None : passed[1];
     ss_read_cache *self = ss_read_cache_of(reader->cache);
     const ss_cache_entry *found = NULL;
     int64_t now_ms = 0;
@@ -102,9 +111,9 @@ PyObject *ss_read_cache_get(const ss_reader *reader, PyObject *const *arguments,
         self->misses++;
     }
     PyObject *both[2] = {key, fallback};
-    PyObject *load = Py_NewRef(reader->load);
-    PyObject *result = PyObject_Vectorcall(load, both, 2, NULL);
-    Py_DECREF(load);
+    PyObject *load = given(reader->load);
+    PyObject *result = load == NULL ? NULL : PyObject_Vectorcall(load, both, 2, NULL);
+    Py_XDECREF(load);
     return result;
 }
 

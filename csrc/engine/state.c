@@ -17,24 +17,17 @@ enum name { SET_RARELY, SET_WHEN, NAMES };
 
 static PyObject *names[NAMES];
 
-static bool is_set_up(const ss_state *self)
+static PyObject *refuse(const ss_state *self)
 {
-    if (self->reader.cache == NULL || self->reader.load == NULL || self->reader.table == NULL ||
-        self->reader.list == NULL || self->put == NULL || self->row_maker == NULL) {
-        PyErr_Format(PyExc_TypeError, "%s is not set up: its __init__ must call super().__init__",
-                     Py_TYPE(self)->tp_name);
-        return false;
-    }
-    return true;
+    return PyErr_Format(PyExc_TypeError, "%s is not set up: its __init__ must call super().__init__",
+                        Py_TYPE(self)->tp_name);
 }
 
 static PyObject *state_get(PyObject *object, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords)
 {
     ss_state *self = (ss_state *)object;
-    if (!is_set_up(self)) {
-        return NULL;
-    }
-    return ss_read_cache_get(&self->reader, arguments, count, keywords);
+    /* Of what else is missing the rare way tells: this one costs as much as all that a hit compares. */
+    return self->reader.cache == NULL ? refuse(self) : ss_read_cache_get(&self->reader, arguments, count, keywords);
 }
 
 /* The row (kind, stored) of a common key and value as a new reference, else None. */
@@ -59,8 +52,11 @@ static PyObject *state_set(PyObject *object, PyObject *const *arguments, Py_ssiz
     PyObject *given[PARAMETERS];
     /* Without keywords there are no more than the positional ones. */
     Py_ssize_t most = keywords == NULL || count > POSITIONAL ? POSITIONAL : PARAMETERS;
-    if (!ss_take_arguments("set", parameters, 2, most, given, arguments, count, keywords) || !is_set_up(self)) {
+    if (!ss_take_arguments("set", parameters, 2, most, given, arguments, count, keywords)) {
         return NULL;
+    }
+    if (self->put == NULL || self->row_maker == NULL) {
+        return refuse(self);
     }
     bool expires = given[2] != NULL && given[2] != Py_None;
     if (most == PARAMETERS && (given[3] != NULL || given[4] != NULL)) {

@@ -72,8 +72,9 @@ PyObject *ss_glob_check_str(PyObject *self, PyObject *const *arguments, Py_ssize
     Py_RETURN_NONE;
 }
 
-/* What may be compared before others get a turn: some milliseconds, as the interpreter's own switching takes. */
-enum { EFFORT = 1000000 };
+/* What may be compared before others get a turn: some 10 ms. Less than the interpreter's switch interval of 5 ms would
+ * wake threads that wait before they ask for their turn, and they would never get it. */
+enum { EFFORT = 20000000 };
 
 /* A pattern and the text it is asked about. The text of both lives in their str, where nothing moves it as long as these
  * references are held, whatever other threads do in their turn. */

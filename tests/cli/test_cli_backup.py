@@ -14,22 +14,12 @@ import slothstate as package
 from helpers.command import SECONDS, slothstate, start
 from helpers.faulty_disk import RecordingDisk
 from helpers.sqlite import raw
+from helpers.support import exact_dump
 from helpers.terminal import output
 from helpers.verbs import VALUES
 from slothstate import State
 from slothstate.engines.sqlite import location
 from slothstate.engines.sqlite.schema import PAGE_SIZE
-
-
-def exact(state: State) -> list[str]:
-    """Every record as text that tells 1 from 1.0 from True."""
-    return [repr(tuple(record)) for record in state.dump()]
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """The directory of the store state.db."""
-    return tmp_path
 
 
 @pytest.fixture
@@ -39,7 +29,7 @@ def full(home: Path) -> list[str]:
         state.set_many(VALUES)
         state.set("session", {"user": 7}, ttl=3600.5)
         state.list_push("queue", 1, 2.0, {"job": [None]}, "é")
-        return exact(state)
+        return exact_dump(state)
 
 
 def other(home: Path) -> Path:
@@ -58,7 +48,7 @@ def test_backup_and_restore(home: Path, full: list[str]) -> None:
         state.set("new", 1)
     assert f"{len(full)} keys restored from copy.db" in slothstate("restore", "--yes", "copy.db", home=home)
     with package.open(home / "state.db") as state:
-        assert exact(state) == full
+        assert exact_dump(state) == full
         assert state.check() == []
     assert (home / "copy.db").read_bytes() == before
     assert sorted(path.name for path in home.iterdir()) == ["copy.db", "state.db", "state.db-locks"]
@@ -102,7 +92,7 @@ def test_backups_of_the_same_second(home: Path, full: list[str], monkeypatch: py
     assert len(list(nightly.iterdir())) == 7
     for path in nightly.iterdir():
         with package.open(path) as copy:
-            assert exact(copy) == full
+            assert exact_dump(copy) == full
 
 
 def test_restore_needs_a_yes(home: Path, full: list[str]) -> None:
@@ -111,7 +101,7 @@ def test_restore_needs_a_yes(home: Path, full: list[str]) -> None:
     assert "--yes" in slothstate("restore", "copy.db", home=home, code=2)
     slothstate("restore", home / "copy.db", home=other(home))
     with package.open(other(home) / "state.db") as state:
-        assert exact(state) == full
+        assert exact_dump(state) == full
 
 
 def test_restore_of_a_store_in_use(home: Path, full: list[str]) -> None:
@@ -247,11 +237,11 @@ def test_compact(home: Path) -> None:
         state.set_many({f"key:{number}": "x" * 500 for number in range(2000)})
         state.list_push("queue", *range(100))
         state.clear("key:*[1-9]")
-        before = exact(state)
+        before = exact_dump(state)
         full = (home / "state.db").stat().st_size + (home / "state.db-wal").stat().st_size
         printed = slothstate("compact", home=home)
         assert " before, " in printed
-        assert exact(state) == before
+        assert exact_dump(state) == before
         assert state.list_pop("queue") == 99
         assert state.check() == []
     assert (home / "state.db").stat().st_size < full / 5
@@ -298,7 +288,7 @@ def test_restore_on_a_network_file_system(home: Path, full: list[str], monkeypat
         package.restore(home / "copy.db", home / "other.db")
     package.restore(home / "copy.db", home / "other.db", allow_remote=True)
     with package.open(home / "other.db", allow_remote=True) as state:
-        assert exact(state) == full
+        assert exact_dump(state) == full
 
 
 def test_restore_looks_before_it_asks(home: Path, full: list[str]) -> None:

@@ -19,12 +19,6 @@ from slothstate.cli.exits import Failure
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """The directory of the store state.db."""
-    return tmp_path
-
-
-@pytest.fixture
 def state(home: Path) -> State:
     """The store of the commands."""
     return open_state(home / "state.db")

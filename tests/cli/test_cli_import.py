@@ -62,12 +62,6 @@ TEXTS: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """The directory of the store state.db."""
-    return tmp_path
-
-
 def files(directory: Path) -> dict[str, tuple[bytes, int]]:
     """Contents and time of change of every file below a directory."""
     return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in directory.rglob("*") if path.is_file()}

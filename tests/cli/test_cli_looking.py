@@ -27,12 +27,6 @@ STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """The directory of the store state.db."""
-    return tmp_path
-
-
-@pytest.fixture
 def state(home: Path) -> State:
     """The store, open in this process while commands work on it."""
     return open_state(home / "state.db")

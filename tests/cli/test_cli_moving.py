@@ -17,6 +17,7 @@ import pytest
 
 import slothstate as package
 from helpers.command import SECONDS, slothstate, start
+from helpers.support import exact_dump
 from helpers.verbs import VALUES
 from slothstate import Record, State
 
@@ -47,17 +48,6 @@ EVERYTHING: dict[str, Any] = {
 }
 
 
-def exact(state: State) -> list[str]:
-    """Every entry as text that tells 1 from 1.0 from True, and 0.0 from -0.0."""
-    return [repr(tuple(entry)) for entry in state.dump()]
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """The directory of the store state.db."""
-    return tmp_path
-
-
 @pytest.fixture
 def full(home: Path) -> list[str]:
     """A store with a value of every kind, with and without TTLs, and a list that was pushed; what it holds."""
@@ -67,7 +57,7 @@ def full(home: Path) -> list[str]:
         state.set("session", {"user": 7}, ttl=3600.5)
         state.list_push("queue", 1, 2.0, {"job": [None]}, "é")
         state.set_ttl("queue", 86_400)
-        return exact(state)
+        return exact_dump(state)
 
 
 def ended(lines: bytes) -> bytes:
@@ -87,7 +77,7 @@ def test_round_trip(home: Path, full: list[str]) -> None:
     lines = slothstate("dump", home=home)
     assert slothstate("load", home=other(home), stdin=lines.encode()) == f"loaded {len(full)} keys\n"
     with package.open(other(home) / "state.db") as state:
-        assert exact(state) == full
+        assert exact_dump(state) == full
         assert math.copysign(1, state.get("minus-zero")) == -1
         assert state.get("deep") == NESTED
     assert slothstate("dump", home=other(home)) == lines
@@ -384,7 +374,7 @@ def test_large_dump_streams(home: Path) -> None:
     with package.open(home / "state.db") as state:
         for start_at in range(0, 20_000, 5_000):
             state.set_many({f"key:{number}": [number, "x" * 50] for number in range(start_at, start_at + 5_000)})
-        before = exact(state)
+        before = exact_dump(state)
     with start("dump", home=home) as dumping:
         with start("load", home=other(home), stdin=dumping.stdout) as loading:
             assert loading.communicate(timeout=SECONDS) == (b"loaded 20,000 keys\n", b"")
@@ -392,7 +382,7 @@ def test_large_dump_streams(home: Path) -> None:
         dumping.stdout.close()
         assert dumping.wait(SECONDS) == 0
     with package.open(other(home) / "state.db") as state:
-        assert exact(state) == before
+        assert exact_dump(state) == before
 
 
 def at_terminal(home: Path, *arguments: str, stream: str) -> bytes:

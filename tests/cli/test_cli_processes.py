@@ -7,11 +7,13 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from helpers.command import SECONDS, start
+from helpers.support import until
 from helpers.terminal import in_terminal, output
 from slothstate import State
 from slothstate import open as open_state
@@ -22,12 +24,6 @@ STYLE = re.compile(r"\x1b\[[\d;]*m")
 RUNS = "-m slothstate lock job"
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="this system has no /proc")
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """The directory of the store state.db."""
-    return tmp_path
 
 
 @pytest.fixture
@@ -74,11 +70,13 @@ def test_whose_command_it_is(state: State) -> None:
 
 def test_locks_and_top_and_doctor(home: Path, state: State) -> None:
     """`locks`, `top` and `doctor` show what an owner runs, and who waits; a dead owner's pid is not looked up."""
-    with start("lock", "job", home=home) as process, start("lock", "job", "--timeout", "60", home=home) as waiting:
+    with ExitStack() as running:
+        process = running.enter_context(start("lock", "job", home=home))
         assert process.stdout is not None
+        # Only then: of two that start at once either may get it.
         process.stdout.readline()
-        while not state.locks() or not state.locks()[0]["waiting"]:
-            pass
+        waiting = running.enter_context(start("lock", "job", "--timeout", "60", home=home))
+        until(lambda: state.locks()[0]["waiting"])
         (lock,) = json.loads(output("locks", "--json", home=home))
         assert RUNS in lock["owner"]["command"]
         assert RUNS in lock["waiting"][0]["command"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -17,6 +16,8 @@ import pytest
 
 import slothstate
 from helpers.host import IMPLEMENTATIONS, command_line, environment, slothstate_run
+
+pty = pytest.importorskip("pty")
 
 PIPELINE = """
 local build = task("build"):description("Compile")

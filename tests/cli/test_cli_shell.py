@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pty
 import re
 import select
 import stat
@@ -19,11 +18,7 @@ from helpers.command import SECONDS, command, slothstate
 from helpers.host import IMPLEMENTATIONS, environment
 from slothstate import open as open_state
 
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """The directory of the store state.db."""
-    return tmp_path
+pty = pytest.importorskip("pty")
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)

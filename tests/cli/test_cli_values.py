@@ -56,12 +56,6 @@ NASTY = {
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """The directory of the store state.db."""
-    return tmp_path
-
-
-@pytest.fixture
 def state(home: Path) -> State:
     """The store, open in this process while commands work on it."""
     return open_state(home / "state.db")

@@ -22,12 +22,6 @@ from slothstate import open as open_state
 READY = "echo ready; cat"
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """The directory of the store state.db."""
-    return tmp_path
-
-
 @contextmanager
 def holding(home: Path, *command: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command under the lock "deploy" that says "ready" first; end it afterwards."""

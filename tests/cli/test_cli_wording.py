@@ -17,12 +17,6 @@ NAMES = [name for family in FAMILIES.values() for name in family]
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """The directory of the store state.db."""
-    return tmp_path
-
-
-@pytest.fixture
 def state(home: Path) -> State:
     """The store of the commands."""
     return open_state(home / "state.db")

@@ -42,7 +42,7 @@ def test_example(example: doctest.DocTest, tmp_path: Path) -> None:
     """An example gives what it shows, with a new store in `state` and the path of another in `path`."""
     with slothstate.open(tmp_path / "example.db") as state:
         names = {"slothstate": slothstate, "state": state, "path": str(tmp_path / "path.db")}
-        runner = doctest.DocTestRunner(optionflags=doctest.FAIL_FAST)
+        runner = doctest.DocTestRunner(optionflags=doctest.FAIL_FAST, verbose=False)
         example.globs = names
         failures: list[str] = []
         runner.run(example, out=failures.append, clear_globs=False)

@@ -108,9 +108,11 @@ for isolated in (True, False):
 """
 
 
-def test_sub_interpreter_is_refused(tmp_path: Path) -> None:
+def test_sub_interpreter_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Importing slothstate in a sub-interpreter is a clear ImportError, and the main one goes on."""
     pytest.importorskip("_xxsubinterpreters", reason="this Python starts sub-interpreters in another way")
+    for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+        monkeypatch.delenv(name, raising=False)  # coverage.py cannot begin in a sub-interpreter
     said = run_python(SUB_INTERPRETER, tmp_path / "state.db").splitlines()
     assert [line for line in said if line.isdigit()] == ["1", "2"]
     refusals = [line for line in said if not line.isdigit()]
@@ -123,6 +125,15 @@ def test_a_tier_is_there(tier: str) -> None:
     """Every module of a tier exists: one that was renamed does not leave it unnoticed."""
     modules = {path.stem.removeprefix("test_") for path in TESTS.rglob("test_*.py")}
     assert set(TIERS[tier]) <= modules
+
+
+def test_every_test_is_in_a_room() -> None:
+    """None lies beside the rooms, and each room has its line in the README of the helpers."""
+    assert list(TESTS.glob("test_*.py")) == []
+    readme = (TESTS / "helpers" / "README.md").read_text(encoding="utf-8")
+    rooms = {path.parent.relative_to(TESTS).parts[0] for path in TESTS.rglob("test_*.py")}
+    helpers = {path.name.removesuffix(".py") for path in (TESTS / "helpers").iterdir()} - {"README.md"}
+    assert {name for name in rooms | helpers if f"`{name}`" not in readme and not name.startswith("__")} == set()
 
 
 def test_what_is_left_out_of_a_tier_is_there() -> None:

@@ -7,7 +7,6 @@ replaced under an open store.
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,8 @@ import slothstate
 from helpers.processes import Channel, Worker, processes
 from slothstate import SlothStateError, State, StateCorrupt
 from slothstate.engines.sqlite.schema import PAGE_SIZE
+
+resource = pytest.importorskip("resource")
 
 pytestmark = pytest.mark.damaged
 

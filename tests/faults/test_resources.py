@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +18,8 @@ from helpers.processes import Channel, processes
 from helpers.sqlite import store_of
 from slothstate.engines.sqlite.engine import SqliteEngine
 from slothstate.state import State
+
+resource = pytest.importorskip("resource")
 
 ROOM = 1
 MORE_ROOM = 4

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import pty
 import select
 import shutil
 import struct
 import subprocess
 import sys
-import termios
 import time
 from pathlib import Path
 from typing import Final
@@ -19,6 +16,9 @@ from typing import Final
 import pytest
 
 from helpers.host import environment
+
+# Without them, as on Windows, the modules that import this one are skipped.
+fcntl, pty, termios = map(pytest.importorskip, ("fcntl", "pty", "termios"))
 
 SECONDS: Final = 30
 

@@ -5,7 +5,6 @@ Mounting needs root. Where it is refused the test is skipped and says why.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -15,6 +14,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+
+# Without it, as on Windows, the modules that import this one are skipped.
+fcntl = pytest.importorskip("fcntl")
 
 PAGE: Final = 4096
 _EXT4_IOC_SHUTDOWN: Final = 0x8004587D

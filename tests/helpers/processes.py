@@ -41,7 +41,7 @@ if "forkserver" not in multiprocessing.get_all_start_methods():
 
 # A fork server: workers start in milliseconds, from a process with no threads and no open store.
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["pytest", "filelock", "slothstate", "processes"])
+_context.set_forkserver_preload(["pytest", "filelock", "slothstate", __name__])
 
 
 class Channel:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from slothstate import State
+
 SANITIZED: Final = "asan" in os.environ.get("LD_PRELOAD", "")
 """Whether AddressSanitizer is loaded, which holds back freed memory and may hang in a child forked beside threads."""
 
@@ -59,6 +61,11 @@ def exactly(value: Any) -> Any:
     if isinstance(value, list):
         return "list", [exactly(item) for item in value]
     return type(value), repr(value)
+
+
+def exact_dump(state: State) -> list[str]:
+    """Return every record as text that tells 1 from 1.0 from True, and 0.0 from -0.0."""
+    return [repr(tuple(record)) for record in state.dump()]
 
 
 def run_python(code: str, *arguments: object, options: Sequence[str] = ()) -> str:

@@ -62,6 +62,8 @@ def test_nil_stands_for_an_optional_argument(lua: Scripts) -> None:
 
 
 NAMES = [
+    ("is_locked", "; use state.locks()"),
+    ("atomic_increment", "; use state.increment(key, delta)"),
     ("has", "; use state.exists(key)"),
     ("HasKey", "; did you mean state.exists(key)?"),
     ("changed", "; use state.compare_swap(key, old, new)"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,8 @@ import slothstate
 from helpers.host import IMPLEMENTATIONS, Recorder, Scripts
 from slothstate.lua.host.host import Host
 from slothstate.lua.host.workflow import PlanError
+
+pwd = pytest.importorskip("pwd")
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)

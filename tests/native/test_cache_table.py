@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import sys
 from typing import Any
@@ -153,6 +154,7 @@ def test_no_reference_is_lost_or_kept() -> None:
     keys = ["key of its own " + str(number) for number in range(2000)]
     values = [f"value {number}" for number in range(2000)]
     default = object()
+    gc.collect()  # what earlier tests left must not go meanwhile
     counts = [sys.getrefcount(each) for each in (*keys, *values, default, None)]
     for limit in (10_000, 100_000, 10_000_000):
         store = Store(limit)
@@ -172,7 +174,7 @@ def test_no_reference_is_lost_or_kept() -> None:
         del store, key, value
     after = [sys.getrefcount(each) for each in (*keys, *values, default, None)]
     assert after[:-1] == counts[:-1]
-    assert abs(after[-1] - counts[-1]) < 20
+    assert abs(after[-1] - counts[-1]) < 500  # everybody has None: one for each key would be more
 
 
 def test_a_builder_may_change_the_cache_under_the_entry() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import signal
 import statistics
 import time
@@ -15,6 +14,8 @@ import pytest
 import slothstate
 from helpers.processes import Channel, hold, processes, wait_until_waiting
 from helpers.support import in_time
+
+resource = pytest.importorskip("resource")
 
 LATE = 0.1
 """Seconds that a wait may end after its timeout."""

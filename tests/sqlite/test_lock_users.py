@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import slothstate
+import slothstate.engines.sqlite.examination  # for the same reason
 from helpers.processes import Channel, Worker, processes
 from helpers.sqlite import store_of
 from slothstate.cli.examination import examine

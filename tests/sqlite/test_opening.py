@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-import pwd
 import re
-import resource
 import shlex
 import subprocess
 import sys
@@ -26,6 +24,8 @@ from helpers.mounts import mounted, remount, small_tmpfs
 from helpers.sqlite import raw
 from slothstate import StateFull, StateIOError, StateReadOnly, UnsafeState
 from slothstate.engines.sqlite import access, location
+
+pwd, resource = map(pytest.importorskip, ("pwd", "resource"))
 
 ME = f" as user {pwd.getpwuid(os.getuid()).pw_name} (uid {os.getuid()})"
 

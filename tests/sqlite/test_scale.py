@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,6 +17,8 @@ from helpers.sqlite import raw, store_of
 from helpers.verbs import KINDS, VERBS, put
 from slothstate import SlothStateError, State, StateBusy
 from slothstate.engines.sqlite.connection import WAL_SIZE_LIMIT
+
+resource = pytest.importorskip("resource")
 
 MIB = 2**20
 BEHIND_A_READER = 20_000
@@ -125,7 +126,7 @@ def test_deleted_space_is_given_back(path: str, tmp_path: Path) -> None:
 def resident() -> int:
     """Return the bytes of memory that this process has in use now."""
     with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+        return int(file.read().split()[1]) * int(resource.getpagesize())
 
 
 def use_every_verb(channel: Channel, path: str, rounds: int, minutes: float) -> tuple[int, int, int]:

@@ -73,7 +73,7 @@ with slothstate.open(path) as state, slothstate.open(path) as other:
         thread.start()
         thread.join()
         print(lock.token, found, [held["name"] for held in state.locks()])
-    print(state.sweep(), state.check(), state.stats()["total_keys"])
+    print(state.sweep(), state.check(), state.stats()["total_keys"], state.health()["users"])
     state.backup(path + ".copy")
 with slothstate.open(path) as state:
     print(state.keys())
@@ -122,7 +122,7 @@ def test_a_store_is_created_and_used(tmp_path: Path) -> None:
     """Creating, the verbs, locks between two States, the upkeep."""
     found = ran(VERBS, tmp_path)
     assert found.stderr == ""
-    assert found.stdout.splitlines() == ["{'a': 1} 1 2", "1 [False] ['L']", "0 [] 4", "['k', 'l', 'n', 't']"]
+    assert found.stdout.splitlines() == ["{'a': 1} 1 2", "1 [False] ['L']", "0 [] 4 None", "['k', 'l', 'n', 't']"]
 
 
 def test_a_creator_waits_for_another(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
+from slothstate import native
 from slothstate.errors import UnsafeState
 
-__all__ = ["give", "give_directory", "user", "write"]
+__all__ = ["close_all", "give", "give_directory", "user", "write"]
 
 _NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 
@@ -51,20 +53,28 @@ def give_directory(database: str, directory: str) -> None:
         raise UnsafeState(f"{directory} is a symbolic link: remove it, the directory is made again")
     # Who may not read the directory cannot own it either.
     with suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _NO_FOLLOW)
+        # In a list, filled and emptied by one call each: Ctrl-C between two calls would lose the descriptor.
+        descriptors: list[int] = []
         try:
-            give(database, descriptor)
+            descriptors.extend(map(os.open, (directory,), (os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _NO_FOLLOW,)))
+            give(database, descriptors[0])
         finally:
-            os.close(descriptor)
+            # No partial: to make one is a call more, after which Ctrl-C can strike.
+            native.to_the_end(lambda: close_all(descriptors))
+
+
+def close_all(descriptors: list[int]) -> None:
+    """Take descriptors off a list and close them, by one call, which Ctrl-C cannot split."""
+    list(map(os.close, map(descriptors.pop, [-1] * len(descriptors))))
 
 
 def write(database: str, file: str, text: str, modified: float | None = None) -> None:
     """Write a small file beside the database whole or not at all, modified at a time; never through a link."""
     draft = f"{file}.{os.urandom(4).hex()}"
     try:
-        descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _NO_FOLLOW, 0o600)
-        with open(descriptor, "w", encoding="ascii") as lines:
-            give(database, descriptor)
+        # A partial of C functions: Ctrl-C cannot come between the descriptor and the file that closes it.
+        with open(draft, "x", encoding="ascii", opener=partial(os.open, mode=0o600)) as lines:
+            give(database, lines.fileno())
             lines.write(text)
         if modified is not None:
             os.utime(draft, (modified, modified))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Final
 
 import apsw
@@ -56,8 +57,10 @@ def users(path: str) -> list[User] | None:
 
     From the kernel's list of locks: every connection to a WAL database holds one on the file as long as it is open.
     """
+    # Wine shows its Linux's /proc to programs for Windows, too.
+    if sys.platform != "linux":
+        return None
     try:
-        # First, because only Linux has it: os.major and os.minor are missing where it is.
         with open(_LOCKS_OF_THE_SYSTEM, encoding="ascii") as file:
             lines = [line.split() for line in file]
         database, shared = _name(path), _name(path + "-shm")

@@ -115,6 +115,15 @@ class Pool(Lender):
             raise _again(self._refusal)
         self.own_transaction()
 
+    def is_caller_writing(self) -> bool:
+        """Return whether the caller is inside a transaction. Raises: as `require_usable`.
+
+        One call, because a lock asks it each time; nearly always no thread is in any.
+        """
+        if self._refusal is not None:
+            raise _again(self._refusal)
+        return bool(self._transactions) and self.own_transaction() is not None
+
     def _notice_fork(self) -> None:
         """Forget the parent's connections if C code forked this process behind Python's back."""
         if native.take_fork():

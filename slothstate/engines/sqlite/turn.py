@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 
 from slothstate.engines.sqlite import beside, location
 
@@ -41,7 +42,10 @@ def hold(path: str, name: str) -> Iterator[bool]:
             lock.release()
         return
     location.ensure_lock_directory(path)
-    descriptor = os.open(file(path, name), os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+    # By one call: Ctrl-C between two would lose the descriptor, and with it the turn.
+    flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW
+    [held] = map(FileIO, map(os.open, (file(path, name),), (flags,), (0o600,)), ("r+",))
+    descriptor = held.fileno()
     is_had = False
     try:
         beside.give(path, descriptor)
@@ -56,4 +60,4 @@ def hold(path: str, name: str) -> Iterator[bool]:
         if is_had:
             # Not by closing it alone: a child that another thread forked meanwhile has a copy.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)
+        held.close()

@@ -104,6 +104,14 @@ function os.exit(code)
 end
 
 -- Whether a value is what exec.run returned.
-return function(value)
+local function is_result(value)
     return getmetatable(value) == Result
 end
+
+-- Why the command of a result failed, in its own words if it said any.
+local function reason_of(result)
+    local reason = result.stderr:gsub("%s+$", "")
+    return reason ~= "" and reason or "the command ended with code " .. result.code
+end
+
+return { is_result = is_result, reason_of = reason_of }

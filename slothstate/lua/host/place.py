@@ -76,10 +76,8 @@ def _is_this(host: str) -> bool:
 def _identity(task: Task) -> Identity | None:
     if task.user is None:
         return None
-    import pwd  # not on Windows
-
     try:
-        import pwd
+        import pwd  # not on Windows
     except ImportError:
         raise PlanError(
             f"{task.where}: task '{task.name}' is to run as '{task.user}': this system cannot do that"

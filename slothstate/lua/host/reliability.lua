@@ -1,9 +1,9 @@
 -- reliability.retry and retry_with_config: a function that is called again until it goes well.
 local host = ...
-local arguments, guard, native = host.arguments, host.guard, host.native
+local arguments, guard, native, exec = host.arguments, host.guard, host.native, host.exec
 local bad, unknown = arguments.bad, arguments.unknown
-local type, tostring, next, pcall, select, min, random, unpack
-    = type, tostring, next, pcall, select, math.min, math.random, table.unpack or unpack
+local type, tostring, next, pcall, select, setmetatable = type, tostring, next, pcall, select, setmetatable
+local min, max, random, unpack = math.min, math.max, math.random, table.unpack or unpack
 
 -- The delays, in seconds, after attempt 1, 2, 3.
 local DELAYS = {
@@ -66,10 +66,12 @@ local function check(position, name, option, value)
 end
 
 -- What an attempt came to: nil if it went well, else why not. As in a task's command false is failure, and so are nil
--- with a message and an error.
+-- with a message, an error, and what exec.run returned for a command that failed.
 local function problem_of(ok, result, message)
     if not ok then
         return guard.describe(result)
+    elseif exec.is_result(result) then
+        return not result.success and exec.reason_of(result) or nil
     elseif result == false or (result == nil and message ~= nil) then
         return message ~= nil and guard.describe(message) or "it returned false"
     end
@@ -79,7 +81,13 @@ local function packed(ok, ...)
     return ok, select("#", ...), { ... }
 end
 
+-- The longest delay, where none is given: never less than what the script asks for itself.
+local function longest_of(config)
+    return config.strategy == "custom" and math.huge or max(30, config.initial_delay)
+end
+
 local function attempts_of(config, fn)
+    local longest = config.max_delay or longest_of(config)
     local attempt = 0
     while true do
         attempt = attempt + 1
@@ -92,7 +100,7 @@ local function attempts_of(config, fn)
             native.log("warn", ("attempt %d of %d failed: %s"):format(attempt, attempt, problem))
             return 2, { nil, problem }
         end
-        local delay = min(DELAYS[config.strategy](config, attempt), config.max_delay)
+        local delay = min(DELAYS[config.strategy](config, attempt), longest)
         if config.jitter then
             delay = delay * (0.5 + random() / 2)
         end
@@ -109,10 +117,10 @@ local function retried(config, fn)
     return unpack(results, 1, count)
 end
 
-local DEFAULTS = { max_attempts = 3, initial_delay = 1, max_delay = 30, multiplier = 2, strategy = "exponential" }
+local DEFAULTS = { max_attempts = 3, initial_delay = 1, multiplier = 2, strategy = "exponential" }
 
--- Calls `fn()` up to `attempts` times, the first delay in seconds, each further one twice as long, 30 s at most. Returns
--- what it returned when it went well; else nil and the message of the last attempt.
+-- Calls `fn()` up to `attempts` times, the first delay in seconds, each further one twice as long, but no longer than 30
+-- or the first. Returns what it returned when it went well; else nil and the message of the last attempt.
 local function retry(...)
     local attempts, delay, fn = ...
     check(1, "retry", "max_attempts", attempts)

@@ -1,6 +1,6 @@
 -- Loading the script, and calling its commands, conditions and hooks on behalf of the scheduler.
 local host = ...
-local guard, codec, is_result = host.guard, host.data, host.exec
+local guard, codec, is_result, reason_of = host.guard, host.data, host.exec.is_result, host.exec.reason_of
 local load, type, tostring, pcall, next, getmetatable = load, type, tostring, pcall, next, getmetatable
 local getinfo, getlocal, max, unpack = debug.getinfo, debug.getlocal, math.max, table.unpack or unpack
 local random, randomseed = math.random, math.randomseed
@@ -81,8 +81,7 @@ local function verdict_of(count, verdict, message, outputs)
         if verdict.success then
             return true, tostring(verdict), verdict
         end
-        local reason = verdict.stderr:gsub("%s+$", "")
-        return false, reason ~= "" and reason or "the command ended with code " .. verdict.code, verdict
+        return false, reason_of(verdict), verdict
     elseif count > 3 then
         return false, ("the command returned %d values: at most three expected, true or false, a message and outputs"):format(count)
     end

@@ -16,6 +16,8 @@ import sys
 import weakref
 from typing import Final
 
+from slothstate.engines.sqlite import beside
+
 if sys.platform == "linux":
     import fcntl
 
@@ -32,7 +34,7 @@ class ByteLocks:
         self._directory = directory
         # In a list, because a list can be filled and emptied by one call each, which Ctrl-C cannot split.
         self._descriptors: list[int] = []
-        weakref.finalize(self, _close, self._descriptors).atexit = False
+        weakref.finalize(self, beside.close_all, self._descriptors).atexit = False
 
     def take(self, byte: int) -> bool:
         """Lock a byte, once or again; return whether it is locked now."""
@@ -52,7 +54,8 @@ class ByteLocks:
 
     def close(self) -> None:
         """Unlock all and let go of the directory, until it is needed again."""
-        _close(self._descriptors)
+        # Closed after it is taken off, see `_ask` for the order.
+        beside.close_all(self._descriptors)
 
     def _ask(self, command: str, kind: str, byte: int) -> tuple[int, ...] | None:
         if sys.platform != "linux":
@@ -67,8 +70,3 @@ class ByteLocks:
             return struct.unpack(_FLOCK, answer) if self._descriptors[0] == descriptor else None
         except (OSError, IndexError, AttributeError):
             return None
-
-
-def _close(descriptors: list[int]) -> None:
-    # Taken off the list and closed by one call; see `_ask` for the order.
-    list(map(os.close, map(descriptors.pop, [-1] * len(descriptors))))

@@ -231,8 +231,7 @@ class LockTable:
         self._ownership.end()
 
     def _require_usable(self, name: str) -> None:
-        self._store.require_usable()
-        if self._store.in_transaction:
+        if self._store.is_caller_writing():
             # The row would be part of the transaction: invisible until it commits, gone if it rolls back.
             raise SlothStateError(
                 f"lock {name!r} cannot be taken or freed inside a transaction: lock first, then begin"

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from host_helpers import IMPLEMENTATIONS, Scripts
 
 import slothstate
+from helpers.host import IMPLEMENTATIONS, Scripts
 from slothstate.lua.host import machine
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from host_helpers import IMPLEMENTATIONS, Recorder, Scripts
 
 import slothstate
+from helpers.host import IMPLEMENTATIONS, Recorder, Scripts
 from slothstate.lua.host.host import Host, Interrupted
 
 
@@ -33,6 +33,9 @@ def scripts(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scripts]
         ("return nil, 'not ' .. n", "3 2 nil not 3"),
         ("return false, 'not ' .. n", "3 2 nil not 3"),
         ("return false", "3 2 nil it returned false"),
+        ("return exec.run('test ' .. n .. ' = 2 && echo hi')", "2 1 hi"),
+        ("return exec.run('exit ' .. n)", "3 2 nil the command ended with code 3"),
+        ("return exec.run('echo broken >&2; false')", "3 2 nil broken"),
         ("error({ code = n })", '3 2 nil {"code":3}'),
         ("nope()", "3 2 nil deploy.lua"),
     ],
@@ -68,6 +71,10 @@ def test_failures_are_logged(scripts: Scripts) -> None:
         ("strategy = reliability.strategy.EXPONENTIAL_BACKOFF, multiplier = 3", "1 3 9"),
         ("max_delay = 3", "1 2 3"),
         ("", "1 2 4"),
+        ("initial_delay = 10", "10 20 30"),
+        ("initial_delay = 60", "60 60 60"),
+        ("initial_delay = 60, max_delay = 30", "30 30 30"),
+        ("strategy = reliability.strategy.CUSTOM_BACKOFF, custom_delay = function() return 90 end", "90 90 90"),
         (
             "strategy = reliability.strategy.CUSTOM_BACKOFF, custom_delay = function(n) return n * n end",
             "1 4 9",
