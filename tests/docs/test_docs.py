@@ -22,7 +22,7 @@ NOT_RUN = {
     "CONTRIBUTING": 4,
     "README": 2,
     "command-line": 3,
-    "file-format": 6,
+    "file-format": 9,
     "operating": 1,
     "reliability": 1,
     "start": 1,

@@ -14,7 +14,7 @@ from slothstate.engines.sqlite.engine import SqliteEngine
 from slothstate.engines.sqlite.read_cache import ReadCache
 from slothstate.engines.sqlite.store import Store
 
-TABLES: Final = ("entries", "list_items", "locks", "lock_waiters")
+TABLES: Final = ("entries", "list_items", "claims", "locks", "lock_waiters", "changes", "watches")
 
 
 LOOKS: Final = 10

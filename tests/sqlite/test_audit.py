@@ -29,7 +29,7 @@ LIST = (
 Calls = tuple[Callable[[State], object], ...]
 
 ENTRY = "insert into entries (id, key, kind, value) values (77, 'bad', {})"
-ITEMS = "insert into list_items values "
+ITEMS = "insert into list_items (list_id, position, item) values "
 
 # What was damaged: the statements that did it, and the calls that must notice.
 DAMAGE: dict[str, tuple[tuple[str, ...], Calls]] = {
@@ -180,7 +180,10 @@ def test_what_is_damaged_can_be_looked_at_and_taken_out(state: State, path: str)
 
 
 OTHER_DAMAGE = {
-    "orphan-items": ("insert into list_items values (999, 0, '1'), (999, 1, '2')", "2 list items belong to no list"),
+    "orphan-items": (
+        "insert into list_items (list_id, position, item) values (999, 0, '1'), (999, 1, '2')",
+        "2 list items belong to no list",
+    ),
     "items-of-a-set-list": (
         ENTRY.format("'list', '[1]'") + f"; {ITEMS} (77, 0, '1')",
         "1 list items belong to no list",
@@ -193,15 +196,16 @@ OTHER_DAMAGE = {
     ),
     "key-not-utf8": ("insert into entries (key, kind, value) values (cast(x'ff' as text), 'number', 1)", "utf-8"),
     "lock-without-owner": (
-        "insert into locks (name, nonce, owner, host, pid, boot_id, since_ms) values ('n', 1, '', '', 1, '', 1)",
+        "insert into locks (name, nonce, slots, owner, host, pid, boot_id, since_ms)"
+        " values ('n', 1, 1, '', '', 1, '', 1)",
         "lock 'n' is damaged",
     ),
     "waiter-without-owner": (
-        "insert into lock_waiters (nonce, name, owner, host, pid, since_ms) values (1, 'n', '', '', 1, 1)",
+        "insert into lock_waiters (nonce, name, slots, owner, host, pid, since_ms) values (1, 'n', 1, '', '', 1, 1)",
         "a waiter for lock 'n' is damaged: it names no owner",
     ),
     "waiter-without-lock": (
-        "insert into lock_waiters (nonce, name, owner, host, pid, since_ms) values (1, '', 'o', '', 1, 1)",
+        "insert into lock_waiters (nonce, name, slots, owner, host, pid, since_ms) values (1, '', 1, 'o', '', 1, 1)",
         "a waiter for lock '' is damaged: it names no lock",
     ),
 }
@@ -225,7 +229,7 @@ def test_a_key_that_is_not_utf8(state: State, path: str) -> None:
         OTHER_DAMAGE["key-not-utf8"][0],
         "insert into entries (key, kind) values (cast(x'62ff63' as text), 'list')",
     )
-    raw(path, "insert into list_items select id, 0, '1' from entries where value is null")
+    raw(path, "insert into list_items (list_id, position, item) select id, 0, '1' from entries where value is null")
     for call in (state.keys, lambda: list(state.scan()), lambda: list(state.dump()), lambda: list(state.entries())):
         with pytest.raises(StateCorrupt, match=re.escape(r"key b'b\xffc' is damaged: it is not UTF-8")):
             call()

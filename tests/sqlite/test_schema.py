@@ -61,12 +61,12 @@ def test_foreign_database(tmp_path: Path, mode: str) -> None:
 
 
 @pytest.mark.damaged
-@pytest.mark.parametrize(("version", "advice"), [(2, "upgrade slothstate"), (999, "upgrade"), (0, "no release")])
+@pytest.mark.parametrize(("version", "advice"), [(3, "upgrade slothstate"), (999, "upgrade"), (0, "no release")])
 def test_other_schema_version(store: Path, version: int, advice: str) -> None:
     """A store of another version is refused untouched, with both versions named."""
     raw(store, f"pragma user_version = {version}")
     before = picture(store.parent)
-    with pytest.raises(UnsafeState, match=f"schema version {version}, this slothstate reads version 1: .*{advice}"):
+    with pytest.raises(UnsafeState, match=f"schema version {version}, this slothstate reads version 2: .*{advice}"):
         slothstate.open(store)
     assert picture(store.parent) == before
 
@@ -144,7 +144,12 @@ def test_damaged_header(store: Path, content: bytes) -> None:
 def test_layout(store: Path) -> None:
     """A new store has our mark and version in its header, WAL mode, and the page size the benches chose."""
     pragmas = ("application_id", "user_version", "journal_mode", "page_size")
-    assert [raw(store, f"pragma {name}")[0][0] for name in pragmas] == [0x736C6F74, 1, "wal", schema.PAGE_SIZE]
+    assert [raw(store, f"pragma {name}")[0][0] for name in pragmas] == [
+        0x736C6F74,
+        schema.SCHEMA_VERSION,
+        "wal",
+        schema.PAGE_SIZE,
+    ]
     assert schema.identify(str(store)) == (schema.APPLICATION_ID, schema.SCHEMA_VERSION)
     assert len(dump(store)["entries"]) == 2
 

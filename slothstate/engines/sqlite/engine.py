@@ -12,6 +12,7 @@ from slothstate.engines.protocol import Codec, FastPath, Limits
 from slothstate.engines.sqlite import keys, location
 from slothstate.engines.sqlite.changes import CommitWatch
 from slothstate.engines.sqlite.locks.lock_table import LockTable
+from slothstate.engines.sqlite.locks.owner import Ownership
 from slothstate.engines.sqlite.operations import (
     CounterOperations,
     EntryOperations,
@@ -52,7 +53,7 @@ class SqliteEngine:
         self.counters = CounterOperations(store)
         self.lists = ListOperations(store)
         self.fields = FieldOperations(store)
-        self.locks = LockTable(store)
+        self.locks = LockTable(store, Ownership(path))
         self.changes = CommitWatch(store)
         self.transfer = TransferOperations(store)
         self.upkeep = UpkeepOperations(store)

@@ -32,7 +32,7 @@ __all__ = [
 APPLICATION_ID: Final = 0x736C6F74
 """`application_id` in the database header: "slot" in ASCII, the mark of our files."""
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 # The WAL carries whole pages: small ones make small writes cheap, large ones large values. With 1 KiB a small set takes
 # a fifteenth less time and a value of 1 MiB nearly twice as long; see bench/bench_page_size.py.
@@ -40,7 +40,7 @@ PAGE_SIZE: Final = 2048
 
 # A rowid table and not WITHOUT ROWID: a large value then spills into overflow pages from a leaf instead of from every
 # level of the tree (1 KiB values: 25 us an upsert against 35), and `id` gives a list's items a short owner.
-# `value` is NULL only for a list that is stored as rows of list_items.
+# `value` of a list whose items are rows of list_items is NULL or an INTEGER (docs/file-format.md).
 _TABLES: Final = (
     """\
 create table entries (
@@ -54,35 +54,78 @@ create table entries (
     """\
 create index entries_by_expiry on entries (expires_at_ms)
 where expires_at_ms is not null""",
-    # Positions grow at both ends, without gaps; an item is JSON text.
+    # Positions grow at both ends; an item is JSON text. How often it was claimed and not done stays with it.
     """\
 create table list_items (
   list_id integer not null,
   position integer not null,
   item text not null,
+  attempts integer not null default 0,
+  primary key (list_id, position)
+) strict, without rowid""",
+    # Found by its place, which a claim knows: one tree is written instead of two.
+    """\
+create table claims (
+  list_id integer not null,
+  position integer not null,
+  item text not null,
+  attempts integer not null,
+  nonce integer not null,
+  owner text,
+  host text,
+  pid integer,
+  boot_id text,
+  since_ms integer not null,
+  expires_boot_ms integer,
+  due_ms integer,
   primary key (list_id, position)
 ) strict, without rowid""",
     # The token is the fencing number: AUTOINCREMENT never gives a number twice, whatever was deleted.
     """\
 create table locks (
   token integer primary key autoincrement,
-  name text not null unique,
+  name text not null,
   nonce integer not null,
+  slots integer not null,
   owner text not null,
   host text not null,
   pid integer not null,
   boot_id text not null,
   since_ms integer not null,
-  expires_boot_ms integer
+  expires_boot_ms integer,
+  unique (name, nonce)
 ) strict""",
     # Few and short-lived rows, read all together: no index.
     """\
 create table lock_waiters (
   nonce integer primary key,
   name text not null,
+  slots integer not null,
   owner text not null,
   host text not null,
   pid integer not null,
+  since_ms integer not null
+) strict""",
+    # Filled by triggers, which are there as long as anybody watches. AUTOINCREMENT, so that a revision is never given
+    # twice, though the log is emptied.
+    """\
+create table changes (
+  revision integer primary key autoincrement,
+  key text not null,
+  op text not null,
+  step integer,
+  at_ms integer not null
+) strict""",
+    """\
+create table watches (
+  id integer primary key,
+  name text unique,
+  pattern text,
+  revision integer not null,
+  nonce integer not null,
+  owner text,
+  host text,
+  pid integer,
   since_ms integer not null
 ) strict""",
 )

@@ -37,10 +37,10 @@ COOPERATIVE_PAUSE: Final = 0.005
 class LockTable:
     """The locks of a store, as the one owner sees them that its engine is once it takes its first."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, ownership: Ownership) -> None:
         self._store = store
         self._boot_id = boot_id()
-        self._ownership = Ownership(store.path)
+        self._ownership = ownership
         self._announcements = Announcements(store, self._ownership)
         store.upkeep = weakref.WeakMethod(self.sweep)
 

@@ -56,9 +56,9 @@ class LockRow(NamedTuple):
 _COLUMNS: Final = "token, name, nonce, owner, host, pid, boot_id, since_ms, expires_boot_ms"
 
 _INSERT: Final = sql("""
-insert into locks (since_ms, name, nonce, owner, host, pid, boot_id, expires_boot_ms)
-values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-on conflict (name) do nothing
+insert into locks (since_ms, name, nonce, owner, host, pid, boot_id, expires_boot_ms, slots)
+select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1
+where not exists (select 1 from locks where name = ?2)
 returning token
 """)
 

@@ -22,8 +22,8 @@ class WaiterRow(NamedTuple):
 
 
 _ADD: Final = sql("""
-insert into lock_waiters (nonce, name, owner, host, pid, since_ms)
-values (?1, ?2, ?3, ?4, ?5, ?6)
+insert into lock_waiters (nonce, name, slots, owner, host, pid, since_ms)
+values (?1, ?2, 1, ?3, ?4, ?5, ?6)
 on conflict (nonce) do nothing
 """)
 
