@@ -36,6 +36,7 @@ class Locks:
         """Hold nothing; what a forked child does, which owns none of its parent's locks."""
         self._forget_held()
         self._engine.locks.forget()
+        self._engine.changes.forget()
 
     def _forget_held(self) -> None:
         self._life = object()

@@ -25,6 +25,7 @@ from slothstate.verbs.lists import ListVerbs
 from slothstate.verbs.maintenance import MaintenanceVerbs
 from slothstate.verbs.mapping import MappingVerbs
 from slothstate.verbs.transfer import TransferVerbs
+from slothstate.verbs.waiting import WaitingVerbs
 
 __all__ = ["State", "open"]
 
@@ -86,7 +87,7 @@ def open(
 
 
 class State(  # type: ignore[misc]
-    MappingVerbs, CounterVerbs, ListVerbs, FieldVerbs, InspectionVerbs, TransferVerbs, MaintenanceVerbs
+    MappingVerbs, CounterVerbs, ListVerbs, FieldVerbs, WaitingVerbs, InspectionVerbs, TransferVerbs, MaintenanceVerbs
 ):
     """Keys, counters, lists and locks that programs running side by side share. Made by `slothstate.open`.
 

@@ -248,6 +248,15 @@ class Lists(Protocol):
     def shift(self, key: str, /) -> str | None:
         """Remove and return the first item; None if there is none. An emptied list disappears. O(1) in the length."""
 
+    def pop_first(self, keys: Sequence[str], /) -> tuple[str, str] | None:
+        """`pop` from the first of the keys that has an item; return that key and the item.
+
+        Where none has, nobody who writes is waited for.
+        """
+
+    def shift_first(self, keys: Sequence[str], /) -> tuple[str, str] | None:
+        """The same with `shift`."""
+
     def unshift(self, key: str, items: Sequence[str], /) -> int:
         """Add items to the front, the first of them first, and return the new length. O(1) in the length."""
 
@@ -352,8 +361,15 @@ class Changes(Protocol):
     def wait(self, token: int | None, seconds: float, /) -> bool:
         """Wait until the store is in another state than at `token`, at most so long; return whether it is, or may be.
 
-        With None, and where nothing tells, it may return earlier: whoever waits looks again.
+        With None, and where nothing tells, it may return earlier: whoever waits looks again. Many threads that wait at
+        once cost little more than one, and let other greenlets run.
         """
+
+    def within(self, seconds: float, /) -> AbstractContextManager[None]:
+        """Let the caller's writes in the block wait for other writers no longer than that, then it is `StateBusy`."""
+
+    def forget(self) -> None:
+        """Know of nobody who waits: what a forked child does."""
 
 
 class Transfer(Protocol):
@@ -417,7 +433,7 @@ class Engine(Protocol):
 
     @property
     def in_transaction(self) -> bool:
-        """Whether the calling thread and task hold a transaction."""
+        """Whether there is a transaction or a snapshot in the calling thread."""
 
     @property
     def refusal(self) -> SlothStateError | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Self
 
 from slothstate.engines.protocol import Codec, Engine
-from slothstate.errors import InvalidValue, PatternError
+from slothstate.errors import InvalidKey, InvalidValue, PatternError
 from slothstate.locks import Locks
 from slothstate.native import StateBase, glob_check, json_decode
-from slothstate.values import INTEGER_MAX, Seconds, check_seconds, damaged, decoded, describe
+from slothstate.values import INTEGER_MAX, Seconds, check_key, check_seconds, damaged, decoded, describe
 
 __all__ = [
     "MISSING",
@@ -16,6 +17,7 @@ __all__ = [
     "NotSetUp",
     "Verbs",
     "check_count",
+    "check_keys",
     "check_pattern",
     "check_timeout",
     "milliseconds",
@@ -76,6 +78,17 @@ def check_count(number: int, name: str) -> int:
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= INTEGER_MAX:
         raise InvalidValue(f"{name} must be an int >= 0, got {describe(number)}")
     return number
+
+
+def check_keys(keys: str | Sequence[str]) -> list[str]:
+    """Return one key, or the keys of a sequence, as a list. Raises: `InvalidKey`; `InvalidValue` for an empty one."""
+    if isinstance(keys, str):
+        return [check_key(keys)]
+    if not isinstance(keys, Sequence) or isinstance(keys, bytes | bytearray):
+        raise InvalidKey(f"key must be a str or a sequence of them, got {describe(keys)}")
+    if not keys:
+        raise InvalidValue("key: a sequence of keys must not be empty")
+    return [check_key(key, f"key[{index}]") for index, key in enumerate(keys)]
 
 
 def check_pattern(pattern: str | None) -> str | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar, overload
 
 from slothstate.errors import InvalidValue
 from slothstate.native import json_decode
-from slothstate.values import check_key, decoded, describe, encode_item
-from slothstate.verbs.base import Verbs, check_count
+from slothstate.values import Seconds, check_key, decoded, describe, encode_item
+from slothstate.verbs.base import Verbs, check_count, check_keys, check_timeout
+from slothstate.verbs.waiting import wait_until
 
 __all__ = ["ListVerbs"]
+
+T = TypeVar("T")
 
 INDEX_MAX: Final = 2**62
 """Past any position of a list, and far enough from 64 bits that adding a length does not leave them."""
@@ -44,29 +48,71 @@ class ListVerbs(Verbs):
         check_key(key)
         return self._engine.lists.unshift(key, _encode_items(items))
 
-    def list_pop(self, key: str, default: Any = None) -> Any:
+    @overload
+    def list_pop(self, key: str, default: T, timeout: Seconds | None = 0) -> Any | T: ...
+    @overload
+    def list_pop(self, key: str, default: None = None, timeout: Seconds | None = 0) -> Any: ...
+    @overload
+    def list_pop(
+        self,
+        key: Sequence[str],
+        default: T = ...,
+        timeout: Seconds | None = 0,
+    ) -> tuple[str, Any] | T: ...
+    def list_pop(self, key: str | Sequence[str], default: Any = None, timeout: Seconds | None = 0) -> Any:
         """Remove and return the last item of a list, `default` if there is none. An emptied list disappears.
 
-        Raises: `WrongType`.
+        It waits `timeout` seconds for an item (None: for ever). Of several keys it takes from the first that has one,
+        in their order, and returns `(key, item)`, or the default alone.
+        Raises: `WrongType`; `InvalidKey`; `SlothStateError` inside a transaction or snapshot unless `timeout` is 0.
 
         >>> state.list_push("queue", 1, 2)
         2
         >>> state.list_pop("queue")
         2
+        >>> state.list_pop(["urgent", "queue"], timeout=5)
+        ('queue', 1)
         """
-        return self._item(key, self._engine.lists.pop(check_key(key)), default)
+        if timeout == 0 and isinstance(key, str):
+            return self._item(key, self._engine.lists.pop(check_key(key)), default)
+        return self._first(key, default, timeout, self._engine.lists.pop_first)
 
-    def list_shift(self, key: str, default: Any = None) -> Any:
-        """Remove and return the first item of a list, `default` if there is none. An emptied list disappears.
-
-        Raises: `WrongType`.
+    @overload
+    def list_shift(self, key: str, default: T, timeout: Seconds | None = 0) -> Any | T: ...
+    @overload
+    def list_shift(self, key: str, default: None = None, timeout: Seconds | None = 0) -> Any: ...
+    @overload
+    def list_shift(
+        self,
+        key: Sequence[str],
+        default: T = ...,
+        timeout: Seconds | None = 0,
+    ) -> tuple[str, Any] | T: ...
+    def list_shift(self, key: str | Sequence[str], default: Any = None, timeout: Seconds | None = 0) -> Any:
+        """Remove and return the first item of a list, `default` if there is none. Else as `list_pop`.
 
         >>> state.list_push("queue", 1, 2)
         2
         >>> state.list_shift("queue")
         1
         """
-        return self._item(key, self._engine.lists.shift(check_key(key)), default)
+        if timeout == 0 and isinstance(key, str):
+            return self._item(key, self._engine.lists.shift(check_key(key)), default)
+        return self._first(key, default, timeout, self._engine.lists.shift_first)
+
+    def _first(
+        self,
+        key: str | Sequence[str],
+        default: Any,
+        timeout: Seconds | None,
+        take: Callable[[Sequence[str]], tuple[str, str] | None],
+    ) -> Any:
+        keys = check_keys(key)
+        found = wait_until(self._engine, lambda: take(keys), check_timeout(timeout))
+        if found is None:
+            return default
+        item = self._part(*found)
+        return item if isinstance(key, str) else (found[0], item)
 
     def list_pop_many(self, key: str, count: int) -> Any:
         """Remove and return the last items of a list, at most `count`, in the order they came off; one step.

@@ -1,17 +1,31 @@
-"""Waiting for the next commit of any process: the wal-index tells (see `read_cache`)."""
+"""Waiting for the next commit of any process: the wal-index tells (see `read_cache`).
+
+However many threads of this process wait, one of them looks at the wal-index, in C and without the GIL, and wakes the
+others: a hundred waiters cost little more than one.
+"""
 
 from __future__ import annotations
 
+import os
+import threading
 import time
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Final
+
+from slothstate import native
+from slothstate.caller import is_cooperative
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.store import Store
 
 __all__ = ["CommitWatch"]
 
-POLL: Final = 0.001
-"""Seconds until whoever waits looks again where the wal-index cannot be asked."""
+PACE: Final = 0.001
+"""Seconds between two looks of one waiter, half as long to half as long again: not one at each of thousands of commits
+a second, and not all waiters at the same moment. Without a wal-index it is all the waiting there is."""
+
+COOPERATIVE_PAUSE: Final = 0.005
+"""Seconds between two looks where greenlets share the thread, which a wait in C would keep from running."""
 
 
 class CommitWatch:
@@ -19,13 +33,60 @@ class CommitWatch:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.forget()
+
+    def forget(self) -> None:
+        self._watching = native.Mutex()
+        # Who waits for whoever holds the mutex: a lock each, released once, by whoever takes it out of here.
+        self._followers: dict[int, threading.Lock] = {}
 
     def token(self) -> int | None:
         self._store.ensure_identity()
         return self._store.cache.sync()
 
+    def within(self, seconds: float, /) -> AbstractContextManager[None]:
+        return self._store.busy.until(time.monotonic() + seconds)
+
     def wait(self, token: int | None, seconds: float, /) -> bool:
-        if token is None:
-            time.sleep(min(seconds, POLL))
+        began = time.monotonic()
+        if is_cooperative():
+            time.sleep(max(0.0, min(seconds, COOPERATIVE_PAUSE)))
             return True
-        return self._store.cache.wait(token, seconds)
+        changed = token is None or self._wait(token, began + seconds)
+        rest = PACE * (0.5 + os.urandom(1)[0] / 256) - (time.monotonic() - began)
+        if changed and rest > 0:
+            time.sleep(min(rest, max(0.0, seconds)))
+        return changed
+
+    def _wait(self, token: int, deadline: float) -> bool:
+        cache, followers = self._store.cache, self._followers
+        woken = threading.Lock()
+        woken.acquire()
+        # How many others have to be woken when this wait is over, however it ends.
+        heirs = 0
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                # Before it asks who watches: whoever does and stops now must find it.
+                followers[id(woken)] = woken
+                with self._watching.hold(0) as watches:
+                    if watches:
+                        heirs = 1
+                        changed = cache.wait(token, left)
+                        heirs = len(followers) if changed else 1
+                        return changed
+                heirs = 0
+                if cache.sync() != token:
+                    return True
+                if woken.acquire(timeout=left):
+                    # By one that has seen a commit, or one that watches no longer.
+                    heirs = 1
+            return False
+        finally:
+            followers.pop(id(woken), None)
+            _wake(followers, heirs)
+
+
+def _wake(followers: dict[int, threading.Lock], count: int) -> None:
+    with suppress(KeyError):
+        for _ in range(count):
+            followers.popitem()[1].release()

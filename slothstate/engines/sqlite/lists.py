@@ -7,7 +7,7 @@ pushed is there from its first item.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
@@ -29,10 +29,12 @@ __all__ = [
     "length",
     "open_for_change",
     "pop",
+    "pop_first",
     "pop_many",
     "push",
     "section",
     "shift",
+    "shift_first",
     "shift_many",
     "size_of",
     "unpack",
@@ -185,6 +187,27 @@ def shift(connection: Connection, now: int, key: str) -> str | None:
     """Remove the first item and return its JSON text; None if there is none. An emptied list disappears."""
     item = _take_one(connection, now, key, _SHIFT_ONE)
     return _take(connection, now, key, "shift from", last=False) if item is None else item
+
+
+def pop_first(connection: Connection, now: int, keys: Sequence[str]) -> tuple[str, str] | None:
+    """Remove the last item of the first list that has any; return its key and the item's JSON text, or None."""
+    return _take_first(connection, now, keys, pop)
+
+
+def shift_first(connection: Connection, now: int, keys: Sequence[str]) -> tuple[str, str] | None:
+    """Remove the first item of the first list that has any; return its key and the item's JSON text, or None."""
+    return _take_first(connection, now, keys, shift)
+
+
+def _take_first(
+    connection: Connection, now: int, names: Sequence[str], take: Callable[[Connection, int, str], str | None]
+) -> tuple[str, str] | None:
+    for key in names:
+        # Looked at first: who waits looks often, and must not be in the way of those who write.
+        item = take(connection, now, key) if keys.exists(connection, now, key) else None
+        if item is not None:
+            return key, item
+    return None
 
 
 def pop_many(connection: Connection, now: int, key: str, count: int) -> list[str]:

@@ -54,7 +54,9 @@ _VERBS: Final[dict[Callable[..., object], str]] = {
     fields.increment: "increment_field",
     lists.push: "list_push",
     lists.pop: "list_pop",
+    lists.pop_first: "list_pop",
     lists.shift: "list_shift",
+    lists.shift_first: "list_shift",
     lists.unshift: "list_unshift",
     lists.pop_many: "list_pop_many",
     lists.shift_many: "list_shift_many",
@@ -176,6 +178,8 @@ class ListOperations:
         self.push = _writing_key(store, lists.push)
         self.pop = _writing_key(store, lists.pop)
         self.shift = _writing_key(store, lists.shift)
+        self.pop_first = _writing(store, lists.pop_first)
+        self.shift_first = _writing(store, lists.shift_first)
         self.unshift = _writing_key(store, lists.unshift)
         self.pop_many = _writing_key(store, lists.pop_many)
         self.shift_many = _writing_key(store, lists.shift_many)

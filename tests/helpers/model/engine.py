@@ -54,6 +54,8 @@ class ModelEngine:
         self._clock = clock
         self._transactions: dict[int, _Transaction] = {}
         self._moments: dict[int, tuple[Caller, dict[str, Row], int]] = {}
+        self._within: dict[int, float] = {}
+        self._after_moment: dict[int, list[Callable[[], object]]] = {}
         self.entries = Entries(self)
         self.counters = Counters(self)
         self.lists = Lists(self)
@@ -65,7 +67,8 @@ class ModelEngine:
 
     @property
     def in_transaction(self) -> bool:
-        return threading.get_ident() in self._transactions
+        thread = threading.get_ident()
+        return thread in self._transactions or thread in self._moments
 
     def now_ms(self) -> int:
         moment = self._moments.get(threading.get_ident())
@@ -113,6 +116,9 @@ class ModelEngine:
             del self._moments[thread]
             if before is not None:
                 self._moments[thread] = before
+            elif thread not in self._transactions:
+                for callback in self._after_moment.pop(thread, []):
+                    callback()
 
     def require_writable(self) -> None:
         if threading.get_ident() in self._moments:
@@ -147,7 +153,8 @@ class ModelEngine:
         holder = memory.writer
         if holder is not None and holder.shares_thread(caller):
             raise StateBusy(f"this thread itself holds the write transaction of another State: {holder.describe()}")
-        if not memory.writing.acquire(timeout=self.busy_timeout if timeout is None else timeout):
+        allowed = self.busy_timeout if timeout is None else timeout
+        if not memory.writing.acquire(timeout=min(allowed, self._within.get(threading.get_ident(), allowed))):
             raise StateBusy("another writer keeps the model") from TimeoutError()
         memory.writer = caller
         try:
@@ -155,6 +162,15 @@ class ModelEngine:
         finally:
             memory.writer = None
             memory.writing.release()
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Let the thread wait for other writers no longer than that."""
+        self._within[threading.get_ident()] = seconds
+        try:
+            yield
+        finally:
+            del self._within[threading.get_ident()]
 
     @contextmanager
     def transaction(self, first: Callable[[], object] | None = None, /) -> Iterator[None]:
@@ -189,7 +205,9 @@ class ModelEngine:
                 callback()
 
     def after_transaction(self, callback: Callable[[], object], /) -> None:
-        self._transactions[threading.get_ident()].afterwards.append(callback)
+        thread = threading.get_ident()
+        own = self._transactions.get(thread)
+        (self._after_moment.setdefault(thread, []) if own is None else own.afterwards).append(callback)
 
     def fast(self, codec: Codec, /) -> FastPath | None:
         return None

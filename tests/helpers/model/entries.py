@@ -251,6 +251,19 @@ class Lists(Part):
 
         return int(self._change(key, "unshift to", change))
 
+    def pop_first(self, keys: Sequence[str], /) -> tuple[str, str] | None:
+        return self._take_first(keys, self.pop)
+
+    def shift_first(self, keys: Sequence[str], /) -> tuple[str, str] | None:
+        return self._take_first(keys, self.shift)
+
+    def _take_first(self, keys: Sequence[str], take: Callable[[str], str | None]) -> tuple[str, str] | None:
+        for key in keys:
+            item = take(key) if self.length(key) else None
+            if item is not None:
+                return key, item
+        return None
+
     def pop_many(self, key: str, count: int, /) -> list[str]:
         def change(whole: list[Any]) -> list[str]:
             return [json_encode(whole.pop(), "item") for _ in range(min(count, len(whole)))]

@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Final
 
 from helpers.model.entries import Part
@@ -153,3 +154,9 @@ class Changes(Part):
         while token == self.engine.memory.commits and time.monotonic() < deadline:
             time.sleep(POLL)
         return token != self.engine.memory.commits
+
+    def within(self, seconds: float, /) -> AbstractContextManager[None]:
+        return self.engine.within(seconds)
+
+    def forget(self) -> None:
+        pass
