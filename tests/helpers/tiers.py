@@ -10,7 +10,7 @@ QUICK: Final = (
     *("asyncio", "audit", "backup", "cache_table", "cli_batch", "cli_documented", "codec", "counters", "doctests"),
     *("entries", "errors", "fork", "identity", "kernel_locks", "keys", "lending", "lists", "lock", "lock_arguments"),
     *("lua_binding", "lua_scopes", "lua_verbs", "mapping", "operations", "package", "schema", "state_class", "sweep"),
-    *("threads", "transactions", "workflow"),
+    *("threads", "transactions", "wait", "workflow"),
 )
 """The modules of tests that are the quick tier: something of everything, in less than a minute. `pytest -m quick`."""
 
