@@ -155,10 +155,10 @@ def test_wrong_arguments(state: State) -> None:
     state.list_push("q", 1)
     for keys, error in (([], InvalidValue), ([1], InvalidKey), (["q", ""], InvalidKey), (7, InvalidKey)):
         with pytest.raises(error):
-            state.list_pop(keys)  # type: ignore[call-overload]
+            state.list_pop(keys)  # type: ignore[arg-type]
     for timeout in (-1, "1", True, float("nan"), float("inf")):
         with pytest.raises(InvalidValue, match="timeout"):
-            state.list_shift("q", timeout=timeout)  # type: ignore[call-overload]
+            state.list_shift("q", timeout=timeout)  # type: ignore[arg-type]
         with pytest.raises(InvalidValue, match="timeout"):
             state.wait("q", timeout=timeout)  # type: ignore[arg-type]
     with pytest.raises(WrongType):
@@ -191,7 +191,11 @@ def test_no_wait_inside(state: State, block: str) -> None:
 
 def test_close_ends_a_wait(place: Place) -> None:
     """`close()` in another thread: `StateClosed`, soon."""
-    for call in (lambda s: s.wait("k", None, None), lambda s: s.list_shift("k", timeout=None)):
+    calls: list[Callable[[State], object]] = [
+        lambda s: s.wait("k", None, None),
+        lambda s: s.list_shift("k", timeout=None),
+    ]
+    for call in calls:
         state = place.open()
         waiter = Waiter(lambda: call(state))  # noqa: B023
         time.sleep(0.05)

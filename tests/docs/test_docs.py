@@ -106,7 +106,7 @@ def test_readme_begins_with_two_commands() -> None:
 def test_tables_of_the_file_format() -> None:
     """The page on the file format shows the very tables that a store is made of."""
     shown = [block.text.strip() for block in blocks_of("file-format") if block.language == "sql"]
-    assert shown == [f"{table};" for table in schema._TABLES]
+    assert shown == [f"{table};" for table in schema.TABLES.values()]
     page = (DOCS / "file-format.md").read_text(encoding="utf-8")
     assert f"0x{schema.APPLICATION_ID:08X}" in page
     assert f"`user_version` is {schema.SCHEMA_VERSION}" in page

@@ -15,36 +15,45 @@ from slothstate.engines.sqlite import access, location, schema, turn
 from slothstate.engines.sqlite.connection import translate
 from slothstate.errors import StateIOError, UnsafeState
 
-__all__ = ["create_file", "directory_for", "prepare"]
+__all__ = ["create_file", "directory_for", "identify", "prepare"]
 
 CREATION_TIMEOUT: Final = 60.0
 CREATION_POLL: Final = 0.005
+
+OLDEST_VERSION: Final = 1
+"""The earliest that can be brought to ours."""
 
 _TURN: Final = "create.lock"
 
 _SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
 
 
-def prepare(path: str) -> None:
+def prepare(path: str, timeout: float) -> None:
     """Make sure that `path` holds a store of our version: create it if there is nothing, refuse what is not ours.
 
-    Raises: `UnsafeState`, `StateCorrupt`, `StateIOError`; an existing file is left as it was.
+    One of an earlier version is brought to ours once nobody else has it open, for which it waits `timeout` seconds.
+    Raises: `UnsafeState`, `StateCorrupt`, `StateIOError`, `StateBusy`; an existing file is left as it was.
     """
-    if location.size(path):
-        _refuse_foreign(path)
-        return
-    with directory_for(path), directory_for(turn.file(path, _TURN)), _creating(path):
-        if location.size(path):
-            _refuse_foreign(path)
-        else:
-            _create(path)
+    if not location.size(path):
+        with directory_for(path), directory_for(turn.file(path, _TURN)), _creating(path):
+            if not location.size(path):
+                _create(path)
+                return
+    version = identify(path)
+    if version < schema.SCHEMA_VERSION:
+        # Imported here: most stores were made by this release.
+        from slothstate.engines.sqlite import migration
+
+        migration.migrate(path, timeout, _TURN)
 
 
-def _refuse_foreign(path: str) -> None:
+def identify(path: str) -> int:
+    """Return the version of an existing store, ours or one that can be brought to it. Raises: `UnsafeState`."""
     application, version = schema.identify(path)
     if application != schema.APPLICATION_ID:
         raise UnsafeState(schema.describe_foreign(path))
-    schema.check_version(version, path)
+    schema.check_version(version, path, oldest=OLDEST_VERSION)
+    return version
 
 
 def _create(path: str) -> None:

@@ -222,7 +222,7 @@ class Pool(Lender):
         forking.refuse_inherited(self.path)
         try:
             if not prepared:
-                creation.prepare(self.path)
+                creation.prepare(self.path, self.busy.timeout)
             connection = Connection(self.path, synchronous=self._synchronous, wait=self.busy, vfs=self._vfs)
             try:
                 schema.check(connection.db, self.path)

@@ -12,7 +12,7 @@ from typing import Final
 
 import apsw
 
-from slothstate.engines.sqlite import access, audit, creation, location, schema
+from slothstate.engines.sqlite import access, audit, creation, location, migration, schema
 from slothstate.engines.sqlite.backup import copy_pages
 from slothstate.engines.sqlite.busy import BusyWait
 from slothstate.engines.sqlite.connection import Connection, translate
@@ -81,10 +81,17 @@ def _restore(backup: str, target: str) -> None:
 
 def _read_backup(copy: Connection, backup: str) -> None:
     """Fill the draft from the backup and audit it. Raises: `UnsafeState`, `StateCorrupt`."""
-    creation.prepare(backup)
+    creation.identify(backup)
     with closing(_open_backup(backup)) as db:
-        schema.check(db, backup)
+        version = db.pragma("user_version")
+        if version == schema.SCHEMA_VERSION:
+            schema.check(db, backup)
         copy_pages(db, copy.db)
+    if version != schema.SCHEMA_VERSION:
+        # The copy, for a backup is only read.
+        copy.execute("begin immediate")
+        migration.upgrade(copy.db, backup)
+        copy.execute("commit")
     copy.execute("pragma journal_mode = delete").fetchall()
     problems = audit.problems(copy, 0)
     if problems:
@@ -101,7 +108,7 @@ def _open_backup(backup: str) -> apsw.Connection:
 
 def _replace(target: str, copy: Connection) -> None:
     existed = location.size(target) > 0
-    creation.prepare(target)
+    creation.prepare(target, 0.0)
     with closing(schema.open_plain(target)) as db:
         # Every connection to a store keeps a shared lock on the file from its first read to its close. With this mode
         # set before ours, we ask for the exclusive one, which is refused as long as there is any other.
@@ -123,8 +130,15 @@ def _replace(target: str, copy: Connection) -> None:
         last_token = max(last_token, known) if existed else last_token + UNKNOWN_TOKENS
         copy.execute("delete from locks")
         copy.execute("delete from lock_waiters")
-        copy.execute("delete from sqlite_sequence")
+        copy.execute("delete from changes")
+        copy.execute("delete from watches where name is null")
+        copy.execute("delete from sqlite_sequence where name = 'locks'")
         copy.execute(_REMEMBER_TOKEN, (last_token,))
+        page_size = db.pragma("page_size")
+        if copy.db.pragma("page_size") != page_size:
+            # That of a database in WAL mode stays as it is.
+            copy.execute(f"pragma page_size = {page_size}").fetchall()
+            copy.execute("vacuum")
         # No pragma that reads the schema may come before: it may be damaged. By SQLite's default all is synced.
         copy_pages(copy.db, db)
         db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Container, Mapping
 from contextlib import closing, suppress
 from typing import Final
 
@@ -19,8 +20,10 @@ __all__ = [
     "APPLICATION_ID",
     "PAGE_SIZE",
     "SCHEMA_VERSION",
+    "TABLES",
     "check",
     "check_library",
+    "check_tables",
     "check_version",
     "create",
     "describe_foreign",
@@ -41,8 +44,8 @@ PAGE_SIZE: Final = 2048
 # A rowid table and not WITHOUT ROWID: a large value then spills into overflow pages from a leaf instead of from every
 # level of the tree (1 KiB values: 25 us an upsert against 35), and `id` gives a list's items a short owner.
 # `value` of a list whose items are rows of list_items is NULL or an INTEGER (docs/file-format.md).
-_TABLES: Final = (
-    """\
+TABLES: Final = {
+    "entries": """\
 create table entries (
   id integer primary key,
   key text not null unique,
@@ -51,11 +54,11 @@ create table entries (
   expires_at_ms integer
 ) strict""",
     # Covers both "which keys are expired" and the sweep; keys without a TTL never touch it.
-    """\
+    "entries_by_expiry": """\
 create index entries_by_expiry on entries (expires_at_ms)
 where expires_at_ms is not null""",
     # Positions grow at both ends; an item is JSON text. How often it was claimed and not done stays with it.
-    """\
+    "list_items": """\
 create table list_items (
   list_id integer not null,
   position integer not null,
@@ -64,7 +67,7 @@ create table list_items (
   primary key (list_id, position)
 ) strict, without rowid""",
     # Found by its place, which a claim knows: one tree is written instead of two.
-    """\
+    "claims": """\
 create table claims (
   list_id integer not null,
   position integer not null,
@@ -81,7 +84,7 @@ create table claims (
   primary key (list_id, position)
 ) strict, without rowid""",
     # The token is the fencing number: AUTOINCREMENT never gives a number twice, whatever was deleted.
-    """\
+    "locks": """\
 create table locks (
   token integer primary key autoincrement,
   name text not null,
@@ -96,7 +99,7 @@ create table locks (
   unique (name, nonce)
 ) strict""",
     # Few and short-lived rows, read all together: no index.
-    """\
+    "lock_waiters": """\
 create table lock_waiters (
   nonce integer primary key,
   name text not null,
@@ -108,7 +111,7 @@ create table lock_waiters (
 ) strict""",
     # Filled by triggers, which are there as long as anybody watches. AUTOINCREMENT, so that a revision is never given
     # twice, though the log is emptied.
-    """\
+    "changes": """\
 create table changes (
   revision integer primary key autoincrement,
   key text not null,
@@ -116,7 +119,7 @@ create table changes (
   step integer,
   at_ms integer not null
 ) strict""",
-    """\
+    "watches": """\
 create table watches (
   id integer primary key,
   name text unique,
@@ -128,7 +131,8 @@ create table watches (
   pid integer,
   since_ms integer not null
 ) strict""",
-)
+}
+"""Every table and index by its name."""
 
 _SCHEMA: Final = "select sql from sqlite_schema where sql is not null and name not like 'sqlite_%'"
 
@@ -155,7 +159,7 @@ def create(db: apsw.Connection) -> None:
     db.execute(f"pragma page_size = {PAGE_SIZE}")
     # Not `with db`: after an I/O error SQLite has rolled back on its own, and apsw's own rollback would be the error.
     db.execute("begin")
-    for statement in _TABLES:
+    for statement in TABLES.values():
         db.execute(statement)
     db.execute(f"pragma application_id = {APPLICATION_ID}")
     db.execute(f"pragma user_version = {SCHEMA_VERSION}")
@@ -210,9 +214,9 @@ def describe_foreign(path: str) -> str:
     return f"{path} is not a slothstate store: it is another program's SQLite database"
 
 
-def check_version(version: int, path: str) -> None:
-    """Refuse a store of another version than ours. Raises: `UnsafeState` that names both."""
-    if version != SCHEMA_VERSION:
+def check_version(version: int, path: str, *, oldest: int = SCHEMA_VERSION) -> None:
+    """Refuse a store of a later version than ours, or one before `oldest`. Raises: `UnsafeState` that names both."""
+    if not oldest <= version <= SCHEMA_VERSION:
         advice = "upgrade slothstate" if version > SCHEMA_VERSION else "no release ever wrote that version"
         raise UnsafeState(
             f"{path} has schema version {version}, this slothstate reads version {SCHEMA_VERSION}: {advice}"
@@ -223,15 +227,27 @@ def check(db: apsw.Connection, path: str) -> None:
     """Refuse a database whose version or tables are not ours, and leave it in WAL mode. Raises: `UnsafeState`."""
     # Once more, through the log: before, only what the main file holds was looked at.
     check_version(db.pragma("user_version"), path)
-    # SQLite keeps the text but writes the first words in capitals.
-    found = [
-        sql.replace("CREATE TABLE", "create table", 1).replace("CREATE INDEX", "create index", 1)
-        for (sql,) in db.execute(_SCHEMA)
-    ]
-    # VACUUM writes the tables before the indexes, whatever came first.
-    if sorted(found) != sorted(_TABLES):
-        raise UnsafeState(f"{path} is not a slothstate store: its tables, indexes or triggers are not ours")
+    check_tables(db, path)
     if db.pragma("journal_mode") != "wal":
         # Some tool switched it. The first statement in the new mode makes the -wal and -shm, whose identity matters.
         db.execute("pragma journal_mode = wal").fetchall()
         db.execute(_SCHEMA).fetchall()
+
+
+def check_tables(
+    db: apsw.Connection, path: str, former: Mapping[str, str] | None = None, *, without: Container[str] = ()
+) -> None:
+    """Refuse a database whose tables, indexes, triggers and views are not ours. Raises: `UnsafeState`.
+
+    `former` are those that an earlier version had in other words, `without` those that it did not have.
+    """
+    wanted = {name: statement for name, statement in TABLES.items() if name not in without} | dict(former or {})
+    # VACUUM writes the tables before the indexes, whatever came first.
+    if sorted(_plain(sql) for (sql,) in db.execute(_SCHEMA)) != sorted(map(_plain, wanted.values())):
+        raise UnsafeState(f"{path} is not a slothstate store: its tables, indexes or triggers are not ours")
+
+
+def _plain(statement: str) -> str:
+    """Return a statement without its layout, which added columns do not keep, and the capitals of SQLite."""
+    first, second, *rest = statement.split()
+    return " ".join((first.lower(), second.lower(), *rest))
