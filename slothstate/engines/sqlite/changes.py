@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from slothstate import native
 from slothstate.caller import is_cooperative
+from slothstate.engines.sqlite.log_events import LogEvents
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.store import Store
@@ -27,18 +28,30 @@ a second, and not all waiters at the same moment. Without a wal-index it is all 
 COOPERATIVE_PAUSE: Final = 0.005
 """Seconds between two looks where greenlets share the thread, which a wait in C would keep from running."""
 
+SLICE: Final = 0.1
+"""Seconds after which whoever watches looks at the wal-index though nobody woke it, and whether the State is closed."""
+
+PAUSES: Final = (0.0, 0.0001, 0.0002, 0.0004, 0.0008)
+"""Seconds between a write to the log and looks at the wal-index, where the commit shows a moment later."""
+
 
 class CommitWatch:
     """`protocol.Changes`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._events = LogEvents(f"{store.path}-wal")
         self.forget()
 
     def forget(self) -> None:
+        self._events.close()
         self._watching = native.Mutex()
         # Who waits for whoever holds the mutex: a lock each, released once, by whoever takes it out of here.
         self._followers: dict[int, threading.Lock] = {}
+
+    def close(self) -> None:
+        """Let go of what the kernel keeps; who waits notices by itself."""
+        self._events.close()
 
     def token(self) -> int | None:
         self._store.ensure_identity()
@@ -59,7 +72,7 @@ class CommitWatch:
         return changed
 
     def _wait(self, token: int, deadline: float) -> bool:
-        cache, followers = self._store.cache, self._followers
+        followers = self._followers
         woken = threading.Lock()
         woken.acquire()
         # How many others have to be woken when this wait is over, however it ends.
@@ -71,11 +84,11 @@ class CommitWatch:
                 with self._watching.hold(0) as watches:
                     if watches:
                         heirs = 1
-                        changed = cache.wait(token, left)
+                        changed = self._watch(token, deadline)
                         heirs = len(followers) if changed else 1
                         return changed
                 heirs = 0
-                if cache.sync() != token:
+                if self.token() != token:
                     return True
                 if woken.acquire(timeout=left):
                     # By one that has seen a commit, or one that watches no longer.
@@ -84,6 +97,20 @@ class CommitWatch:
         finally:
             followers.pop(id(woken), None)
             _wake(followers, heirs)
+
+    def _watch(self, token: int, deadline: float) -> bool:
+        """Wait for another state of the store than `token` stands for; False if there was none by the deadline."""
+        cache, events = self._store.cache, self._events
+        while (left := deadline - time.monotonic()) > 0:
+            # Asked for last: whatever was committed before that has changed the state, or is an event.
+            if self.token() != token:
+                return True
+            if events.wait(min(left, SLICE)) is None:
+                return cache.wait(token, left)
+            for pause in PAUSES:
+                if cache.wait(token, min(left, pause)):
+                    return True
+        return False
 
 
 def _wake(followers: dict[int, threading.Lock], count: int) -> None:

@@ -62,7 +62,6 @@ class SqliteEngine:
         self.after_transaction = store.after_transaction
         self.require_usable = store.require_usable
         self.rest = store.rest
-        self.close = store.close
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] | None, *, allow_remote: bool, **options: Any) -> SqliteEngine:
@@ -77,6 +76,10 @@ class SqliteEngine:
     @property
     def refusal(self) -> SlothStateError | None:
         return self.store.refusal
+
+    def close(self) -> None:
+        self.store.close()
+        self.changes.close()
 
     def fast(self, codec: Codec, /) -> FastPath | None:
         load = partial(_load_value, self.store, codec.decode)
