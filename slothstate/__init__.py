@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 # First of all: it refuses a Python that the rest would fail on in some other way.
 from slothstate import interpreter as _interpreter  # noqa: F401  # isort: skip
-from slothstate.descriptions import LockDescription, Owner, Waiter
+from slothstate.descriptions import LockDescription, Owner, Waiter, WatchDescription
 from slothstate.engines.sqlite.naming import absolute_path, default_path, refuse_address
 from slothstate.engines.sqlite.schema import check_library
 from slothstate.errors import (
@@ -34,6 +34,7 @@ from slothstate.errors import (
     StateIOError,
     StateReadOnly,
     UnsafeState,
+    WatchLost,
     WrongType,
 )
 from slothstate.locks import Lock
@@ -46,10 +47,12 @@ if TYPE_CHECKING:
     from slothstate.engines.sqlite.restore import restore
     from slothstate.escaping import printable
     from slothstate.record import Record
+    from slothstate.watching import Change, Watch
 
 __all__ = [
     "Activity",
     "AlreadyHeld",
+    "Change",
     "Entry",
     "Finding",
     "Health",
@@ -77,6 +80,9 @@ __all__ = [
     "Usage",
     "User",
     "Waiter",
+    "Watch",
+    "WatchDescription",
+    "WatchLost",
     "WrongType",
     "absolute_path",
     "check_library",
@@ -93,12 +99,14 @@ __all__ = [
 
 _LATE: Final = {
     "Activity": "slothstate.descriptions",
+    "Change": "slothstate.watching",
     "Entry": "slothstate.descriptions",
     "Finding": "slothstate.descriptions",
     "Health": "slothstate.descriptions",
     "Record": "slothstate.record",
     "Usage": "slothstate.descriptions",
     "User": "slothstate.descriptions",
+    "Watch": "slothstate.watching",
     "printable": "slothstate.escaping",
     "restore": "slothstate.engines.sqlite.restore",
 }

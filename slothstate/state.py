@@ -26,6 +26,7 @@ from slothstate.verbs.maintenance import MaintenanceVerbs
 from slothstate.verbs.mapping import MappingVerbs
 from slothstate.verbs.transfer import TransferVerbs
 from slothstate.verbs.waiting import WaitingVerbs
+from slothstate.verbs.watching import WatchingVerbs
 
 __all__ = ["State", "open"]
 
@@ -87,7 +88,15 @@ def open(
 
 
 class State(  # type: ignore[misc]
-    MappingVerbs, CounterVerbs, ListVerbs, FieldVerbs, WaitingVerbs, InspectionVerbs, TransferVerbs, MaintenanceVerbs
+    MappingVerbs,
+    CounterVerbs,
+    ListVerbs,
+    FieldVerbs,
+    WaitingVerbs,
+    WatchingVerbs,
+    InspectionVerbs,
+    TransferVerbs,
+    MaintenanceVerbs,
 ):
     """Keys, counters, lists and locks that programs running side by side share. Made by `slothstate.open`.
 
@@ -142,6 +151,7 @@ class State(  # type: ignore[misc]
         native.to_the_end(self._close)
 
     def _close(self) -> None:
+        self._engine.watches.close()
         self._locks.release_all()
         self._engine.close()
 

@@ -20,6 +20,7 @@ class MaintenanceVerbs(Verbs):
         0
         """
         self._engine.locks.sweep()
+        self._engine.watches.sweep()
         return self._engine.upkeep.sweep()
 
     def backup(self, path: str | os.PathLike[str]) -> None:

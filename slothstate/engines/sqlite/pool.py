@@ -223,7 +223,9 @@ class Pool(Lender):
         try:
             if not prepared:
                 creation.prepare(self.path, self.busy.timeout)
-            connection = Connection(self.path, synchronous=self._synchronous, wait=self.busy, vfs=self._vfs)
+            connection = Connection(
+                self.path, synchronous=self._synchronous, wait=self.busy, vfs=self._vfs, now=self.now
+            )
             try:
                 schema.check(connection.db, self.path)
                 self._identity = location.same_files(self.path, self._identity)

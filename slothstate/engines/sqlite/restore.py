@@ -130,7 +130,6 @@ def _replace(target: str, copy: Connection) -> None:
         last_token = max(last_token, known) if existed else last_token + UNKNOWN_TOKENS
         copy.execute("delete from locks")
         copy.execute("delete from lock_waiters")
-        copy.execute("delete from changes")
         copy.execute("delete from watches where name is null")
         copy.execute("delete from sqlite_sequence where name = 'locks'")
         copy.execute(_REMEMBER_TOKEN, (last_token,))

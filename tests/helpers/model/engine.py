@@ -15,6 +15,7 @@ from helpers.model.fields import Fields
 from helpers.model.locks import Changes, LockTable
 from helpers.model.memory import Memory
 from helpers.model.upkeep import Transfer, Upkeep
+from helpers.model.watches import Watches
 from slothstate.caller import Caller, current
 from slothstate.engines.protocol import Codec, FastPath, Limits, Row
 from slothstate.errors import SlothStateError, StateBusy, StateClosed
@@ -29,6 +30,7 @@ class _Transaction:
     def __init__(self, holder: Caller, rows: dict[str, Row]) -> None:
         self.holder = holder
         self.rows = rows
+        self.noted: list[tuple[str, str]] = []
         self.afterwards: list[Callable[[], object]] = []
 
 
@@ -62,6 +64,7 @@ class ModelEngine:
         self.fields = Fields(self)
         self.locks = LockTable(self)
         self.changes = Changes(self)
+        self.watches = Watches(self)
         self.transfer = Transfer(self)
         self.upkeep = Upkeep(self)
 
@@ -129,17 +132,29 @@ class ModelEngine:
         """Give the live rows to be changed; after an error nothing has changed."""
         self.require_writable()
         with self.exclusively(), self.reading() as live:
+            before = self.rows
             yield live
+            self._note(before, live)
             own = self._own()
             if own is not None:
                 own.rows = live
             else:
                 self.commit(live)
 
+    def _note(self, before: dict[str, Row], after: dict[str, Row]) -> None:
+        """Write what one verb has changed, for those who watch."""
+        now = self.now_ms()
+        noted = [(key, "expire") for key, row in before.items() if row[2] is not None and row[2] <= now]
+        noted += [(key, "delete") for key in before if key not in after and (key, "expire") not in noted]
+        noted += [(key, "set") for key, row in after.items() if before.get(key) is not row]
+        own = self._own()
+        (self.memory.noted if own is None else own.noted).extend(noted)
+
     def commit(self, rows: dict[str, Row]) -> None:
         """Let everybody see these rows. The caller is the writer."""
         # Not only if they differ: 1 equals 1.0.
         self.memory.rows = rows
+        self.memory.log()
         self.memory.commits += 1
 
     @contextmanager
@@ -178,13 +193,13 @@ class ModelEngine:
         self.require_usable()
         own = self._own()
         if own is not None:
-            before = own.rows
+            before, noted = own.rows, list(own.noted)
             try:
                 if first is not None:
                     first()
                 yield
             except BaseException:
-                own.rows = before
+                own.rows, own.noted = before, noted
                 raise
             return
         own = _Transaction(current(), self.memory.rows)
@@ -197,6 +212,7 @@ class ModelEngine:
                     if first is not None:
                         first()
                     yield
+                    self.memory.noted += own.noted
                     self.commit(own.rows)
                 finally:
                     del self._transactions[thread]

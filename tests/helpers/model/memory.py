@@ -8,7 +8,7 @@ from typing import NamedTuple
 from slothstate.caller import Caller
 from slothstate.engines.protocol import Row
 
-__all__ = ["Holder", "Memory"]
+__all__ = ["Holder", "Memory", "WatchEntry"]
 
 
 class Holder(NamedTuple):
@@ -19,6 +19,17 @@ class Holder(NamedTuple):
     owner: object
     since: float
     ends: float | None
+
+
+class WatchEntry:
+    """A watch: `owner` is the engine that runs it, None while nobody does."""
+
+    def __init__(self, name: str | None, pattern: str | None, owner: object, revision: int, since: float) -> None:
+        self.name = name
+        self.pattern = pattern
+        self.owner: object = owner
+        self.revision = revision
+        self.since = since
 
 
 class Memory:
@@ -32,3 +43,15 @@ class Memory:
         self.writer: Caller | None = None
         self.holders: dict[str, Holder] = {}
         self.tokens: dict[str, int] = {}
+        # By nonce; and what they may still have to read: (revision, key, op).
+        self.watches: dict[int, WatchEntry] = {}
+        self.changes: list[tuple[int, str, str]] = []
+        self.noted: list[tuple[str, str]] = []
+        self.revision = 0
+
+    def log(self) -> None:
+        """Give revisions to what was noted, if anybody watches."""
+        for key, op in self.noted if self.watches else ():
+            self.revision += 1
+            self.changes.append((self.revision, key, op))
+        self.noted = []
