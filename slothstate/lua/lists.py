@@ -8,7 +8,7 @@ from typing import Any, Final
 from slothstate.errors import InvalidValue
 from slothstate.native import json_decode
 from slothstate.state import State
-from slothstate.values import EMPTY_LIST, EMPTY_TABLE, Encoded
+from slothstate.values import EMPTY_LIST, EMPTY_TABLE, Encoded, describe
 
 __all__ = [
     "delete_field",
@@ -47,10 +47,15 @@ def _path(path: str | Encoded) -> Sequence[str | int]:
     steps = json_decode(path.stored)
     if path.kind != "list" and path.stored != EMPTY_TABLE:
         raise InvalidValue("path must be a string or a list of names and positions")
-    return [
-        _position(step, f"path[{index}]") if isinstance(step, int | float) and not isinstance(step, bool) else step
-        for index, step in enumerate(steps, 1)
-    ]
+    return [_step(step, f"path[{index}]") for index, step in enumerate(steps, 1)]
+
+
+def _step(step: Any, name: str) -> str | int:
+    if isinstance(step, str):
+        return step
+    if isinstance(step, bool) or not isinstance(step, int | float):
+        raise InvalidValue(f"{name} must be a name or a position, got {describe(step)}")
+    return _position(step, name)
 
 
 def keys_of(keys: str | Encoded) -> str | Sequence[str]:
@@ -60,6 +65,9 @@ def keys_of(keys: str | Encoded) -> str | Sequence[str]:
     if keys.kind != "list":
         raise InvalidValue("key must be a string or a list of strings, not empty")
     found: Sequence[str] = json_decode(keys.stored)
+    for index, key in enumerate(found, 1):
+        if not isinstance(key, str):
+            raise InvalidValue(f"key[{index}] must be a string, got {describe(key)}")
     return found
 
 
