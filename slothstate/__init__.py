@@ -40,12 +40,13 @@ from slothstate.errors import (
 from slothstate.locks import Lock
 from slothstate.patterns import literal
 from slothstate.state import State, open
-from slothstate.values import parse_json, to_json
+from slothstate.values import parse_json, same, to_json
 
 if TYPE_CHECKING:
     from slothstate.descriptions import Activity, Entry, Finding, Health, Usage, User
     from slothstate.engines.sqlite.restore import restore
     from slothstate.escaping import printable
+    from slothstate.fields import format_path, parse_path
     from slothstate.record import Record
     from slothstate.watching import Change, Watch
 
@@ -87,12 +88,15 @@ __all__ = [
     "absolute_path",
     "check_library",
     "default_path",
+    "format_path",
     "literal",
     "open",
     "parse_json",
+    "parse_path",
     "printable",
     "refuse_address",
     "restore",
+    "same",
     "to_json",
 ]
 
@@ -107,6 +111,8 @@ _LATE: Final = {
     "Usage": "slothstate.descriptions",
     "User": "slothstate.descriptions",
     "Watch": "slothstate.watching",
+    "format_path": "slothstate.fields",
+    "parse_path": "slothstate.fields",
     "printable": "slothstate.escaping",
     "restore": "slothstate.engines.sqlite.restore",
 }
