@@ -220,9 +220,9 @@ def take(db: str | None, key: str, shape: Shape) -> int:
 @key_argument
 @click.argument("to")
 def rename(db: str | None, key: str, to: str) -> int:
-    """Give KEY the name TO, in place of what TO held.
+    """Give KEY the name TO.
 
-    Value and time to live stay as they are. Exits with 1 if KEY is missing.
+    Value and time to live stay as they are; what TO held is replaced. Exits with 1 if KEY is missing.
 
     \b
     Example:
@@ -238,8 +238,9 @@ def rename(db: str | None, key: str, to: str) -> int:
 @key_argument
 @click.argument("to")
 def copy(db: str | None, key: str, to: str) -> int:
-    """Copy value and time to live of KEY to TO, in place of what TO held.
+    """Copy KEY to TO, with its time to live.
 
+    What TO held is replaced.
     Exits with 1 if KEY is missing.
 
     \b

@@ -176,7 +176,7 @@ def _print_items(items: list[Any], shape: Shape) -> None:
 @click.argument("start", type=int)
 @click.argument("stop", type=int, default=-1)
 def trim(db: str | None, key: str, start: int, stop: int) -> int:
-    """Keep the items of a list from START to STOP, and print its new length.
+    """Keep the items from START to STOP, and print the new length.
 
     Both are inclusive and count from 0, negative ones from the end. An emptied list disappears.
 

@@ -35,10 +35,10 @@ NOT_FOUND: Final = 127
 @click.option("--timeout", type=SECONDS, help="Wait no longer than this; 0: do not wait.  [default: for ever]")
 @value_options
 def wait(db: str | None, key: str, seen: str | None, timeout: float | None, form: Form) -> int:
-    """Wait until the value of KEY is not SEEN any more, without SEEN until it is there, and print it.
+    """Wait until the value of KEY is not SEEN any more, and print it.
 
-    SEEN is read as `set` reads a VALUE; values are compared as `compare-swap` does. Exits with 1, and prints nothing,
-    if it still is after --timeout; and if the key is missing then.
+    Without SEEN until there is one. SEEN is read as `set` reads a VALUE, and compared as `compare-swap` does. Exits
+    with 1, and prints nothing, if the value still is SEEN after --timeout, and if the key is missing then.
 
     \b
     Examples:
@@ -68,10 +68,11 @@ def watch(
     count: int | None,
     timeout: float | None,
 ) -> int:
-    """Print the changes of keys that match PATTERN, of any process, as they come.
+    """Print the changes of keys that match PATTERN as they come.
 
-    One JSON object a line: key, op (set, delete or expire) and revision, which rises. With a COMMAND it runs for each,
-    with $SLOTHSTATE_KEY, $SLOTHSTATE_OP and $SLOTHSTATE_DB. A command that fails ends the watch with its code.
+    Those of any process: one JSON object a line, with key, op (set, delete or expire) and revision, which rises. With
+    a COMMAND it runs for each, with $SLOTHSTATE_KEY, $SLOTHSTATE_OP and $SLOTHSTATE_DB. A command that fails ends the
+    watch with its code.
 
     With --name nothing is missed while nobody watches, up to 100,000 changes or 24 hours, and a change whose command
     failed, or that was not printed, comes again. `unwatch` forgets the name.

@@ -25,8 +25,6 @@ from slothstate.lua.runtime import EXACT_MAX, find_entry, has_integers, implemen
 from slothstate.native import json_decode
 from slothstate.state import State
 from slothstate.values import EMPTY_TABLE, Encoded, as_python, describe, shorten
-from slothstate.verbs.base import check_timeout
-from slothstate.verbs.waiting import wait_until
 
 __all__ = ["Verb", "bind", "bind_verbs", "state_verbs"]
 
@@ -305,7 +303,7 @@ class _Exact:
             found = self._undoing(lambda: take(keys, nothing))
             return None if found is nothing else (found,)
 
-        found = wait_until(self._view._engine, look, check_timeout(timeout))
+        found = self._view._wait_until(look, timeout)
         return absent if found is None else found[0]
 
     def _undoing(self, call: Callable[[], Any]) -> Any:
