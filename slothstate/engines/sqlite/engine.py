@@ -60,6 +60,7 @@ class SqliteEngine:
         self.snapshot = store.moment
         self.after_transaction = store.after_transaction
         self.require_usable = store.require_usable
+        self.require_writable = store.require_writable
         self.rest = store.rest
         self.close = store.close
 
