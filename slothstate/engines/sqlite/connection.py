@@ -241,7 +241,7 @@ class Connection:
         """
         if self.inherited:
             raise StateClosed("this transaction belongs to the process that began it: a forked child cannot end it")
-        if self.depth and not self.db.in_transaction:
+        if (self.depth or self.moment is not None) and not self.db.in_transaction:
             raise StateIOError("SQLite rolled the transaction back after an earlier error; nothing of it is kept")
 
 

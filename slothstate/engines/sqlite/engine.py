@@ -66,6 +66,7 @@ class SqliteEngine:
         self.snapshot = store.moment
         self.after_transaction = store.after_transaction
         self.require_usable = store.require_usable
+        self.require_writable = store.require_writable
         self.rest = store.rest
 
     @classmethod

@@ -117,6 +117,12 @@ class Pool(Lender):
             raise _again(self._refusal)
         self.own_transaction()
 
+    def require_writable(self) -> None:
+        """Refuse to write inside `snapshot()`. Raises: `SlothStateError`."""
+        own = self.own_transaction()
+        if own is not None:
+            own.require_writable()
+
     def is_caller_writing(self) -> bool:
         """Return whether the caller is inside a transaction. Raises: as `require_usable`.
 

@@ -84,10 +84,12 @@ class ModelEngine:
 
     def _own(self) -> _Transaction | None:
         """The caller's transaction. Raises: `StateBusy` if another task or greenlet of the thread holds one."""
-        own = self._transactions.get(threading.get_ident())
-        if own is not None and own.holder != current():
+        thread = threading.get_ident()
+        own, moment = self._transactions.get(thread), self._moments.get(thread)
+        holder, what = (moment[0], "snapshot") if moment else (own.holder, "transaction") if own else (current(), "")
+        if holder != current():
             raise StateBusy(
-                f"{current().describe()} cannot use the model while {own.holder.describe()} holds a transaction on it"
+                f"{current().describe()} cannot use the model while {holder.describe()} holds a {what} on it"
             )
         return own
 
@@ -124,6 +126,7 @@ class ModelEngine:
                     callback()
 
     def require_writable(self) -> None:
+        self._own()
         if threading.get_ident() in self._moments:
             raise SlothStateError("inside snapshot() nothing can be written")
 

@@ -230,6 +230,7 @@ class LockTable:
 
     def _require_usable(self, name: str) -> None:
         if self._store.is_caller_writing():
+            self._store.require_writable()
             # The row would be part of the transaction: invisible until it commits, gone if it rolls back.
             raise SlothStateError(
                 f"lock {name!r} cannot be taken or freed inside a transaction: lock first, then begin"
