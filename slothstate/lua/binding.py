@@ -200,7 +200,13 @@ def state_verbs(runtime: Any, state: State) -> tuple[Verb, ...]:
         Verb("try_lock", "string number?", view.try_lock),
         Verb("lock", "string number?", view.lock),
         Verb("unlock", "string", view.unlock),
-        Verb("with_lock", "string function number?", partial(_enter_lock, view), is_scope=True),
+        Verb(
+            "with_lock",
+            "string function number? options?",
+            partial(_enter_lock, view),
+            is_scope=True,
+            options=("shared", "slots", "ttl"),
+        ),
         Verb("locks", "", view.locks),
         Verb("stats", "", view.stats),
         Verb("sweep", "", view.sweep),
@@ -392,8 +398,10 @@ def _enter_block(
     return leave, None
 
 
-def _enter_lock(view: State, name: str, timeout: float | None = None) -> tuple[Callable[[bool], None] | None, Any]:
-    manager = view.locked(name, timeout)
+def _enter_lock(
+    view: State, name: str, timeout: float | None = None, **options: Any
+) -> tuple[Callable[[bool], None] | None, Any]:
+    manager = view.locked(name, timeout, **options)
     try:
         lock = manager.__enter__()
     except LockTimeout as error:

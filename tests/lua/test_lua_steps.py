@@ -228,3 +228,20 @@ def test_watching(lua: Scripts) -> None:
         return table.concat(told, ', '), state.watches()[1].name, state.unwatch('watcher')
     """) == ("w1 set, w2 set, w1 delete, w3 set", "watcher", True)
     assert lua.state.watches() == []
+
+
+def test_locks_with_several_holders(lua: Scripts) -> None:
+    """`with_lock(name, fn, timeout, options)`: shared, slots and ttl; one that is not known is an error."""
+    with lua.state.locked("job", 0, shared=True):
+        pass
+    told = lua.error("state.with_lock('job', function() end, 0, {slot = 2})")
+    assert told.startswith("deploy.lua:1: options: there is no 'slot', only shared, slots, ttl")
+    assert lua.run("""
+        return state.with_lock('job', function(token)
+            local held = state.locks()[1]
+            return token == held.token, held.slots, held.expires ~= nil
+        end, nil, {slots = 2, ttl = 60})
+    """) == (True, 2, True)
+    assert lua.error("state.with_lock('job', function() end, 0, {shared = true, slots = 2})").startswith(
+        "deploy.lua:1: shared=True and slots=2 exclude each other"
+    )

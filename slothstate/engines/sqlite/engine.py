@@ -56,10 +56,10 @@ class SqliteEngine:
         self.lists = ListOperations(store)
         self.fields = FieldOperations(store)
         ownership = Ownership(path)
-        self.locks = LockTable(store, ownership)
+        self.changes = CommitWatch(store)
+        self.locks = LockTable(store, ownership, self.changes)
         self.watches = WatchTable(store, ownership)
         store.upkeep = weakref.WeakMethod(self.tidy)
-        self.changes = CommitWatch(store)
         self.transfer = TransferOperations(store)
         self.upkeep = UpkeepOperations(store)
         self.transaction = store.transaction

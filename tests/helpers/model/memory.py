@@ -19,6 +19,8 @@ class Holder(NamedTuple):
     owner: object
     since: float
     ends: float | None
+    shared: bool
+    slots: int
 
 
 class WatchEntry:
@@ -41,7 +43,9 @@ class Memory:
         # Held by whoever writes, a transaction until it ends.
         self.writing = threading.Lock()
         self.writer: Caller | None = None
-        self.holders: dict[str, Holder] = {}
+        self.holders: dict[str, list[Holder]] = {}
+        # Who waits to have a lock alone, by nonce.
+        self.alone: dict[int, str] = {}
         self.tokens: dict[str, int] = {}
         # By nonce; and what they may still have to read: (revision, key, op).
         self.watches: dict[int, WatchEntry] = {}
