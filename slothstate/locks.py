@@ -66,6 +66,16 @@ class Locks:
             self._refuse_second(wanted, timeout)
         return self._acquire(wanted, timeout, ttl)
 
+    def attempt(self, wanted: Acquisition, timeout: float | None, ttl: float | None, *, is_wait: bool = True) -> bool:
+        """Acquire a lock if it is free now; for a caller that waits up to `timeout` by itself, and lets others run.
+
+        Raises: `AlreadyHeld` if it would wait for itself; not where it does not wait.
+        """
+        mine = self._held.get(wanted.key)
+        if is_wait and mine is not None and self.holds(mine):
+            refuse_own(mine, wanted, timeout, same_state=True)
+        return self._acquire(wanted, 0, ttl)
+
     def try_acquire(self, name: str, ttl: float) -> bool:
         """Acquire a lock without waiting; False if anybody holds it, this State included."""
         return self._acquire(self.acquisition(name, ttl), 0, ttl)
@@ -110,12 +120,12 @@ class Locks:
         acquisition.has_ttl = True
         return self._engine.locks.extend(acquisition.name, acquisition.nonce, max(1, round(seconds * 1000)))
 
-    def release(self, name: str) -> bool:
+    def release(self, name: str, identity: tuple[int, int, int] | None = None) -> bool:
         """End the caller's own acquisition of a lock, if it has one, else that of anybody in this State.
 
-        Return whether it still held the lock.
+        `identity` is that of another caller, for whom this is done. Return whether it still held the lock.
         """
-        mine = self._held.get((name, current().identity))
+        mine = self._held.get((name, current().identity if identity is None else identity))
         return self._engine.locks.release_own(name) if mine is None else self._end(mine)
 
     def end(self, acquisition: Acquisition) -> bool:

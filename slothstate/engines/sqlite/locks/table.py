@@ -61,18 +61,17 @@ class LockRow(NamedTuple):
 
 _COLUMNS: Final = "token, name, nonce, slots, owner, host, pid, boot_id, since_ms, expires_boot_ms"
 
-_ADD: Final = """
+_INSERT: Final = sql("""
 insert into locks (since_ms, name, nonce, owner, host, pid, boot_id, expires_boot_ms, slots)
-select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
-"""
-
-_INSERT_FIRST: Final = sql(f"""
-{_ADD}
-where not exists (select 1 from locks where name = ?2)
+values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 returning token
 """)
 
-_INSERT: Final = sql(f"{_ADD} returning token")
+# The usual case in one statement: nobody holds the lock. Else the name is NULL, and `or ignore` drops the row: SQLite
+# copies an `insert ... select` from the same table through a temporary one.
+_INSERT_FIRST: Final = _INSERT.replace("insert into", "insert or ignore into").replace(
+    "(?1,?2,", "(?1,iif(exists(select 1 from locks where name=?2),null,?2),"
+)
 
 _FIND: Final = f"select {_COLUMNS} from locks where name = ?1"
 
