@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 # First of all: it refuses a Python that the rest would fail on in some other way.
 from slothstate import interpreter as _interpreter  # noqa: F401  # isort: skip
-from slothstate.descriptions import LockDescription, Owner, Waiter
+from slothstate.descriptions import ClaimDescription, LockDescription, Owner, Waiter
 from slothstate.engines.sqlite.naming import absolute_path, default_path, refuse_address
 from slothstate.engines.sqlite.schema import check_library
 from slothstate.errors import (
@@ -40,6 +40,7 @@ from slothstate.locks import Lock
 from slothstate.patterns import literal
 from slothstate.state import State, open
 from slothstate.values import parse_json, to_json
+from slothstate.verbs.claims import Claim
 
 if TYPE_CHECKING:
     from slothstate.descriptions import Activity, Entry, Finding, Health, Usage, User
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Activity",
     "AlreadyHeld",
+    "Claim",
+    "ClaimDescription",
     "Entry",
     "Finding",
     "Health",

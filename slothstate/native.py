@@ -139,7 +139,11 @@ take_fork: Callable[[], bool] = _functions["take_fork"]
 """`take_fork()`: whether this process was forked since it was last asked, be it by C code behind Python's back."""
 
 exit_method: Callable[[Callable[[Any], object]], Any] = _functions["exit_method"]
-"""`exit_method(function)`: a method `__exit__` that calls `function(self)` as `to_the_end` does."""
+"""`exit_method(function)`: a method `__exit__` that calls `function(self, kind)` again and again until it returns.
+
+`kind` is the type of the exception that leaves the block or has struck `function`, or None; what was
+raised first goes on.
+"""
 
 to_the_end: Callable[[Callable[[], object]], None] = _functions["to_the_end"]
 """`to_the_end(function)`: call a function again and again until it returns; then raise what it raised first.

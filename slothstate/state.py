@@ -18,6 +18,7 @@ from slothstate.errors import InvalidValue
 from slothstate.locks import Locks
 from slothstate.values import KINDS, Encoded, Seconds, check_flag, check_key, check_seconds, decoded, describe, encode
 from slothstate.verbs.base import NotSetUp, milliseconds
+from slothstate.verbs.claims import ClaimVerbs
 from slothstate.verbs.counters import CounterVerbs
 from slothstate.verbs.fields import FieldVerbs
 from slothstate.verbs.inspection import InspectionVerbs
@@ -87,7 +88,15 @@ def open(
 
 
 class State(  # type: ignore[misc]
-    MappingVerbs, CounterVerbs, ListVerbs, FieldVerbs, WaitingVerbs, InspectionVerbs, TransferVerbs, MaintenanceVerbs
+    MappingVerbs,
+    CounterVerbs,
+    ListVerbs,
+    ClaimVerbs,
+    FieldVerbs,
+    WaitingVerbs,
+    InspectionVerbs,
+    TransferVerbs,
+    MaintenanceVerbs,
 ):
     """Keys, counters, lists and locks that programs running side by side share. Made by `slothstate.open`.
 
@@ -142,6 +151,7 @@ class State(  # type: ignore[misc]
         native.to_the_end(self._close)
 
     def _close(self) -> None:
+        self._engine.claims.end()
         self._locks.release_all()
         self._engine.close()
 
@@ -159,7 +169,7 @@ class State(  # type: ignore[misc]
     def __enter__(self) -> State:
         return self
 
-    def _leave(self) -> None:
+    def _leave(self, kind: type[BaseException] | None) -> None:
         self.close()
 
     if TYPE_CHECKING:

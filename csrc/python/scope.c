@@ -47,7 +47,7 @@ static PyObject *to_the_end(PyObject *self, PyObject *function)
 static PyObject *exit_block(PyObject *function, PyObject *const *arguments, Py_ssize_t count)
 {
     PyObject *bound = ss_check_count("__exit__", count, 4) ? PyMethod_New(function, arguments[0]) : NULL;
-    bool done = bound != NULL && call_to_the_end(bound, NULL);
+    bool done = bound != NULL && call_to_the_end(bound, arguments[1]);
     Py_XDECREF(bound);
     return done ? Py_NewRef(Py_None) : NULL;
 }

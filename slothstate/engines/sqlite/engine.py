@@ -11,6 +11,7 @@ from typing import Any, Final
 from slothstate.engines.protocol import Codec, FastPath, Limits
 from slothstate.engines.sqlite import keys, location
 from slothstate.engines.sqlite.changes import CommitWatch
+from slothstate.engines.sqlite.claim_table import ClaimTable
 from slothstate.engines.sqlite.locks.lock_table import LockTable
 from slothstate.engines.sqlite.locks.owner import Ownership
 from slothstate.engines.sqlite.operations import (
@@ -53,7 +54,9 @@ class SqliteEngine:
         self.counters = CounterOperations(store)
         self.lists = ListOperations(store)
         self.fields = FieldOperations(store)
-        self.locks = LockTable(store, Ownership(path))
+        store.owners = ownership = Ownership(path)
+        self.locks = LockTable(store, ownership)
+        self.claims = ClaimTable(store, ownership)
         self.changes = CommitWatch(store)
         self.transfer = TransferOperations(store)
         self.upkeep = UpkeepOperations(store)
