@@ -1,78 +1,114 @@
-"""Claims of the model: what is out of a list, with how many of its items stand before it."""
+"""Claims of the model: what is out of a list stays beside it (see `helpers.model.memory.Places`)."""
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from helpers.model.entries import Part
+from helpers.model.lists import Whole
+from helpers.model.memory import Out
 from slothstate.descriptions import ClaimDescription
 from slothstate.engines.claiming import Claimed, dead_key
-from slothstate.native import json_decode, json_encode
+from slothstate.native import json_encode
 
-if TYPE_CHECKING:
-    from helpers.model.memory import Rows
-
-__all__ = ["Claims", "Out", "shifted"]
+__all__ = ["Claims"]
 
 PAUSE = 0.01
-
-
-class Out(NamedTuple):
-    """An item that is out. `before`: how many items of the list stand before it; `ends`: `time.monotonic`."""
-
-    item: str
-    attempts: int
-    before: int
-    nonce: int
-    owner: object
-    since: float
-    ends: float | None
-    due_ms: int | None
-
-
-def shifted(rows: Rows, key: str, at: int, added: int, removed: int) -> None:
-    """Tell the claims of a list that items were added or removed at an index, those before all claims at -1."""
-    rows.claims[key] = tuple(
-        out._replace(before=out.before + added if at < out.before else out.before)
-        if added
-        else out._replace(before=max(at, out.before - removed) if at < out.before else out.before)
-        for out in rows.claims.get(key, ())
-    )
 
 
 class Claims(Part):
     """`slothstate.engines.claiming.Claims`; its owners are the engines themselves."""
 
-    def bring_back(self, rows: Rows, key: str) -> None:
-        """Put what is due of a list back into it."""
-        for out in rows.claims.get(key, ()):
-            if self._is_due(out):
-                self._put_back(rows, key, out)
+    def take(
+        self, keys: Sequence[str], nonce: int, ttl_ms: int | None, max_attempts: int | None, dead: str | None, /
+    ) -> Claimed | None:
+        self.engine.require_writable()
+        for key in keys:
+            while self.engine.lists.length(key):
+                claimed = self._take(key, nonce, ttl_ms, max_attempts, dead or dead_key(key))
+                if claimed is not None:
+                    return claimed
+        return None
 
-    def _is_due(self, out: Out) -> bool:
-        if out.due_ms is not None:
-            return out.due_ms <= self.engine.now_ms()
-        is_late = out.ends is not None and out.ends <= time.monotonic()
-        return is_late or out.owner in self.engine.memory.dead
+    def _take(self, key: str, nonce: int, ttl_ms: int | None, max_attempts: int | None, dead: str) -> Claimed | None:
+        def change(whole: Whole) -> Claimed | str:
+            first = whole.items.pop(0)
+            text = json_encode(first.value, "item")
+            if max_attempts is not None and first.attempts >= max_attempts:
+                return text
+            ends = None if ttl_ms is None else time.monotonic() + ttl_ms / 1000
+            attempts = first.attempts + 1
+            out = Out(first.place, first.value, attempts, nonce, self.engine, self.engine.now_ms(), ends)
+            whole.outs.append(out)
+            return Claimed(key, text, attempts, key)
 
-    def is_due(self, key: str) -> bool:
+        with self.engine.transaction():
+            taken: Claimed | str = self.engine.lists.change(key, "claim from", change, takes=True)
+            if isinstance(taken, str):
+                self.engine.lists.push(dead, [taken])
+                return None
+            return taken
+
+    def pause(self, keys: Sequence[str], /) -> float:
+        return PAUSE
+
+    def _held(self, key: str, nonce: int, change: Callable[[str, Whole, Out], object] | None) -> bool:
+        """Do something with a claim that is still held; return whether it was."""
+        with self.engine.writing() if change else self.engine.reading() as rows:
+            for name, places in list(rows.places.items()):
+                for out in places.outs:
+                    if out.nonce == nonce and not self.engine.lists.is_due(out):
+                        if change is not None:
+                            whole = self.engine.lists.open(rows, name, "claim from")
+                            change(name, whole, out)
+                            self.engine.lists.store(rows, name, whole)
+                        return True
+            return False
+
+    def done(self, place: Any, nonce: int, /) -> bool:
+        return self._held(place, nonce, lambda _, whole, out: whole.outs.remove(out))
+
+    def release(self, place: Any, nonce: int, delay_ms: int, /) -> bool:
+        def change(_: str, whole: Whole, out: Out) -> None:
+            if not delay_ms:
+                whole.put_back(out)
+            else:
+                due_ms = self.engine.now_ms() + delay_ms
+                whole.outs[whole.outs.index(out)] = out._replace(nonce=0, owner=None, ends=None, due_ms=due_ms)
+
+        return self._held(place, nonce, change)
+
+    def extend(self, place: Any, nonce: int, ttl_ms: int, /) -> bool:
+        def change(_: str, whole: Whole, out: Out) -> None:
+            whole.outs[whole.outs.index(out)] = out._replace(ends=time.monotonic() + ttl_ms / 1000)
+
+        return self._held(place, nonce, change)
+
+    def holds(self, place: Any, nonce: int, /) -> bool:
+        return self._held(place, nonce, None)
+
+    def abandon(self, nonce: int, /) -> None:
+        self._held("", nonce, lambda _, whole, out: whole.put_back(out))
+
+    def describe(self, key: str | None, /) -> list[ClaimDescription]:
         with self.engine.reading() as rows:
-            return any(map(self._is_due, rows.claims.get(key, ())))
+            return [
+                {
+                    "key": name,
+                    "owner": None if out.owner is None else {"host": platform.node(), "pid": os.getpid()},
+                    "since": out.since_ms / 1000,
+                    "attempt": out.attempts,
+                    "alive": None if out.owner is None else out.owner not in self.engine.memory.dead,
+                    "due": None if out.due_ms is None else out.due_ms / 1000,
+                }
+                for name, places in sorted(rows.places.items())
+                for out in sorted(places.outs, key=lambda out: out.place)
+                if key in (None, name)
+            ]
 
-    def _put_back(self, rows: Rows, key: str, back: Out) -> None:
-        items = self.engine.lists.items(rows, key, "claim from")
-        self._remove(rows, key, back)
-        later = False
-        claims = []
-        for out in rows.claims.get(key, ()):
-            later = later or out.place > back.place
-            claims.append(out._replace(before=out.before + 1) if out.place > back.place else out)
-        items.insert(back.before, json_decode(back.item))
-        rows.attempts[key, back.item] = back.attempts
-        rows.claims[key] = tuple(claims)
-        rows[key] = "list", json_encode(items, "items"), rows[key][2] if key in rows else None
+    def end(self) -> None:
+        self.engine.memory.dead.add(self.engine)
