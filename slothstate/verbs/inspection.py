@@ -37,7 +37,7 @@ class InspectionVerbs(Verbs):
         >>> state.set("site", "example.org")
         True
         >>> state.entry("site", preview=3)
-        Entry(key='site', kind='string', size=11, length=None, ttl=None, preview='exa')
+        Entry(key='site', kind='string', size=11, length=None, ttl=None, preview='exa', claimed=0)
         """
         return self._engine.entries.describe(check_key(key), check_count(preview, "preview"))
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from slothstate.descriptions import Entry, Usage
 from slothstate.engines.protocol import NO_KEY, NO_TTL, Row, Unit, When
 from slothstate.errors import OutOfRange, WrongType
-from slothstate.native import glob_match, json_decode
+from slothstate.native import glob_match, json_decode, json_encode
 from slothstate.values import INTEGER_MAX, INTEGER_MIN, Kind, Stored
 
 if TYPE_CHECKING:
     from helpers.model.engine import ModelEngine
+    from helpers.model.memory import Rows
 
 __all__ = ["Counters", "Entries", "Part"]
 
@@ -164,8 +165,7 @@ class Entries(Part):
             if key not in rows:
                 return None
             kind, stored, expires_at_ms = rows[key]
-            places = rows.places.get(key)
-            out = [] if places is None else [json_encode(each.item, "item") for each in places.outs]
+            out, out_size = self._out(rows, key)
         if kind == "boolean":
             shown: str | bytes = "true" if stored else "false"
         else:
@@ -173,8 +173,14 @@ class Entries(Part):
         size = len(shown.encode()) if isinstance(shown, str) else len(shown)
         length = len(json_decode(str(stored))) if kind == "list" else None
         ttl = None if expires_at_ms is None else (expires_at_ms - self.engine.now_ms()) / 1000
-        size = 1 if kind == "boolean" else size + sum(len(text.encode()) for text in out)
-        return Entry(key, kind, size, length, ttl, shown[:preview], len(out))
+        size = 1 if kind == "boolean" else size + out_size
+        return Entry(key, kind, size, length, ttl, shown[:preview], out)
+
+    def _out(self, rows: Rows, key: str) -> tuple[int, int]:
+        """Return how many items of a list are out of it, and their bytes."""
+        places = rows.places.get(key)
+        texts = [] if places is None else [json_encode(out.item, "item") for out in places.outs]
+        return len(texts), sum(len(text.encode()) for text in texts)
 
     def page_of_descriptions(
         self, pattern: str | None, after: str, limit: int, preview: int, /
@@ -186,13 +192,15 @@ class Entries(Part):
     def usage(self, prefix: str, delimiter: str, /) -> list[Usage]:
         counts: Counter[str] = Counter()
         sizes: Counter[str] = Counter()
-        for key in self.keys(None, "", None, False):
-            entry = self.describe(key, 0)
-            if key.startswith(prefix) and entry is not None:
+        with self.engine.reading() as rows:
+            keys = {*rows, *(key for key, places in rows.places.items() if places.outs)}
+        for key in keys:
+            if key.startswith(prefix):
                 head, found, _ = key[len(prefix) :].partition(delimiter)
                 group = prefix + head + delimiter if found else prefix
-                counts[group] += 1
-                sizes[group] += len(key.encode()) + entry.size
+                entry = self.describe(key, 0)
+                counts[group] += entry is not None
+                sizes[group] += self._out(rows, key)[1] if entry is None else len(key.encode()) + entry.size
         sums = [Usage(group, counts[group], sizes[group]) for group in counts]
         return sorted(sums, key=lambda usage: (-usage.size, usage.prefix))
 
