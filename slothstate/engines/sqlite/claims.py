@@ -11,9 +11,9 @@ from typing import Final, NamedTuple, TypeAlias
 
 from slothstate.engines.claiming import Claimed, dead_key
 from slothstate.engines.sqlite import keys, list_rows, lists, returning
-from slothstate.engines.sqlite.connection import Atomic, Connection, sql
+from slothstate.engines.sqlite.connection import LIVE, Atomic, Connection, sql
 from slothstate.native import json_check
-from slothstate.values import EMPTY_LIST, EMPTY_TABLE, damaged
+from slothstate.values import EMPTY_LIST, EMPTY_TABLE, INTEGER_MAX, damaged
 
 __all__ = ["ClaimRow", "Claimant", "Place", "abandon", "done", "extend", "holds", "release", "rows", "take"]
 
@@ -50,17 +50,34 @@ _PLACE: Final = "list_id = ?1 and position = ?2 and nonce = ?3"
 # Something was inserted before it.
 _MOVED: Final = "list_id = ?1 and nonce = ?2"
 
-_CLAIM: Final = sql("""
-insert into claims (list_id, position, item, attempts, since_ms, nonce, owner, host, pid, boot_id, expires_boot_ms)
-select list_id, position, item, attempts + 1, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+# The usual case: a list that has been claimed from, and nothing that may have to be brought back.
+_FIRST: Final = sql(f"""
+select list_id, position
 from list_items
-where list_id = ?1 and position = ?2
-returning item, attempts
+where list_id = (
+  select id
+  from entries
+  where key = ?2 and value = -1 and kind = 'list' and {LIVE}
+  and not exists (select 1 from claims where list_id = id and (owner is not ?3 or expires_boot_ms is not null))
+)
+order by position
+limit 1
 """)
 
-_REMOVE: Final = "delete from list_items where list_id = ?1 and position = ?2"
+_REMOVE_FIRST: Final = sql("""
+delete from list_items
+where list_id = ?1 and position = ?2 and attempts < ?3
+and not exists (select 1 from list_items where list_id = ?1 and position < ?2)
+and (select value from entries where id = ?1) = -1
+returning item, attempts, exists (select 1 from list_items where list_id = ?1 and position > ?2)
+""")
 
-_ATTEMPTS: Final = "select item, attempts from list_items where list_id = ?1 and position = ?2"
+_CLAIM: Final = sql("""
+insert into claims (list_id, position, item, attempts, since_ms, nonce, owner, host, pid, boot_id, expires_boot_ms)
+values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+""")
+
+_REMOVE: Final = "delete from list_items where list_id = ?1 and position = ?2 returning item, attempts"
 
 _HELD: Final = "(expires_boot_ms is null or expires_boot_ms > ?4)"
 
@@ -102,39 +119,62 @@ def take(
     """
     for key in names:
         # Looked at first: who waits looks often, and must not be in the way of those who write.
-        if keys.exists(connection, now, key) or returning.has_due(connection, now, key):
+        place = connection.execute(_FIRST, (now, key, claimant.owner)).get
+        is_there = place is not None or keys.exists(connection, now, key) or returning.has_due(connection, now, key)
+        if is_there:
             with Atomic(connection):
-                claimed = _take(connection, now, key, claimant, max_attempts, dead or dead_key(key))
+                claimed = None if place is None else _take_first(connection, now, key, claimant, max_attempts, place)
+                if claimed is None:
+                    claimed = _take(connection, now, key, claimant, max_attempts, dead or dead_key(key))
             if claimed is not None:
                 return claimed
     return None
 
 
+def _take_first(
+    connection: Connection, now: int, key: str, claimant: Claimant, max_attempts: int | None, place: Place
+) -> Claimed | None:
+    """Claim the item that was the first of a list a moment ago, if it still is."""
+    most = INTEGER_MAX if max_attempts is None else max_attempts
+    found = connection.execute(_REMOVE_FIRST, (*place, most)).get
+    if found is None:
+        return None
+    item, attempts, is_more = found
+    claimed = _keep(connection, now, key, claimant, place, item, attempts)
+    if not is_more:
+        list_rows.settle(connection, place[0], 0)
+    return claimed
+
+
 def _take(
     connection: Connection, now: int, key: str, claimant: Claimant, max_attempts: int | None, dead: str
 ) -> Claimed | None:
-    found = list_rows.find(connection, now, key, "claim from", returning.bring_back)
-    if found is None or found.text in (EMPTY_LIST, EMPTY_TABLE):
-        return None
-    found = list_rows.unpack(connection, key, found)
-    place = found.identity, found.first
+    while True:
+        found = list_rows.find(connection, now, key, "claim from", returning.bring_back)
+        if found is None or found.text in (EMPTY_LIST, EMPTY_TABLE):
+            return None
+        found = list_rows.unpack(connection, key, found)
+        place = found.identity, found.first
+        item, attempts = connection.execute(_REMOVE, place).get
+        if max_attempts is None or attempts < max_attempts:
+            claimed = _keep(connection, now, key, claimant, place, item, attempts)
+            list_rows.settle(connection, found.identity, found.size - 1)
+            return claimed
+        list_rows.settle(connection, found.identity, found.size - 1)
+        lists.push(connection, now, dead, [item])
+
+
+def _keep(
+    connection: Connection, now: int, key: str, claimant: Claimant, place: Place, item: str, attempts: int
+) -> Claimed:
+    """Write the claim on an item that was taken out of its list."""
     try:
-        if max_attempts is not None:
-            item, attempts = connection.execute(_ATTEMPTS, place).get
-            if attempts >= max_attempts:
-                connection.execute(_REMOVE, place)
-                list_rows.settle(connection, found.identity, found.size - 1)
-                lists.push(connection, now, dead, [item])
-                return _take(connection, now, key, claimant, max_attempts, dead)
-        item, attempt = connection.execute(_CLAIM, (*place, now, *claimant)).get
         # Before it is out of sight: a damaged item must be there to look at.
         json_check(item)
     except ValueError as error:
         raise damaged(key, f"an item cannot be read: {error}") from error
-    connection.execute(_REMOVE, place)
-    if found.mark != -1 or found.size == 1:
-        list_rows.settle(connection, found.identity, found.size - 1)
-    return Claimed(key, item, attempt, place)
+    connection.execute(_CLAIM, (*place, item, attempts + 1, now, *claimant))
+    return Claimed(key, item, attempts + 1, place)
 
 
 def done(connection: Connection, now: int, place: Place, nonce: int, now_boot_ms: int) -> bool:
