@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 # First of all: it refuses a Python that the rest would fail on in some other way.
 from slothstate import interpreter as _interpreter  # noqa: F401  # isort: skip
-from slothstate.descriptions import ClaimDescription, LockDescription, Owner, Waiter
+from slothstate.descriptions import ClaimDescription, LockDescription, Owner, Waiter, WatchDescription
 from slothstate.engines.sqlite.naming import absolute_path, default_path, refuse_address
 from slothstate.engines.sqlite.schema import check_library
 from slothstate.errors import (
@@ -34,23 +34,27 @@ from slothstate.errors import (
     StateIOError,
     StateReadOnly,
     UnsafeState,
+    WatchLost,
     WrongType,
 )
 from slothstate.locks import Lock
 from slothstate.patterns import literal
 from slothstate.state import State, open
-from slothstate.values import parse_json, to_json
+from slothstate.values import parse_json, same, to_json
 from slothstate.verbs.claims import Claim
 
 if TYPE_CHECKING:
     from slothstate.descriptions import Activity, Entry, Finding, Health, Usage, User
     from slothstate.engines.sqlite.restore import restore
     from slothstate.escaping import printable
+    from slothstate.fields import format_path, parse_path
     from slothstate.record import Record
+    from slothstate.watching import Change, Watch
 
 __all__ = [
     "Activity",
     "AlreadyHeld",
+    "Change",
     "Claim",
     "ClaimDescription",
     "Entry",
@@ -80,28 +84,38 @@ __all__ = [
     "Usage",
     "User",
     "Waiter",
+    "Watch",
+    "WatchDescription",
+    "WatchLost",
     "WrongType",
     "absolute_path",
     "check_library",
     "default_path",
+    "format_path",
     "literal",
     "open",
     "parse_json",
+    "parse_path",
     "printable",
     "refuse_address",
     "restore",
+    "same",
     "to_json",
 ]
 
 
 _LATE: Final = {
     "Activity": "slothstate.descriptions",
+    "Change": "slothstate.watching",
     "Entry": "slothstate.descriptions",
     "Finding": "slothstate.descriptions",
     "Health": "slothstate.descriptions",
     "Record": "slothstate.record",
     "Usage": "slothstate.descriptions",
     "User": "slothstate.descriptions",
+    "Watch": "slothstate.watching",
+    "format_path": "slothstate.fields",
+    "parse_path": "slothstate.fields",
     "printable": "slothstate.escaping",
     "restore": "slothstate.engines.sqlite.restore",
 }

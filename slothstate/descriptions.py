@@ -18,6 +18,7 @@ __all__ = [
     "Usage",
     "User",
     "Waiter",
+    "WatchDescription",
 ]
 
 
@@ -57,6 +58,20 @@ class Waiter(Owner):
     """Who waits for a lock, and since when, in seconds since the epoch."""
 
     since: float
+
+
+class WatchDescription(TypedDict):
+    """A watch. `since` is in seconds since the epoch; `owner` and `alive` are None while nobody runs the `name`.
+
+    All changes up to `revision` are known to be handled.
+    """
+
+    name: str | None
+    pattern: str | None
+    owner: Owner | None
+    since: float
+    revision: int
+    alive: bool | None
 
 
 class LockDescription(TypedDict):

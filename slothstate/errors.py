@@ -23,6 +23,7 @@ __all__ = [
     "StateIOError",
     "StateReadOnly",
     "UnsafeState",
+    "WatchLost",
     "WrongType",
 ]
 
@@ -41,6 +42,14 @@ class InvalidValue(SlothStateError, ValueError):
 
 class PatternError(SlothStateError, ValueError):
     """A wildcard pattern that does not follow the grammar; the message names the position."""
+
+
+class WatchLost(SlothStateError, RuntimeError):
+    """A watch was too far behind, or was forgotten: changes before `revision`, from which it goes on, are missing."""
+
+    def __init__(self, message: str, revision: int = 0) -> None:
+        super().__init__(message)
+        self.revision = revision
 
 
 class WrongType(SlothStateError, TypeError):

@@ -13,8 +13,6 @@ from typing import Any, Final, Literal, TypeAlias
 from slothstate.errors import InvalidValue, OutOfRange, WrongType
 from slothstate.native import json_decode, json_encode, json_field
 from slothstate.values import (
-    INTEGER_MAX,
-    INTEGER_MIN,
     check_number,
     damaged,
     decoded,
@@ -55,7 +53,7 @@ def check_path(path: str | Sequence[str | int]) -> Path:
         if isinstance(step, str):
             # Refuses a lone surrogate.
             steps.append(str(encode(step, f"path[{index}]")[1]))
-        elif isinstance(step, int) and not isinstance(step, bool) and INTEGER_MIN < step <= INTEGER_MAX:
+        elif isinstance(step, int) and not isinstance(step, bool):
             steps.append(int(step))
         else:
             raise InvalidValue(f"path[{index}] must be a name or a position, got {describe(step)}")

@@ -27,6 +27,7 @@ from slothstate.verbs.maintenance import MaintenanceVerbs
 from slothstate.verbs.mapping import MappingVerbs
 from slothstate.verbs.transfer import TransferVerbs
 from slothstate.verbs.waiting import WaitingVerbs
+from slothstate.verbs.watching import WatchingVerbs
 
 __all__ = ["State", "open"]
 
@@ -94,6 +95,7 @@ class State(  # type: ignore[misc]
     ClaimVerbs,
     FieldVerbs,
     WaitingVerbs,
+    WatchingVerbs,
     InspectionVerbs,
     TransferVerbs,
     MaintenanceVerbs,
@@ -152,6 +154,7 @@ class State(  # type: ignore[misc]
 
     def _close(self) -> None:
         self._engine.claims.end()
+        self._engine.watches.close()
         self._locks.release_all()
         self._engine.close()
 

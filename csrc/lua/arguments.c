@@ -2,10 +2,11 @@
  *
  * A signature is a string of letters, one an argument:
  *   u  a string of valid UTF-8           v i w o  a value; its name in messages is value, item, new, old
- *   s  a string of any bytes                      (o may be nil)
+ *   s  a string of any bytes                      (o and w may be nil)
  *   n  a number                          k  a table, handed over as JSON: a list of keys
  *   a  anything: it stays in Lua         m  a table of string keys, handed over as key, value, key, value ...
- *   f  a function: it stays in Lua
+ *   f  a function: it stays in Lua       p  a string or a table, handed over as JSON: a path
+ *   q  the same: a key or a list of them  t  a table of options, the last argument: keyword arguments of Python
  *   |  what follows may be absent or nil
  *   *  any number of items, to the end   .  whatever else is given is ignored
  * Further arguments are an error, nil among them. Nothing is coerced: a number is no string, "10" no number.
@@ -201,14 +202,32 @@ static void add_argument(ss_lua_arguments *a, char letter, int index)
         }
         a->kept = index;
         return;
+    case 'p':
+    case 'q':
+        if (type == LUA_TSTRING) {
+            add_utf8(a, index);
+        } else if (type == LUA_TTABLE) {
+            add_table(a, index, index, letter == 'p' ? "path" : "key", 0);
+        } else {
+            type_error(a, index, "string or table");
+        }
+        return;
+    case 't':
+        if (type != LUA_TTABLE) {
+            type_error(a, index, "table");
+        }
+        add_table(a, index, index, "options", 0);
+        a->values[a->count - 1].kind = SS_LUA_OPTIONS;
+        return;
     case 'o':
+    case 'w':
         if (type == LUA_TNIL) {
             add_value(a, SS_LUA_NIL);
             return;
         }
-        add_any(a, index, index, type, "old", 0);
+        add_any(a, index, index, type, letter == 'w' ? "new" : "old", 0);
         return;
-    default: add_any(a, index, index, type, letter == 'w' ? "new" : letter == 'i' ? "item" : "value", 0); return;
+    default: add_any(a, index, index, type, letter == 'i' ? "item" : "value", 0); return;
     }
 }
 

@@ -85,6 +85,7 @@ typedef enum ss_lua_kind {
     SS_LUA_STRING, /* text, length: bytes that Lua keeps alive, as nothing of it runs before they are read */
     SS_LUA_TABLE,  /* offset, length: JSON in binding->text */
     SS_LUA_LIST,   /* the same */
+    SS_LUA_OPTIONS, /* the same, the last of a call: its fields are keyword arguments */
     SS_LUA_ABSENT  /* stands for a default that stays in Lua */
 } ss_lua_kind;
 
@@ -132,6 +133,7 @@ typedef struct ss_lua_binding {
     void *explain;         /* explain(exception) -> str: the message a script sees */
     void *pending;         /* a list: the interruption that `raise_pending` raises */
     void *is_main_thread;  /* is_main_thread() -> bool */
+    void *with_options;    /* with_options(callable, *arguments, options): calls it with keywords */
     void *verbs;           /* a tuple of (name, signature, callable, is_scope) */
     ss_buf text;           /* JSON of the arguments of the call being prepared */
     ss_buf many;           /* its ss_lua_values, if they are more than a few */

@@ -133,7 +133,7 @@ int ss_lua_build_state(const ss_lua_api *lua, lua_State *L)
     lua->pushvalue(L, SLOT_RAISER);
     ss_lua_push_registered(lua, L, &ss_lua_lists);
     lua->pushcclosure(L, lua->run_build, 3);
-    lua->createtable(L, 0, 40);
+    lua->createtable(L, 0, 64);
     lua->createtable(L, 0, 2);
     for (size_t i = 0; add_function(lua, L, i); i++) {
     }

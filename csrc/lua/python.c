@@ -32,7 +32,7 @@ unsigned *ss_lua_scopes(void)
 
 /* ---- Ownership of the userdata ---- */
 
-enum { PART_ENCODED, PART_ABSENT, PART_EXPLAIN, PART_PENDING, PART_IS_MAIN_THREAD, PART_VERBS, PART_COUNT };
+enum { PART_ENCODED, PART_ABSENT, PART_EXPLAIN, PART_PENDING, PART_IS_MAIN_THREAD, PART_WITH_OPTIONS, PART_VERBS, PART_COUNT };
 
 ss_lua_binding *ss_lua_binding_new(const char *token, size_t length)
 {
@@ -56,6 +56,7 @@ ss_lua_binding *ss_lua_binding_new(const char *token, size_t length)
         binding->explain = PyTuple_GET_ITEM(parts, PART_EXPLAIN);
         binding->pending = PyTuple_GET_ITEM(parts, PART_PENDING);
         binding->is_main_thread = PyTuple_GET_ITEM(parts, PART_IS_MAIN_THREAD);
+        binding->with_options = PyTuple_GET_ITEM(parts, PART_WITH_OPTIONS);
         binding->verbs = PyTuple_GET_ITEM(parts, PART_VERBS);
         binding->parts = parts;
     }
@@ -160,6 +161,7 @@ static PyObject *python_value(const ss_lua_binding *binding, const ss_lua_value 
     case SS_LUA_STRING: return python_string(value->as.text, value->length);
     case SS_LUA_TABLE: return python_encoded(binding, SS_KIND_TABLE, text + value->as.offset, value->length);
     case SS_LUA_LIST: return python_encoded(binding, SS_KIND_LIST, text + value->as.offset, value->length);
+    case SS_LUA_OPTIONS: return python_string(text + value->as.offset, value->length);
     case SS_LUA_ABSENT:
     default: return Py_NewRef(binding->absent);
     }
@@ -204,11 +206,15 @@ void ss_lua_call(ss_lua_binding *binding, void *callable, const ss_lua_value *va
         if (binding->text.capacity > SS_LUA_TEXT_KEPT) {
             ss_buf_free(&binding->text);
         }
+        /* The one in front is the function then: what it is called through takes it first. */
+        bool has_options = count > 0 && values[count - 1].kind == SS_LUA_OPTIONS;
+        arguments[0] = function;
         if (values == (const void *)binding->many.data) {
             ss_buf_free(&binding->many);
         }
         if (made == count) {
-            result = PyObject_Vectorcall(function, arguments + 1, count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+            result = has_options ? PyObject_Vectorcall(binding->with_options, arguments, count + 1, NULL)
+                                 : PyObject_Vectorcall(function, arguments + 1, count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
         }
         while (made > 0) {
             Py_DECREF(arguments[made--]);

@@ -17,8 +17,11 @@ static ss_json_step *make_path(PyObject *path)
         if (PyUnicode_Check(step)) {
             sound = ss_utf8_of(step, &made[i].name, &made[i].length);
         } else {
-            made[i].position = PyLong_AsLongLong(step);
-            sound = made[i].position != -1 || !PyErr_Occurred();
+            /* One too large for 64 bits is as far out as the last that is not. */
+            int beyond;
+            long long position = PyLong_AsLongLongAndOverflow(step, &beyond);
+            made[i].position = beyond > 0 ? INT64_MAX : beyond < 0 ? INT64_MIN : position;
+            sound = position != -1 || !PyErr_Occurred();
         }
     }
     if (!sound) {

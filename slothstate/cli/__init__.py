@@ -23,15 +23,19 @@ FAMILIES = {
     "Keys": {
         "get": "keys",
         "set": "keys",
+        "take": "keys",
         "delete": "keys",
         "exists": "keys",
-        "keys": "keys",
-        "scan": "keys",
+        "keys": "listing",
+        "scan": "listing",
         "clear": "keys",
         "compare-swap": "keys",
-        "ttl": "keys",
-        "set-ttl": "keys",
-        "persist": "keys",
+        "rename": "keys",
+        "copy": "keys",
+        "edit": "edit",
+        "ttl": "expiry",
+        "set-ttl": "expiry",
+        "persist": "expiry",
     },
     "Numbers and text": {
         "increment": "counters",
@@ -40,10 +44,17 @@ FAMILIES = {
     },
     "Lists": {
         "push": "lists",
+        "unshift": "lists",
         "pop": "lists",
         "shift": "lists",
+        "trim": "lists",
         "length": "lists",
         "range": "lists",
+    },
+    "Waiting": {
+        "wait": "watch",
+        "watch": "watch",
+        "unwatch": "watch",
     },
     "Locks": {
         "with-lock": "with_lock",
@@ -73,8 +84,8 @@ FAMILIES = {
         "compact": "backup",
     },
     "The store": {
-        "path": "keys",
-        "sweep": "keys",
+        "path": "store",
+        "sweep": "store",
     },
 }
 """Every command's module in this package, by family: the order of the help."""

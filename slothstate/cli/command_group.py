@@ -111,9 +111,8 @@ def _usage_hint(error: click.UsageError) -> str:
         return too_much(context.command.name or "")
     if not isinstance(error, click.NoSuchOption) or error.possibilities or context is None or context.parent is None:
         return ""
-    metavars = " ".join(
-        parameter.make_metavar(context) for parameter in context.command.params if isinstance(parameter, click.Argument)
-    )
+    found = (one.make_metavar(context) for one in context.command.params if isinstance(one, click.Argument))
+    metavars = " ".join(filter(None, found))
     if not metavars or "--" in metavars:
         return ""
     return f": a value that begins with a hyphen stands behind --, '{context.command_path} -- {metavars}'"

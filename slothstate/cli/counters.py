@@ -4,45 +4,63 @@ from __future__ import annotations
 
 import click
 
-from slothstate.cli.options import DONE, NUMBER, key_argument, open_state, store_command
+from slothstate.cli.options import DONE, FIELD, NUMBER, SECONDS, Field, key_argument, open_state, store_command
 from slothstate.cli.values import Form, as_json, delivering, parse_value, write
 
 __all__ = ["append", "decrement", "increment"]
 
 
-@store_command("increment")
-@key_argument
-@click.argument("delta", type=NUMBER, default=1)
-def increment(db: str | None, key: str, delta: float) -> int:
+def _counting(name: str, sign: int, text: str) -> click.Command:
+    """Return the command that adds (1) or subtracts (-1); `text` is its help."""
+
+    @key_argument
+    @click.argument("delta", type=NUMBER, default=1)
+    @click.option("--ttl", type=SECONDS, help="Let a number that this creates expire after this time.")
+    @click.option("--field", type=FIELD, help="Count in this part of the value: .hits, .pages[0].")
+    def command(db: str | None, key: str, delta: float, ttl: float | None, field: Field | None) -> int:
+        if field is not None and ttl is not None:
+            raise click.UsageError("--field counts in a part of a value, whose time to live stays: --ttl is not for it")
+        with open_state(db, create=True) as state, delivering(state):
+            if field is not None:
+                total = state.increment_field(key, field, sign * delta)
+            else:
+                total = (state.increment if sign > 0 else state.decrement)(key, delta, ttl=ttl)
+            write(as_json(total))
+        return DONE
+
+    command.__doc__ = text
+    return store_command(name)(command)
+
+
+increment = _counting(
+    "increment",
+    1,
     """Add DELTA (default 1) to a number and print the sum.
 
-    A missing key counts as 0. An integer stays one; 0.5 or 1.0 makes it a float. The time to live stays.
+    A missing key counts as 0. An integer stays one; 0.5 or 1.0 makes it a float. The time to live stays; --ttl is for
+    a number that is not there yet.
 
     \b
     Examples:
       slothstate increment page_views
       slothstate increment temperature -0.5
-    """
-    with open_state(db, create=True) as state, delivering(state):
-        write(as_json(state.increment(key, delta)))
-    return DONE
+      slothstate increment "rate:$user" --ttl 1m
+      slothstate increment stats --field .hits
+    """,
+)
 
-
-@store_command("decrement")
-@key_argument
-@click.argument("delta", type=NUMBER, default=1)
-def decrement(db: str | None, key: str, delta: float) -> int:
+decrement = _counting(
+    "decrement",
+    -1,
     """Subtract DELTA (default 1) from a number and print the rest.
 
-    A missing key counts as 0. The time to live stays.
+    A missing key counts as 0. The time to live stays. Else as `increment`.
 
     \b
     Example:
       slothstate decrement stock 5
-    """
-    with open_state(db, create=True) as state, delivering(state):
-        write(as_json(state.decrement(key, delta)))
-    return DONE
+    """,
+)
 
 
 @store_command("append")

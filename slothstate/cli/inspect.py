@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from slothstate import Entry, State
+from slothstate import Entry, State, Usage, literal
 from slothstate.cli.formatting import clock_time, duration, escaped, is_terminal, quantity, size, styled
 from slothstate.cli.options import DONE, json_option, key_argument, open_state, say_no, store_command
 from slothstate.cli.prometheus import exposition
@@ -196,8 +196,9 @@ def _children(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
 @click.argument("prefix", default="")
 @click.option("--delimiter", default=":", show_default=True, help="What ends a prefix.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show only the N largest.")
+@click.option("--keys", "by_key", is_flag=True, help="Show each key that begins with PREFIX by itself.")
 @json_option
-def du(db: str | None, prefix: str, delimiter: str, limit: int | None, as_json_: bool) -> int:
+def du(db: str | None, prefix: str, delimiter: str, limit: int | None, by_key: bool, as_json_: bool) -> int:
     """Show the space that keys and values take, by key prefix.
 
     A prefix ends at the first delimiter behind PREFIX. Keys without one are counted together, under PREFIX itself.
@@ -208,9 +209,10 @@ def du(db: str | None, prefix: str, delimiter: str, limit: int | None, as_json_:
       slothstate du
       slothstate du user: --limit 10
       slothstate du --delimiter /
+      slothstate du --keys --limit 10
     """
     with open_state(db) as state:
-        found = state.usage(prefix, delimiter)
+        found = _usage_of_keys(state, prefix) if by_key else state.usage(prefix, delimiter)
         figures = state.stats()
     rows = found[:limit]
     if as_json_:
@@ -221,9 +223,14 @@ def du(db: str | None, prefix: str, delimiter: str, limit: int | None, as_json_:
     else:
         total = sum(row.size for row in found) or 1
         print_table(
-            ["SIZE", "SHARE", "KEYS", "PREFIX"],
+            ["SIZE", "SHARE", "KEYS", "KEY" if by_key else "PREFIX"],
             [
-                [size(row.size), f"{row.size / total:.1%}", f"{row.keys:,}", _prefix_cell(row.prefix, prefix)]
+                [
+                    size(row.size),
+                    f"{row.size / total:.1%}",
+                    f"{row.keys:,}",
+                    escaped(row.prefix) if by_key else _prefix_cell(row.prefix, prefix),
+                ]
                 for row in rows
             ],
             right=["SIZE", "SHARE", "KEYS"],
@@ -233,6 +240,12 @@ def du(db: str | None, prefix: str, delimiter: str, limit: int | None, as_json_:
         everything = f"{size(sum(row.size for row in found))} in {quantity(sum(row.keys for row in found), 'key')}"
         write(styled(f"{everything}; the file has {size(figures['total_size'])}", dim=True))
     return DONE
+
+
+def _usage_of_keys(state: State, prefix: str) -> list[Usage]:
+    entries = state.entries(literal(prefix) + "*")
+    rows = [Usage(entry.key, 1, len(entry.key.encode()) + entry.size) for entry in entries]
+    return sorted(rows, key=lambda row: (-row.size, row.prefix))
 
 
 def _prefix_cell(prefix: str, common: str) -> str:

@@ -1,30 +1,30 @@
-"""`get set delete exists keys scan clear ttl set-ttl persist compare-swap path sweep`."""
+"""`get set take rename copy delete exists clear compare-swap`."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from slothstate import State
+from slothstate import format_path
 from slothstate.cli.exits import Failure
-from slothstate.cli.formatting import duration, escaped, is_terminal, one_line, quantity, size, styled
+from slothstate.cli.formatting import escaped, is_terminal, quantity
 from slothstate.cli.options import (
     DONE,
+    FIELD,
     MISUSE,
     NO,
     SECONDS,
+    Field,
     complete_key,
     key_argument,
     open_state,
     say_no,
+    say_no_key,
     store_command,
     store_path,
 )
-from slothstate.cli.table import print_table, terminal_width
 from slothstate.cli.values import (
     Form,
     Shape,
@@ -32,75 +32,115 @@ from slothstate.cli.values import (
     delivering,
     output_options,
     parse_value,
+    plain,
+    print_item,
     print_value,
-    shown,
     value_options,
     write,
-    write_octets,
 )
 
 __all__ = [
     "clear",
     "compare_swap",
+    "copy",
     "delete",
     "exists",
     "get",
-    "keys",
-    "path",
-    "persist",
-    "scan",
+    "rename",
     "set_",
-    "sweep",
-    "ttl",
+    "take",
 ]
-
-NO_TTL = -1
-NO_KEY = -2
 
 _MISSING: Any = object()
 
-pattern_argument = click.argument("pattern", required=False)
-
 
 @store_command("get")
-@key_argument
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True, shell_complete=complete_key)
 @click.option("--default", metavar="VALUE", help="Print this if the key is missing, and exit with 0.")
+@click.option("--field", type=FIELD, help='Print this part of the value: .servers[0].port, ."any name", [-1].')
 @output_options
-def get(db: str | None, key: str, default: str | None, shape: Shape) -> int:
-    """Print the value of KEY.
+def get(db: str | None, keys: tuple[str, ...], default: str | None, field: Field | None, shape: Shape) -> int:
+    """Print the value of KEY, or one value a line of several.
 
     A string is printed as its text, anything else as JSON; bytes are printed as they are, without a newline. On a
-    terminal control characters are escaped.
+    terminal control characters are escaped. Of several keys a line break in a string is written as \\n, and --json
+    prints one object.
 
-    Exits with 1 if the key is missing.
+    Exits with 1 if the key, or one of several, is missing, or has no such field.
 
     \b
     Examples:
       slothstate get deploy:version
       slothstate get photo --raw > photo.jpg
-      slothstate get config --json | jq .debug
+      slothstate get config --field .servers[0].port
+      slothstate get --json deploy:version deploy:state
     """
+    if len(keys) > 1:
+        if default is not None or field is not None or shape == "raw":
+            raise click.UsageError("--raw, --default and --field take one key alone")
+        return _get_several(db, keys, shape)
+    [key] = keys
     with open_state(db) as state:
-        value = state.get(key, _MISSING)
+        value = state.get(key, _MISSING) if field is None else state.get_field(key, field, _MISSING)
     if value is not _MISSING:
         print_value(value, shape)
     elif default is not None:
         print_value(parse_value(default), shape)
+    elif field is not None:
+        say_no(f"key {key!r} is missing or has no {format_path(field)}")
     else:
-        _say_no_key(key)
+        say_no_key(key)
+    return DONE
+
+
+def _get_several(db: str | None, keys: tuple[str, ...], shape: Shape) -> int:
+    with open_state(db) as state:
+        found = state.get_many(keys)
+    if shape == "json":
+        write(as_json({key: plain(found[key]) for key in keys if key in found}))
+    else:
+        for key in keys:
+            if key in found:
+                print_item(found[key], shape)
+                if isinstance(found[key], bytes) and not is_terminal():
+                    write("")
+    missing = [key for key in dict.fromkeys(keys) if key not in found]
+    if missing:
+        say_no_key(*missing)
     return DONE
 
 
 @store_command("set")
-@key_argument
-@click.argument("value")
+@click.argument("key", metavar="KEY", shell_complete=complete_key)
+@click.argument("value", metavar="VALUE", required=False)
+@click.argument("more", metavar="", nargs=-1)
 @click.option("--ttl", type=SECONDS, help="Let the key expire after this time: 30, 5m, 1h30m, 2d.")
+@click.option("--keep-ttl", is_flag=True, help="Keep the time to live of a key that is there.")
+@click.option("--absent", is_flag=True, help="Only if the key is missing; else exit with 1.")
+@click.option("--present", is_flag=True, help="Only if the key is there; else exit with 1.")
+@click.option("--field", type=FIELD, help="Set this part of the value alone: .debug, .servers[0].port.")
+@click.option("--pairs", is_flag=True, help="Take KEY=VALUE..., and set all of them at once.")
 @value_options
-def set_(db: str | None, key: str, value: str, ttl: float | None, form: Form) -> int:
+def set_(
+    db: str | None,
+    key: str,
+    value: str | None,
+    more: tuple[str, ...],
+    ttl: float | None,
+    keep_ttl: bool,
+    absent: bool,
+    present: bool,
+    field: Field | None,
+    pairs: bool,
+    form: Form,
+) -> int:
     """Set KEY to VALUE; without --ttl it does not expire.
 
     VALUE is typed by how it is written: what is JSON is stored as that (5, 1.5, true, "text", [1, 2], {"a": 1}),
     anything else as a string. A lone - reads stdin, without the newline at its end.
+
+    --field changes one part of a table or list and nothing else; tables that are missing are made. With --pairs each
+    argument is a KEY=VALUE, split at its first =.
 
     \b
     Examples:
@@ -108,28 +148,135 @@ def set_(db: str | None, key: str, value: str, ttl: float | None, form: Form) ->
       slothstate set limits '{"cpu": 2, "memory": 512}' --ttl 1h
       slothstate set zip --string 01234
       slothstate set photo --bytes - < photo.jpg
+      slothstate set leader "$HOSTNAME" --absent --ttl 30s
+      slothstate set config --field .debug true
+      slothstate set --pairs app:version=1.2 app:debug=false
     """
+    if (absent and present) or (keep_ttl and ttl is not None):
+        one, other = ("--absent", "--present") if absent and present else ("--keep-ttl", "--ttl")
+        raise click.UsageError(f"{one} and {other} exclude each other")
+    conditional = absent or present or keep_ttl
+    if pairs:
+        if conditional or field is not None:
+            raise click.UsageError("--pairs takes --ttl and how values are read, and no other option")
+        return _set_pairs(db, tuple(word for word in (key, value, *more) if word is not None), ttl, form)
+    if value is None:
+        raise click.MissingParameter(param_hint="'VALUE'", param_type="argument")
+    if more:
+        raise click.UsageError(f"Got unexpected extra argument ({more[0]})")
+    if field is not None:
+        if conditional or ttl is not None:
+            raise click.UsageError("--field sets a part of a value, whose time to live and presence stay")
+        part = parse_value(value, form)
+        with open_state(db, create=True) as state:
+            state.set_field(key, field, part)
+        return DONE
     parsed = _storable(parse_value(value, form))
+    when: Any = "absent" if absent else "present" if present else None
+    with open_state(db, create=not present) as state:
+        if not state.set(key, parsed, ttl, when=when, keep_ttl=keep_ttl):
+            say_no(f"not set: key {key!r} {'is there' if absent else 'is missing'}")
+    return DONE
+
+
+def _set_pairs(db: str | None, words: tuple[str, ...], ttl: float | None, form: Form) -> int:
+    mapping: dict[str, Any] = {}
+    for word in words:
+        key, separator, value = word.partition("=")
+        if not separator:
+            raise click.UsageError(f"with --pairs each argument is KEY=VALUE, got {word!r}")
+        if key in mapping:
+            raise click.UsageError(f"key {key!r} is given twice")
+        mapping[key] = value
+    if list(mapping.values()).count("-") > 1:
+        raise click.UsageError("only one value can be read from stdin")
+    parsed = {key: _storable(parse_value(value, form)) for key, value in mapping.items()}
     with open_state(db, create=True) as state:
-        state.set(key, parsed, ttl)
+        state.set_many(parsed, ttl)
+    return DONE
+
+
+@store_command("take")
+@key_argument
+@output_options
+def take(db: str | None, key: str, shape: Shape) -> int:
+    """Delete KEY and print the value that it had, in one step.
+
+    Exits with 1 if the key is missing. A value that cannot be written to stdout stays.
+
+    \b
+    Example:
+      code=$(slothstate take code:ada) && echo "used $code"
+    """
+    with open_state(db) as state, delivering(state):
+        value = state.take(key, _MISSING)
+        if value is _MISSING:
+            say_no_key(key)
+        print_value(value, shape)
+    return DONE
+
+
+@store_command("rename")
+@key_argument
+@click.argument("to")
+def rename(db: str | None, key: str, to: str) -> int:
+    """Give KEY the name TO.
+
+    Value and time to live stay as they are; what TO held is replaced. Exits with 1 if KEY is missing.
+
+    \b
+    Example:
+      slothstate rename report:draft report:current
+    """
+    with open_state(db) as state:
+        if not state.rename(key, to):
+            say_no_key(key)
+    return DONE
+
+
+@store_command("copy")
+@key_argument
+@click.argument("to")
+def copy(db: str | None, key: str, to: str) -> int:
+    """Copy KEY to TO, with its time to live.
+
+    What TO held is replaced.
+    Exits with 1 if KEY is missing.
+
+    \b
+    Example:
+      slothstate copy config config:before
+    """
+    with open_state(db) as state:
+        if not state.copy(key, to):
+            say_no_key(key)
     return DONE
 
 
 @store_command("delete")
 @click.argument("keys", metavar="KEY...", nargs=-1, required=True, shell_complete=complete_key)
-def delete(db: str | None, keys: tuple[str, ...]) -> int:
+@click.option("--field", type=FIELD, help="Delete this part of the value of one key: .debug, .servers[0].")
+def delete(db: str | None, keys: tuple[str, ...], field: Field | None) -> int:
     """Delete keys, all in one transaction.
 
     Exits with 1 if any of them is missing; the others are deleted all the same. A terminal is told which.
 
     \b
-    Example:
+    Examples:
       slothstate delete session:1 session:2
+      slothstate delete config --field .debug
     """
+    if field is not None:
+        if len(keys) > 1:
+            raise click.UsageError("--field takes one key alone")
+        with open_state(db) as state:
+            if not state.delete_field(keys[0], field):
+                say_no(f"key {keys[0]!r} is missing or has no {format_path(field)}")
+        return DONE
     with open_state(db) as state, state.transaction():
         missing = [key for key in dict.fromkeys(keys) if not state.delete(key)]
     if missing:
-        _say_no_key(*missing)
+        say_no_key(*missing)
     return DONE
 
 
@@ -154,88 +301,8 @@ def _storable(value: Any) -> Any:
     return value
 
 
-def listing_options(function: Any) -> Any:
-    """Add the options that say how keys are listed."""
-    for option in (
-        click.option("-0", "--null", is_flag=True, help="End each key with NUL, for xargs -0."),
-        click.option("--raw", is_flag=True, help="Print the keys alone, with nothing escaped."),
-        click.option("--json", "as_json_", is_flag=True, help="Print JSON."),
-    ):
-        function = option(function)
-    return function
-
-
-@store_command("keys")
-@pattern_argument
-@listing_options
-def keys(db: str | None, pattern: str | None, as_json_: bool, raw: bool, null: bool) -> int:
-    """List the keys that match PATTERN, all without one, in order.
-
-    * is any run of characters, ? one, [a-z] or [^a] one of a class, \\x the character x.
-
-    On a terminal a table shows kind, time to live, size and the beginning of the value; a key too long for it is cut in
-    the middle (--raw shows it whole). In a pipe it is one key a line, a line break in a key written as \\n: for exact
-    keys take --json (an array) or --null.
-
-    \b
-    Examples:
-      slothstate keys 'user:*'
-      slothstate keys --null 'tmp:*' | xargs -0 slothstate delete --
-    """
-    with open_state(db) as state:
-        if as_json_:
-            write(as_json(state.keys(pattern)))
-        else:
-            _list(state, pattern, raw, null, iter(state.keys(pattern)) if raw or null or not is_terminal() else None)
-    return DONE
-
-
-@store_command("scan")
-@pattern_argument
-@listing_options
-def scan(db: str | None, pattern: str | None, as_json_: bool, raw: bool, null: bool) -> int:
-    """List keys a page at a time, for stores too large for `keys`.
-
-    The keys and their order are those of `keys`. Nothing is locked between two pages; a key that is there all the
-    time comes exactly once. --json prints one JSON string a line.
-
-    \b
-    Example:
-      slothstate scan --json 'user:*' | head -3
-    """
-    with open_state(db) as state:
-        if as_json_:
-            for key in state.scan(pattern):
-                write(as_json(key))
-        else:
-            _list(state, pattern, raw, null, state.scan(pattern) if raw or null or not is_terminal() else None)
-    return DONE
-
-
-def _list(state: State, pattern: str | None, raw: bool, null: bool, found: Iterator[str] | None) -> None:
-    if found is None:
-        rows = (
-            [entry.kind, _ttl_cell(entry.ttl), size(entry.size), escaped(entry.key), shown(entry.preview)]
-            for entry in state.entries(pattern, preview=terminal_width())
-        )
-        if not print_table(["KIND", "TTL", "SIZE", "KEY", "VALUE"], rows, right=["TTL", "SIZE"]):
-            write(styled("no keys", dim=True))
-        return
-    for key in found:
-        if null:
-            write_octets(key.encode() + b"\0")
-        elif raw:
-            write_octets(key.encode() + b"\n")
-        else:
-            write(one_line(key))
-
-
-def _ttl_cell(seconds: float | None) -> str:
-    return "" if seconds is None else duration(seconds)
-
-
 @store_command("clear")
-@pattern_argument
+@click.argument("pattern", required=False)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Delete nothing, print how many keys would go.")
 def clear(db: str | None, pattern: str | None, yes: bool, dry_run: bool) -> int:
@@ -266,133 +333,40 @@ def clear(db: str | None, pattern: str | None, yes: bool, dry_run: bool) -> int:
     return DONE
 
 
-@store_command("ttl")
-@key_argument
-def ttl(db: str | None, key: str) -> int:
-    """Print the seconds that KEY has left; -1 if it does not expire.
-
-    Whole seconds, rounded up. Prints -2 and exits with 1 if the key is missing. `set-ttl` sets it.
-
-    \b
-    Example:
-      slothstate ttl session:1
-    """
-    with open_state(db) as state:
-        left = state.get_ttl(key)
-    if left == NO_KEY:
-        if not is_terminal():
-            write(str(left))
-        _say_no_key(key)
-    if is_terminal():
-        write(f"{left}  {styled('no TTL' if left == NO_TTL else duration(left), dim=True)}")
-    else:
-        write(str(left))
-    return DONE
-
-
-@store_command("set-ttl")
-@key_argument
-@click.argument("seconds", type=SECONDS)
-def set_ttl(db: str | None, key: str, seconds: float) -> int:
-    """Let KEY expire after SECONDS from now.
-
-    SECONDS is a number, or has units: 30, 0.5, 500ms, 5m, 1h30m, 2d, 1w. Exits with 1 if the key is missing.
-
-    \b
-    Example:
-      slothstate set-ttl session:1 15m
-    """
-    with open_state(db) as state:
-        if not state.set_ttl(key, seconds):
-            _say_no_key(key)
-    return DONE
-
-
-@store_command("persist")
-@key_argument
-def persist(db: str | None, key: str) -> int:
-    """Take the time to live of KEY away.
-
-    Exits with 1 if it had none, or is missing.
-
-    \b
-    Example:
-      slothstate persist session:1
-    """
-    with open_state(db) as state:
-        if not state.persist(key):
-            say_no(f"key {key!r} is missing or has no TTL")
-    return DONE
-
-
 @store_command("compare-swap")
 @key_argument
 @click.argument("values", metavar="[OLD] NEW", nargs=-1, required=True)
 @click.option("--absent", is_flag=True, help="Set KEY to NEW only if it is missing; there is no OLD.")
+@click.option("--delete", "deletes", is_flag=True, help="Delete KEY if its value is OLD; there is no NEW.")
+@click.option("--ttl", type=SECONDS, help="Give what is set this time to live: 30, 5m, 1h30m, 2d.")
 @value_options
-def compare_swap(db: str | None, key: str, values: tuple[str, ...], absent: bool, form: Form) -> int:
+def compare_swap(
+    db: str | None, key: str, values: tuple[str, ...], absent: bool, deletes: bool, ttl: float | None, form: Form
+) -> int:
     """Set KEY to NEW if its value is OLD.
 
-    Both are read as `set` reads a VALUE. The time to live stays. Tables and lists are compared deeply; 1 equals
-    1.0, but true is not 1. Exits with 1 if nothing was swapped.
+    Both are read as `set` reads a VALUE. Without --ttl the time to live stays. Tables and lists are compared deeply; 1
+    equals 1.0, but true is not 1. Exits with 1 if nothing was swapped.
 
     \b
     Examples:
       slothstate compare-swap deploy:state idle running
       slothstate compare-swap leader --absent "$HOSTNAME"
+      slothstate compare-swap leader "$HOSTNAME" --delete
     """
-    wanted = 1 if absent else 2
-    if len(values) != wanted:
-        raise click.UsageError("give NEW alone with --absent" if absent else "give OLD and NEW, or --absent and NEW")
+    if deletes and (absent or ttl is not None):
+        raise click.UsageError(f"--delete and {'--absent' if absent else '--ttl'} exclude each other")
+    if len(values) != (1 if absent or deletes else 2):
+        lone = "give NEW alone with --absent" if absent else "give OLD alone with --delete" if deletes else ""
+        raise click.UsageError(lone or "give OLD and NEW, or --absent and NEW, or OLD and --delete")
     if values == ("-", "-"):
         raise click.UsageError("only one value can be read from stdin")
-    *old, new = (parse_value(value, form) for value in values)
-    _storable(new)
-    if old == [None]:
+    parsed = [parse_value(value, form) for value in values]
+    old, new = (None, parsed[0]) if absent else (parsed[0], None if deletes else _storable(parsed[1]))
+    if old is None and not absent:
         raise Failure("OLD is null, which no key holds: --absent swaps only if the key is missing", MISUSE)
+    _storable(new if absent else old)
     with open_state(db, create=absent) as state:
-        if not state.compare_swap(key, old[0] if old else None, new):
+        if not state.compare_swap(key, old, new, ttl=ttl):
             say_no(f"not swapped: key {key!r} {'is there' if absent else 'holds another value, or is missing'}")
     return DONE
-
-
-@store_command("path", opens=False)
-def path(db: str | None) -> int:
-    """Print which file the other commands would use.
-
-    It need not be there. --db comes first, then $SLOTHSTATE_DB, then ~/.sloth-runner/state.db.
-
-    \b
-    Example:
-      ls -l "$(slothstate path)"
-    """
-    found = store_path(db)
-    if is_terminal():
-        source = "--db" if db is not None else "$SLOTHSTATE_DB" if os.environ.get("SLOTHSTATE_DB") else "the default"
-        there = "" if os.path.exists(found) else ", does not exist yet"
-        write(f"{escaped(found)}  {styled(f'({source}{there})', dim=True)}")
-    else:
-        write_octets(os.fsencode(found) + b"\n")
-    return DONE
-
-
-@store_command("sweep")
-def sweep(db: str | None) -> int:
-    """Remove now what has expired.
-
-    That is keys and locks, and the locks of dead owners; prints how many keys went. Any process that has the store
-    open does that every five minutes; this is for stores that nobody has open for long.
-
-    \b
-    Example:
-      slothstate sweep
-    """
-    with open_state(db) as state:
-        removed = state.sweep()
-    write(f"{quantity(removed, 'key')} removed" if is_terminal() else str(removed))
-    return DONE
-
-
-def _say_no_key(*keys: str) -> None:
-    *others, last = map(repr, keys)
-    say_no(f"there is no key {', '.join(others)}{' or ' if others else ''}{last}")

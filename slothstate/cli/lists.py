@@ -1,92 +1,191 @@
-"""`push pop shift length range`."""
+"""`push unshift pop shift trim length range`."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
+from slothstate import State
+from slothstate.cli.exits import Failure
 from slothstate.cli.formatting import is_terminal, styled
-from slothstate.cli.options import DONE, key_argument, open_state, say_no, store_command
+from slothstate.cli.options import DONE, MISUSE, SECONDS, file_named, key_argument, open_state, say_no, store_command
 from slothstate.cli.values import (
     Form,
     Shape,
     as_json,
     delivering,
     output_options,
+    parse_line,
     parse_value,
     print_item,
     print_value,
+    read_octets,
     shown,
     value_options,
     write,
 )
 
-__all__ = ["length", "pop", "push", "range_", "shift"]
+__all__ = ["length", "pop", "push", "range_", "shift", "trim", "unshift"]
 
 _MISSING: Any = object()
 
 
-@store_command("push")
-@key_argument
-@click.argument("items", metavar="ITEM...", nargs=-1, required=True)
-@value_options
-def push(db: str | None, key: str, items: tuple[str, ...], form: Form) -> int:
+def _adding(name: str, add: Callable[..., int], text: str) -> click.Command:
+    """Return a command that adds items to a list with `add`; `text` is its help."""
+
+    @key_argument
+    @click.argument("items", metavar="ITEM...", nargs=-1)
+    @click.option("--lines", metavar="FILE", callback=file_named, help="Add each line of a file, of stdin for -.")
+    @value_options
+    def command(db: str | None, key: str, items: tuple[str, ...], lines: str | None, form: Form) -> int:
+        if lines is None and not items:
+            raise click.MissingParameter(param_hint="'ITEM...'", param_type="argument")
+        if lines is not None and items:
+            raise click.UsageError("give ITEMs or --lines, not both")
+        if items.count("-") > 1:
+            raise click.UsageError("only one item can be read from stdin")
+        parsed = [parse_value(item, form) for item in items] if lines is None else _lines(lines, form)
+        with open_state(db, create=True) as state, delivering(state):
+            write(as_json(add(state, key, *parsed)))
+        return DONE
+
+    command.__doc__ = text
+    return store_command(name)(command)
+
+
+def _lines(name: str, form: Form) -> list[Any]:
+    octets = read_octets(name) if name == "-" else Path(name).read_bytes()
+    lines = octets.removesuffix(b"\n").split(b"\n") if octets else []
+    try:
+        return [parse_line(line.decode(), form) for line in lines]
+    except UnicodeDecodeError as error:
+        raise Failure(f"{name} is not UTF-8: {error.reason}", MISUSE) from error
+
+
+push = _adding(
+    "push",
+    State.list_push,
     """Add items to the end of a list and print its new length.
 
-    A missing key counts as an empty list. An ITEM is read as `set` reads a VALUE; null is allowed, bytes are not.
+    A missing key counts as an empty list. An ITEM is read as `set` reads a VALUE; null is allowed, bytes are not. With
+    --lines each line is an item, all added at once.
 
     \b
     Examples:
       slothstate push queue '{"app": "web"}' '{"app": "api"}'
       slothstate push names --string 007
-    """
-    if items.count("-") > 1:
-        raise click.UsageError("only one item can be read from stdin")
-    parsed = [parse_value(item, form) for item in items]
-    with open_state(db, create=True) as state, delivering(state):
-        write(as_json(state.list_push(key, *parsed)))
-    return DONE
+      find . -name '*.jpg' | slothstate push photos --string --lines -
+    """,
+)
+
+unshift = _adding(
+    "unshift",
+    State.list_unshift,
+    """Add items to the front of a list and print its new length.
+
+    The first ITEM comes first of all. Else as `push`.
+
+    \b
+    Example:
+      slothstate unshift queue '{"app": "urgent"}'
+    """,
+)
 
 
-@store_command("pop")
-@key_argument
-@output_options
-def pop(db: str | None, key: str, shape: Shape) -> int:
+def _taking(name: str, one: Callable[..., Any], many: Callable[..., list[Any]], text: str) -> click.Command:
+    """Return a command that takes items from a list; `text` is its help."""
+
+    @key_argument
+    @click.option("--count", type=click.IntRange(min=1), metavar="N", help="Take up to N items, one a line.")
+    @click.option("--timeout", type=SECONDS, default=0, help="Wait so long for an item.  [default: do not wait]")
+    @output_options
+    def command(db: str | None, key: str, count: int | None, timeout: float, shape: Shape) -> int:
+        deadline = time.monotonic() + timeout
+        with open_state(db, create=timeout > 0) as state:
+            # Another one may be faster between the end of the wait and the step that takes the item.
+            while True:
+                state.wait(key, None, max(0.0, deadline - time.monotonic()))
+                with delivering(state):
+                    if count is None:
+                        item = one(state, key, _MISSING)
+                        items = [] if item is _MISSING else [item]
+                    else:
+                        items = many(state, key, count)
+                    if items and count is None:
+                        print_value(items[0], shape)
+                    elif items:
+                        _print_items(items, shape)
+                if items:
+                    return DONE
+                if time.monotonic() >= deadline:
+                    say_no(f"list {key!r} is empty or missing")
+
+    command.__doc__ = text
+    return store_command(name)(command)
+
+
+pop = _taking(
+    "pop",
+    State.list_pop,
+    State.list_pop_many,
     """Remove the last item of a list and print it.
 
     An emptied list disappears. Exits with 1 if there is none. An item that cannot be written to stdout stays in the
-    list.
+    list. With --count it is several, the last first, in one step; --json prints one JSON array of them.
+    --timeout waits for an item.
 
     \b
     Example:
       slothstate pop queue
-    """
-    with open_state(db) as state, delivering(state):
-        return _print_taken(state.list_pop(key, _MISSING), key, shape)
+    """,
+)
 
-
-@store_command("shift")
-@key_argument
-@output_options
-def shift(db: str | None, key: str, shape: Shape) -> int:
+shift = _taking(
+    "shift",
+    State.list_shift,
+    State.list_shift_many,
     """Remove the first item of a list and print it.
 
     An emptied list disappears. Exits with 1 if there is none. An item that cannot be written to stdout stays in the
-    list.
+    list. With --count it is several in one step; --json prints one JSON array of them. --timeout waits for an item.
+
+    \b
+    Examples:
+      while job=$(slothstate shift queue); do echo "working on $job"; done
+      slothstate shift queue --timeout 1m
+    """,
+)
+
+
+def _print_items(items: list[Any], shape: Shape) -> None:
+    if shape == "json":
+        write(as_json(items))
+        return
+    for item in items:
+        print_item(item, shape)
+        if shape == "raw":
+            write("")
+
+
+@store_command("trim")
+@key_argument
+@click.argument("start", type=int)
+@click.argument("stop", type=int, default=-1)
+def trim(db: str | None, key: str, start: int, stop: int) -> int:
+    """Keep the items from START to STOP, and print the new length.
+
+    Both are inclusive and count from 0, negative ones from the end. An emptied list disappears.
 
     \b
     Example:
-      while job=$(slothstate shift queue); do echo "working on $job"; done
+      slothstate push log "$line" && slothstate trim log -1000
     """
     with open_state(db) as state, delivering(state):
-        return _print_taken(state.list_shift(key, _MISSING), key, shape)
-
-
-def _print_taken(item: Any, key: str, shape: Shape) -> int:
-    if item is _MISSING:
-        say_no(f"list {key!r} is empty or missing")
-    print_value(item, shape)
+        write(str(state.list_trim(key, start, stop)))
     return DONE
 
 
@@ -122,17 +221,11 @@ def range_(db: str | None, key: str, start: int, stop: int, shape: Shape) -> int
     """
     with open_state(db) as state:
         items = state.list_range(key, start, stop)
-        if shape == "json":
-            write(as_json(items))
-            return DONE
         if shape is None and is_terminal():
             first = start if start >= 0 else max(0, start + state.list_length(key))
             digits = len(str(first + len(items)))
             for index, item in enumerate(items, first):
                 write(f"{styled(str(index).rjust(digits), dim=True)}  {shown(item)}")
             return DONE
-    for item in items:
-        print_item(item, shape)
-        if shape == "raw":
-            write("")
+    _print_items(items, shape)
     return DONE

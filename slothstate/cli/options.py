@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from itertools import islice
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeAlias
 
 import click
 
@@ -24,6 +24,7 @@ from slothstate import (
     WrongType,
     literal,
     parse_json,
+    parse_path,
 )
 from slothstate.cli.exits import Failure
 from slothstate.cli.formatting import escaped, is_terminal
@@ -32,12 +33,14 @@ __all__ = [
     "BUG",
     "CLOSED_PIPE",
     "DONE",
+    "FIELD",
     "INTERRUPTED",
     "MISUSE",
     "NO",
     "NUMBER",
     "SECONDS",
     "STORE_ERROR",
+    "Field",
     "StoreCommand",
     "complete_key",
     "complete_lock",
@@ -51,6 +54,7 @@ __all__ = [
     "open_settings",
     "open_state",
     "say_no",
+    "say_no_key",
     "sharing_state",
     "store_command",
     "store_path",
@@ -93,6 +97,12 @@ def exit_code_of(error: SlothStateError) -> int:
 def say_no(why: str) -> NoReturn:
     """End the command with the exit code `NO`, and say why where somebody looks at it; a pipe needs only the code."""
     raise Failure(why if is_terminal() else "", NO)
+
+
+def say_no_key(*keys: str) -> NoReturn:
+    """End the command with the exit code `NO`: these keys are missing."""
+    *others, last = map(repr, keys)
+    say_no(f"there is no key {', '.join(others)}{' or ' if others else ''}{last}")
 
 
 class StoreCommand(click.Command):
@@ -301,6 +311,25 @@ class _Seconds(click.ParamType):  # type: ignore[type-arg]
 
 
 SECONDS: Final = _Seconds()
+
+Field: TypeAlias = tuple[str | int, ...]
+
+
+class _Field(click.ParamType):  # type: ignore[type-arg]
+    """A part of a value, in jq's words: .name, ."any name", ["any name"], [0], [-1], in a row."""
+
+    name = "PATH"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Field:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return parse_path(value)
+        except InvalidValue as error:
+            self.fail(str(error), parameter, context)
+
+
+FIELD: Final = _Field()
 
 
 class _Number(click.ParamType):  # type: ignore[type-arg]

@@ -30,7 +30,9 @@ __all__ = [
     "delivering",
     "flush",
     "output_options",
+    "parse_line",
     "parse_value",
+    "plain",
     "print_item",
     "print_value",
     "read_argument",
@@ -124,7 +126,15 @@ def parse_value(argument: str, form: Form = None) -> Any:
     """
     if form == "bytes":
         return read_octets(argument)
-    text = read_argument(argument)
+    return _parsed(read_argument(argument), form)
+
+
+def parse_line(line: str, form: Form = None) -> Any:
+    """Return the value that a line of a file stands for, as `parse_value` would read it."""
+    return line.encode() if form == "bytes" else _parsed(line, form)
+
+
+def _parsed(text: str, form: Form) -> Any:
     if form == "string":
         return text
     if form == "base64":
@@ -190,8 +200,13 @@ def as_json(value: Any) -> str:
 
     For a terminal the characters that could drive it, or cannot be seen, are escaped: it is the same value.
     """
-    text = to_json(base64.b64encode(value).decode() if isinstance(value, bytes) else value)
+    text = to_json(plain(value))
     return escaped(text, json=True) if is_terminal() else text
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON knows it: bytes as a string of base64."""
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
 
 def _octets(value: Any) -> bytes:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
-from slothstate.descriptions import Activity, Entry, Finding, Health, LockDescription, Usage
+from slothstate.descriptions import Activity, Entry, Finding, Health, LockDescription, Usage, WatchDescription
 from slothstate.engines.claiming import Claims
 from slothstate.errors import SlothStateError
 from slothstate.fields import Path
@@ -47,6 +47,8 @@ __all__ = [
     "Transfer",
     "Unit",
     "Upkeep",
+    "WatchPage",
+    "Watches",
     "When",
 ]
 
@@ -373,6 +375,50 @@ class Changes(Protocol):
         """Know of nobody who waits: what a forked child does."""
 
 
+class WatchPage(NamedTuple):
+    """What a watch reads. `revision` is what is stored of it: None if there is no such watch, negative if changes up to
+    that number were lost. `changes` are `(revision, key, op)`, `seen` is the last revision that was looked at."""
+
+    revision: int | None
+    changes: list[tuple[int, str, str]]
+    seen: int
+
+
+class Watches(Protocol):
+    """Who follows the changes of keys. A watch is named by its nonce, a random number of 63 bits."""
+
+    def begin(self, nonce: int, pattern: str | None, name: str | None, /) -> int | None:
+        """Begin to watch, or with a name go on; return the revision after which changes are to be read.
+
+        Every change that is committed from now on is kept for it. What has expired by now is none. None while another
+        watch, whose owner lives, has the name. Raises: `SlothStateError` inside a transaction or snapshot.
+        """
+
+    def page(self, nonce: int, after: int, pattern: str | None, limit: int, /) -> WatchPage:
+        """Return those of the next `limit` committed changes past `after` whose keys match (None: all), in order."""
+
+    def handled(self, nonce: int, revision: int, count: int, /) -> bool:
+        """Note that all up to a revision, `count` more changes, is handled; return whether there is such a watch."""
+
+    def end(self, nonce: int, /) -> None:
+        """Remove a watch; one with a name stays, and nobody runs it."""
+
+    def remove(self, name: str, /) -> bool:
+        """Forget the watch of a name; return whether there was one."""
+
+    def expire(self) -> float:
+        """Remove keys that have expired, each an `expire`, outside transactions; return the seconds to the next one."""
+
+    def describe(self) -> list[WatchDescription]:
+        """Return all watches."""
+
+    def sweep(self) -> None:
+        """Remove what dead owners left, and changes that are kept for nobody."""
+
+    def close(self) -> None:
+        """End what this engine began."""
+
+
 class Transfer(Protocol):
     """Whole keys, out of one store and into another."""
 
@@ -462,6 +508,9 @@ class Engine(Protocol):
     def changes(self) -> Changes: ...
 
     @property
+    def watches(self) -> Watches: ...
+
+    @property
     def transfer(self) -> Transfer: ...
 
     @property
@@ -469,6 +518,9 @@ class Engine(Protocol):
 
     def require_usable(self) -> None:
         """Raise the error of an engine that takes no more operations, or none from the caller now."""
+
+    def require_writable(self) -> None:
+        """Refuse to write inside a `snapshot`, for what may turn out to have nothing to write."""
 
     def transaction(self, first: Callable[[], object] | None = None, /) -> AbstractContextManager[None]:
         """Hold a write transaction for the calling thread and task while the block runs; a savepoint inside one.

@@ -11,19 +11,20 @@ import re
 import secrets
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 from slothstate._native import ffi, lib
 from slothstate.codec import ENCODED
 from slothstate.errors import InvalidValue, LockLost, LockTimeout, OutOfRange, SlothStateError
+from slothstate.lua import lists
 from slothstate.lua.other_names import refuse_name
 from slothstate.lua.plain import bind_plain
 from slothstate.lua.runtime import EXACT_MAX, find_entry, has_integers, implementation_of, is_lua
 from slothstate.native import json_decode
 from slothstate.state import State
-from slothstate.values import EMPTY_LIST, EMPTY_TABLE, Encoded, as_python, describe
+from slothstate.values import EMPTY_TABLE, Encoded, as_python, describe, shorten
 
 __all__ = ["Verb", "bind", "bind_verbs", "state_verbs"]
 
@@ -52,12 +53,14 @@ def bind(runtime: Any, state: State) -> None:
 
 def bind_verbs(runtime: Any, verbs: Iterable[Verb]) -> Any:
     """Put these verbs into a runtime, as `bind` does those of a State; returns the table."""
+    verbs = tuple(verbs)
+    with_options = partial(_with_options, {id(verb.function): verb for verb in verbs})
     declared = tuple((verb.name.encode(), _letters(verb.arguments), verb.function, verb.is_scope) for verb in verbs)
     entry = find_entry(runtime)
     if entry is None:
-        table = bind_plain(runtime, declared, _ABSENT, _explain, _is_main_thread)
+        table = bind_plain(runtime, declared, _ABSENT, _explain, _is_main_thread, with_options)
     else:
-        table = _bind_native(entry, declared)
+        table = _bind_native(entry, declared, with_options)
     names = runtime.globals()
     names[b"state"] = table
     package = names[b"package"]
@@ -67,7 +70,11 @@ def bind_verbs(runtime: Any, verbs: Iterable[Verb]) -> Any:
     return table
 
 
-def _bind_native(entry: Any, declared: tuple[tuple[bytes, bytes, Callable[..., Any], bool], ...]) -> Any:
+def _bind_native(
+    entry: Any,
+    declared: tuple[tuple[bytes, bytes, Callable[..., Any], bool], ...],
+    with_options: Callable[..., Any],
+) -> Any:
     pending: list[BaseException] = []
 
     def raise_pending() -> None:
@@ -75,7 +82,7 @@ def _bind_native(entry: Any, declared: tuple[tuple[bytes, bytes, Callable[..., A
             raise pending.pop()
 
     token = secrets.token_bytes(16)
-    _handover[token] = (Encoded, _ABSENT, _explain, pending, _is_main_thread, declared)
+    _handover[token] = (Encoded, _ABSENT, _explain, pending, _is_main_thread, with_options, declared)
     try:
         return entry(token, raise_pending)
     finally:
@@ -88,13 +95,15 @@ class Verb(NamedTuple):
     One whose name begins with two underscores goes into the metatable of the table. `arguments` names the Lua type of
     each, `?` for one that may be absent or nil; `any` stays in Lua and comes back
     where the function returns the object it was given in its place. `function` gets what was given, without absent
-    ones at the end.
+    ones at the end; the fields of `options`, a table behind all others, are its keyword arguments, of which `options`
+    has the names.
     """
 
     name: str
     arguments: str
     function: Callable[..., Any]
     is_scope: bool = False
+    options: tuple[str, ...] = ()
 
 
 _LETTERS: Final = {
@@ -107,6 +116,10 @@ _LETTERS: Final = {
     "new": "w",
     "keys": "k",
     "mapping": "m",
+    "item": "i",
+    "path": "p",
+    "key_or_keys": "q",
+    "options": "t",
     "any": "a",
     "function": "f",
 }
@@ -122,34 +135,68 @@ def _letters(arguments: str) -> bytes:
     return letters.encode()
 
 
+def _with_options(taken: dict[int, Verb], function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function with a table of options, given last as JSON. Raises: `InvalidValue` for one it does not know."""
+    *given, text = arguments
+    options = json_decode(text)
+    verb = taken[id(function)]
+    if not isinstance(options, dict):
+        raise InvalidValue("options must be a table of names and values, got a list")
+    for name in options:
+        if name not in verb.options:
+            raise InvalidValue(f"options: there is no {shorten(name)}, only {', '.join(verb.options)}")
+    required = len([argument for argument in verb.arguments.split() if not argument.endswith("?")])
+    while len(given) > required and given[-1] is None:
+        given.pop()
+    return function(*given, **options)
+
+
 def state_verbs(runtime: Any, state: State) -> tuple[Verb, ...]:
     """Return the verbs of a State, as this runtime's Lua needs them."""
     view = _view_of(state)
-    whole = _Exact(view)
-    exact = view if has_integers(runtime) else whole
+    exact: Any = _Whole(view) if has_integers(runtime) else _Exact(view)
     return (
-        Verb("set", "string value number?", view.set),
+        Verb("set", "string value number? options?", view.set, options=("when", "keep_ttl")),
         Verb("get", "string any?", view.get),
         Verb("delete", "string", view.delete),
+        Verb("take", "string any?", exact.take),
+        Verb("rename", "string string", view.rename),
+        Verb("copy", "string string", view.copy),
         Verb("exists", "string", view.exists),
         Verb("clear", "string?", lambda pattern=None: (True, view.clear(pattern))),
-        Verb("keys", "string?", view.keys),
-        Verb("scan", "string?", lambda pattern=None: partial(next, view.scan(pattern), None)),
+        Verb("keys", "string? options?", view.keys, options=_LISTING),
+        Verb("scan", "string? options?", partial(_scan, view), options=_LISTING),
         Verb("set_ttl", "string number", view.set_ttl),
         Verb("get_ttl", "string", view.get_ttl),
         Verb("persist", "string", view.persist),
-        Verb("increment", "string number?", exact.increment),
-        Verb("decrement", "string number?", exact.decrement),
+        Verb("increment", "string number? options?", exact.increment, options=("ttl",)),
+        Verb("decrement", "string number? options?", exact.decrement, options=("ttl",)),
         Verb("append", "string bytes", view.append),
-        Verb("compare_swap", "string old new", view.compare_swap),
+        Verb("compare_swap", "string old new options?", view.compare_swap, options=("ttl",)),
+        Verb("get_field", "string path any?", partial(lists.get_field, view)),
+        Verb("set_field", "string path value", partial(lists.set_field, view)),
+        Verb("delete_field", "string path", partial(lists.delete_field, view)),
+        Verb("increment_field", "string path number?", exact.increment_field),
         Verb("list_push", "string items...", view.list_push),
-        Verb("list_pop", "string any?", exact.list_pop),
-        Verb("list_shift", "string any?", exact.list_shift),
+        Verb("list_unshift", "string items...", view.list_unshift),
+        Verb("list_pop", "key_or_keys any? number?", exact.list_pop),
+        Verb("list_shift", "key_or_keys any? number?", exact.list_shift),
+        Verb("list_pop_many", "string number", exact.list_pop_many),
+        Verb("list_shift_many", "string number", exact.list_shift_many),
+        Verb("list_set", "string number item", partial(lists.list_set, view)),
+        Verb("list_insert", "string number item", partial(lists.list_insert, view)),
+        Verb("list_remove", "string item number?", partial(lists.list_remove, view)),
+        Verb("list_trim", "string number? number?", partial(lists.list_trim, view)),
         Verb("list_length", "string", view.list_length),
-        Verb("list_range", "string number? number?", partial(_list_range, view)),
+        Verb("list_range", "string number? number?", partial(lists.list_range, view)),
+        Verb("wait", "string value? number?", view.wait),
+        Verb("watch", "string? options?", partial(_watch, view), options=("name", "timeout")),
+        Verb("unwatch", "string", view.unwatch),
+        Verb("watches", "", view.watches),
         Verb("get_many", "keys", partial(_get_many, view)),
         Verb("set_many", "mapping number?", partial(_set_many, view)),
-        Verb("transaction", "function", partial(_enter_transaction, view), is_scope=True),
+        Verb("transaction", "function", partial(_enter_block, view.transaction), is_scope=True),
+        Verb("snapshot", "function", partial(_enter_block, view.snapshot), is_scope=True),
         Verb("try_lock", "string number?", view.try_lock),
         Verb("lock", "string number?", view.lock),
         Verb("unlock", "string", view.unlock),
@@ -179,8 +226,8 @@ _OWN: Final = {name: getattr(State, name) for name in dir(State) if not name.sta
 """The verbs as they are written; State itself may have been patched since."""
 
 
-def _call_with_python_values(method: Callable[..., Any], *arguments: Any) -> Any:
-    return method(*map(_as_python, arguments))
+def _call_with_python_values(method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    return method(*map(_as_python, arguments), **options)
 
 
 def _as_python(value: Any) -> Any:
@@ -188,6 +235,20 @@ def _as_python(value: Any) -> Any:
         return as_python(*value)
     # What `set_many` is given.
     return {key: _as_python(item) for key, item in value.items()} if type(value) is dict else value
+
+
+class _Whole:
+    """The verbs that change the store and return what this Lua can hold, whatever it is."""
+
+    def __init__(self, view: State) -> None:
+        self.increment = view.increment
+        self.decrement = view.decrement
+        self.increment_field = partial(lists.increment_field, view)
+        self.take = view.take
+        self.list_pop = partial(lists.take, view.list_pop)
+        self.list_shift = partial(lists.take, view.list_shift)
+        self.list_pop_many = view.list_pop_many
+        self.list_shift_many = view.list_shift_many
 
 
 class _Exact:
@@ -200,11 +261,11 @@ class _Exact:
     def __init__(self, view: State) -> None:
         self._view = view
 
-    def increment(self, key: str, delta: float = 1) -> Any:
-        return self._checked(self._view.increment(key, delta), key, delta)
+    def increment(self, key: str, delta: float = 1, **options: Any) -> Any:
+        return self._checked(self._view.increment(key, delta, **options), key, delta)
 
-    def decrement(self, key: str, delta: float = 1) -> Any:
-        return self._checked(self._view.decrement(key, delta), key, -delta)
+    def decrement(self, key: str, delta: float = 1, **options: Any) -> Any:
+        return self._checked(self._view.decrement(key, delta, **options), key, -delta)
 
     def _checked(self, total: Any, key: str, delta: float) -> Any:
         """Return a counter to which `delta` was added."""
@@ -216,13 +277,38 @@ class _Exact:
             _check_exact(total)
         return total
 
-    def list_pop(self, key: str, absent: object) -> Any:
-        with self._view.transaction():
-            return _check_exact(self._view.list_pop(key, absent))
+    def take(self, key: str, absent: object) -> Any:
+        return self._undoing(lambda: self._view.take(key, absent))
 
-    def list_shift(self, key: str, absent: object) -> Any:
+    def increment_field(self, key: str, path: str | Encoded, delta: float | None = None) -> Any:
+        return self._undoing(lambda: lists.increment_field(self._view, key, path, delta))
+
+    def list_pop(self, key: str | Encoded, absent: object, timeout: float | None = 0) -> Any:
+        return self._take(self._view.list_pop, lists.keys_of(key), absent, timeout)
+
+    def list_shift(self, key: str | Encoded, absent: object, timeout: float | None = 0) -> Any:
+        return self._take(self._view.list_shift, lists.keys_of(key), absent, timeout)
+
+    def list_pop_many(self, key: str, count: float) -> Any:
+        return self._undoing(lambda: self._view.list_pop_many(key, count))  # type: ignore[arg-type]
+
+    def list_shift_many(self, key: str, count: float) -> Any:
+        return self._undoing(lambda: self._view.list_shift_many(key, count))  # type: ignore[arg-type]
+
+    def _take(self, take: Callable[..., Any], keys: Any, absent: object, timeout: float | None) -> Any:
+        """Wait for an item with nothing taken, then take it in a transaction; another may have been faster."""
+        nothing = object()
+
+        def look() -> Any:
+            found = self._undoing(lambda: take(keys, nothing))
+            return None if found is nothing else (found,)
+
+        found = self._view._wait_until(look, timeout)
+        return absent if found is None else found[0]
+
+    def _undoing(self, call: Callable[[], Any]) -> Any:
         with self._view.transaction():
-            return _check_exact(self._view.list_shift(key, absent))
+            return _check_exact(call())
 
 
 _MANY_DIGITS: Final = re.compile(r"\d{16}")
@@ -236,7 +322,7 @@ def _check_exact(value: Any) -> Any:
     elif isinstance(value, int):
         if abs(value) > EXACT_MAX:
             raise OutOfRange(f"the integer {value} is past 2^53: this Lua cannot hold it exactly; nothing was changed")
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         for item in value:
             _check_exact(item)
     elif isinstance(value, dict):
@@ -245,15 +331,27 @@ def _check_exact(value: Any) -> Any:
     return value
 
 
-def _list_range(view: State, key: str, start: float | None = None, stop: float | None = None) -> Any:
-    """Return the items from `start` to `stop`, counted from 1 as Lua does: 0 lies before the first."""
-    for name, bound in (("start", start), ("stop", stop)):
-        if bound is not None and not isinstance(bound, int):
-            raise InvalidValue(f"{name} must be an integer, got {bound}")
-    first = 1 if start is None else int(start)
-    last = -1 if stop is None else int(stop)
-    items = view.list_range(key, max(first - 1, 0) if first >= 0 else first, last - 1 if last > 0 else last)
-    return Encoded("list", EMPTY_LIST) if last == 0 else items
+_LISTING: Final = ("reverse", "after", "limit")
+
+
+def _scan(view: State, pattern: str | None = None, **options: Any) -> Callable[[], str | None]:
+    return partial(next, view.scan(pattern, **options), None)
+
+
+def _watch(
+    view: State, pattern: str | None = None, *, name: str | None = None, timeout: float | None = None
+) -> Callable[[], tuple[str, str] | None]:
+    """Return an iterator over keys and what became of them; it ends `timeout` seconds after the last change."""
+    watch = view.watch(pattern, name=name)
+
+    def following() -> tuple[str, str] | None:
+        change = watch.next(timeout)
+        if change is None:
+            watch.close()
+            return None
+        return change.key, change.op
+
+    return following
 
 
 def _get_many(view: State, keys: Encoded) -> dict[str, Any]:
@@ -274,11 +372,13 @@ def _backup(view: State, path: str) -> bool:
 
 
 class _Failed(Exception):
-    """Tells a transaction that the Lua function in it failed."""
+    """Tells a block that the Lua function in it failed."""
 
 
-def _enter_transaction(view: State) -> tuple[Callable[[bool], None], None]:
-    manager = view.transaction()
+def _enter_block(
+    block: Callable[[], AbstractContextManager[None]],
+) -> tuple[Callable[[bool], None], None]:
+    manager = block()
     manager.__enter__()
 
     def leave(failed: bool) -> None:

@@ -115,8 +115,9 @@ end
 
 -- ---- Arguments ----
 
-local EXPECTED = { u = "string", s = "string", n = "number", k = "table", m = "table", f = "function" }
-local NAMES = { v = "value", i = "item", o = "old", w = "new" }
+local EXPECTED = { u = "string", s = "string", n = "number", k = "table", m = "table", f = "function", t = "table",
+    p = "string or table", q = "string or table" }
+local NAMES = { v = "value", i = "item", o = "old", w = "new", k = "keys", p = "path", q = "key", t = "options" }
 
 local function any(verb, position, value, root, key, deepest)
     local kind = type(value)
@@ -155,16 +156,21 @@ end
 -- The text of one argument, as the letter of csrc/lua_arguments.h asks for it.
 local function argument(verb, letter, position, count, value)
     local kind = position > count and "no value" or type(value)
-    local expected = EXPECTED[letter] or (value == nil and letter ~= "a" and letter ~= "o" or kind == "no value") and "value"
+    local wanted, may_be_nil = EXPECTED[letter], letter == "a" or letter == "o" or letter == "w"
+    if wanted == "string or table" and (kind == "string" or kind == "table") then
+        wanted, letter = kind, kind == "string" and "u" or letter
+    end
+    local expected = wanted or (value == nil and not may_be_nil or kind == "no value") and "value"
     if letter == "a" then
         return "a"
-    elseif letter == "o" and value == nil and kind ~= "no value" then
+    elseif may_be_nil and value == nil and kind ~= "no value" then
         return "z"
     elseif expected and kind ~= expected then
         bad(verb, position, format("%s expected, got %s", expected, kind))
     elseif letter == "u" and not is_utf8(value) then
         bad(verb, position, "valid UTF-8 expected")
-    elseif letter == "u" or letter == "s" then
+    end
+    if letter == "u" or letter == "s" then
         return values.text(value)
     elseif letter == "n" then
         return values.number(value)
@@ -174,7 +180,7 @@ local function argument(verb, letter, position, count, value)
         return ""
     end
     local deepest = letter == "i" and DEPTH - 1 or DEPTH
-    return any(verb, position, value, letter == "k" and "keys" or NAMES[letter], nil, deepest)
+    return any(verb, position, value, NAMES[letter], nil, deepest)
 end
 
 local function escaped(character)

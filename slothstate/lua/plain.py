@@ -29,10 +29,12 @@ def bind_plain(
     absent: object,
     explain: Callable[[Exception], str],
     is_main_thread: Callable[[], bool],
+    with_options: Callable[..., Any],
 ) -> Any:
     """Make the table of these functions (name, letters, function, whether it is a scope) in a runtime, and return it.
 
-    `absent` is passed for, and returned as, a default that stays in Lua; `explain` gives the message of an exception.
+    `absent` is passed for, and returned as, a default that stays in Lua; `explain` gives the message of an exception;
+    `with_options(function, *arguments, options)` calls with what a table of options, as JSON, says.
 
     Raises: `InvalidValue` for a runtime with `max_memory`, or without the library `debug`.
     """
@@ -48,7 +50,7 @@ def bind_plain(
         )
     functions = tuple(declared)
     names = b"".join(b"%s %s %d\n" % (name, letters, scope) for name, letters, _, scope in functions)
-    border = _Border((function for _, _, function, _ in functions), absent, explain, has_integers(runtime))
+    border = _Border(functions, absent, explain, with_options, has_integers(runtime))
     values = _load(runtime, "plain_values")
     return _load(runtime, "plain", values, runtime.table_from(border.parts(runtime, is_main_thread)))(names)
 
@@ -63,12 +65,16 @@ class _Border:
 
     def __init__(
         self,
-        functions: Iterable[Callable[..., Any]],
+        declared: Iterable[tuple[bytes, bytes, Callable[..., Any], bool]],
         absent: object,
         explain: Callable[[Exception], str],
+        with_options: Callable[..., Any],
         holds_integers: bool,
     ) -> None:
-        self._functions = tuple(functions)
+        self._functions = [(function, len(letters.replace(b"|", b""))) for _, letters, function, _ in declared]
+        # By how many arguments there are when the last of them is a table of options.
+        self._takes_options = [letters.endswith(b"t") for _, letters, _, _ in declared]
+        self._with_options = with_options
         self._absent = absent
         self._explain = explain
         self._holds_integers = holds_integers
@@ -99,7 +105,10 @@ class _Border:
 
     def _call(self, text: bytes | str) -> Any:
         index, *arguments = self._read(_unescaped(text) if isinstance(text, str) else text)
-        return self._functions[index](*arguments)
+        function, most = self._functions[index]
+        if self._takes_options[index] and len(arguments) == most:
+            return self._with_options(function, *arguments[:-1], arguments[-1].stored)
+        return function(*arguments)
 
     def _answer(self, result: Any) -> Any:
         if callable(result):

@@ -153,6 +153,8 @@ class KeyVerbs(Verbs):
         rows = encode_rows(mapping, KINDS) or encode_mapping(mapping)
         if rows:
             self._engine.entries.put_many(rows, ttl_ms)
+        else:
+            self._engine.require_writable()
         return True
 
     def compare_swap(self, key: str, old: Any, new: Any, *, ttl: Seconds | None = None) -> bool:
@@ -172,6 +174,8 @@ class KeyVerbs(Verbs):
         if row is None and ttl is not None:
             raise InvalidValue("ttl: what new=None deletes has no time to live")
         entries = self._engine.entries
+        if old is None and row is None:
+            self._engine.require_writable()
         if old is None:
             return not entries.exists(key) if row is None else entries.insert(key, *row, ttl_ms)
         old_row = encode(old, "old")
@@ -183,6 +187,8 @@ class KeyVerbs(Verbs):
         self, key: str, old_row: tuple[Kind, Stored], new: tuple[Kind, Stored] | None, ttl_ms: int | None
     ) -> bool:
         entries = self._engine.entries
+        # Also where nothing will be: only the swap itself would ask.
+        self._engine.require_writable()
         # As it would come back: a tuple as a list, a subclass as its base.
         old = as_python(*old_row)
         # Until nobody was quicker: what is swapped is the very text that was found equal.

@@ -20,6 +20,7 @@ class MaintenanceVerbs(Verbs):
         0
         """
         self._engine.locks.sweep()
+        self._engine.watches.sweep()
         return self._engine.upkeep.sweep()
 
     def backup(self, path: str | os.PathLike[str]) -> None:
@@ -37,6 +38,7 @@ class MaintenanceVerbs(Verbs):
         Raises: `SlothStateError` inside a transaction; `StateFull`.
         """
         self._engine.require_usable()
+        self._engine.require_writable()
         if self._engine.in_transaction:
             raise SlothStateError("a store cannot be compacted inside a transaction")
         self.sweep()

@@ -61,6 +61,10 @@ def wait_until(
 class WaitingVerbs(Verbs):
     """The verb that waits for a value."""
 
+    def _wait_until(self, look: Callable[[], T | None], timeout: Seconds | None) -> T | None:
+        """Call `wait_until`; for the languages that bring verbs of their own."""
+        return wait_until(self._engine, look, check_timeout(timeout))
+
     def wait(self, key: str, seen: Any = None, timeout: Seconds | None = None) -> Any:
         """Return the value of a key as soon as it differs from `seen`, deeply, as `compare_swap` compares.
 

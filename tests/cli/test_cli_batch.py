@@ -96,7 +96,7 @@ def test_a_no_goes_on(home: Path, state: State) -> None:
     ("line", "code", "error"),
     [
         ("frobnicate", 2, "No such command 'frobnicate'"),
-        ("lpush q 1", 2, "No such command 'lpush': lists grow at the end"),
+        ("setnx q 1", 2, "No such command 'setnx': there is"),
         ("set a", 2, "Missing argument 'VALUE' (see 'slothstate set --help')"),
         ("set a b c", 2, "Got unexpected extra argument (c)"),
         ("set a --frob", 2, "No such option"),

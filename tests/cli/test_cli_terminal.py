@@ -135,7 +135,7 @@ def test_nothing_harmful_reaches_a_terminal(home: Path, state: State, arguments:
         (("keys", f"{EVIL}["), 2),
         (("set", "k", "v", "--ttl", EVIL), 2),
         (("set", "k", "v", f"--{EVIL}"), 2),
-        (("get", "k", EVIL), 2),
+        (("get", "k", EVIL, "--raw"), 2),
         ((EVIL,), 2),
         (("get", "k", "--db", f"{EVIL}.db"), 3),
         (("load", f"{EVIL}.jsonl"), 2),

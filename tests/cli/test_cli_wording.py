@@ -26,9 +26,11 @@ def state(home: Path) -> State:
     ("typed", "advice"),
     [
         ("ttl a 5", "(5): 'slothstate set-ttl KEY SECONDS' sets it (see"),
-        ("set a two words", "(words): a value with blanks stands in quotes, a time to live behind --ttl (see"),
+        (
+            "set a two words",
+            "(words): a value with blanks stands in quotes, a time to live behind --ttl, several keys behind --pairs",
+        ),
         ("append a two words", "(words): a value with blanks stands in quotes (see"),
-        ("get a b", "(b): 'slothstate set KEY VALUE' sets it"),
         ("persist a b", "(b) (see"),
     ],
 )
@@ -58,10 +60,10 @@ def test_aliases(home: Path, state: State) -> None:
 @pytest.mark.parametrize(
     ("typed", "instead"),
     [
-        ("lpush", "lists grow at the end, 'slothstate push KEY ITEM...'"),
+        ("hset", "there is 'slothstate set KEY --field .NAME VALUE'"),
         ("flushall", "there is 'slothstate clear --yes [PATTERN]'"),
         ("SETEX", "there is 'slothstate set KEY VALUE --ttl SECONDS'"),
-        ("setnx", "there is 'slothstate compare-swap KEY --absent VALUE'"),
+        ("setnx", "there is 'slothstate set KEY VALUE --absent'"),
         ("size", "'slothstate length KEY' counts a list"),
         ("version", "there is 'slothstate --version'"),
         ("info", "did you mean 'stats'?"),
@@ -146,7 +148,7 @@ def test_what_is_no_duration(home: Path, state: State, typed: str) -> None:
         (["append", "-k", "text"], "'slothstate append -- KEY TEXT'"),
         (["push", "k", "-i"], "'slothstate push -- KEY ITEM...'"),
         (["delete", "-rf"], "'slothstate delete -- KEY...'"),
-        (["get", "--k"], "'slothstate get -- KEY'"),
+        (["get", "--k"], "'slothstate get -- KEY...'"),
     ],
 )
 def test_a_value_with_a_hyphen(home: Path, state: State, arguments: list[str], advice: str) -> None:

@@ -57,7 +57,17 @@ def test_get_field(state: State, way: Any, value: Any) -> None:
 
 @pytest.mark.parametrize(
     "way",
-    ["no", ("servers", 2), ("servers", -3), ("one", "x"), ("flag", 0), ("servers", "x"), ("servers", 0, 0), ("", 0)],
+    [
+        "no",
+        ("servers", 2),
+        ("servers", -3),
+        ("one", "x"),
+        ("flag", 0),
+        ("servers", "x"),
+        ("servers", 0, 0),
+        ("", 0),
+        ("servers", 2**70),
+    ],
 )
 def test_get_field_that_is_not_there(state: State, clock: Clock, way: Any) -> None:
     """What is not there, or not reached, is the default, in a value of any kind, or none."""
@@ -89,7 +99,7 @@ def test_set_field_makes_tables(state: State, clock: Clock) -> None:
         assert state.set_field(key, ("a", "d"), 2.0)
         assert exactly(state.get(key)) == exactly({"a": {"b": {"c": [1]}, "d": 2.0}})
         assert state.get_ttl(key) == -1
-    for way in (("x", 0), ("a", "e", -1, "f"), ("a", "b", "c", 1), ("a", "b", "c", -2)):
+    for way in (("x", 0), ("a", "e", -1, "f"), ("a", "b", "c", 1), ("a", "b", "c", -(2**64))):
         with pytest.raises(InvalidValue):
             state.set_field("new", way, 1)
     with pytest.raises(InvalidValue):
@@ -196,7 +206,7 @@ def test_fields_of_a_list_in_rows(state: State) -> None:
     assert (state.list_length("k"), state.get_ttl("k"), state.check()) == (3, 60, [])
 
 
-@pytest.mark.parametrize("way", ["", (), [], None, 7, b"a", (True,), (1.0,), ("a", None), {"a"}, ("\ud800",), (2**63,)])
+@pytest.mark.parametrize("way", ["", (), [], None, 7, b"a", (True,), (1.0,), ("a", None), {"a"}, ("\ud800",)])
 def test_what_is_no_path(state: State, way: Any) -> None:
     """A path is a name or a sequence of names and positions; "" is a name, nothing at all is none."""
     state.set("k", {"": 1})

@@ -30,6 +30,9 @@ USES: dict[str, Callable[[State], object]] = {
     "dump": lambda state: next(iter(state.dump())),
     "load": lambda state: state.load([]),
     "transaction": lambda state: state.transaction().__enter__(),
+    "snapshot": lambda state: state.snapshot().__enter__(),
+    "get_field": lambda state: state.get_field("key", "a"),
+    "take": lambda state: state.take("key"),
     "try_lock": lambda state: state.try_lock("job"),
     "lock": lambda state: state.lock("job", timeout=0),
     "unlock": lambda state: state.unlock("job"),
@@ -43,23 +46,24 @@ USES: dict[str, Callable[[State], object]] = {
 
 
 @pytest.mark.parametrize("use", USES)
-def test_another_task_is_refused(state: State, use: str) -> None:
-    """While a task awaits inside its transaction, every verb of another one is refused, and says who holds it."""
+@pytest.mark.parametrize("block", ["transaction", "snapshot"])
+def test_another_task_is_refused(state: State, use: str, block: str) -> None:
+    """While a task awaits inside its block, every verb of another one is refused, and says who holds which."""
 
     async def holder(begun: asyncio.Event, done: asyncio.Event) -> None:
-        with state.transaction():
-            state.set("mine", 1)
+        with getattr(state, block)():
             begun.set()
             await done.wait()
-            assert state.get("mine") == 1
-            state.set("mine", 2)
+            assert state.get("key") == 1
+            if block == "transaction":
+                state.set("mine", 2)
 
     async def main() -> None:
         begun, done = asyncio.Event(), asyncio.Event()
         task = asyncio.create_task(holder(begun, done), name="holder")
         await begun.wait()
         try:
-            with pytest.raises(StateBusy, match=r"task 'user' .* while task 'holder' holds a transaction"):
+            with pytest.raises(StateBusy, match=rf"task 'user' .* while task 'holder' holds a {block}"):
                 await asyncio.create_task(called(lambda: USES[use](state)), name="user")
         finally:
             done.set()
@@ -68,7 +72,7 @@ def test_another_task_is_refused(state: State, use: str) -> None:
     state.set("key", 1)
     assert state.get("key") == 1
     asyncio.run(main())
-    assert dict(state) == {"key": 1, "mine": 2}
+    assert dict(state) == ({"key": 1, "mine": 2} if block == "transaction" else {"key": 1})
 
 
 async def called(action: Callable[[], object]) -> object:

@@ -22,7 +22,7 @@ GROUND: Final = frozenset(
 )
 """What everybody may use; among themselves they need no other."""
 
-ABOVE: Final = GROUND | {"acquisition", "codec", "engines.protocol", "locks", "verbs"}
+ABOVE: Final = GROUND | {"acquisition", "codec", "engines.protocol", "locks", "verbs", "watching"}
 
 PUBLIC: Final = frozenset(("", "quantities", "processes"))
 """The names that `slothstate` itself exports, and how numbers and processes are told to people."""
@@ -41,8 +41,9 @@ ALLOWED: Final[dict[str, frozenset[str]]] = {
     "lua": GROUND | PUBLIC | {"codec", "lua", "state"},
     "state": ABOVE | {"engines"},
     "verbs": ABOVE,
+    "watching": ABOVE,
     # The public names: from where they are.
-    "": GROUND | {"engines", "engines.sqlite", "locks", "state"},
+    "": GROUND | {"engines", "engines.sqlite", "locks", "state", "watching"},
 } | dict.fromkeys(GROUND, GROUND)
 """What the modules of each room may import, by the longest name that they begin with."""
 

@@ -22,19 +22,25 @@ def lua(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scripts]:
 
 
 ENOUGH = {
-    **dict.fromkeys(["locks", "stats", "sweep", "check"], ""),
-    **dict.fromkeys(
-        ["clear", "keys", "scan", "delete", "exists", "get_ttl", "persist", "list_length", "unlock"], "'k'"
-    ),
-    **dict.fromkeys(["get", "list_pop", "list_shift", "set_ttl", "increment", "decrement", "try_lock"], "'k', 1"),
+    **dict.fromkeys(["locks", "stats", "sweep", "check", "watches"], ""),
+    **dict.fromkeys(["clear", "delete", "exists", "get_ttl", "persist", "list_length", "unlock", "unwatch"], "'k'"),
+    **dict.fromkeys(["keys", "scan", "watch"], "'k', {}"),
+    **dict.fromkeys(["get", "take", "set_ttl", "try_lock", "list_pop_many", "list_shift_many"], "'k', 1"),
+    **dict.fromkeys(["list_pop", "list_shift", "wait"], "'k', 1, 0"),
+    **dict.fromkeys(["increment", "decrement"], "'k', 1, {}"),
+    **dict.fromkeys(["rename", "copy", "delete_field"], "'k', 'l'"),
+    **dict.fromkeys(["get_field", "set_field", "increment_field"], "'k', 'l', 1"),
+    **dict.fromkeys(["list_set", "list_insert", "list_trim"], "'k', 1, 1"),
+    "list_remove": "'k', 1, 1",
     "lock": "'k', 0",
     "append": "'k', 'x'",
-    "set": "'k', 1, 60",
-    "compare_swap": "'k', nil, 1",
+    "set": "'k', 1, nil, {}",
+    "compare_swap": "'k', nil, 1, {}",
     "list_range": "'k', 1, 2",
     "get_many": "{'k'}",
     "set_many": "{k = 1}, 60",
     "transaction": "error",
+    "snapshot": "error",
     "with_lock": "'k', error, 0",
     "backup": "'never'",
 }
@@ -43,7 +49,7 @@ ENOUGH = {
 def test_arguments_too_many_are_an_error(lua: Scripts) -> None:
     """A verb given more than it takes, if only nil, names the first that is too many; nothing was done."""
     verbs = set(lua.run("local n = {} for k in pairs(state) do n[#n + 1] = k end return n").values())
-    assert {name.decode() for name in verbs} - {"null", "list_push"} == set(ENOUGH)
+    assert {name.decode() for name in verbs} - {"null", "list_push", "list_unshift"} == set(ENOUGH)
     for verb, given in ENOUGH.items():
         place = len([argument for argument in given.split(", ") if argument]) + 1
         for extra, found in (("nil", "nil"), ("'holder'", "string"), ("{}", "table"), ("nil, 1", "nil")):

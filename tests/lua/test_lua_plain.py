@@ -256,13 +256,13 @@ RESULTS: list[tuple[Any, bytes]] = [
 @pytest.mark.parametrize(("result", "text"), RESULTS)
 def test_results_are_written(result: Any, text: bytes) -> None:
     """Whatever a Python function returns becomes text, or the message of an error."""
-    border = plain._Border([lambda: result], object(), str, True)
+    border = plain._Border([(b"f", b"", lambda: result, False)], object(), str, print, True)
     assert border._guarded(border._call)(b"i0;") == text
 
 
 def test_arguments_are_read() -> None:
     """Every letter gives the value it stands for; a table comes as JSON."""
-    border = plain._Border([], absent := object(), str, True)
+    border = plain._Border([], absent := object(), str, print, True)
     text = b"ztfai-5;n-0;n1e+300;s3:a\0bs1:\xff{s1:k[i1;0{}]}[]{}"
     *scalars, table, none, empty = border._read(text)
     assert scalars[:5] == [None, True, False, absent, -5]

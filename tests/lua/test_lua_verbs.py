@@ -205,7 +205,7 @@ MISUSE = [
     ("append('k', 1)", "bad argument #2 to 'append' (string expected, got number)"),
     ("compare_swap('k')", "bad argument #2 to 'compare_swap' (value expected, got no value)"),
     ("compare_swap('k', 1)", "bad argument #3 to 'compare_swap' (value expected, got no value)"),
-    ("compare_swap('k', 1, nil)", "bad argument #3 to 'compare_swap' (value expected, got nil)"),
+    ("compare_swap('k', 1, state.null)", "new: state.null can only be inside a table"),
     ("compare_swap('k', {print}, 1)", "bad argument #2 to 'compare_swap' (old[1]: a function cannot be stored)"),
     ("compare_swap('k', 1, {print})", "bad argument #3 to 'compare_swap' (new[1]: a function cannot be stored)"),
     ("compare_swap('k', state.null, 1)", "old: state.null can only be inside a table"),
@@ -251,7 +251,9 @@ def test_misuse_is_a_string_with_the_line(lua: Scripts, source: str, message: st
 
 KEYED = [
     *["set", "get", "delete", "exists", "set_ttl", "get_ttl", "persist", "increment", "decrement", "append"],
-    *["compare_swap", "list_push", "list_pop", "list_shift", "list_length", "list_range"],
+    *["compare_swap", "list_push", "list_length", "list_range", "take", "rename", "copy", "get_field", "set_field"],
+    *["delete_field", "increment_field", "list_unshift", "list_pop_many", "list_shift_many", "list_set", "list_insert"],
+    *["list_remove", "list_trim", "wait", "unwatch"],
     *["try_lock", "lock", "unlock", "with_lock", "backup"],
 ]
 

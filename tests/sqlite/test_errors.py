@@ -39,6 +39,7 @@ BUILTINS = {
     "NotSupported": NotImplementedError,
     "StateBusy": TimeoutError,
     "LockLost": RuntimeError,
+    "WatchLost": RuntimeError,
     "AlreadyHeld": RuntimeError,
     "StateClosed": RuntimeError,
     "UnsafeState": RuntimeError,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -20,7 +21,7 @@ from slothstate.errors import (
     StateIOError,
     StateReadOnly,
 )
-from slothstate.native import sqlite_file
+from slothstate.native import now_ms, sqlite_file
 
 if TYPE_CHECKING:
     from slothstate.caller import Caller
@@ -35,6 +36,7 @@ __all__ = [
     "Connection",
     "Owners",
     "Snapshot",
+    "Step",
     "sql",
     "translate",
 ]
@@ -69,7 +71,8 @@ WAL_SIZE_LIMIT: Final = 16 * 2**20
 _SETTINGS: Final = (
     (apsw.SQLITE_DBCONFIG_DEFENSIVE, 1),
     (apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0),
-    (apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0),
+    # Ours alone: schema.check knows their text.
+    (apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 1),
     (apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0),
     (apsw.SQLITE_DBCONFIG_DQS_DDL, 0),
     (apsw.SQLITE_DBCONFIG_DQS_DML, 0),
@@ -108,11 +111,20 @@ class Connection:
         "owners",
         "path",
         "serial",
+        "step",
         "thread",
         "working",
     )
 
-    def __init__(self, path: str, *, synchronous: str, wait: busy.BusyWait, vfs: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        synchronous: str,
+        wait: busy.BusyWait,
+        vfs: str | None = None,
+        now: Callable[[], int] = now_ms,
+    ) -> None:
         db = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW, vfs=vfs)
         try:
             for setting, value in _SETTINGS:
@@ -129,6 +141,10 @@ class Connection:
             # The hook refers to the log and not to this object: a connection that nobody refers to must be closed at
             # once, not when cycles are collected.
             self.log = wal_hook.attach(db, WAL_CHECKPOINT_PAGES)
+            self.step = Step()
+            functions: dict[str, Callable[..., int | None]] = {"now": now, "step": self.step.get}
+            for name, function in functions.items():
+                db.create_scalar_function(f"slothstate_{name}", function, 0, flags=apsw.SQLITE_INNOCUOUS)
         except BaseException:
             db.close()
             raise
@@ -184,6 +200,7 @@ class Connection:
             self.execute(f"savepoint level_{level}")
         else:
             self.serial += 1
+            self.step.begin()
             self.execute("begin immediate")
         self.depth = level + 1
         return level
@@ -203,6 +220,7 @@ class Connection:
                 raise
             except apsw.Error as error:
                 raise OutcomeUnknown(f"COMMIT failed, the write may or may not be kept: {error}") from error
+            self.step.end()
         self.depth = level
 
     def rollback(self, level: int) -> None:
@@ -218,6 +236,8 @@ class Connection:
                     self.execute(f"release level_{level}")
             else:
                 self.execute("rollback")
+        if not level:
+            self.step.end()
         # Last: if an exception keeps us from it, the outer transaction finds a depth that is not its own.
         self.depth = level
 
@@ -242,8 +262,31 @@ class Connection:
         """
         if self.inherited:
             raise StateClosed("this transaction belongs to the process that began it: a forked child cannot end it")
-        if self.depth and not self.db.in_transaction:
+        if (self.depth or self.moment is not None) and not self.db.in_transaction:
             raise StateIOError("SQLite rolled the transaction back after an earlier error; nothing of it is kept")
+
+
+class Step:
+    """The number of the verb of several statements that is under way; what it writes about a key is one change.
+
+    Apart from the connection, which SQLite must not keep alive.
+    """
+
+    __slots__ = ("_last", "_number")
+
+    def __init__(self) -> None:
+        # No other connection's.
+        self._last = int.from_bytes(os.urandom(8)) >> 2
+        self._number: int | None = None
+
+    def get(self) -> int | None:
+        return self._number
+
+    def begin(self) -> None:
+        self._last = self._number = self._last + 1
+
+    def end(self) -> None:
+        self._number = None
 
 
 class Atomic:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -24,6 +25,7 @@ from slothstate.engines.sqlite.operations import (
 from slothstate.engines.sqlite.schema import check_library
 from slothstate.engines.sqlite.store import Store
 from slothstate.engines.sqlite.upkeep import UpkeepOperations
+from slothstate.engines.sqlite.watch_table import WatchTable
 from slothstate.errors import SlothStateError
 from slothstate.native import value_loader
 from slothstate.values import KEY_MAX_BYTES, VALUE_MAX_BYTES, check_key, decoded
@@ -57,6 +59,8 @@ class SqliteEngine:
         store.owners = ownership = Ownership(path)
         self.locks = LockTable(store, ownership)
         self.claims = ClaimTable(store, ownership)
+        self.watches = WatchTable(store, ownership)
+        store.upkeep = weakref.WeakMethod(self.tidy)
         self.changes = CommitWatch(store)
         self.transfer = TransferOperations(store)
         self.upkeep = UpkeepOperations(store)
@@ -64,6 +68,7 @@ class SqliteEngine:
         self.snapshot = store.moment
         self.after_transaction = store.after_transaction
         self.require_usable = store.require_usable
+        self.require_writable = store.require_writable
         self.rest = store.rest
 
     @classmethod
@@ -79,6 +84,11 @@ class SqliteEngine:
     @property
     def refusal(self) -> SlothStateError | None:
         return self.store.refusal
+
+    def tidy(self) -> None:
+        """Do what else a sweep does."""
+        self.locks.sweep()
+        self.watches.sweep()
 
     def close(self) -> None:
         self.store.close()

@@ -27,7 +27,7 @@ EXPECTED_SETTINGS: Final = {
     "cell_size_check": 1,
     "defensive": 1,
     "trusted_schema": 0,
-    "enable_trigger": 0,
+    "enable_trigger": 1,
     "enable_view": 0,
 }
 

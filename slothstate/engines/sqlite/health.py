@@ -10,6 +10,7 @@ import apsw
 
 from slothstate.descriptions import User
 from slothstate.engines.sqlite.connection import Connection
+from slothstate.errors import SlothStateError
 
 __all__ = ["settings", "users", "wal"]
 
@@ -48,7 +49,12 @@ def settings(connection: Connection, now: int) -> dict[str, int | str]:
 
 
 def wal(connection: Connection, now: int) -> tuple[int, int]:
-    """Return how many pages the log holds, and how many of them are in the database already. Changes nothing."""
+    """Return how many pages the log holds, and how many of them are in the database already. Changes nothing.
+
+    Raises: `SlothStateError` inside a transaction or snapshot, where SQLite does not tell.
+    """
+    if connection.db.in_transaction:
+        raise SlothStateError("inside a transaction or a snapshot the log cannot be looked at: ask outside of it")
     return connection.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
 
 

@@ -108,6 +108,8 @@ _END_CLAIMS: Final = "delete from claims where list_id = ?1"
 # Lists that are not there, but whose claims are.
 _CLAIMED_ALONE: Final = f"select key from entries where {EXPIRED} and {IN_ROWS} and value is not null"
 
+_IS_WATCHED: Final = "select 1 from sqlite_schema where type = 'trigger'"
+
 _RAW_KEYS: Final = f"select id, cast(key as blob), {LIVE} from entries"
 
 _REMOVE_ROW: Final = "delete from entries where id = ?1"
@@ -253,16 +255,25 @@ def put_many(
 ) -> None:
     """Set many keys, given by kind, in one transaction."""
     with Atomic(connection):
+        # What the triggers write counts as a change, too: then each row is asked for by itself.
+        is_watched = bool(connection.execute(_IS_WATCHED).get)
         for kind, group in rows.items():
-            before = connection.db.total_changes()
-            if ttl_ms is None:
-                connection.cursor.executemany(_PUT[kind], group)
-            else:
-                expires_at_ms = now + ttl_ms
-                connection.cursor.executemany(_PUT_EXPIRING[kind], [(*row, expires_at_ms) for row in group])
-            if connection.db.total_changes() - before != len(group):
+            if is_watched or not _put_all(connection, now, kind, group, ttl_ms):
                 for key, stored in group:
                     put(connection, now, key, kind, stored, ttl_ms)
+
+
+def _put_all(
+    connection: Connection, now: int, kind: Kind, group: Sequence[tuple[str, Stored]], ttl_ms: int | None
+) -> bool:
+    """Set keys by one statement; return whether it was right for all of them: none is a list kept in rows."""
+    before = connection.db.total_changes()
+    if ttl_ms is None:
+        connection.cursor.executemany(_PUT[kind], group)
+    else:
+        expires_at_ms = now + ttl_ms
+        connection.cursor.executemany(_PUT_EXPIRING[kind], [(*row, expires_at_ms) for row in group])
+    return connection.db.total_changes() - before == len(group)
 
 
 def remove(connection: Connection, now: int, key: str) -> bool:

@@ -60,6 +60,8 @@ class Pool(Lender):
         self._anchor: Connection | None = None
         self._unguard: weakref.finalize[Any, Any] | None = None
         self._protected: location.Identity = ()
+        # That of the layout that was found to be ours last.
+        self._cookie = -1
 
     @property
     def in_transaction(self) -> bool:
@@ -116,6 +118,12 @@ class Pool(Lender):
         if self._refusal is not None:
             raise _again(self._refusal)
         self.own_transaction()
+
+    def require_writable(self) -> None:
+        """Refuse to write inside `snapshot()`. Raises: `SlothStateError`."""
+        own = self.own_transaction()
+        if own is not None:
+            own.require_writable()
 
     def is_caller_writing(self) -> bool:
         """Return whether the caller is inside a transaction. Raises: as `require_usable`.
@@ -225,7 +233,9 @@ class Pool(Lender):
         try:
             if not prepared:
                 creation.prepare(self.path, self.busy.timeout)
-            connection = Connection(self.path, synchronous=self._synchronous, wait=self.busy, vfs=self._vfs)
+            connection = Connection(
+                self.path, synchronous=self._synchronous, wait=self.busy, vfs=self._vfs, now=self.now
+            )
             connection.owners = self.owners
             try:
                 schema.check(connection.db, self.path)
@@ -270,13 +280,18 @@ class Pool(Lender):
                     self._trim()
 
     def _check_version(self) -> None:
-        """Refuse from now on if a newer slothstate has changed the layout of the store meanwhile."""
+        """Refuse from now on if the layout of the store has changed meanwhile, but for triggers of those who watch."""
         # Not waited for: whoever has it is opening, closing or looking itself.
         with self._opening.hold(0) as is_held:
             if is_held and self._refusal is None and self._anchor is not None:
                 try:
                     with suppress(apsw.Error):
                         schema.check_version(self._anchor.execute("pragma user_version").get, self.path)
+                        cookie = self._anchor.execute("pragma schema_version").get
+                        if cookie != self._cookie:
+                            # Whoever watches brings triggers; others would run as well.
+                            schema.check_tables(self._anchor.db, self.path)
+                            self._cookie = cookie
                 except UnsafeState as error:
                     self._refusal = error
                     self.cache.detach()

@@ -132,7 +132,6 @@ def _replace(target: str, copy: Connection) -> None:
         returning.end_owners(copy, 0)
         copy.execute("delete from locks")
         copy.execute("delete from lock_waiters")
-        copy.execute("delete from changes")
         copy.execute("delete from watches where name is null")
         copy.execute("delete from sqlite_sequence where name = 'locks'")
         copy.execute(_REMEMBER_TOKEN, (last_token,))

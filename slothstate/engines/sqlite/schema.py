@@ -14,6 +14,7 @@ from typing import Final
 
 import apsw
 
+from slothstate.engines.sqlite.triggers import NAMES_AND_TEXTS
 from slothstate.errors import StateCorrupt, UnsafeState
 
 __all__ = [
@@ -109,11 +110,11 @@ create table lock_waiters (
   pid integer not null,
   since_ms integer not null
 ) strict""",
-    # Filled by triggers, which are there as long as anybody watches. AUTOINCREMENT, so that a revision is never given
-    # twice, though the log is emptied.
+    # Filled by triggers, which are there as long as anybody watches. Its newest row always stays, so that revisions
+    # rise: AUTOINCREMENT would write one page more for each change.
     "changes": """\
 create table changes (
-  revision integer primary key autoincrement,
+  revision integer primary key,
   key text not null,
   op text not null,
   step integer,
@@ -242,8 +243,10 @@ def check_tables(
     `former` are those that an earlier version had in other words, `without` those that it did not have.
     """
     wanted = {name: statement for name, statement in TABLES.items() if name not in without} | dict(former or {})
-    # VACUUM writes the tables before the indexes, whatever came first.
-    if sorted(_plain(sql) for (sql,) in db.execute(_SCHEMA)) != sorted(map(_plain, wanted.values())):
+    found = {_plain(sql) for (sql,) in db.execute(_SCHEMA)}
+    tables = set(map(_plain, wanted.values()))
+    # All of the triggers, or none.
+    if not found >= tables or found - tables not in (set(), set(map(_plain, NAMES_AND_TEXTS.values()))):
         raise UnsafeState(f"{path} is not a slothstate store: its tables, indexes or triggers are not ours")
 
 

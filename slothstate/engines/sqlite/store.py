@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, TypeVar, TypeVarTuple
 
 import apsw
@@ -97,6 +97,7 @@ class Store(Pool):
         try:
             own.working = True
             own.require_open()
+            own.step.begin()
             return operation(own, self.now() if own.moment is None else own.moment, *args)
         except (apsw.Error, UnicodeDecodeError) as error:
             raise translate(error, self.path) from error
@@ -140,6 +141,17 @@ class Store(Pool):
         """Lend a connection whose reads all see the store as it was at one moment, and the clock's reading then."""
         block = SnapshotBlock(self)
         return native.Scope(block.begin, block.end)
+
+    @contextmanager
+    def apart(self) -> Iterator[tuple[Connection, int]]:
+        """Lend a connection beside the caller's transaction, which sees what is committed, and the clock's reading."""
+        connection = self._lend()
+        try:
+            yield connection, self.now()
+        except (apsw.Error, UnicodeDecodeError) as error:
+            raise translate(error, self.path) from error
+        finally:
+            self._give_back(connection)
 
     def close(self) -> None:
         """Close the connections; those in use by other threads are closed when they are given back."""

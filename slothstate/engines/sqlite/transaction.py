@@ -105,6 +105,8 @@ class TransactionBlock:
             pool._abandon(connection)
         else:
             connection.holder = None
+            # Of a snapshot inside it that was left open.
+            connection.moment = None
             connection.checkpoint()
             pool._give_back(connection)
         pool._run_afterwards(self._thread)
@@ -113,13 +115,23 @@ class TransactionBlock:
 class MomentBlock:
     """What the caller reads is of one moment, the clock too, and it writes nothing; inside a transaction it is free."""
 
-    __slots__ = ("_before", "_connection", "_is_outermost", "_pool", "_snapshot", "_thread", "_was_struck")
+    __slots__ = (
+        "_connection",
+        "_is_outermost",
+        "_pool",
+        "_serial",
+        "_sets_the_clock",
+        "_snapshot",
+        "_thread",
+        "_was_struck",
+    )
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._before: int | None = None
         self._connection: Connection | None = None
         self._is_outermost = False
+        self._serial = -1
+        self._sets_the_clock = False
         self._thread = thread_ident()
         self._was_struck = False
 
@@ -128,9 +140,11 @@ class MomentBlock:
         own = pool.own_transaction()
         if own is not None:
             own.require_idle()
-            self._before = own.moment
             self._connection = own
-            own.moment = pool.now() if own.moment is None else own.moment
+            self._serial = own.serial
+            if own.moment is None:
+                self._sets_the_clock = True
+                own.moment = pool.now()
             return
         pool._check_identity()
         self._thread = thread_ident()
@@ -140,8 +154,10 @@ class MomentBlock:
             pool._give_back(connection)
             self.begin()
             return
-        self._is_outermost = True
+        self._is_outermost = self._sets_the_clock = True
         self._connection = connection
+        connection.serial += 1
+        self._serial = connection.serial
         connection.holder = current()
         pool._transactions[self._thread] = connection
         self._snapshot = Snapshot(connection)
@@ -157,22 +173,30 @@ class MomentBlock:
         connection = self._connection
         if connection is None:
             return
-        pool = self._pool
-        pool._notice_fork()
-        connection.moment = self._before
+        self._pool._notice_fork()
+        # Else blocks were left in another order than they were entered in, and it is somebody else's by now.
+        is_current = connection.serial == self._serial and connection.moment is not None
+        if is_current and self._sets_the_clock:
+            connection.moment = None
         if self._is_outermost:
-            was_struck, self._was_struck = self._was_struck, True
-            if pool._transactions.get(self._thread) is connection:
-                del pool._transactions[self._thread]
-            if was_struck or (kind is not None and not issubclass(kind, Exception | GeneratorExit)):
-                # Ctrl-C between a statement's first row and its end, or in here.
-                pool._abandon(connection)
-            elif not connection.inherited:
-                connection.holder = None
-                self._snapshot.__exit__()
-                pool._give_back(connection)
-            pool._run_afterwards(self._thread)
+            self._give_back(connection, kind)
         self._connection = None
+        if kind is None and not is_current:
+            raise StateIOError("what this snapshot is inside of ended before it: not all that it read is of one moment")
+
+    def _give_back(self, connection: Connection, kind: type[BaseException] | None) -> None:
+        pool = self._pool
+        was_struck, self._was_struck = self._was_struck, True
+        if pool._transactions.get(self._thread) is connection:
+            del pool._transactions[self._thread]
+        if was_struck or (kind is not None and not issubclass(kind, Exception | GeneratorExit)):
+            # Ctrl-C between a statement's first row and its end, or in here.
+            pool._abandon(connection)
+        elif not connection.inherited:
+            connection.holder = None
+            self._snapshot.__exit__()
+            pool._give_back(connection)
+        pool._run_afterwards(self._thread)
 
 
 class SnapshotBlock:

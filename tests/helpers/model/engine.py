@@ -17,6 +17,7 @@ from helpers.model.lists import Lists
 from helpers.model.locks import Changes, LockTable
 from helpers.model.memory import Memory, Rows
 from helpers.model.upkeep import Transfer, Upkeep
+from helpers.model.watches import Watches
 from slothstate.caller import Caller, current
 from slothstate.engines.protocol import Codec, FastPath, Limits
 from slothstate.errors import SlothStateError, StateBusy, StateClosed
@@ -31,6 +32,7 @@ class _Transaction:
     def __init__(self, holder: Caller, rows: Rows) -> None:
         self.holder = holder
         self.rows = rows
+        self.noted: list[tuple[str, str]] = []
         self.afterwards: list[Callable[[], object]] = []
 
 
@@ -65,6 +67,7 @@ class ModelEngine:
         self.locks = LockTable(self)
         self.claims = Claims(self)
         self.changes = Changes(self)
+        self.watches = Watches(self)
         self.transfer = Transfer(self)
         self.upkeep = Upkeep(self)
 
@@ -84,10 +87,12 @@ class ModelEngine:
 
     def _own(self) -> _Transaction | None:
         """The caller's transaction. Raises: `StateBusy` if another task or greenlet of the thread holds one."""
-        own = self._transactions.get(threading.get_ident())
-        if own is not None and own.holder != current():
+        thread = threading.get_ident()
+        own, moment = self._transactions.get(thread), self._moments.get(thread)
+        holder, what = (moment[0], "snapshot") if moment else (own.holder, "transaction") if own else (current(), "")
+        if holder != current():
             raise StateBusy(
-                f"{current().describe()} cannot use the model while {own.holder.describe()} holds a transaction on it"
+                f"{current().describe()} cannot use the model while {holder.describe()} holds a {what} on it"
             )
         return own
 
@@ -127,6 +132,7 @@ class ModelEngine:
         return threading.get_ident() not in self._moments
 
     def require_writable(self) -> None:
+        self._own()
         if not self.can_write():
             raise SlothStateError("inside snapshot() nothing can be written")
 
@@ -135,17 +141,29 @@ class ModelEngine:
         """Give the live rows to be changed; after an error nothing has changed."""
         self.require_writable()
         with self.exclusively(), self.reading() as live:
+            before = self.rows
             yield live
+            self._note(before, live)
             own = self._own()
             if own is not None:
                 own.rows = live
             else:
                 self.commit(live)
 
+    def _note(self, before: Rows, after: Rows) -> None:
+        """Write what one verb has changed, for those who watch."""
+        now = self.now_ms()
+        noted = [(key, "expire") for key, row in before.items() if row[2] is not None and row[2] <= now]
+        noted += [(key, "delete") for key in before if key not in after and (key, "expire") not in noted]
+        noted += [(key, "set") for key, row in after.items() if before.get(key) is not row]
+        own = self._own()
+        (self.memory.noted if own is None else own.noted).extend(noted)
+
     def commit(self, rows: Rows) -> None:
         """Let everybody see these rows. The caller is the writer."""
         # Not only if they differ: 1 equals 1.0.
         self.memory.rows = rows
+        self.memory.log()
         self.memory.commits += 1
 
     @contextmanager
@@ -184,13 +202,13 @@ class ModelEngine:
         self.require_usable()
         own = self._own()
         if own is not None:
-            before = own.rows
+            before, noted = own.rows, list(own.noted)
             try:
                 if first is not None:
                     first()
                 yield
             except BaseException:
-                own.rows = before
+                own.rows, own.noted = before, noted
                 raise
             return
         own = _Transaction(current(), self.memory.rows)
@@ -203,6 +221,7 @@ class ModelEngine:
                     if first is not None:
                         first()
                     yield
+                    self.memory.noted += own.noted
                     self.commit(own.rows)
                 finally:
                     del self._transactions[thread]

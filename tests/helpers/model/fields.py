@@ -7,18 +7,19 @@ from typing import Any
 
 from helpers.model.entries import Part
 from slothstate.errors import InvalidValue, OutOfRange, WrongType
-from slothstate.fields import Path
+from slothstate.fields import Path, wrong_kind
 from slothstate.native import json_decode, json_encode
-from slothstate.values import INTEGER_MAX, INTEGER_MIN, Kind, as_python
+from slothstate.values import INTEGER_MAX, INTEGER_MIN, Kind, as_python, kind_of
 
 __all__ = ["Fields"]
 
 
-def _step(value: Any, step: Any, key: str) -> Any:
-    """Return what a step leads to. Raises: LookupError, `WrongType`."""
+def _step(value: Any, path: Path, taken: int, key: str, verb: str = "look into") -> Any:
+    """Return what a step of a path leads to. Raises: LookupError, `WrongType`."""
+    step: Any = path[taken]
     if isinstance(value, list if isinstance(step, int) else dict):
         return value[step]
-    raise WrongType("another kind is in the way", key)
+    raise wrong_kind(verb, key, path, taken, kind_of(value) or "null")
 
 
 class Fields(Part):
@@ -28,8 +29,8 @@ class Fields(Part):
                 return None
             value = as_python(*rows[key][:2])
         try:
-            for step in path:
-                value = _step(value, step, key)
+            for taken in range(len(path)):
+                value = _step(value, path, taken, key)
         except (LookupError, WrongType):
             return None
         return json_encode(value, "part")
@@ -41,9 +42,9 @@ class Fields(Part):
                 raise InvalidValue("a position outside the list")
             whole: Any = {} if row is None else as_python(*row[:2])
             value = whole
-            for step, following in zip(path, (*path[1:], None), strict=True):
+            for taken, (step, following) in enumerate(zip(path, (*path[1:], None), strict=True)):
                 try:
-                    found = _step(value, step, key)
+                    found = _step(value, path, taken, key, "set a field of")
                 except IndexError as error:
                     raise InvalidValue("a position outside the list") from error
                 except KeyError as error:
@@ -63,8 +64,8 @@ class Fields(Part):
                 return False
             value = whole = as_python(*row[:2])
             try:
-                for step in path:
-                    container, value = value, _step(value, step, key)
+                for taken in range(len(path)):
+                    container, value = value, _step(value, path, taken, key, "delete a field of")
             except LookupError:
                 return False
             del container[path[-1]]
@@ -79,7 +80,7 @@ class Fields(Part):
             text = self.get(key, path)
             number = 0 if text is None else json_decode(text)
             if type(number) not in (int, float):
-                raise WrongType("it is no number", key)
+                raise wrong_kind("increment a field of", key, path, len(path), kind_of(number) or "null", "number")
             total: int | float = delta if text is None else number + delta
             fits = INTEGER_MIN <= total <= INTEGER_MAX if isinstance(total, int) else math.isfinite(total)
             if not fits:

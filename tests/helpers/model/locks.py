@@ -30,6 +30,7 @@ class LockTable(Part):
 
     def _require_usable(self, name: str) -> None:
         self.engine.require_usable()
+        self.engine.require_writable()
         if self.engine.in_transaction:
             raise SlothStateError(f"lock {name!r} cannot be taken or freed inside a transaction")
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from slothstate.caller import Caller
 from slothstate.engines.protocol import Row
 
-__all__ = ["Holder", "Memory", "Out", "Places", "Rows"]
+__all__ = ["Holder", "Memory", "Out", "Places", "Rows", "WatchEntry"]
 
 
 class Out(NamedTuple):
@@ -79,6 +79,17 @@ class Holder(NamedTuple):
     ends: float | None
 
 
+class WatchEntry:
+    """A watch: `owner` is the engine that runs it, None while nobody does."""
+
+    def __init__(self, name: str | None, pattern: str | None, owner: object, revision: int, since: float) -> None:
+        self.name = name
+        self.pattern = pattern
+        self.owner: object = owner
+        self.revision = revision
+        self.since = since
+
+
 class Memory:
     """Rows and locks. `rows` is never changed, only replaced, so whoever reads needs no mutex."""
 
@@ -92,3 +103,15 @@ class Memory:
         self.tokens: dict[str, int] = {}
         self.dead: set[object] = set()
         """Owners of claims that are closed."""
+        # By nonce; and what they may still have to read: (revision, key, op).
+        self.watches: dict[int, WatchEntry] = {}
+        self.changes: list[tuple[int, str, str]] = []
+        self.noted: list[tuple[str, str]] = []
+        self.revision = 0
+
+    def log(self) -> None:
+        """Give revisions to what was noted, if anybody watches."""
+        for key, op in self.noted if self.watches else ():
+            self.revision += 1
+            self.changes.append((self.revision, key, op))
+        self.noted = []

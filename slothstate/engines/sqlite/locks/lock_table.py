@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import os
 import time
-import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -42,7 +41,6 @@ class LockTable:
         self._boot_id = boot_id()
         self._ownership = ownership
         self._announcements = Announcements(store, self._ownership)
-        store.upkeep = weakref.WeakMethod(self.sweep)
 
     def acquire(
         self,
@@ -232,6 +230,7 @@ class LockTable:
 
     def _require_usable(self, name: str) -> None:
         if self._store.is_caller_writing():
+            self._store.require_writable()
             # The row would be part of the transaction: invisible until it commits, gone if it rolls back.
             raise SlothStateError(
                 f"lock {name!r} cannot be taken or freed inside a transaction: lock first, then begin"

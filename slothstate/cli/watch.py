@@ -1,0 +1,126 @@
+"""`wait watch unwatch`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from slothstate import Change, same
+from slothstate.cli.exits import Failure
+from slothstate.cli.options import (
+    DONE,
+    SECONDS,
+    complete_key,
+    key_argument,
+    open_state,
+    say_no,
+    store_command,
+    store_path,
+)
+from slothstate.cli.values import Form, as_json, flush, parse_value, print_value, value_options, write
+
+__all__ = ["unwatch", "wait", "watch"]
+
+CANNOT_EXECUTE: Final = 126
+NOT_FOUND: Final = 127
+
+
+@store_command("wait")
+@key_argument
+@click.argument("seen", required=False)
+@click.option("--timeout", type=SECONDS, help="Wait no longer than this; 0: do not wait.  [default: for ever]")
+@value_options
+def wait(db: str | None, key: str, seen: str | None, timeout: float | None, form: Form) -> int:
+    """Wait until the value of KEY is not SEEN any more, and print it.
+
+    Without SEEN until there is one. SEEN is read as `set` reads a VALUE, and compared as `compare-swap` does. Exits
+    with 1, and prints nothing, if the value still is SEEN after --timeout, and if the key is missing then.
+
+    \b
+    Examples:
+      slothstate wait deploy:state running --timeout 10m
+      slothstate wait service:ready --timeout 30s && echo ready
+    """
+    before: Any = None if seen is None else parse_value(seen, form)
+    with open_state(db, create=True) as state:
+        value = state.wait(key, before, timeout)
+    if value is None or same(value, before):
+        say_no(f"key {key!r} is {'missing' if value is None else 'as it was'}")
+    print_value(value, None)
+    return DONE
+
+
+@store_command("watch")
+@click.argument("pattern", required=False, shell_complete=complete_key)
+@click.argument("command", metavar="[-- COMMAND...]", nargs=-1, type=click.UNPROCESSED)
+@click.option("--name", help="Go on where the watch of this name was; the store remembers it.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N changes.")
+@click.option("--timeout", type=SECONDS, help="End so long after the last change.  [default: never]")
+def watch(
+    db: str | None,
+    pattern: str | None,
+    command: tuple[str, ...],
+    name: str | None,
+    count: int | None,
+    timeout: float | None,
+) -> int:
+    """Print the changes of keys that match PATTERN as they come.
+
+    Those of any process: one JSON object a line, with key, op (set, delete or expire) and revision, which rises. With
+    a COMMAND it runs for each, with $SLOTHSTATE_KEY, $SLOTHSTATE_OP and $SLOTHSTATE_DB. A command that fails ends the
+    watch with its code.
+
+    With --name nothing is missed while nobody watches, up to 100,000 changes or 24 hours, and a change whose command
+    failed, or that was not printed, comes again. `unwatch` forgets the name.
+
+    \b
+    Examples:
+      slothstate watch 'deploy:*'
+      slothstate watch --name mailer 'order:*' -- ./send-mail
+    """
+    left = count
+    with open_state(db, create=True) as state, state.watch(pattern, name=name) as changes:
+        while left != 0 and (change := changes.next(timeout)) is not None:
+            if not command:
+                write(as_json({"key": change.key, "op": change.op, "revision": change.revision}))
+                flush()
+            elif code := _run(command, change, db):
+                return code
+            left = None if left is None else left - 1
+        if left == 0:
+            # What is asked for next makes this one handled.
+            changes.next(0)
+    return DONE
+
+
+def _run(command: Sequence[str], change: Change, db: str | None) -> int:
+    """Run a command for a change and return its exit code, 128 + n if signal n ended it."""
+    told = {"SLOTHSTATE_KEY": change.key, "SLOTHSTATE_OP": change.op, "SLOTHSTATE_DB": store_path(db)}
+    try:
+        code = subprocess.run(command, env=os.environ | told, check=False).returncode
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        why = f"cannot run {command[0]!r}: {error.strerror}"
+        raise Failure(why, NOT_FOUND if missing else CANNOT_EXECUTE) from error
+    return 128 - code if code < 0 else code
+
+
+@store_command("unwatch")
+@click.argument("name")
+def unwatch(db: str | None, name: str) -> int:
+    """Forget the watch NAME, and the changes that are kept for it.
+
+    Exits with 1 if there is none.
+
+    \b
+    Example:
+      slothstate unwatch mailer
+    """
+    with open_state(db) as state:
+        if not state.unwatch(name):
+            say_no(f"there is no watch {name!r}")
+    return DONE

@@ -1,0 +1,126 @@
+"""Lists and fields as Lua counts them: positions from 1, 0 lies before the first, negative ones count from the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from slothstate.errors import InvalidValue
+from slothstate.native import json_decode
+from slothstate.state import State
+from slothstate.values import EMPTY_LIST, EMPTY_TABLE, Encoded, describe
+
+__all__ = [
+    "delete_field",
+    "get_field",
+    "increment_field",
+    "keys_of",
+    "list_insert",
+    "list_range",
+    "list_remove",
+    "list_set",
+    "list_trim",
+    "set_field",
+    "take",
+]
+
+BEFORE_THE_FIRST: Final = -(2**62)
+"""A position that no list has."""
+
+
+def _integer(number: float, name: str) -> int:
+    if not isinstance(number, int):
+        raise InvalidValue(f"{name} must be an integer, got {number}")
+    return int(number)
+
+
+def _position(number: float, name: str) -> int:
+    """Return a position from 0."""
+    position = _integer(number, name)
+    return position - 1 if position > 0 else position or BEFORE_THE_FIRST
+
+
+def _path(path: str | Encoded) -> Sequence[str | int]:
+    """Return a path of Python's: one name, or a list of names and positions."""
+    if isinstance(path, str):
+        return (path,)
+    steps = json_decode(path.stored)
+    if path.kind != "list" and path.stored != EMPTY_TABLE:
+        raise InvalidValue("path must be a string or a list of names and positions")
+    return [_step(step, f"path[{index}]") for index, step in enumerate(steps, 1)]
+
+
+def _step(step: Any, name: str) -> str | int:
+    if isinstance(step, str):
+        return step
+    if isinstance(step, bool) or not isinstance(step, int | float):
+        raise InvalidValue(f"{name} must be a name or a position, got {describe(step)}")
+    return _position(step, name)
+
+
+def keys_of(keys: str | Encoded) -> str | Sequence[str]:
+    """Return a key, or the keys of a list. Raises: `InvalidValue`."""
+    if isinstance(keys, str):
+        return keys
+    if keys.kind != "list":
+        raise InvalidValue("key must be a string or a list of strings, not empty")
+    found: Sequence[str] = json_decode(keys.stored)
+    for index, key in enumerate(found, 1):
+        if not isinstance(key, str):
+            raise InvalidValue(f"key[{index}] must be a string, got {describe(key)}")
+    return found
+
+
+def take(verb: Callable[..., Any], key: str | Encoded, default: Any, timeout: float | None = 0) -> Any:
+    """Call `list_pop` or `list_shift`."""
+    return verb(keys_of(key), default, timeout)
+
+
+def get_field(view: State, key: str, path: str | Encoded, default: Any = None) -> Any:
+    return view.get_field(key, _path(path), default)
+
+
+def set_field(view: State, key: str, path: str | Encoded, value: Any) -> bool:
+    return view.set_field(key, _path(path), value)
+
+
+def delete_field(view: State, key: str, path: str | Encoded) -> bool:
+    return view.delete_field(key, _path(path))
+
+
+def increment_field(view: State, key: str, path: str | Encoded, delta: float | None = None) -> int | float:
+    return view.increment_field(key, _path(path), 1 if delta is None else delta)
+
+
+def _bounds(start: float | None, stop: float | None) -> tuple[int, int]:
+    first = 1 if start is None else _integer(start, "start")
+    last = -1 if stop is None else _integer(stop, "stop")
+    # Up to 0 there is nothing: as what begins behind its end.
+    return (1, 0) if last == 0 else (max(first - 1, 0) if first >= 0 else first, last - 1 if last > 0 else last)
+
+
+def list_range(view: State, key: str, start: float | None = None, stop: float | None = None) -> Any:
+    items = view.list_range(key, *_bounds(start, stop))
+    return Encoded("list", EMPTY_LIST) if stop == 0 else items
+
+
+def list_trim(view: State, key: str, start: float | None = None, stop: float | None = None) -> int:
+    return view.list_trim(key, *_bounds(start, stop))
+
+
+def list_set(view: State, key: str, index: float, item: Any) -> bool:
+    return view.list_set(key, _position(index, "index"), item)
+
+
+def list_insert(view: State, key: str, index: float, item: Any) -> int:
+    try:
+        return view.list_insert(key, _position(index, "index"), item)
+    except InvalidValue as error:
+        # It speaks of the position from 0.
+        if "is not in the list" not in str(error):
+            raise
+        raise InvalidValue(f"index {index} is not in the list {key!r} nor its end; nothing was inserted") from None
+
+
+def list_remove(view: State, key: str, item: Any, count: float | None = None) -> int:
+    return view.list_remove(key, item, 0 if count is None else _integer(count, "count"))

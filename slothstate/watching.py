@@ -1,0 +1,143 @@
+"""Following changes: `Watch`, which `State.watch` returns. Where they come from is the engine's affair."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Final, Literal, NamedTuple, Self
+
+from slothstate import native
+from slothstate.engines.protocol import Engine
+from slothstate.errors import SlothStateError, WatchLost
+from slothstate.values import Seconds
+from slothstate.verbs.base import check_timeout
+from slothstate.verbs.waiting import wait_until
+
+__all__ = ["Change", "Watch"]
+
+PAGE: Final = 256
+"""Changes that are read at a time."""
+
+UNMARKED: Final = 1_000
+"""Revisions that a watch without a name may be ahead of what the store knows that it has handled."""
+
+
+class Change(NamedTuple):
+    """A key that a verb has set or deleted, or that has expired. Revisions rise, not without gaps."""
+
+    key: str
+    op: Literal["set", "delete", "expire"]
+    revision: int
+
+
+class Watch:
+    """The changes of matching keys since it began, in the order of their commits, each once.
+
+    An iterator that waits for the next one, and a context manager that ends with its block. For one thread at a time.
+    """
+
+    def __init__(self, engine: Engine, pattern: str | None, name: str | None) -> None:
+        self._engine = engine
+        self._pattern = pattern
+        self._name = name
+        self._nonce = int.from_bytes(os.urandom(8)) >> 1
+        self._process = os.getpid()
+        self._is_closed = False
+        self._waiting: list[Change] = []
+        self._given = 0
+        # Up to where changes were read, and up to where the store knows them as handled; None: it has not begun.
+        self._seen: int | None = None
+        self._marked = 0
+        self._begin()
+
+    @property
+    def pattern(self) -> str | None:
+        """Which keys it is about, None for all."""
+        return self._pattern
+
+    @property
+    def name(self) -> str | None:
+        """By which name the store remembers where it is, None if it does not."""
+        return self._name
+
+    def _begin(self) -> bool:
+        self._seen = self._engine.watches.begin(self._nonce, self._pattern, self._name)
+        if self._seen is None:
+            return False
+        self._marked = self._given = self._seen
+        return True
+
+    def next(self, timeout: Seconds | None = None) -> Change | None:
+        """Return the next change, waiting up to `timeout` seconds for one (None: for ever, 0: not at all), or None.
+
+        With a name, the change before counts as handled now: another process would not get it again. A watch whose name
+        another one runs waits until that ends.
+        Raises: `WatchLost` once where it was too far behind, and goes on; `SlothStateError` inside a transaction or
+        snapshot unless `timeout` is 0, and after it was closed.
+        """
+        seconds = check_timeout(timeout)
+        if self._is_closed or self._process != os.getpid():
+            raise SlothStateError("this watch is closed" if self._is_closed else "this watch is of another process")
+        if self._name is not None and self._seen is not None and self._given > self._marked:
+            self._mark(self._given, 1)
+        return wait_until(self._engine, self._look, seconds, pause=self._engine.watches.expire)
+
+    def _mark(self, revision: int, count: int) -> None:
+        self._marked = revision
+        if not self._engine.watches.handled(self._nonce, revision, count):
+            # Forgotten by `unwatch`, or its owner was taken for dead.
+            self._lose()
+
+    def _lose(self) -> None:
+        self._waiting = []
+        if self._begin():
+            raise WatchLost(f"the watch was forgotten; it goes on from revision {self._seen}", self._seen or 0)
+
+    def _look(self) -> Change | None:
+        if self._seen is None and not self._begin():
+            return None
+        if not self._waiting and not self._engine.in_transaction:
+            # So that what has expired is a change.
+            self._engine.watches.expire()
+        while not self._waiting:
+            assert self._seen is not None
+            before = self._seen
+            revision, found, self._seen = self._engine.watches.page(self._nonce, before, self._pattern, PAGE)
+            if revision is None:
+                self._lose()
+                return None
+            if revision < 0 and -revision > before:
+                self._waiting, self._seen, self._given = [], -revision, -revision
+                self._mark(-revision, 0)
+                raise WatchLost(
+                    f"the watch was too far behind, changes up to revision {-revision} are lost; it goes on from there",
+                    -revision,
+                )
+            self._waiting = [Change(key, op, number) for number, key, op in reversed(found)]  # type: ignore[arg-type]
+            if self._name is None and self._seen - self._marked >= UNMARKED and not self._engine.in_transaction:
+                self._mark(self._seen, len(found))
+            if self._seen == before:
+                return None
+        change = self._waiting.pop()
+        self._given = change.revision
+        return change
+
+    def __iter__(self) -> Iterator[Change]:
+        return self
+
+    def __next__(self) -> Change:
+        change = self.next()
+        assert change is not None
+        return change
+
+    def close(self) -> None:
+        """End the watch. One with a name can be gone on with: the last change that it gave is handled then."""
+        if not self._is_closed and self._process == os.getpid():
+            self._is_closed = True
+            if self._seen is not None and self._engine.refusal is None:
+                self._engine.watches.end(self._nonce)
+
+    def __enter__(self) -> Self:
+        return self
+
+    __exit__ = native.exit_method(close)

@@ -1,0 +1,290 @@
+"""The writes of one step, whole lists, listing options, editing, waiting and watching on the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from helpers.command import command, start
+from helpers.host import environment
+from helpers.terminal import in_terminal, invoke, output, refusal
+from slothstate import State
+from slothstate import open as open_state
+
+
+@pytest.fixture
+def state(home: Path) -> Iterator[State]:
+    """The store, open in this process while commands work on it."""
+    with open_state(home / "state.db") as opened:
+        opened.set_many({"a": 1, "b": "two\nlines", "t": {"servers": [{"port": 80}], "ratio": 1.0, "any name": None}})
+        opened.set("blob", b"\xff\x00")
+        opened.set("short", "lived", ttl=600)
+        opened.list_push("l", 1, "two", [3], None)
+        yield opened
+
+
+OUTPUTS: list[tuple[list[str], int, str]] = [
+    (["get", "a", "b", "a"], 0, "1\ntwo\\nlines\n1\n"),
+    (["get", "b", "missing", "a"], 1, "two\\nlines\n1\n"),
+    (["get", "--json", "b", "l"], 0, '{"b":"two\\nlines","l":[1,"two",[3],null]}\n'),
+    (["get", "--json", "a", "missing"], 1, '{"a":1}\n'),
+    (["get", "--json", "blob", "a"], 0, '{"blob":"/wA=","a":1}\n'),
+    (["get", "--json", "a"], 0, "1\n"),
+    (["get", "t", "--field", ".servers[0].port"], 0, "80\n"),
+    (["get", "t", "--field", ".servers[-1]"], 0, '{"port":80}\n'),
+    (["get", "t", "--field", '."any name"'], 0, "null\n"),
+    (["get", "t", "--field", '["any name"]'], 0, "null\n"),
+    (["get", "t", "--field", ".nope"], 1, ""),
+    (["get", "t", "--field", ".nope", "--default", "5"], 0, "5\n"),
+    (["get", "a", "--field", ".nope"], 1, ""),
+    (["get", "l", "--field", "[1]", "--json"], 0, '"two"\n'),
+    (["set", "t", "--field", ".servers[0].port", "81"], 0, ""),
+    (["set", "new", "--field", ".deep.er", "x"], 0, ""),
+    (["set", "t", "--field", ".none", "null"], 0, ""),
+    (["set", "a", "2", "--absent"], 1, ""),
+    (["set", "new", "2", "--absent", "--ttl", "1h"], 0, ""),
+    (["set", "a", "2", "--present"], 0, ""),
+    (["set", "new", "2", "--present"], 1, ""),
+    (["set", "short", "2", "--keep-ttl"], 0, ""),
+    (["set", "x=y", "z"], 0, ""),
+    (["set", "--pairs", "x=1", "y=a=b", "z="], 0, ""),
+    (["take", "a"], 0, "1\n"),
+    (["take", "l", "--json"], 0, '[1,"two",[3],null]\n'),
+    (["take", "missing"], 1, ""),
+    (["rename", "a", "l"], 0, ""),
+    (["rename", "missing", "l"], 1, ""),
+    (["copy", "l", "a"], 0, ""),
+    (["copy", "missing", "a"], 1, ""),
+    (["delete", "t", "--field", ".ratio"], 0, ""),
+    (["delete", "t", "--field", ".nope"], 1, ""),
+    (["increment", "t", "--field", ".hits"], 0, "1\n"),
+    (["decrement", "t", "2", "--field", ".servers[0].port"], 0, "78\n"),
+    (["increment", "rate", "--ttl", "1m"], 0, "1\n"),
+    (["compare-swap", "a", "1", "--delete"], 0, ""),
+    (["compare-swap", "a", "2", "--delete"], 1, ""),
+    (["compare-swap", "a", "1", "2", "--ttl", "1m"], 0, ""),
+    (["unshift", "l", "x", "y"], 0, "6\n"),
+    (["pop", "l", "--count", "2"], 0, "null\n[3]\n"),
+    (["pop", "l", "--count", "9", "--json"], 0, '[null,[3],"two",1]\n'),
+    (["shift", "l", "--count", "2"], 0, "1\ntwo\n"),
+    (["shift", "missing", "--count", "2"], 1, ""),
+    (["shift", "missing", "--timeout", "10ms"], 1, ""),
+    (["shift", "l", "--timeout", "10ms"], 0, "1\n"),
+    (["trim", "l", "1", "2"], 0, "2\n"),
+    (["trim", "l", "-1"], 0, "1\n"),
+    (["trim", "missing", "0"], 0, "0\n"),
+    (["keys", "--reverse"], 0, "t\nshort\nl\nblob\nb\na\n"),
+    (["keys", "--limit", "2"], 0, "a\nb\n"),
+    (["keys", "--after", "b", "--limit", "1"], 0, "blob\n"),
+    (["keys", "--reverse", "--after", "b"], 0, "a\n"),
+    (["keys", "--sort", "size", "--limit", "2"], 0, "t\nl\n"),
+    (["keys", "--sort", "size", "--reverse", "--limit", "2"], 0, "a\nblob\n"),
+    (["keys", "--sort", "ttl", "--limit", "2"], 0, "short\na\n"),
+    (["keys", "--sort", "ttl", "--json", "--limit", "1"], 0, '["short"]\n'),
+    (["scan", "--reverse", "--limit", "1", "--json"], 0, '"t"\n'),
+    (["du", "--keys", "--limit", "1", "--json"], 0, '[{"prefix":"t","keys":1,"size":54}]\n'),
+    (["du", "--keys", "s"], 0, "10\t1\tshort\n"),
+    (["wait", "a"], 0, "1\n"),
+    (["wait", "a", "2"], 0, "1\n"),
+    (["wait", "a", "1.0", "--timeout", "0"], 1, ""),
+    (["wait", "missing", "--timeout", "10ms"], 1, ""),
+    (["wait", "missing", "x"], 1, ""),
+    (["watch", "--timeout", "0"], 0, ""),
+    (["unwatch", "missing"], 1, ""),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "prints"), OUTPUTS, ids=lambda value: str(value)[:50])
+def test_output_and_exit_code(home: Path, state: State, arguments: list[str], code: int, prints: str) -> None:
+    """In a pipe each prints its answer alone; 1 is a silent no."""
+    result = invoke(*arguments, home=home)
+    assert (result.exit_code, result.stdout, result.stderr) == (code, prints, "")
+    assert state.check() == []
+
+
+def test_what_they_did(home: Path, state: State) -> None:
+    """Values, and which time to live stays."""
+    output("set", "t", "--field", ".servers[0].port", "81", home=home)
+    assert state.get("t") == {"servers": [{"port": 81}], "ratio": 1.0, "any name": None}
+    output("set", "short", "v", "--keep-ttl", home=home)
+    assert state.get_ttl("short") == 600
+    output("set", "--pairs", "x=1", "y=a=b", "z=", "--ttl", "1m", home=home)
+    assert ([state.get(key) for key in "xyz"], state.get_ttl("x")) == ([1, "a=b", ""], 60)
+    output("copy", "short", "copied", home=home)
+    assert (state.get("copied"), state.get_ttl("copied")) == ("v", 600)
+    output("push", "q", "--lines", "-", home=home, stdin='1\ntwo words\n\n{"a": 1}\n')
+    assert state.get("q") == [1, "two words", "", {"a": 1}]
+    lines = home / "lines"
+    lines.write_bytes(b"1\r\n007")
+    output("unshift", "q", "--string", "--lines", str(lines), home=home)
+    assert state.list_range("q", 0, 1) == ["1\r", "007"]
+    assert output("push", "q", "--lines", "-", home=home) == "6\n"
+
+
+MISUSES = [
+    (["get", "a", "b", "--raw"], "--raw, --default and --field take one key alone"),
+    (["get", "a", "b", "--default", "1"], "--raw, --default and --field take one key alone"),
+    (["get", "t", "--field", "servers"], "path 'servers' cannot be read at character 1"),
+    (["get", "t", "--field", ".servers[x]"], "path '.servers[x]' cannot be read at character 9"),
+    (["get", "t", "--field", ".."], "cannot be read at character 1"),
+    (["set", "a", "1", "--absent", "--present"], "--absent and --present exclude each other"),
+    (["set", "a", "1", "--keep-ttl", "--ttl", "5"], "--keep-ttl and --ttl exclude each other"),
+    (["set", "t", "1", "--field", ".x", "--ttl", "5"], "--field sets a part of a value"),
+    (["set", "a", "1", "--field", ".x"], "cannot set a field of 'a': expected a table, found a number"),
+    (["set", "t", "1", "--field", ".servers[7]"], "'t' has no position .servers[7]"),
+    (["set", "--pairs", "a"], "with --pairs each argument is KEY=VALUE, got 'a'"),
+    (["set", "--pairs", "a=1", "a=2"], "key 'a' is given twice"),
+    (["set", "--pairs", "a=null"], "null is no value"),
+    (["set", "--pairs", "=1"], "key must"),
+    (["set", "--pairs", "a=1", "--absent"], "--pairs takes --ttl and how values are read"),
+    (["delete", "a", "t", "--field", ".x"], "--field takes one key alone"),
+    (["increment", "t", "--field", ".ratio.x"], "expected a table, found a number"),
+    (["increment", "t", "--field", ".h", "--ttl", "5"], "--ttl is not for it"),
+    (["compare-swap", "a", "1", "2", "--delete"], "give OLD alone with --delete"),
+    (["compare-swap", "a", "1", "--delete", "--ttl", "5"], "--delete and --ttl exclude each other"),
+    (["push", "l"], "Missing argument 'ITEM...'"),
+    (["push", "l", "x", "--lines", "-"], "give ITEMs or --lines, not both"),
+    (["pop", "l", "--count", "0"], "Invalid value for '--count'"),
+    (["pop", "a", "--count", "1"], "cannot pop from 'a'"),
+    (["trim", "a", "0"], "cannot trim 'a'"),
+    (["keys", "--sort", "size", "--after", "a"], "--after goes on in the order of names"),
+    (["keys", "--limit", "-1"], "Invalid value for '--limit'"),
+    (["watch", "["], "["),
+    (["watch", "--name", ""], "name must"),
+    (["wait", "a", "--timeout", "x"], "'x' is no duration"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), MISUSES, ids=lambda value: str(value)[:50])
+def test_misuse(home: Path, state: State, arguments: list[str], says: str) -> None:
+    """One line that names what is wrong; the store is as it was."""
+    before = list(state.dump())
+    assert says in refusal(*arguments, home=home, code=2)
+    assert list(state.dump()) == before
+
+
+def test_what_creates_a_store(home: Path) -> None:
+    """Not what can only find nothing there."""
+    for arguments in (["set", "a", "1", "--present"], ["take", "a"], ["rename", "a", "b"], ["trim", "l", "0"]):
+        refusal(*arguments, home=home, code=3)
+    assert not (home / "state.db").exists()
+    output("set", "t", "--field", ".a", "1", home=home)
+    assert output("get", "t", home=home) == '{"a":1}\n'
+
+
+def test_at_a_terminal(home: Path, state: State) -> None:
+    """A no says why; a listing is a table in the order asked for."""
+    assert "'a' is there" in in_terminal("set", "a", "1", "--absent", home=home, code=1)
+    assert "has no .nope" in in_terminal("get", "t", "--field", ".nope", home=home, code=1)
+    assert "there is no key 'x' or 'y'" in in_terminal("get", "x", "a", "y", home=home, code=1)
+    shown = in_terminal("keys", "--sort", "size", "--limit", "2", home=home)
+    assert shown.index(" t ") < shown.index(" l ")
+    assert "KEY" in in_terminal("du", "--keys", home=home)
+
+
+def edit(home: Path, key: str, script: str) -> subprocess.CompletedProcess[str]:
+    """Run `edit` with a program in place of an editor: Python, with the path in `path`."""
+    editor = home / "editor.py"
+    editor.write_text(f"import sys, pathlib\npath = pathlib.Path(sys.argv[1])\n{script}\n")
+    variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db"), "EDITOR": f"{sys.executable} {editor}"})
+    variables.pop("VISUAL", None)
+    return subprocess.run(command("edit", key), env=variables, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_edit(home: Path, state: State) -> None:
+    """Text as text, the rest as JSON, typed as before; the TTL stays, and nothing is left behind."""
+    done = edit(home, "short", "path.write_text('5\\n')")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (state.get("short"), state.get_ttl("short")) == ("5", 600)
+    assert edit(home, "t", "path.write_text(path.read_text().replace('80', '8080'))").returncode == 0
+    assert state.get_field("t", ("servers", 0, "port")) == 8080
+    assert state.get("t")["ratio"] == 1.0
+    assert edit(home, "blob", "assert path.stat().st_mode & 0o77 == 0; path.write_bytes(b'\\xfe\\n')").returncode == 0
+    assert state.get("blob") == b"\xfe\n"
+    assert edit(home, "new", "assert path.read_text() == ''; path.write_text('[1, 2]')").returncode == 0
+    assert state.get("new") == [1, 2]
+    assert edit(home, "a", "pass").returncode == 0
+    assert state.get("a") == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "script", "code", "says"),
+    [
+        ("t", "path.write_text('{')", 2, "this is not JSON"),
+        ("t", "path.write_text('null')", 2, "null is no value"),
+        ("b", "path.write_bytes(b'\\xff')", 2, "it is not UTF-8 any more"),
+        ("a", "sys.exit(3)", 2, "Editing failed"),
+        ("a", "path.write_text('5'); import slothstate, os; slothstate.open().set('a', 7)", 1, "was changed meanwhile"),
+    ],
+)
+def test_edit_that_sets_nothing(home: Path, state: State, key: str, script: str, code: int, says: str) -> None:
+    """The store is as it was, or as another left it, and the text is kept where the message says."""
+    before = state.get(key)
+    done = edit(home, key, script)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert says in done.stderr
+    kept = Path(done.stderr.rsplit(" in ", 1)[1].strip())
+    assert kept.exists()
+    kept.unlink()
+    assert state.get(key) == (7 if "changed" in says else before)
+
+
+def test_waits_for_another_process(home: Path, state: State) -> None:
+    """`wait` and `shift --timeout` end with what somebody else writes."""
+
+    def later(call: object, *arguments: object) -> None:
+        threading.Timer(0.3, call, arguments).start()  # type: ignore[arg-type]
+
+    later(state.set, "a", 2)
+    assert output("wait", "a", "1", "--timeout", "30s", home=home) == "2\n"
+    later(state.list_push, "q", {"job": 1})
+    assert output("shift", "q", "--timeout", "30s", home=home) == '{"job":1}\n'
+    assert not state.exists("q")
+
+
+def test_watch(home: Path, state: State) -> None:
+    """JSON Lines as they come; Ctrl-C ends it."""
+    process = start("watch", "w*", home=home)
+    deadline = time.monotonic() + 30
+    while not state.watches() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    state.set("w", 1)
+    state.set("other", 1)
+    state.delete("w")
+    assert process.stdout is not None
+    lines = [json.loads(process.stdout.readline()) for _ in range(2)]
+    assert [(line["key"], line["op"]) for line in lines] == [("w", "set"), ("w", "delete")]
+    assert lines[0]["revision"] < lines[1]["revision"]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    process.communicate()
+    assert state.watches() == []
+
+
+def test_watch_with_a_command(home: Path, state: State) -> None:
+    """It finds key and op in its environment; what failed comes again."""
+    with state.watch("w*", name="n"):
+        pass
+    state.set("w1", 1)
+    state.set("w2", 1)
+    script = 'echo "$SLOTHSTATE_OP $SLOTHSTATE_KEY" >> told; test "$SLOTHSTATE_KEY" = w1'
+    arguments = ("watch", "w*", "--name", "n", "--timeout", "0", "--", "sh", "-c", script)
+    variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db")})
+    for _ in range(2):
+        done = subprocess.run(command(*arguments), env=variables, cwd=home, check=False, timeout=60)
+        assert done.returncode == 1
+    assert (home / "told").read_text() == "set w1\nset w2\nset w2\n"
+    assert invoke("watch", "w*", "--name", "n", "--timeout", "0", "--", "./none", home=home).exit_code == 127
+    assert output("watch", "w*", "--name", "n", "--count", "1", home=home).count("w2") == 1
+    assert output("watch", "w*", "--name", "n", "--timeout", "0", home=home) == ""
+    assert output("unwatch", "n", home=home) == ""
+    assert os.environ.get("SLOTHSTATE_KEY") is None

@@ -1,0 +1,230 @@
+"""The writes of one step, waiting and watching in Lua: options as a last table, positions from 1, paths as lists."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import slothstate
+from helpers.lua import BOTH_BINDINGS, IMPLEMENTATIONS, Scripts
+
+pytestmark = BOTH_BINDINGS
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[slothstate.State]:
+    """A store of its own for each test."""
+    with slothstate.open(tmp_path / "state.db") as state:
+        state.set_many({"x": 1, "y": 2, "z": 3, "t": {"servers": [{"port": 80}, {"port": 443}], "ratio": 1.0}})
+        state.list_push("l", "a", "b", "c")
+        yield state
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
+def lua(request: pytest.FixtureRequest, state: slothstate.State) -> Scripts:
+    """A runtime bound to the store."""
+    return Scripts(state, request.param)
+
+
+STEPS: list[tuple[str, Any]] = [
+    (
+        "state.set('n', 1, nil, {when = 'absent'}), state.set('n', 2, nil, {when = 'absent'}), state.get('n')",
+        (True, False, 1),
+    ),
+    ("state.set('n', 1, 9, {when = 'present'}), state.exists('n')", (False, False)),
+    ("state.set('x', 5, 60), state.set('x', 6, nil, {keep_ttl = true}), state.get_ttl('x')", (True, True, 60)),
+    ("state.set('x', 5, 60, {}), state.get_ttl('x')", (True, 60)),
+    ("state.take('x'), state.take('x', 'gone'), state.take('x')", (1, "gone", None)),
+    ("state.take('l')[3], state.exists('l')", ("c", False)),
+    ("state.rename('x', 'to'), state.get('to'), state.rename('x', 'to')", (True, 1, False)),
+    ("state.copy('l', 'to'), #state.get('to'), #state.get('l')", (True, 3, 3)),
+    ("state.increment('n', nil, {ttl = 60}), state.get_ttl('n'), state.increment('n', 5, {ttl = 9})", (1, 60, 6)),
+    ("state.decrement('n', 2, {ttl = 60}), state.get_ttl('n')", (-2, 60)),
+    ("state.compare_swap('x', 1, 2, {ttl = 60}), state.get_ttl('x')", (True, 60)),
+    ("state.compare_swap('x', 1, nil), state.exists('x'), state.compare_swap('x', nil, nil)", (True, False, True)),
+    ("state.compare_swap('n', nil, 'v', {ttl = 60}), state.get_ttl('n')", (True, 60)),
+    ("table.concat(state.keys('[xyz]', {reverse = true, limit = 2}), ' ')", "z y"),
+    ("table.concat(state.keys('?', {after = 'x'}), ' ')", "y z"),
+    ("table.concat(state.keys(nil, {limit = 1}), ' '), #state.keys(nil, {limit = 0})", ("l", 0)),
+    (
+        "(function() local n = '' for k in state.scan('?', {reverse = true, after = 'z'}) do n = n .. k end "
+        "return n end)()",
+        "yxtl",
+    ),
+    ("state.get_field('t', {'servers', 1, 'port'}), state.get_field('t', {'servers', -1, 'port'})", (80, 443)),
+    (
+        "state.get_field('t', {'servers', 0}), state.get_field('t', 'no', 'd'), state.get_field('x', 'a', 'd')",
+        (None, "d", "d"),
+    ),
+    ("state.get_field('l', {2}), state.get_field('l', {4})", ("b", None)),
+    ("state.set_field('t', {'new', 'deep'}, {1}), state.get('t').new.deep[1]", (True, 1)),
+    ("state.set_field('made', 'name', true), state.get('made').name", (True, True)),
+    ("state.delete_field('t', {'servers', 1}), state.get_field('t', {'servers', 1, 'port'})", (True, 443)),
+    ("state.delete_field('t', 'servers'), state.delete_field('t', 'servers')", (True, False)),
+    ("state.increment_field('t', {'hits'}), state.increment_field('t', 'hits', 2)", (1, 3)),
+    ("state.list_unshift('l', 'y', 'z'), state.get('l')[1]", (5, "y")),
+    ("state.list_set('l', 1, 'A'), state.list_set('l', -1, 'C'), table.concat(state.get('l'))", (True, True, "AbC")),
+    ("state.list_set('l', 0, 'n'), state.list_set('l', 4, 'n'), state.list_set('no', 1, 'n')", (False, False, False)),
+    ("state.list_insert('l', 1, '0'), state.list_insert('l', 5, 'd'), table.concat(state.get('l'))", (4, 5, "0abcd")),
+    ("state.list_insert('l', -1, 'x'), table.concat(state.get('l'))", (4, "abxc")),
+    (
+        "state.list_push('l', 'a'), state.list_remove('l', 'a', -1), state.list_remove('l', 'a'), "
+        "state.list_remove('l', 1)",
+        (4, 1, 1, 0),
+    ),
+    ("state.list_trim('l', 2), table.concat(state.get('l'))", (2, "bc")),
+    ("state.list_trim('l', 1, 0), state.exists('l')", (0, False)),
+    ("state.list_trim('l', 0, 1), table.concat(state.get('l'))", (1, "a")),
+    (
+        "table.concat(state.list_pop_many('l', 2)), table.concat(state.list_shift_many('l', 9)), "
+        "#state.list_pop_many('l', 1)",
+        ("cb", "a", 0),
+    ),
+    ("state.list_pop({'none', 'l'})", ("l", "c")),
+    ("state.list_shift({'none', 'l'}, nil, 1)", ("l", "a")),
+    (
+        "state.list_pop({'none'}, 'd'), state.list_shift('none', 'd', 0.01), state.list_shift('none', nil, 0)",
+        ("d", "d", None),
+    ),
+    ("state.wait('x'), state.wait('x', 5), state.wait('none', 1), state.wait('x', 1, 0.01)", (1, 1, None, 1)),
+    ("state.wait('t', {ratio = 1}, 0).ratio", 1.0),
+    ("state.snapshot(function() return state.get('x'), 'two' end)", (1, "two")),
+    ("state.unwatch('none'), #state.watches()", (False, 0)),
+]
+
+
+@pytest.mark.parametrize(("source", "expected"), STEPS)
+def test_what_each_returns(lua: Scripts, source: str, expected: Any) -> None:
+    """The same as in Python, but for positions, which count from 1."""
+    assert lua.run(f"return {source}") == expected
+    assert lua.state.check() == []
+
+
+MISUSE = [
+    ("set('k', 1, nil, 5)", "bad argument #4 to 'set' (table expected, got number)"),
+    ("set('k', 1, nil, {wen = 'absent'})", "options: there is no 'wen', only when, keep_ttl"),
+    ("set('k', 1, nil, {when = 'never'})", "when must be 'absent', 'present' or None, got str 'never'"),
+    ("set('k', 1, 5, {keep_ttl = true})", "ttl and keep_ttl exclude each other"),
+    ("set('k', 1, nil, {'absent'})", "options must be a table of names and values, got a list"),
+    ("set('k', 1, nil, {when = print})", "bad argument #4 to 'set' (options.when: a function cannot be stored)"),
+    ("compare_swap('k', 1)", "bad argument #3 to 'compare_swap' (value expected, got no value)"),
+    ("compare_swap('x', 1, nil, {ttl = 5})", "ttl: what new=None deletes has no time to live"),
+    ("increment('k', 1, {ttl = 0})", "ttl must be a number of seconds > 0 and at most 10000000000, got 0"),
+    ("keys(nil, {limit = -1})", "limit must be an int >= 0, got int -1"),
+    ("keys(nil, {after = ''})", "after must"),
+    ("scan(nil, {reverse = 1})", "reverse must be True or False, got int 1"),
+    ("get_field('t')", "bad argument #2 to 'get_field' (string or table expected, got no value)"),
+    ("get_field('t', 1)", "bad argument #2 to 'get_field' (string or table expected, got number)"),
+    ("get_field('t', {})", "path must not be empty"),
+    ("get_field('t', {a = 1})", "path must be a string or a list of names and positions"),
+    ("get_field('t', {1.5})", "path[1] must be an integer, got 1.5"),
+    ("get_field('t', {true})", "path[1] must be a name or a position, got bool True"),
+    ("set_field('t', 'a', nil)", "bad argument #3 to 'set_field' (value expected, got nil)"),
+    ("set_field('t', {'servers', 9}, 1)", "'t' has no position .servers[8]; nothing was changed"),
+    ("set_field('x', 'a', 1)", "cannot set a field of 'x': expected a table, found a number"),
+    ("increment_field('t', 'servers')", "cannot increment a field of 't' at .servers: expected a number, found a list"),
+    ("list_set('l', 1.5, 1)", "index must be an integer, got 1.5"),
+    ("list_insert('l', 0, 1)", "index 0 is not in the list 'l' nor its end; nothing was inserted"),
+    ("list_insert('l', 5, 1)", "index 5 is not in the list 'l' nor its end; nothing was inserted"),
+    ("list_remove('l', 'a', 0.5)", "count must be an integer, got 0.5"),
+    ("list_pop_many('l', -1)", "count must be an int >= 0, got int -1"),
+    ("list_pop({})", "key must be a string or a list of strings, not empty"),
+    ("list_pop({a = 1})", "key must be a string or a list of strings, not empty"),
+    ("list_pop({'l', 1})", "key[2] must be a string, got int 1"),
+    ("list_shift('l', nil, -1)", "timeout must be a number of seconds >= 0 and at most 10000000000, got -1"),
+    ("list_shift('x', nil, 1)", "cannot shift from 'x': expected a list, found a number"),
+    ("wait('x', print)", "bad argument #2 to 'wait' (value: a function cannot be stored)"),
+    ("watch('[')", ""),
+    ("watch(nil, {names = 'w'})", "options: there is no 'names', only name, timeout"),
+    ("snapshot(1)", "bad argument #1 to 'snapshot' (function expected, got number)"),
+    ("snapshot(function() state.set('x', 2) end)", "inside snapshot() nothing can be written"),
+    ("transaction(function() state.wait('x', 1, 1) end)", "nobody could end a wait inside transaction() or snapshot()"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), MISUSE)
+def test_misuse(lua: Scripts, call: str, message: str) -> None:
+    """An error with the line, which names what is wrong; the store is as it was."""
+    before = list(lua.state.dump())
+    assert lua.error(f"state.{call}").startswith(f"deploy.lua:1: {message}")
+    assert list(lua.state.dump()) == before
+
+
+def test_undone_by_a_transaction(lua: Scripts) -> None:
+    """What they did is undone with the rest."""
+    before = list(lua.state.dump())
+    told = lua.error("""state.transaction(function()
+        state.take('x') state.rename('y', 'x') state.copy('z', 'c') state.set_field('t', 'a', 1)
+        state.delete_field('t', 'ratio') state.increment_field('t', 'n') state.list_unshift('l', 1)
+        state.list_set('l', 2, 3) state.list_insert('l', 2, 4) state.list_remove('l', 'b') state.list_trim('l', 2)
+        state.list_pop_many('l', 1) state.list_shift({'l'}) state.set('n', 1, nil, {when = 'absent'})
+        state.increment('m', 1, {ttl = 5}) state.compare_swap('z', 3, nil)
+        error('no') end)""")
+    assert told.endswith("no")
+    assert list(lua.state.dump()) == before
+
+
+def test_expired_and_not_swept(lua: Scripts) -> None:
+    """It is not there for any of them."""
+    state = lua.state
+    state.set_many({"e": {"a": 1}, "n": 5}, ttl=0.01)
+    state.list_push("q", 1)
+    state.set_ttl("q", 0.01)
+    time.sleep(0.02)
+    assert lua.run("""return state.take('e', 'd'), state.rename('e', 'f'), state.copy('e', 'f'),
+        state.get_field('e', 'a'), state.delete_field('e', 'a'), state.list_shift('q', 'd', 0),
+        state.list_set('q', 1, 2), #state.list_pop_many('q', 2), state.list_trim('q', 1),
+        state.set('e', 1, nil, {when = 'present'}), state.increment('n', 1, {ttl = 60}), state.get_ttl('n')
+    """) == ("d", False, False, None, False, "d", False, 0, 0, False, 1, 60)
+
+
+@pytest.mark.parametrize(
+    "verb", ["take('big')", "list_pop('bigs')", "list_shift({'bigs'})", "list_pop_many('bigs', 2)"]
+)
+def test_what_this_lua_cannot_hold_stays(lua: Scripts, verb: str) -> None:
+    """An integer past 2^53 is an error for LuaJIT, and what held it is as it was."""
+    state = lua.state
+    state.set("big", {"n": 2**60})
+    state.list_push("bigs", 2**60, 2**60)
+    before = list(state.dump())
+    if lua.implementation == "luajit":
+        assert "cannot hold it exactly" in lua.error(f"state.{verb}")
+        assert list(state.dump()) == before
+    else:
+        lua.run(f"return state.{verb}")
+        assert list(state.dump()) != before
+
+
+def test_waits_for_another_process(lua: Scripts) -> None:
+    """`list_shift` with a timeout and `wait` end with what somebody else writes."""
+    state = lua.state
+
+    def later() -> None:
+        time.sleep(0.05)
+        state.list_push("q", "item")
+        time.sleep(0.05)
+        state.set("x", "changed")
+
+    thread = threading.Thread(target=later)
+    thread.start()
+    assert lua.run("return state.list_shift('q', nil, 30), state.wait('x', 1, 30)") == ("item", "changed")
+    thread.join()
+
+
+def test_watching(lua: Scripts) -> None:
+    """`for key, op in state.watch(pattern, options)`; the timeout counts from the last change, a name goes on."""
+    assert lua.run("""
+        local told = {}
+        local changes = state.watch('w*', {timeout = 0.05, name = 'watcher'})
+        state.set('w1', 1) state.set('v', 1) state.list_push('w2', 1, 2) state.delete('w1')
+        for key, op in changes do told[#told + 1] = key .. ' ' .. op end
+        state.set('w3', 1)
+        for key, op in state.watch('w*', {timeout = 0, name = 'watcher'}) do told[#told + 1] = key .. ' ' .. op end
+        return table.concat(told, ', '), state.watches()[1].name, state.unwatch('watcher')
+    """) == ("w1 set, w2 set, w1 delete, w3 set", "watcher", True)
+    assert lua.state.watches() == []
