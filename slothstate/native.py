@@ -30,6 +30,7 @@ __all__ = [
     "encode_row",
     "encode_rows",
     "exit_method",
+    "exit_method_with_kind",
     "glob_check",
     "glob_filter",
     "glob_match",
@@ -139,11 +140,12 @@ take_fork: Callable[[], bool] = _functions["take_fork"]
 """`take_fork()`: whether this process was forked since it was last asked, be it by C code behind Python's back."""
 
 exit_method: Callable[[Callable[[Any], object]], Any] = _functions["exit_method"]
-"""`exit_method(function)`: a method `__exit__` that calls `function(self, kind)` again and again until it returns.
+"""`exit_method(function)`: a method `__exit__` that calls `function(self)` as `to_the_end` does."""
 
-`kind` is the type of the exception that leaves the block or has struck `function`, or None; what was
-raised first goes on.
-"""
+exit_method_with_kind: Callable[[Callable[[Any, type[BaseException] | None], object]], Any] = _functions[
+    "exit_method_with_kind"
+]
+"""The same with `function(self, kind)`: the type of what leaves the block, then of what has struck `function`, or None."""
 
 to_the_end: Callable[[Callable[[], object]], None] = _functions["to_the_end"]
 """`to_the_end(function)`: call a function again and again until it returns; then raise what it raised first.

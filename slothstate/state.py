@@ -172,7 +172,7 @@ class State(  # type: ignore[misc]
     def __enter__(self) -> State:
         return self
 
-    def _leave(self, kind: type[BaseException] | None) -> None:
+    def _leave(self) -> None:
         self.close()
 
     if TYPE_CHECKING:

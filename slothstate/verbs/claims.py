@@ -113,7 +113,7 @@ class Claim:
         ) -> None: ...
     else:
         # A method written in Python can be struck before its first step, and would end nothing.
-        __exit__ = native.exit_method(_leave)
+        __exit__ = native.exit_method_with_kind(_leave)
 
     def __repr__(self) -> str:
         return f"<slothstate.Claim on an item of {self.key!r}, attempt {self.attempt}>"
