@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 # First of all: it refuses a Python that the rest would fail on in some other way.
 from slothstate import interpreter as _interpreter  # noqa: F401  # isort: skip
+from slothstate.claims import Claim
 from slothstate.descriptions import ClaimDescription, LockDescription, Owner, Waiter, WatchDescription
 from slothstate.engines.sqlite.naming import absolute_path, default_path, refuse_address
 from slothstate.engines.sqlite.schema import check_library
@@ -41,7 +42,6 @@ from slothstate.locks import Lock
 from slothstate.patterns import literal
 from slothstate.state import State, open
 from slothstate.values import parse_json, same, to_json
-from slothstate.verbs.claims import Claim
 
 if TYPE_CHECKING:
     from slothstate.descriptions import Activity, Entry, Finding, Health, Usage, User

@@ -145,7 +145,7 @@ exit_method: Callable[[Callable[[Any], object]], Any] = _functions["exit_method"
 exit_method_with_kind: Callable[[Callable[[Any, type[BaseException] | None], object]], Any] = _functions[
     "exit_method_with_kind"
 ]
-"""The same with `function(self, kind)`: the type of what leaves the block, then of what has struck `function`, or None."""
+"""The same with `function(self, kind)`: the type of what leaves the block or has struck, or None."""
 
 to_the_end: Callable[[Callable[[], object]], None] = _functions["to_the_end"]
 """`to_the_end(function)`: call a function again and again until it returns; then raise what it raised first.
