@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 # First of all: it refuses a Python that the rest would fail on in some other way.
 from slothstate import interpreter as _interpreter  # noqa: F401  # isort: skip
-from slothstate.descriptions import LockDescription, Owner, Waiter, WatchDescription
+from slothstate.claims import Claim
+from slothstate.descriptions import ClaimDescription, LockDescription, Owner, Waiter, WatchDescription
 from slothstate.engines.sqlite.naming import absolute_path, default_path, refuse_address
 from slothstate.engines.sqlite.schema import check_library
 from slothstate.errors import (
@@ -54,6 +55,8 @@ __all__ = [
     "Activity",
     "AlreadyHeld",
     "Change",
+    "Claim",
+    "ClaimDescription",
     "Entry",
     "Finding",
     "Health",

@@ -8,6 +8,7 @@ from slothstate.values import Kind
 
 __all__ = [
     "Activity",
+    "ClaimDescription",
     "Entry",
     "Finding",
     "Health",
@@ -26,6 +27,7 @@ class Entry(NamedTuple):
 
     `size` is that of the value in bytes, as text or JSON; `length` the number of items of a list, else None; `ttl` the
     seconds left, None without a TTL; `preview` the beginning of the value: of a text, of bytes, or of JSON.
+    `claimed` is how many items are out of the list, claimed or delayed; their bytes are in `size`.
     """
 
     key: str
@@ -34,6 +36,7 @@ class Entry(NamedTuple):
     length: int | None
     ttl: float | None
     preview: str | bytes
+    claimed: int = 0
 
 
 class Usage(NamedTuple):
@@ -89,6 +92,21 @@ class LockDescription(TypedDict):
     expires: float | None
     alive: bool | None
     waiting: list[Waiter]
+
+
+class ClaimDescription(TypedDict):
+    """An item that is out of its list. Times are seconds since the epoch; `attempt` counts this claim.
+
+    `owner` and `alive` are None while it is delayed, `due` is when it comes back then, else None. `alive` is False for
+    one that its dead owner left, and None where that cannot be told.
+    """
+
+    key: str
+    owner: Owner | None
+    since: float
+    attempt: int
+    alive: bool | None
+    due: float | None
 
 
 class User(NamedTuple):

@@ -30,6 +30,7 @@ __all__ = [
     "encode_row",
     "encode_rows",
     "exit_method",
+    "exit_method_with_kind",
     "glob_check",
     "glob_filter",
     "glob_match",
@@ -140,6 +141,11 @@ take_fork: Callable[[], bool] = _functions["take_fork"]
 
 exit_method: Callable[[Callable[[Any], object]], Any] = _functions["exit_method"]
 """`exit_method(function)`: a method `__exit__` that calls `function(self)` as `to_the_end` does."""
+
+exit_method_with_kind: Callable[[Callable[[Any, type[BaseException] | None], object]], Any] = _functions[
+    "exit_method_with_kind"
+]
+"""The same with `function(self, kind)`: the type of what leaves the block or has struck, or None."""
 
 to_the_end: Callable[[Callable[[], object]], None] = _functions["to_the_end"]
 """`to_the_end(function)`: call a function again and again until it returns; then raise what it raised first.

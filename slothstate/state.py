@@ -18,6 +18,7 @@ from slothstate.errors import InvalidValue
 from slothstate.locks import Locks
 from slothstate.values import KINDS, Encoded, Seconds, check_flag, check_key, check_seconds, decoded, describe, encode
 from slothstate.verbs.base import NotSetUp, milliseconds
+from slothstate.verbs.claims import ClaimVerbs
 from slothstate.verbs.counters import CounterVerbs
 from slothstate.verbs.fields import FieldVerbs
 from slothstate.verbs.inspection import InspectionVerbs
@@ -91,6 +92,7 @@ class State(  # type: ignore[misc]
     MappingVerbs,
     CounterVerbs,
     ListVerbs,
+    ClaimVerbs,
     FieldVerbs,
     WaitingVerbs,
     WatchingVerbs,
@@ -151,6 +153,7 @@ class State(  # type: ignore[misc]
         native.to_the_end(self._close)
 
     def _close(self) -> None:
+        self._engine.claims.end()
         self._engine.watches.close()
         self._locks.release_all()
         self._engine.close()

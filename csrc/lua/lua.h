@@ -185,8 +185,8 @@ void ss_lua_call(ss_lua_binding *binding, void *callable, const ss_lua_value *va
 /* Leaves a scope that Python entered, keeping redelivered interruptions out: leave(failed). Consumes `leave`. */
 void ss_lua_leave(ss_lua_binding *binding, void *leave, bool failed, ss_lua_outcome *outcome);
 
-/* What entering a scope returned, (leave, token) or (None, message), taken apart: true, with a reference in *leave and
- * the GIL released, when it was entered. */
+/* What entering a scope returned, (leave, given) or (None, message), taken apart: true, with a reference in *leave, when
+ * it was entered. What its function is given is then the outcome: an integer, nothing, or for a tuple an object. */
 bool ss_lua_entered(ss_lua_outcome *outcome, void **leave);
 
 /* Ends a call of Python: sorts `result` (stolen; NULL when an exception is set) into `outcome`, and gives the GIL back,

@@ -257,9 +257,14 @@ bool ss_lua_entered(ss_lua_outcome *outcome, void **leave)
         return false;
     }
     *leave = Py_NewRef(PyTuple_GET_ITEM(entered, 0));
-    PyObject *token = PyTuple_GET_ITEM(entered, 1);
+    PyObject *given = PyTuple_GET_ITEM(entered, 1);
+    if (PyTuple_Check(given)) {
+        outcome->object = Py_NewRef(given);
+        Py_DECREF(entered);
+        return true;
+    }
     int overflow = 1;
-    outcome->integer = PyLong_Check(token) ? PyLong_AsLongLongAndOverflow(token, &overflow) : 0;
+    outcome->integer = PyLong_Check(given) ? PyLong_AsLongLongAndOverflow(given, &overflow) : 0;
     outcome->kind = overflow == 0 ? SS_LUA_OUTCOME_INTEGER : SS_LUA_OUTCOME_NIL;
     ss_lua_outcome_release(outcome);
     return true;

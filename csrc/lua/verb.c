@@ -142,12 +142,17 @@ int ss_lua_call_scope(const ss_lua_api *lua, lua_State *L)
     }
     /* From here to ss_lua_leave nothing may jump: these pushes fit the room that ss_lua_collect_arguments made. */
     lua->pushvalue(L, a.kept);
-    bool has_token = outcome.kind == SS_LUA_OUTCOME_INTEGER && ss_lua_holds(lua, outcome.integer);
-    if (has_token) {
+    int given = 0;
+    if (outcome.kind == SS_LUA_OUTCOME_OBJECT) {
+        given = ss_lua_run_builder(lua, L, binding, &outcome, ss_lua_upvalue(lua, BUILDER));
+        ss_lua_outcome_release(&outcome);
+    } else if (outcome.kind == SS_LUA_OUTCOME_INTEGER && ss_lua_holds(lua, outcome.integer)) {
         lua->pushinteger(L, outcome.integer);
+        given = 1;
     }
     ++*ss_lua_scopes();
-    bool failed = lua->pcall(L, has_token ? 1 : 0, LUA_MULTRET) != 0;
+    /* What this Lua cannot hold is an error of the function that was to get it. */
+    bool failed = given < 0 || lua->pcall(L, given, LUA_MULTRET) != 0;
     --*ss_lua_scopes();
     ss_lua_leave(binding, leave, failed, &outcome);
     if (outcome.kind == SS_LUA_OUTCOME_INTERRUPTED || (!failed && outcome.kind != SS_LUA_OUTCOME_NIL)) {

@@ -43,23 +43,45 @@ static PyObject *to_the_end(PyObject *self, PyObject *function)
     return call_to_the_end(function, NULL) ? Py_NewRef(Py_None) : NULL;
 }
 
-/* __exit__(self, kind, error, traceback); its own `self` is the function that `exit_method` was given. */
-static PyObject *exit_block(PyObject *function, PyObject *const *arguments, Py_ssize_t count)
+/* __exit__(self, kind, error, traceback); its own `self` is the function that the method was made of. */
+static PyObject *leave_block(PyObject *function, PyObject *const *arguments, Py_ssize_t count, bool passes_kind)
 {
     PyObject *bound = ss_check_count("__exit__", count, 4) ? PyMethod_New(function, arguments[0]) : NULL;
-    bool done = bound != NULL && call_to_the_end(bound, NULL);
+    bool done = bound != NULL && call_to_the_end(bound, passes_kind ? arguments[1] : NULL);
     Py_XDECREF(bound);
     return done ? Py_NewRef(Py_None) : NULL;
+}
+
+static PyObject *exit_block(PyObject *function, PyObject *const *arguments, Py_ssize_t count)
+{
+    return leave_block(function, arguments, count, false);
+}
+
+static PyObject *exit_block_with_kind(PyObject *function, PyObject *const *arguments, Py_ssize_t count)
+{
+    return leave_block(function, arguments, count, true);
+}
+
+static PyObject *method_of(PyMethodDef *definition, PyObject *function)
+{
+    PyObject *plain = PyCFunction_NewEx(definition, function, NULL);
+    PyObject *result = plain == NULL ? NULL : PyInstanceMethod_New(plain);
+    Py_XDECREF(plain);
+    return result;
 }
 
 static PyObject *exit_method(PyObject *self, PyObject *function)
 {
     static PyMethodDef method = {"__exit__", SS_FASTCALL(exit_block), METH_FASTCALL, NULL};
     (void)self;
-    PyObject *plain = PyCFunction_NewEx(&method, function, NULL);
-    PyObject *result = plain == NULL ? NULL : PyInstanceMethod_New(plain);
-    Py_XDECREF(plain);
-    return result;
+    return method_of(&method, function);
+}
+
+static PyObject *exit_method_with_kind(PyObject *self, PyObject *function)
+{
+    static PyMethodDef method = {"__exit__", SS_FASTCALL(exit_block_with_kind), METH_FASTCALL, NULL};
+    (void)self;
+    return method_of(&method, function);
 }
 
 typedef struct scope {
@@ -171,6 +193,8 @@ int ss_scope_export(PyObject *into)
 {
     static PyMethodDef functions[] = {
         {"exit_method", exit_method, METH_O, "exit_method($module, function, /)\n--\n\nA method __exit__."},
+        {"exit_method_with_kind", exit_method_with_kind, METH_O,
+         "exit_method_with_kind($module, function, /)\n--\n\nA method __exit__."},
         {"to_the_end", to_the_end, METH_O, "to_the_end($module, function, /)\n--\n\nCall it until it returns."},
         {NULL, NULL, 0, NULL},
     };

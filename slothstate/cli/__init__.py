@@ -50,6 +50,7 @@ FAMILIES = {
         "trim": "lists",
         "length": "lists",
         "range": "lists",
+        "claim": "claim",
     },
     "Waiting": {
         "wait": "watch",

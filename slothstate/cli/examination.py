@@ -7,10 +7,11 @@ import importlib.util
 import platform
 import time
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import slothstate
 from slothstate import Finding, SlothStateError, State
+from slothstate.cli.claim_figures import claims_line
 from slothstate.cli.exits import Failure
 from slothstate.cli.formatting import duration, quantity, shortened
 from slothstate.cli.options import open_state, store_path
@@ -20,6 +21,7 @@ __all__ = ["examine"]
 
 EXPIRED_WARNING: Final = 10_000
 HELD_NOTE: Final = 86_400
+ATTEMPTS_WARNING: Final = 10
 COMMAND_WIDTH: Final = 60
 """Characters of a command line that are shown in a sentence."""
 
@@ -88,6 +90,7 @@ def _examine_store(state: State, path: str, quick: bool) -> Iterator[Finding]:
     yield from state.examine()
     yield from _expired(figures["expired_pending"])
     yield from _locks(state, Commands(state.health()["users"]))
+    yield from _claims(figures)
     if not quick:
         problems = state.check()
         for problem in problems:
@@ -103,6 +106,18 @@ def _expired(pending: int) -> Iterator[Finding]:
         yield Finding("warning", "expired", text, advice)
     else:
         yield Finding("ok", "expired", text)
+
+
+def _claims(figures: dict[str, Any]) -> Iterator[Finding]:
+    text = claims_line(figures)
+    if figures["claims_of_dead_owners"]:
+        advice = "nothing: whoever claims next gets them; slothstate sweep brings them back now"
+        yield Finding("note", "claims", text, advice)
+    elif figures["most_attempts"] >= ATTEMPTS_WARNING:
+        advice = "look at those items (State.claims); --max-attempts puts what always fails aside"
+        yield Finding("warning", "claims", text, advice)
+    else:
+        yield Finding("ok", "claims", text)
 
 
 def _locks(state: State, commands: Commands) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from slothstate import Entry, State, Usage, literal
+from slothstate.cli.claim_figures import claims_line
 from slothstate.cli.formatting import clock_time, duration, escaped, is_terminal, quantity, size, styled
 from slothstate.cli.options import DONE, json_option, key_argument, open_state, say_no, store_command
 from slothstate.cli.prometheus import exposition
@@ -62,7 +63,10 @@ def stats(db: str | None, as_json_: bool, prometheus: bool) -> int:
         _print_stats(figures, free, dead, health["users"])
     else:
         kinds = {f"keys_by_kind.{kind}": count for kind, count in figures["keys_by_kind"].items()}
-        shared = ("path", "backend", "total_keys", "total_size", "wal_size", "expired_pending", "locks_held")
+        shared = (
+            *("path", "backend", "total_keys", "total_size", "wal_size", "expired_pending", "locks_held"),
+            *("claims_held", "claims_of_dead_owners", "items_delayed", "most_attempts"),
+        )
         rows = {name: figures[name] for name in shared} | kinds
         rows |= {"free_size": free, "locks_of_dead_owners": dead, "schema_version": figures["schema_version"]}
         for name, value in (rows | {"sqlite_version": figures["sqlite_version"]}).items():
@@ -80,6 +84,7 @@ def _print_stats(figures: dict[str, Any], free: int, dead: int, users: list[Any]
         "log": size(figures["wal_size"]),
         "expired": f"{quantity(figures['expired_pending'], 'key')} not swept yet",
         "locks": f"{figures['locks_held']:,} held" + (f", {dead} left by dead owners" if dead else ""),
+        "claims": claims_line(figures),
         "open in": "unknown" if users is None else quantity(len(users), "process", "processes"),
         "format": f"{figures['backend']}, schema {figures['schema_version']}, SQLite {figures['sqlite_version']}",
     }

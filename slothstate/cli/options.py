@@ -134,14 +134,16 @@ class StoreCommand(click.Command):
         return super().parse_args(context, [*ours, "--", *rest] if rest else ours)
 
 
-def store_command(name: str, *, opens: bool = True) -> Callable[[Callable[..., Any]], click.Command]:
+def store_command(
+    name: str, *, opens: bool = True, cls: type[click.Command] = StoreCommand
+) -> Callable[[Callable[..., Any]], click.Command]:
     """Return a decorator for a command that works on a store; its function gets `db`, for `open_state`.
 
     One that `opens` none needs no options that say how.
     """
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        return click.command(name, cls=StoreCommand)(db_option(function, opens=opens))
+        return click.command(name, cls=cls)(db_option(function, opens=opens))
 
     return decorate
 

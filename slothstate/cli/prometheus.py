@@ -24,6 +24,23 @@ def exposition(figures: dict[str, Any], free: int, dead: int, commits: int) -> s
             [({"owner": "alive"}, figures["locks_held"]), ({"owner": "dead"}, dead)],
         ),
         (
+            "claims",
+            "gauge",
+            "Claimed items by whether their owner lives; delayed ones have none.",
+            [
+                ({"owner": "alive"}, figures["claims_held"]),
+                ({"owner": "dead"}, figures["claims_of_dead_owners"]),
+                ({"owner": "none"}, figures["items_delayed"]),
+            ],
+        ),
+        (
+            "oldest_claim_timestamp_seconds",
+            "gauge",
+            "Since when the oldest claim is held.",
+            [] if figures["oldest_claim"] is None else [({}, int(figures["oldest_claim"]))],
+        ),
+        ("claim_attempts_max", "gauge", "The most attempts on a claimed item.", [({}, figures["most_attempts"])]),
+        (
             "commits_total",
             "counter",
             "Commits since a process has the store open.",

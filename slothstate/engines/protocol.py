@@ -23,6 +23,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from slothstate.descriptions import Activity, Entry, Finding, Health, LockDescription, Usage, WatchDescription
+from slothstate.engines.claiming import Claims
 from slothstate.errors import SlothStateError
 from slothstate.fields import Path
 from slothstate.values import Kind, Stored
@@ -500,6 +501,9 @@ class Engine(Protocol):
 
     @property
     def locks(self) -> LockTable: ...
+
+    @property
+    def claims(self) -> Claims: ...
 
     @property
     def changes(self) -> Changes: ...

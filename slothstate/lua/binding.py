@@ -187,6 +187,14 @@ def state_verbs(runtime: Any, state: State) -> tuple[Verb, ...]:
         Verb("list_insert", "string number item", partial(lists.list_insert, view)),
         Verb("list_remove", "string item number?", partial(lists.list_remove, view)),
         Verb("list_trim", "string number? number?", partial(lists.list_trim, view)),
+        Verb(
+            "list_claim",
+            "key_or_keys function number? options?",
+            partial(_enter_claim, view),
+            is_scope=True,
+            options=("ttl", "max_attempts", "dead"),
+        ),
+        Verb("claims", "string?", view.claims),
         Verb("list_length", "string", view.list_length),
         Verb("list_range", "string number? number?", partial(lists.list_range, view)),
         Verb("wait", "string value? number?", view.wait),
@@ -413,6 +421,19 @@ def _enter_lock(
             manager.__exit__(None, None, None)
 
     return leave, lock.token
+
+
+def _enter_claim(
+    view: State, key: str | Encoded, timeout: float | None = 0, **options: Any
+) -> tuple[Callable[[bool], None] | None, Any]:
+    claim = view.list_claim(lists.keys_of(key), 0 if timeout is None else timeout, **options)
+    if claim is None:
+        return None, "timeout"
+
+    def leave(failed: bool) -> None:
+        claim.__exit__(_Failed if failed else None, None, None)
+
+    return leave, (claim.item, claim.attempt)
 
 
 _ABSENT: Final = object()

@@ -49,6 +49,7 @@ _MEANT: Final = {
     "list_push(key, item)": "push rpush enqueue list_append list_add queue_push push_back",
     "list_pop(key)": "pop rpop pop_back list_pop_last",
     "list_shift(key)": "shift lpop dequeue pop_front list_pop_first queue_pop",
+    "list_claim(key, fn, timeout)": "claim reserve list_reserve brpoplpush rpoplpush lmove work consume",
     "list_length(key)": "length len llen size list_len list_size list_count queue_length",
     "list_range(key, start, stop)": "range lrange list_get list_items list_all get_list slice",
     "get_many(keys)": "mget get_multi get_multiple",

@@ -71,6 +71,7 @@ class _Border:
         with_options: Callable[..., Any],
         holds_integers: bool,
     ) -> None:
+        # A function is no argument of Python's.
         self._functions = [(function, len(letters.translate(None, b"|f"))) for _, letters, function, _ in declared]
         # By how many arguments there are when the last of them is a table of options.
         self._takes_options = [letters.endswith(b"t") for _, letters, _, _ in declared]

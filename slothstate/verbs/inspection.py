@@ -27,7 +27,17 @@ class InspectionVerbs(Verbs):
         0
         """
         figures = self._engine.upkeep.stats()
-        return {**figures, "locks_held": sum(lock["alive"] is not False for lock in self._engine.locks.describe())}
+        claims = self._engine.claims.describe(None)
+        claimed = [claim for claim in claims if claim["owner"] is not None]
+        return {
+            **figures,
+            "locks_held": sum(lock["alive"] is not False for lock in self._engine.locks.describe()),
+            "claims_held": sum(claim["alive"] is not False for claim in claimed),
+            "claims_of_dead_owners": sum(claim["alive"] is False for claim in claimed),
+            "items_delayed": len(claims) - len(claimed),
+            "oldest_claim": min((claim["since"] for claim in claimed), default=None),
+            "most_attempts": max((claim["attempt"] for claim in claims), default=0),
+        }
 
     def entry(self, key: str, preview: int = 0) -> Entry | None:
         """Return kind, size, length and TTL of a key, and the first `preview` characters of its value; None if missing.
@@ -37,7 +47,7 @@ class InspectionVerbs(Verbs):
         >>> state.set("site", "example.org")
         True
         >>> state.entry("site", preview=3)
-        Entry(key='site', kind='string', size=11, length=None, ttl=None, preview='exa')
+        Entry(key='site', kind='string', size=11, length=None, ttl=None, preview='exa', claimed=0)
         """
         return self._engine.entries.describe(check_key(key), check_count(preview, "preview"))
 

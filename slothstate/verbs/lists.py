@@ -108,7 +108,13 @@ class ListVerbs(Verbs):
         take: Callable[[Sequence[str]], tuple[str, str] | None],
     ) -> Any:
         keys = check_keys(key)
-        found = wait_until(self._engine, lambda: take(keys), check_timeout(timeout))
+        found = wait_until(
+            self._engine,
+            lambda: take(keys),
+            check_timeout(timeout),
+            # What is claimed of them can come back.
+            pause=lambda: self._engine.claims.pause(keys),
+        )
         if found is None:
             return default
         item = self._part(*found)

@@ -55,7 +55,7 @@ def test_a_sound_store(home: Path, state: State) -> None:
     found = examined(home, 0)
     assert set(found) == {
         *("slothstate", "SQLite", "C layer", "Lua", "store", "modes", "file system", "settings", "open in", "log"),
-        *("space", "expired", "locks", "audit"),
+        *("space", "expired", "locks", "claims", "audit"),
     }
     assert {severity for severity, _, _ in found.values()} <= {"ok", "note"}
     assert found["settings"][1] == "journal wal, synchronous normal, pages of 2048 bytes"

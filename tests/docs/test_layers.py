@@ -22,7 +22,9 @@ GROUND: Final = frozenset(
 )
 """What everybody may use; among themselves they need no other."""
 
-ABOVE: Final = GROUND | {"acquisition", "codec", "engines.protocol", "locks", "verbs", "watching"}
+ABOVE: Final = GROUND | frozenset(
+    ("acquisition", "claims", "codec", "engines.claiming", "engines.protocol", "locks", "verbs", "watching")
+)
 
 PUBLIC: Final = frozenset(("", "quantities", "processes"))
 """The names that `slothstate` itself exports, and how numbers and processes are told to people."""
@@ -33,10 +35,12 @@ ALLOWED: Final[dict[str, frozenset[str]]] = {
     "acquisition": GROUND,
     "aio": ABOVE | {"state"},
     "cli": PUBLIC | {"cli", "importers", "lua"},
+    "claims": ABOVE,
     "codec": GROUND | {"engines.protocol"},
     "engines": GROUND | {"engines.protocol", "engines.sqlite"},
-    "engines.protocol": GROUND,
-    "engines.sqlite": GROUND | {"engines.protocol", "engines.sqlite"},
+    "engines.claiming": GROUND,
+    "engines.protocol": GROUND | {"engines.claiming"},
+    "engines.sqlite": GROUND | {"engines.claiming", "engines.protocol", "engines.sqlite"},
     "importers": GROUND | {"importers"},
     "locks": ABOVE,
     "recipes": PUBLIC | {"recipes"},
@@ -45,7 +49,7 @@ ALLOWED: Final[dict[str, frozenset[str]]] = {
     "verbs": ABOVE,
     "watching": ABOVE,
     # The public names: from where they are.
-    "": GROUND | {"engines", "engines.sqlite", "locks", "state", "watching"},
+    "": GROUND | {"claims", "engines", "engines.sqlite", "locks", "state", "watching"},
 } | dict.fromkeys(GROUND, GROUND)
 """What the modules of each room may import, by the longest name that they begin with."""
 

@@ -87,6 +87,28 @@ def undo(state: State, path: str) -> None:
         pass
 
 
+def claim(state: State, path: str) -> None:
+    state.list_push("jobs", 1)
+    for _ in range(2):
+        with contextlib.suppress(ValueError), job_of(state):
+            state.increment("jobs done")
+            raise ValueError
+
+
+def claim_in_a_transaction(state: State, path: str) -> None:
+    state.list_push("jobs", 1)
+    job = job_of(state)
+    with job, job.transaction():
+        state.increment("jobs done")
+        job.done()
+
+
+def job_of(state: State) -> slothstate.Claim:
+    job = state.list_claim("jobs")
+    assert job is not None
+    return job
+
+
 def dump(state: State, path: str) -> None:
     assert list(state.dump())
 
@@ -139,6 +161,8 @@ OPERATIONS: dict[str, Callable[[State, str], None]] = {
     "undone transaction": undo,
     "dump": dump,
     "refused": refused,
+    "claim": claim,
+    "claim in a transaction": claim_in_a_transaction,
     "with_lock": one_verb(lambda state: state.with_lock("job", lambda: 1)),
     "open and close": reopened,
     "fork": fork,
@@ -234,3 +258,5 @@ def test_ctrl_c_at_every_point(path: str, interruptions: str, name: str, figure:
     figure(f"Ctrl-C in {name}: {points - 1} points, nothing held")
     with slothstate.open(path) as state:
         assert state.check() == []
+        # Between the return of `list_claim` and the block an item can stay claimed until the State ends.
+        assert state.claims() == []

@@ -7,7 +7,18 @@ from typing import Final
 __all__ = ["TIERS", "TOO_LONG"]
 
 QUICK: Final = (
-    *("asyncio", "audit", "backup", "cache_table", "cli_batch", "cli_documented", "codec", "counters", "doctests"),
+    *(
+        "asyncio",
+        "audit",
+        "backup",
+        "cache_table",
+        "claims",
+        "cli_batch",
+        "cli_documented",
+        "codec",
+        "counters",
+        "doctests",
+    ),
     *("entries", "errors", "fork", "identity", "kernel_locks", "keys", "lending", "lists", "lock", "lock_arguments"),
     *("lua_binding", "lua_scopes", "lua_verbs", "mapping", "operations", "package", "schema", "state_class", "sweep"),
     *("threads", "transactions", "wait", "workflow"),

@@ -42,6 +42,8 @@ ENOUGH = {
     "transaction": "error",
     "snapshot": "error",
     "with_lock": "'k', error, 0, {}",
+    "list_claim": "'k', error, 0, {}",
+    "claims": "'k'",
     "backup": "'never'",
 }
 

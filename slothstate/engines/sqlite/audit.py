@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import apsw
 
-from slothstate.engines.sqlite.connection import LIVE, Connection, Snapshot
+from slothstate.engines.sqlite.connection import IN_ROWS, LIVE, Connection, Snapshot
 from slothstate.engines.sqlite.schema import SCHEMA_VERSION
 from slothstate.errors import InvalidKey, StateCorrupt
 from slothstate.native import json_check
@@ -29,14 +29,30 @@ order by id
 limit 1000
 """
 
-_ITEMS: Final = """
-select cast(entries.key as blob), count(position), min(position), max(position)
-from entries left join list_items on list_id = entries.id
-where entries.value is null
-group by entries.id
+# A list that is not there is one that only its claims are left of, or were.
+_ITEMS: Final = f"""
+select
+  cast(key as blob),
+  value,
+  ifnull(expires_at_ms = 0, 0),
+  (select count(*) from list_items where list_id = id),
+  (select min(position) from list_items where list_id = id),
+  (select max(position) from list_items where list_id = id),
+  (select max(position) from claims where list_id = id)
+from entries
+where {IN_ROWS}
 """
 
-_ORPHANS: Final = "select count(*) from list_items where list_id not in (select id from entries where value is null)"
+_ORPHANS: Final = (
+    f"select count(*) from {{table}} where list_id not in (select id from entries where {IN_ROWS}{{marked}})"
+)
+
+_TWICE: Final = "select count(*) from list_items join claims using (list_id, position)"
+
+_CLAIMS: Final = """
+select cast(key as blob), cast(item as blob), claims.owner is null and due_ms is null
+from claims join entries on entries.id = list_id
+"""
 
 _LIST_ITEMS: Final = """
 select cast(key as blob), cast(item as blob)
@@ -82,7 +98,7 @@ def _entries(connection: Connection) -> list[str]:
                 continue
             try:
                 value = stored.decode() if column_type == "text" else stored
-                if value is None and kind == "list":
+                if kind == "list" and column_type in ("null", "integer"):
                     continue
                 verify(key, kind, value)
                 if kind in ("table", "list"):
@@ -96,21 +112,51 @@ def _entries(connection: Connection) -> list[str]:
 
 def _lists(connection: Connection) -> list[str]:
     found = [
-        f"list {_text(key)} is damaged: {count} items at positions {first} to {last}"
-        for key, count, first, last in connection.execute(_ITEMS)
-        if not count or last - first + 1 != count
+        f"list {_text(key)} is damaged: {problem}"
+        for key, *list_row in connection.execute(_ITEMS)
+        if (problem := _gaps(*list_row))
     ]
-    orphans = connection.execute(_ORPHANS).get
-    if orphans:
-        found.append(f"{orphans} list items belong to no list")
+    for what, table, marked in (("list items", "list_items", ""), ("claims", "claims", " and value is not null")):
+        orphans = connection.execute(_ORPHANS.format(table=table, marked=marked)).get
+        if orphans:
+            found.append(f"{orphans} {what} belong to no list")
+    twice = connection.execute(_TWICE).get
+    if twice:
+        found.append(f"{twice} claimed items are in their list as well")
     for key, raw_item in connection.execute(_LIST_ITEMS):
-        try:
-            item = raw_item.decode()
-            json_check(item)
-            check_levels(item)
-        except ValueError as error:
-            found.append(f"list {_text(key)} is damaged: an item cannot be read: {error}")
+        problem = _unreadable(raw_item)
+        if problem:
+            found.append(f"list {_text(key)} is damaged: an item cannot be read: {problem}")
+    for key, raw_item, is_lost in connection.execute(_CLAIMS):
+        problem = _unreadable(raw_item) or ("it has no owner and is never due" if is_lost else "")
+        if problem:
+            found.append(f"list {_text(key)} is damaged: a claimed item cannot be read or returned: {problem}")
     return found
+
+
+def _gaps(
+    mark: Any, is_hidden: int, count: int, first: int | None, last: int | None, last_claim: int | None
+) -> str | None:
+    """Return what is wrong with the positions of a list; `mark` is the value of its row."""
+    if is_hidden:
+        return f"it is not there and has {count} items" if count or mark is None else None
+    span = 0 if first is None or last is None else last - first + 1
+    if not count or (count != span if mark in (None, -1) else count != mark):
+        expected = "" if mark in (None, -1) else f", not {mark}"
+        return f"{count} items at positions {first} to {last}{expected}"
+    if mark == -1 and last_claim is not None and first is not None and last_claim > first:
+        return f"it is claimed from behind its first item, at {last_claim}"
+    return None
+
+
+def _unreadable(raw_item: bytes) -> str | None:
+    try:
+        item = raw_item.decode()
+        json_check(item)
+        check_levels(item)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _text(raw: bytes) -> str:

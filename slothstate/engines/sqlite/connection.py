@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import apsw
 
@@ -28,10 +28,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EXPIRED",
+    "IN_ROWS",
     "LIVE",
+    "NOT_IN_ROWS",
     "WAL_CHECKPOINT_PAGES",
     "Atomic",
     "Connection",
+    "Owners",
     "Snapshot",
     "Step",
     "sql",
@@ -41,6 +44,10 @@ __all__ = [
 # The one place where SQL decides what "expired" means, with ?1 as the clock reading.
 EXPIRED: Final = "ifnull(expires_at_ms <= ?1, 0)"
 LIVE: Final = f"not {EXPIRED}"
+
+# Whether the items of a list are rows of list_items: its value is NULL or an INTEGER then (docs/file-format.md).
+IN_ROWS: Final = "kind = 'list' and typeof(value) <> 'text'"
+NOT_IN_ROWS: Final = "(kind <> 'list' or typeof(value) = 'text')"
 
 
 def sql(text: str) -> str:
@@ -72,6 +79,17 @@ _SETTINGS: Final = (
 )
 
 
+class Owners(Protocol):
+    """What tells which owners live (`locks.owner.Ownership`)."""
+
+    @property
+    def name(self) -> str | None:
+        """The name of this process's own, None if there is none."""
+
+    def is_dead(self, name: str) -> bool:
+        """Return whether an owner is dead for certain."""
+
+
 class Connection:
     """A configured SQLite connection that one thread uses at a time.
 
@@ -90,6 +108,7 @@ class Connection:
         "inherited",
         "log",
         "moment",
+        "owners",
         "path",
         "serial",
         "step",
@@ -137,6 +156,8 @@ class Connection:
         self.inherited = False
         # Inside `snapshot()` the reading of the clock at its beginning, in milliseconds: nothing may be written.
         self.moment: int | None = None
+        # Tells which owners of claims live; None: nobody's does so here.
+        self.owners: Owners | None = None
         self.serial = 0
         self.path = path
         # Who used it last; only that thread may ask what it is doing. 0: nobody since it was given back.

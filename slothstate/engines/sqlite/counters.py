@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, Literal, TypeAlias
 
 from slothstate.engines.sqlite import keys
-from slothstate.engines.sqlite.connection import EXPIRED, LIVE, Atomic, Connection, sql
+from slothstate.engines.sqlite.connection import EXPIRED, LIVE, NOT_IN_ROWS, Atomic, Connection, sql
 from slothstate.errors import OutOfRange, WrongType
 from slothstate.values import Kind
 
@@ -30,7 +30,7 @@ set
   kind = 'number',
   value = case when {EXPIRED} then ?3 else value + ?3 end,
   expires_at_ms = case when {EXPIRED} then ?4 else expires_at_ms end
-where value is not null
+where {NOT_IN_ROWS}
 and (
   {EXPIRED}
   or kind = 'number'
@@ -65,7 +65,7 @@ set
     else value || ?4
   end,
   expires_at_ms = case when {EXPIRED} then null else expires_at_ms end
-where value is not null
+where {NOT_IN_ROWS}
 and ({EXPIRED} or kind = ?3 and typeof(value) = typeof(?4))
 """
 

@@ -1,6 +1,7 @@
 """Lists: replacing, inserting and removing items anywhere, and trimming.
 
-Positions have no gaps (`docs/file-format.md`), so inserting and removing writes what comes after anew.
+In a list without gaps (`docs/file-format.md`) inserting and removing writes what comes after anew. In one with gaps an
+insertion moves what comes after, claims too.
 """
 
 from __future__ import annotations
@@ -8,25 +9,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from slothstate.engines.sqlite import keys
 from slothstate.engines.sqlite.connection import Atomic, Connection
-from slothstate.engines.sqlite.lists import (
+from slothstate.engines.sqlite.list_rows import (
     ADD,
-    REMOVE_BETWEEN,
     StoredList,
     bounds,
     find,
     items_between,
     open_for_change,
-    push,
+    position,
+    remove_between,
+    settle,
     size_of,
     unpack,
-    unshift,
 )
+from slothstate.engines.sqlite.lists import push, unshift
 from slothstate.native import json_decode
 from slothstate.values import damaged, same
 
 __all__ = ["insert", "remove", "remove_at", "replace", "trim"]
+
+FAR: Final = 2**40
+"""Positions that nothing in a list is apart: what moves by one goes so far first, where nothing is in its way."""
+
+_MOVE: Final = [
+    f"update {table} set position = position {by} where list_id = ?1 and position >= {since}"
+    for table in ("list_items", "claims")
+    for by, since in (("+ ?3", "?2"), ("- ?3 + 1", "?2 + ?3"))
+]
 
 _REPLACE: Final = "update list_items set item = ?3 where list_id = ?1 and position = ?2"
 
@@ -39,7 +49,7 @@ def replace(connection: Connection, now: int, key: str, index: int, item: str) -
         if found is None or not -size <= index < size:
             return False
         found = unpack(connection, key, found)
-        connection.execute(_REPLACE, (found.identity, found.first + index % size, item))
+        connection.execute(_REPLACE, (found.identity, position(connection, found, index % size), item))
         return True
 
 
@@ -56,7 +66,14 @@ def insert(connection: Connection, now: int, key: str, index: int, item: str) ->
         if at == 0:
             return unshift(connection, now, key, [item])
         found = open_for_change(connection, now, key, "insert into")
-        _rewrite(connection, found, at, [item, *items_between(connection, key, found, at, size - 1)])
+        if found.has_gaps:
+            place = position(connection, found, at)
+            for statement in _MOVE:
+                connection.execute(statement, (found.identity, place, FAR))
+            connection.execute(ADD, (found.identity, place, item))
+            settle(connection, found.identity, size + 1)
+        else:
+            _rewrite(connection, found, at, [item, *items_between(connection, key, found, at, size - 1)])
         return size + 1
 
 
@@ -69,12 +86,8 @@ def remove(connection: Connection, now: int, key: str, item: object, count: int)
         texts = items_between(connection, key, found, 0, size_of(key, found) - 1)
         matching = [index for index, text in enumerate(texts) if same(_value(key, text), item)]
         gone = set(matching[-count:] if count == 0 else matching[:count] if count > 0 else matching[count:])
-        if gone and len(gone) == len(texts):
-            keys.remove(connection, now, key)
-        elif gone:
-            first = min(gone)
-            kept = [text for index, text in enumerate(texts) if index > first and index not in gone]
-            _rewrite(connection, unpack(connection, key, found), first, kept)
+        if gone:
+            _cut(connection, key, unpack(connection, key, found), gone)
         return len(gone)
 
 
@@ -83,11 +96,19 @@ def remove_at(connection: Connection, now: int, key: str, index: int) -> None:
     found = find(connection, now, key, "remove from")
     assert found is not None
     found = unpack(connection, key, found)
-    at = index % found.size
-    if found.size == 1:
-        keys.remove(connection, now, key)
+    _cut(connection, key, found, {index % found.size})
+
+
+def _cut(connection: Connection, key: str, found: StoredList, gone: set[int]) -> None:
+    """Remove the items at some indexes of a list in rows."""
+    if found.has_gaps:
+        for index in sorted(gone, reverse=True):
+            remove_between(connection, found, index, index)
     else:
-        _rewrite(connection, found, at, items_between(connection, key, found, at + 1, found.size - 1))
+        first = min(gone)
+        rest = enumerate(items_between(connection, key, found, first + 1, found.size - 1), first + 1)
+        _rewrite(connection, found, first, [text for index, text in rest if index not in gone])
+    settle(connection, found.identity, found.size - len(gone))
 
 
 def trim(connection: Connection, now: int, key: str, start: int, stop: int) -> int:
@@ -99,14 +120,13 @@ def trim(connection: Connection, now: int, key: str, start: int, stop: int) -> i
         size = size_of(key, found)
         begin, end = bounds(size, start, stop)
         if begin > end:
-            if size:
-                keys.remove(connection, now, key)
-            return 0
+            begin, end = size, size - 1
         if (begin, end) == (0, size - 1):
             return size
         found = unpack(connection, key, found)
-        connection.execute(REMOVE_BETWEEN, (found.identity, found.first, found.first + begin - 1))
-        connection.execute(REMOVE_BETWEEN, (found.identity, found.first + end + 1, found.last))
+        remove_between(connection, found, end + 1, size - 1)
+        remove_between(connection, found, 0, begin - 1)
+        settle(connection, found.identity, end - begin + 1)
         return end - begin + 1
 
 
@@ -118,7 +138,7 @@ def _value(key: str, text: str) -> object:
 
 
 def _rewrite(connection: Connection, found: StoredList, begin: int, items: Sequence[str]) -> None:
-    """Put items in the place of those from `begin` on."""
-    connection.execute(REMOVE_BETWEEN, (found.identity, found.first + begin, found.last))
-    rows = ((found.identity, position, item) for position, item in enumerate(items, found.first + begin))
+    """Put items in the place of those from `begin` on, in a list without gaps."""
+    remove_between(connection, found, begin, found.size - 1)
+    rows = ((found.identity, at, item) for at, item in enumerate(items, found.first + begin))
     connection.cursor.executemany(ADD, rows)

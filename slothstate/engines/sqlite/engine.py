@@ -12,6 +12,7 @@ from typing import Any, Final
 from slothstate.engines.protocol import Codec, FastPath, Limits
 from slothstate.engines.sqlite import keys, location
 from slothstate.engines.sqlite.changes import CommitWatch
+from slothstate.engines.sqlite.claim_table import ClaimTable
 from slothstate.engines.sqlite.locks.lock_table import LockTable
 from slothstate.engines.sqlite.locks.owner import Ownership
 from slothstate.engines.sqlite.operations import (
@@ -55,9 +56,10 @@ class SqliteEngine:
         self.counters = CounterOperations(store)
         self.lists = ListOperations(store)
         self.fields = FieldOperations(store)
-        ownership = Ownership(path)
+        store.owners = ownership = Ownership(path)
         self.changes = CommitWatch(store)
         self.locks = LockTable(store, ownership, self.changes)
+        self.claims = ClaimTable(store, ownership)
         self.watches = WatchTable(store, ownership)
         store.upkeep = weakref.WeakMethod(self.tidy)
         self.transfer = TransferOperations(store)

@@ -6,7 +6,7 @@ from typing import Final
 
 from slothstate.descriptions import Entry, Usage
 from slothstate.engines.sqlite import keys
-from slothstate.engines.sqlite.connection import LIVE, Connection, Snapshot
+from slothstate.engines.sqlite.connection import IN_ROWS, LIVE, Connection, Snapshot
 from slothstate.engines.sqlite.keys import UNBOUNDED
 from slothstate.native import json_decode
 from slothstate.patterns import key_range, literal
@@ -22,18 +22,24 @@ _ITEMS_COUNT: Final = "(select count(*) from list_items where list_id = entries.
 # The JSON text of a list in rows: its items, a comma between each two, and the brackets.
 _ITEMS_SIZE: Final = "(select sum(octet_length(item)) + count(*) + 1 from list_items where list_id = entries.id)"
 
-_SIZE: Final = f"ifnull(case when value is null then {_ITEMS_SIZE} else octet_length(value) end, 0)"
+_SIZE: Final = f"ifnull(case when {IN_ROWS} then {_ITEMS_SIZE} else octet_length(value) end, 0)"
+
+_CLAIMED: Final = f"ifnull(iif({IN_ROWS}, (select {{}} from claims where list_id = entries.id), 0), 0)"
+
+_CLAIMED_COUNT: Final = _CLAIMED.format("count(*)")
+
+_CLAIMED_SIZE: Final = _CLAIMED.format("sum(octet_length(item))")
 
 _ENTRY: Final = f"""
 select
   key,
   kind,
-  {_SIZE},
-  case when value is null then {_ITEMS_COUNT} end,
-  case when value is not null and kind = 'list' then cast(value as blob) end,
+  {_SIZE} + {_CLAIMED_SIZE},
+  case when {IN_ROWS} then {_ITEMS_COUNT} end,
+  case when kind = 'list' and typeof(value) = 'text' then cast(value as blob) end,
   expires_at_ms,
   cast(case
-    when value is null then (
+    when {IN_ROWS} then (
       select substr('[' || group_concat(item, ',') || iif({_ITEMS_COUNT} > {PREVIEW_ITEMS}, '', ']'), 1, ?3)
       from (
         select substr(item, 1, ?3) as item
@@ -45,7 +51,8 @@ select
     )
     when typeof(value) in ('text', 'blob') then substr(value, 1, ?3)
     else cast(value as text)
-  end as blob)
+  end as blob),
+  {_CLAIMED_COUNT}
 from entries
 where key = ?2 and {LIVE}
 """
@@ -55,11 +62,12 @@ where key = ?2 and {LIVE}
 _USAGE: Final = f"""
 select
   substr(key, 1, ?4 + iif(instr(substr(key, ?4 + 1), ?5) > 0, instr(substr(key, ?4 + 1), ?5) + ?6 - 1, 0)) as prefix,
-  count(*),
-  sum(octet_length(key) + {_SIZE})
+  sum({LIVE}),
+  sum(iif({LIVE}, octet_length(key) + {_SIZE}, 0) + {_CLAIMED_SIZE}) as size
 from entries
-where key >= ?2 and key < ?3 and {LIVE}
+where key >= ?2 and key < ?3 and ({LIVE} or {IN_ROWS} and value is not null)
 group by prefix
+having size > 0
 order by 3 desc, 1
 """
 
@@ -72,7 +80,7 @@ def describe(connection: Connection, now: int, key: str, preview: int) -> Entry 
     found = connection.execute(_ENTRY, (now, key, preview)).get
     if found is None:
         return None
-    key, kind, size, length, text, expires_at_ms, beginning = found
+    key, kind, size, length, text, expires_at_ms, beginning, claimed = found
     if text is not None:
         length = _length(text)
     ttl = None if expires_at_ms is None else (expires_at_ms - now) / 1000
@@ -81,7 +89,7 @@ def describe(connection: Connection, now: int, key: str, preview: int) -> Entry 
         shown = shown.decode(errors="backslashreplace")
     if kind == "boolean":
         shown = "true" if shown == "1" else "false"
-    return Entry(key, kind, size, length, ttl, shown)
+    return Entry(key, kind, size, length, ttl, shown, claimed)
 
 
 def _length(text: bytes) -> int | None:

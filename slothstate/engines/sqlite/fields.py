@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from slothstate import fields
-from slothstate.engines.sqlite import edits, keys, lists
+from slothstate.engines.sqlite import edits, keys, list_rows
 from slothstate.engines.sqlite.connection import LIVE, Atomic, Connection, Snapshot
 from slothstate.errors import InvalidValue
 from slothstate.fields import Path
@@ -115,16 +115,16 @@ def _find(connection: Connection, now: int, key: str, path: Path) -> tuple[Kind 
     if row is None:
         return None, "other"
     identity, kind, value = row
-    if value is not None:
+    if kind != "list" or isinstance(value, str):
         verify(key, kind, value)
         return kind, _Text(value, path, (), (identity,)) if kind in ("table", "list") else "other"
     index = path[0]
     if isinstance(index, str):
         return kind, "other"
-    found = lists.find(connection, now, key, "look into")
+    found = list_rows.find(connection, now, key, "look into")
     assert found is not None
     if not -found.size <= index < found.size:
         return kind, "outside"
     index %= found.size
-    (item,) = lists.items_between(connection, key, found, index, index)
-    return kind, _Text(item, path[1:], path[:1], (identity, found.first + index))
+    (item,) = list_rows.items_between(connection, key, found, index, index)
+    return kind, _Text(item, path[1:], path[:1], (identity, list_rows.position(connection, found, index)))

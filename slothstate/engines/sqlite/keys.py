@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from slothstate.engines.protocol import NO_KEY, NO_TTL, Row, When
-from slothstate.engines.sqlite.connection import EXPIRED, LIVE, Atomic, Connection, Snapshot, sql
+from slothstate.engines.sqlite.connection import EXPIRED, IN_ROWS, LIVE, NOT_IN_ROWS, Atomic, Connection, Snapshot, sql
 from slothstate.errors import StateCorrupt
 from slothstate.native import KEY_SEPARATOR, glob_filter, glob_match, row_getter
 from slothstate.patterns import key_range
@@ -52,7 +52,7 @@ FEW_KEYS: Final = 100
 UNBOUNDED: Final = b""
 """An upper bound above every key: in SQLite's order of types each BLOB comes after all TEXT."""
 
-# The guard leaves a list that is kept in rows (the only NULL values) to the slow path, which removes its items. A
+# The guard leaves a list that is kept in rows to the slow path, which removes its items and ends its claims. A
 # statement for each kind, because binding one more text costs as much as a step of SQLite; and without the names of all
 # columns, because the text costs too (see `sql`).
 _PUT_EXPIRING: Final[dict[Kind, str]] = {
@@ -61,7 +61,7 @@ _PUT_EXPIRING: Final[dict[Kind, str]] = {
         values (null, ?1, '{kind}', ?2, ?3)
         on conflict (key) do update
         set kind = '{kind}', value = ?2, expires_at_ms = ?3
-        where value is not null
+        where {NOT_IN_ROWS}
     """)
     for kind in KINDS
 }
@@ -73,22 +73,23 @@ insert into entries (key, kind, value, expires_at_ms)
 values (?2, ?3, ?4, ?5)
 on conflict (key) do update
 set kind = ?3, value = ?4, expires_at_ms = ?5
-where value is not null and {EXPIRED}
+where {NOT_IN_ROWS} and {EXPIRED}
 """)
 
 _GET: Final = "select kind, value, expires_at_ms from entries where key = ?1"
 
-# The same for a list in rows: one statement and therefore one snapshot. A list with a hole stays NULL, which `verify`
-# refuses. Not the only statement, because apsw and SQLite take half as long again for it as for the short one.
-_GET_LIST: Final = sql("""
+# The same for a list in rows: one statement and therefore one snapshot. A list that misses items becomes NULL, which
+# `verify` refuses. Not the only statement, because apsw and SQLite take half as long again for it as for the short one.
+_GET_LIST: Final = sql(f"""
 select
   kind,
-  ifnull(value, (
+  iif({IN_ROWS}, (
     select case
-      when count(*) = max(position) - min(position) + 1 then '[' || group_concat(item, ',') || ']'
+      when count(*) = iif(entries.value >= 0, entries.value, max(position) - min(position) + 1)
+      then '[' || group_concat(item, ',') || ']'
     end
     from (select position, item from list_items where list_id = entries.id order by position)
-  )),
+  ), value),
   expires_at_ms
 from entries
 where key = ?1
@@ -98,9 +99,14 @@ _EXISTS: Final = f"select 1 from entries where key = ?2 and {LIVE}"
 
 _EXPIRY: Final = f"select expires_at_ms from entries where key = ?2 and {LIVE}"
 
-_REMOVE: Final = f"delete from entries where key = ?2 returning id, value is null, {LIVE}"
+_REMOVE: Final = f"delete from entries where key = ?2 returning id, iif({IN_ROWS}, typeof(value), null), {LIVE}"
 
 _REMOVE_ITEMS: Final = "delete from list_items where list_id = ?1"
+
+_END_CLAIMS: Final = "delete from claims where list_id = ?1"
+
+# Lists that are not there, but whose claims are.
+_CLAIMED_ALONE: Final = f"select key from entries where {EXPIRED} and {IN_ROWS} and value is not null"
 
 _IS_WATCHED: Final = "select 1 from sqlite_schema where type = 'trigger'"
 
@@ -125,12 +131,13 @@ _DELETE_SCALAR: Final = f"delete from entries where key = ?2 and kind = ?3 and v
 
 _RENAME: Final = "update entries set key = ?2 where key = ?1"
 
-_COPY: Final = """
+# Without the claims, it has no claims before its first item.
+_COPY: Final = f"""
 insert into entries (key, kind, value, expires_at_ms)
-select ?2, kind, value, expires_at_ms
+select ?2, kind, iif(kind = 'list' and value = -1, null, value), expires_at_ms
 from entries
 where key = ?1
-returning id, value is null
+returning id, {IN_ROWS}
 """
 
 _COPY_ITEMS: Final = """
@@ -178,7 +185,7 @@ def _get_any(connection: Connection, now: int, key: str) -> Row | None:
     """Return any live row of a key."""
     try:
         found = connection.execute(_GET, (key,)).get
-        if found is not None and found[1] is None:
+        if found is not None and found[0] == "list" and not isinstance(found[1], str):
             found = connection.execute(_GET_LIST, (key,)).get
     except UnicodeDecodeError as error:
         raise damaged(key, error) from error
@@ -275,8 +282,10 @@ def remove(connection: Connection, now: int, key: str) -> bool:
     if found is None:
         return False
     identity, in_rows, live = found
-    if in_rows:
+    if in_rows is not None:
         connection.execute(_REMOVE_ITEMS, (identity,))
+    if in_rows == "integer":
+        connection.execute(_END_CLAIMS, (identity,))
     return bool(live)
 
 
@@ -362,6 +371,7 @@ def swap_text(
             return False
         identity = connection.execute(_REPLACE, (key, *new, _end(now, ttl_ms))).get
         connection.execute(_REMOVE_ITEMS, (identity,))
+        connection.execute(_END_CLAIMS, (identity,))
         return True
 
 
@@ -416,8 +426,11 @@ def clear(connection: Connection, now: int, pattern: str | None) -> int:
                 found = keys(connection, now, pattern, "", None, False)
             except StateCorrupt:
                 return _clear_raw(connection, now, pattern)
+            claimed = [key for (key,) in connection.execute(_CLAIMED_ALONE, (now,)).fetchall()]
+            found += [key for key in claimed if glob_match(pattern, key)]
             return sum(remove(connection, now, key) for key in found)
         removed = count(connection, now)
+        connection.execute("delete from claims")
         connection.execute("delete from list_items")
         connection.execute("delete from entries")
         return removed
@@ -429,6 +442,7 @@ def _clear_raw(connection: Connection, now: int, pattern: str) -> int:
     for identity, key, live in connection.execute(_RAW_KEYS, (now,)).fetchall():
         if glob_match(pattern, key.decode(errors="replace")):
             connection.execute(_REMOVE_ITEMS, (identity,))
+            connection.execute(_END_CLAIMS, (identity,))
             connection.execute(_REMOVE_ROW, (identity,))
             removed += live
     return removed

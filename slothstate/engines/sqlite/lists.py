@@ -9,25 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import apsw
 
-from slothstate.engines.sqlite import keys
+from slothstate.engines.sqlite import keys, list_rows, returning
 from slothstate.engines.sqlite.connection import LIVE, Atomic, Connection, Snapshot, sql
-from slothstate.errors import StateCorrupt, WrongType
+from slothstate.engines.sqlite.list_rows import (
+    ADD,
+    back,
+    bounds,
+    find,
+    front,
+    items_between,
+    items_of,
+    open_for_change,
+    remove_between,
+    settle,
+    size_of,
+    unpack,
+)
+from slothstate.errors import StateCorrupt
 from slothstate.native import json_check, json_encode
-from slothstate.values import EMPTY_LIST, EMPTY_TABLE, as_python, damaged, decoded
+from slothstate.values import EMPTY_LIST, EMPTY_TABLE, damaged
 
 __all__ = [
-    "ADD",
-    "REMOVE_BETWEEN",
-    "StoredList",
-    "bounds",
-    "find",
-    "items_between",
     "length",
-    "open_for_change",
     "pop",
     "pop_first",
     "pop_many",
@@ -36,41 +43,17 @@ __all__ = [
     "shift",
     "shift_first",
     "shift_many",
-    "size_of",
-    "unpack",
     "unshift",
 ]
 
-
-class StoredList(NamedTuple):
-    """A live list: its JSON text while it is kept in its row, else None, and where its items begin and end."""
-
-    identity: int
-    text: str | None
-    first: int
-    last: int
-
-    @property
-    def size(self) -> int:
-        return self.last - self.first + 1
-
-
-# The two ends as two scalar subqueries: SQLite answers max() and min() from the index only when each stands alone.
-_FIND: Final = sql(f"""
-select
-  id,
-  kind,
-  value,
-  case when value is null then (select min(position) from list_items where list_id = id) end,
-  case when value is null then (select max(position) from list_items where list_id = id) end
-from entries
-where key = ?2 and {LIVE}
-""")
 
 # The usual case in one statement: a live list in rows, to which one item is added. `or ignore` drops the row when
 # there is no such list (a NULL id), and the slow path finds out why. VALUES with subqueries, because SQLite copies an
 # `insert … select` from the same table through a temporary one.
 _ROWS: Final = f"select id from entries where key = ?2 and value is null and {LIVE}"
+
+# The same for one whose claims are all before its first item, or were.
+_CLAIMED_ROWS: Final = f"select id from entries where key = ?2 and value = -1 and kind = 'list' and {LIVE}"
 
 # Of whatever is under the key: `_ROWS` beside them says that it is such a list, and saying it once is quicker.
 _ID: Final = "select id from entries where key = ?2"
@@ -79,11 +62,15 @@ _LAST: Final = f"select max(position) from list_items where list_id = ({_ID})"
 
 _FIRST: Final = f"select min(position) from list_items where list_id = ({_ID})"
 
-_PUSH_ONE: Final = sql(f"""
+_PUSH: Final = f"""
 insert or ignore into list_items (list_id, position, item)
-values (({_ROWS}), ({_LAST}) + 1, ?3)
+values (({{rows}}), ({_LAST}) + 1, ?3)
 returning position - (select min(position) from list_items l where l.list_id = list_items.list_id) + 1
-""")
+"""
+
+_PUSH_ONE: Final = sql(_PUSH.format(rows=_ROWS))
+
+_PUSH_ONE_CLAIMED: Final = sql(_PUSH.format(rows=_CLAIMED_ROWS))
 
 # A list's only item is left to the slow path, which also removes the emptied list.
 _TAKE_ONE: Final = f"""
@@ -107,27 +94,29 @@ values (({_ROWS}), ({_FIRST}) - 1, ?3)
 returning (select max(position) from list_items l where l.list_id = list_items.list_id) - position + 1
 """)
 
-_CREATE: Final = "insert into entries (key, kind) values (?1, 'list') returning id"
-
-_UNPACK: Final = "update entries set kind = 'list', value = null where id = ?1"
-
-ADD: Final = "insert into list_items (list_id, position, item) values (?1, ?2, ?3)"
-
 _TAKE: Final = "delete from list_items where list_id = ?1 and position = ?2 returning item"
-
-REMOVE_BETWEEN: Final = "delete from list_items where list_id = ?1 and position between ?2 and ?3"
-
-_BETWEEN: Final = "select item from list_items where list_id = ?1 and position between ?2 and ?3 order by position"
 
 _REMOVE_ENTRY: Final = "delete from entries where id = ?1"
 
-_SECTION: Final = sql("""
-select case when count(*) = ?3 - ?2 + 1 then '[' || group_concat(item, ',') || ']' end
-from (
+_TEXT: Final = "select case when count(*) = ?3 - ?2 + 1 then '[' || group_concat(item, ',') || ']' end from"
+
+_SECTION: Final = sql(f"""
+{_TEXT} (
   select item
   from list_items
   where list_id = ?1 and position between ?2 and ?3
   order by position
+)
+""")
+
+_SECTION_BY_RANK: Final = sql(f"""
+{_TEXT} (
+  select item
+  from list_items
+  where list_id = ?1
+  order by position
+  limit ?3 - ?2 + 1
+  offset ?2
 )
 """)
 
@@ -138,18 +127,20 @@ def push(connection: Connection, now: int, key: str, items: Sequence[str]) -> in
     Raises: `WrongType` unless the key holds a list or an empty table.
     """
     if len(items) == 1:
-        size: int | None = connection.execute(_PUSH_ONE, (now, key, items[0])).get
-        if size is not None:
-            return size
+        for statement in (_PUSH_ONE, _PUSH_ONE_CLAIMED):
+            size: int | None = connection.execute(statement, (now, key, items[0])).get
+            if size is not None:
+                return size
     elif not items:
-        return length(connection, now, key)
+        return list_rows.length(connection, now, key)
     with Atomic(connection):
         found = open_for_change(connection, now, key, "push to")
-        position = found.last
-        for item in items:
-            position += 1
+        size = found.size + len(items)
+        for position, item in enumerate(items, back(connection, found)):
             connection.execute(ADD, (found.identity, position, item))
-        return position - found.first + 1
+        if found.mark is not None:
+            settle(connection, found.identity, size)
+        return size
 
 
 def unshift(connection: Connection, now: int, key: str, items: Sequence[str]) -> int:
@@ -159,22 +150,15 @@ def unshift(connection: Connection, now: int, key: str, items: Sequence[str]) ->
         if size is not None:
             return size
     elif not items:
-        return length(connection, now, key)
+        return list_rows.length(connection, now, key)
     with Atomic(connection):
         found = open_for_change(connection, now, key, "unshift to")
-        first = found.first - len(items)
-        for position, item in enumerate(items, first):
+        size = found.size + len(items)
+        for position, item in enumerate(items, front(connection, found) - len(items) + 1):
             connection.execute(ADD, (found.identity, position, item))
-        return found.last - first + 1
-
-
-def open_for_change(connection: Connection, now: int, key: str, verb: str) -> StoredList:
-    """Return the list of a key with its items in rows, a new one if the key is missing. Raises: `WrongType`."""
-    found = find(connection, now, key, verb)
-    if found is None:
-        keys.remove(connection, now, key)
-        return StoredList(connection.execute(_CREATE, (key,)).get, None, 0, -1)
-    return unpack(connection, key, found)
+        if found.mark is not None:
+            settle(connection, found.identity, size)
+        return size
 
 
 def pop(connection: Connection, now: int, key: str) -> str | None:
@@ -204,7 +188,8 @@ def _take_first(
 ) -> tuple[str, str] | None:
     for key in names:
         # Looked at first: who waits looks often, and must not be in the way of those who write.
-        item = take(connection, now, key) if keys.exists(connection, now, key) else None
+        is_there = keys.exists(connection, now, key) or returning.has_due(connection, now, key)
+        item = take(connection, now, key) if is_there else None
         if item is not None:
             return key, item
     return None
@@ -222,7 +207,7 @@ def shift_many(connection: Connection, now: int, key: str, count: int) -> list[s
 
 def _take_many(connection: Connection, now: int, key: str, verb: str, start: int, stop: int) -> list[str]:
     with Atomic(connection):
-        found = find(connection, now, key, verb)
+        found = find(connection, now, key, verb, returning.bring_back)
         # A count of 0: the range would be the whole list.
         if found is None or (start, stop) == (0, -1):
             return []
@@ -236,42 +221,28 @@ def _take_many(connection: Connection, now: int, key: str, verb: str, start: int
                 json_check(item)
         except ValueError as error:
             raise _unreadable(key, error) from error
-        if len(items) == found.size:
-            keys.remove(connection, now, key)
-        else:
-            connection.execute(REMOVE_BETWEEN, (found.identity, found.first + begin, found.first + end))
+        remove_between(connection, found, begin, end)
+        settle(connection, found.identity, found.size - len(items))
         return items
 
 
-def bounds(size: int, start: int, stop: int) -> tuple[int, int]:
-    """Return where a range of a list of `size` items begins and ends, both from 0; empty if the first is greater."""
-    return max(0, start + size if start < 0 else start), min(size - 1, stop + size if stop < 0 else stop)
+def length(connection: Connection, now: int, key: str) -> int | None:
+    """Return the number of items, 0 if the key is missing; None if something must be brought back before it is known.
 
+    Raises: `WrongType`.
+    """
+    is_due = False
 
-def items_between(connection: Connection, key: str, found: StoredList, begin: int, end: int) -> list[str]:
-    """Return the JSON texts of the items of a list from `begin` to `end`, both from 0."""
-    if found.text is not None:
-        return [json_encode(item, "item") for item in _items(key, found.text)[begin : end + 1]]
-    try:
-        rows = connection.execute(_BETWEEN, (found.identity, found.first + begin, found.first + end)).fetchall()
-    except UnicodeDecodeError as error:
-        raise damaged(key, error) from error
-    if len(rows) != max(0, end - begin + 1):
-        raise damaged(key, "items are missing")
-    return [item for (item,) in rows]
+    def look(connection: Connection, now: int, identity: int) -> bool:
+        nonlocal is_due
+        # Inside `snapshot()` nothing can be written.
+        is_due = connection.moment is None and bool(returning.due(connection, now, identity))
+        return False
 
-
-def length(connection: Connection, now: int, key: str) -> int:
-    """Return the number of items, 0 if the key is missing. Raises: `WrongType`."""
-    found = find(connection, now, key, "measure")
-    if found is None:
-        return 0
-    return size_of(key, found)
-
-
-def size_of(key: str, found: StoredList) -> int:
-    """Return the number of items of a list, wherever they are."""
-    return found.size if found.text is None else len(_items(key, found.text))
+    with Snapshot(connection):
+        found = find(connection, now, key, "measure", look)
+        size = 0 if found is None else size_of(key, found)
+    return None if is_due else size
 
 
 def section(connection: Connection, now: int, key: str, start: int, stop: int) -> str:
@@ -283,53 +254,21 @@ def section(connection: Connection, now: int, key: str, start: int, stop: int) -
         found = find(connection, now, key, "read a range of")
         if found is None:
             return EMPTY_LIST
-        items = None if found.text is None else _items(key, found.text)
+        items = None if found.text is None else items_of(key, found.text)
         size = found.size if items is None else len(items)
         begin, end = bounds(size, start, stop)
         if begin > end:
             return EMPTY_LIST
         if items is not None:
             return json_encode(items[begin : end + 1], key)
+        statement, start = (_SECTION_BY_RANK, 0) if found.has_gaps else (_SECTION, found.first)
         try:
-            text: str | None = connection.execute(
-                _SECTION, (found.identity, found.first + begin, found.first + end)
-            ).get
+            text: str | None = connection.execute(statement, (found.identity, start + begin, start + end)).get
         except UnicodeDecodeError as error:
             raise damaged(key, error) from error
         if text is None:
             raise damaged(key, "items are missing")
         return text
-
-
-def find(connection: Connection, now: int, key: str, verb: str) -> StoredList | None:
-    """Return the live list of a key, None if the key is missing. An empty table counts as an empty list."""
-    found = connection.execute(_FIND, (now, key)).get
-    if found is None:
-        return None
-    identity, kind, text, first, last = found
-    if kind != "list" and not (kind == "table" and text == EMPTY_TABLE):
-        raise WrongType.of(verb, key, "list", kind)
-    if text is None and first is None:
-        raise damaged(key, "items are missing")
-    return StoredList(identity, text, 0, -1) if text is not None else StoredList(identity, None, first, last)
-
-
-def _items(key: str, text: str) -> list[Any]:
-    """Return the items of a list that is kept in its row; an empty table counts as an empty list."""
-    items: list[Any] = [] if text == EMPTY_TABLE else decoded(as_python, key, "list", text)
-    return items
-
-
-def unpack(connection: Connection, key: str, found: StoredList) -> StoredList:
-    """Move the items of a list that is kept in its row to `list_items`; return the list as it is then."""
-    if found.text is None:
-        return found
-    items = _items(key, found.text or EMPTY_LIST)
-    connection.execute(_UNPACK, (found.identity,))
-    connection.cursor.executemany(
-        ADD, ((found.identity, position, json_encode(item, "item")) for position, item in enumerate(items))
-    )
-    return StoredList(found.identity, None, 0, len(items) - 1)
 
 
 def _take_one(connection: Connection, now: int, key: str, statement: str) -> str | None:
@@ -355,7 +294,7 @@ def _take_one(connection: Connection, now: int, key: str, statement: str) -> str
 
 def _take(connection: Connection, now: int, key: str, verb: str, *, last: bool) -> str | None:
     with Atomic(connection):
-        found = find(connection, now, key, verb)
+        found = find(connection, now, key, verb, returning.bring_back)
         if found is None:
             return None
         if found.text in (EMPTY_LIST, EMPTY_TABLE):
@@ -367,7 +306,9 @@ def _take(connection: Connection, now: int, key: str, verb: str, *, last: bool) 
             json_check(item)
         except ValueError as error:
             raise _unreadable(key, error) from error
-        if found.size == 1:
+        if found.mark is not None:
+            settle(connection, found.identity, found.size - 1)
+        elif found.size == 1:
             connection.execute(_REMOVE_ENTRY, (found.identity,))
         return item
 

@@ -12,7 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, cast
 
 from slothstate.engines.protocol import NO_KEY, StoredRecord
-from slothstate.engines.sqlite import counters, edits, fields, keys, lists
+from slothstate.engines.sqlite import claims, counters, edits, fields, keys, list_rows, lists, returning
+from slothstate.errors import StateReadOnly
 
 if TYPE_CHECKING:
     from slothstate.descriptions import Entry, Usage
@@ -66,6 +67,7 @@ _VERBS: Final[dict[Callable[..., object], str]] = {
     edits.trim: "list_trim",
     lists.length: "list_length",
     lists.section: "list_range",
+    claims.take: "list_claim",
 }
 """What each operation is counted as in `State.stats()`."""
 
@@ -175,6 +177,7 @@ class ListOperations:
     """`protocol.Lists`."""
 
     def __init__(self, store: Runner) -> None:
+        self._store = store
         self.push = _writing_key(store, lists.push)
         self.pop = _writing_key(store, lists.pop)
         self.shift = _writing_key(store, lists.shift)
@@ -187,8 +190,16 @@ class ListOperations:
         self.insert = _writing_key(store, edits.insert)
         self.remove = _writing_key(store, edits.remove)
         self.trim = _writing_key(store, edits.trim)
-        self.length = _reading(store, lists.length)
         self.section = _reading(store, lists.section)
+
+    def length(self, key: str, /) -> int:
+        length = self._store.read(lists.length, key)
+        if length is not None:
+            return length
+        try:
+            return self._store.write_key(returning.length, key)
+        except StateReadOnly:
+            return self._store.read(list_rows.length, key)
 
 
 class TransferOperations:

@@ -18,7 +18,7 @@ from slothstate import native
 from slothstate.caller import current, thread_ident
 from slothstate.engines.sqlite import creation, foreign_sqlite, forking, location, schema
 from slothstate.engines.sqlite.busy import BusyWait, can_wait_for
-from slothstate.engines.sqlite.connection import Connection, translate
+from slothstate.engines.sqlite.connection import Connection, Owners, translate
 from slothstate.engines.sqlite.lender import Lender
 from slothstate.errors import SlothStateError, StateBusy, StateClosed, StateIOError, UnsafeState
 
@@ -38,6 +38,8 @@ class Pool(Lender):
     def __init__(self, path: str, *, synchronous: str, busy: BusyWait, vfs: str | None) -> None:
         self.path = path
         self.busy = busy
+        # Set once the file is there, and so not known to the anchor, which is never lent.
+        self.owners: Owners | None = None
         self._synchronous = synchronous
         self._vfs = vfs
         self._idle = []
@@ -234,6 +236,7 @@ class Pool(Lender):
             connection = Connection(
                 self.path, synchronous=self._synchronous, wait=self.busy, vfs=self._vfs, now=self.now
             )
+            connection.owners = self.owners
             try:
                 schema.check(connection.db, self.path)
                 self._identity = location.same_files(self.path, self._identity)

@@ -12,7 +12,7 @@ from typing import Final
 
 import apsw
 
-from slothstate.engines.sqlite import access, audit, creation, location, migration, schema
+from slothstate.engines.sqlite import access, audit, creation, location, migration, returning, schema
 from slothstate.engines.sqlite.backup import copy_pages
 from slothstate.engines.sqlite.busy import BusyWait
 from slothstate.engines.sqlite.connection import Connection, translate
@@ -42,6 +42,7 @@ def restore(
     `path` and `allow_remote` are those of `open`.
 
     The store is created if it is missing; what it held is gone. Locks are not restored: nobody holds any afterwards.
+    What was claimed is in its list again.
     Fencing numbers never go back: the next is above all that the backup knows of and all that the replaced store gave;
     where no store is left to tell, they go ahead by a million million. The backup is only read.
 
@@ -128,6 +129,7 @@ def _replace(target: str, copy: Connection) -> None:
         if db.in_transaction:
             db.execute("rollback")
         last_token = max(last_token, known) if existed else last_token + UNKNOWN_TOKENS
+        returning.end_owners(copy, 0)
         copy.execute("delete from locks")
         copy.execute("delete from lock_waiters")
         copy.execute("delete from watches where name is null")

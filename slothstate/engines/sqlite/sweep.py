@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from typing import Final
 
-from slothstate.engines.sqlite.connection import Atomic, Connection
+from slothstate.engines.sqlite import list_rows
+from slothstate.engines.sqlite.connection import IN_ROWS, Atomic, Connection
 
 __all__ = ["batch", "pending"]
 
 BATCH: Final = 200
 """Rows or items that one transaction removes: a few milliseconds."""
 
-_EXPIRED: Final = """
-select id, value is null
+# Not 0: what the row of a list that is not there waits for is the end of its claims.
+_EXPIRED: Final = f"""
+select id, {IN_ROWS}
 from entries
-where expires_at_ms <= ?1
+where expires_at_ms between 1 and ?1
 order by expires_at_ms
 limit ?2
 """
 
-_PENDING: Final = "select count(*) from entries where expires_at_ms <= ?1"
+_PENDING: Final = "select count(*) from entries where expires_at_ms between 1 and ?1"
 
 _REMOVE_ITEMS: Final = """
 delete from list_items
@@ -46,7 +48,9 @@ def batch(connection: Connection, now: int) -> tuple[int, bool]:
                 room -= connection.changes()
                 if room <= 0 and connection.execute(_HAS_ITEMS, (identity,)).get:
                     return removed, True
-            connection.execute(_REMOVE, (identity,))
+                list_rows.settle(connection, identity, 0)
+            else:
+                connection.execute(_REMOVE, (identity,))
             removed += 1
         return removed, len(expired) == BATCH
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
-from slothstate.engines.sqlite import sweep, turn
+from slothstate.engines.sqlite import returning, sweep, turn
 from slothstate.errors import SlothStateError, StateIOError
 
 if TYPE_CHECKING:
@@ -31,10 +31,11 @@ class Sweepable(Protocol):
 
 
 def sweep_all(engine: Sweepable, is_to_end: Callable[[], bool] = lambda: False) -> int:
-    """Remove everything that is expired now, batch by batch; return how many keys went.
+    """Bring claimed items back that are due, and remove everything that is expired now; return how many keys went.
 
     Between two batches it pauses for as long as the last one took, so a writer never waits for more than one batch.
     """
+    engine.write(returning.sweep)
     removed, more = 0, True
     while more and not is_to_end():
         began = time.monotonic()

@@ -10,14 +10,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from helpers.model.entries import Counters, Entries, Lists
+from helpers.model.claims import Claims
+from helpers.model.entries import Counters, Entries
 from helpers.model.fields import Fields
+from helpers.model.lists import Lists
 from helpers.model.locks import Changes, LockTable
-from helpers.model.memory import Memory
+from helpers.model.memory import Memory, Rows
 from helpers.model.upkeep import Transfer, Upkeep
 from helpers.model.watches import Watches
 from slothstate.caller import Caller, current
-from slothstate.engines.protocol import Codec, FastPath, Limits, Row
+from slothstate.engines.protocol import Codec, FastPath, Limits
 from slothstate.errors import SlothStateError, StateBusy, StateClosed
 from slothstate.values import KEY_MAX_BYTES, VALUE_MAX_BYTES
 
@@ -27,7 +29,7 @@ __all__ = ["ModelEngine"]
 class _Transaction:
     """What a caller has written and not committed yet."""
 
-    def __init__(self, holder: Caller, rows: dict[str, Row]) -> None:
+    def __init__(self, holder: Caller, rows: Rows) -> None:
         self.holder = holder
         self.rows = rows
         self.noted: list[tuple[str, str]] = []
@@ -55,7 +57,7 @@ class ModelEngine:
         self.busy_timeout = busy_timeout
         self._clock = clock
         self._transactions: dict[int, _Transaction] = {}
-        self._moments: dict[int, tuple[Caller, dict[str, Row], int]] = {}
+        self._moments: dict[int, tuple[Caller, Rows, int]] = {}
         self._within: dict[int, float] = {}
         self._after_moment: dict[int, list[Callable[[], object]]] = {}
         self.entries = Entries(self)
@@ -63,6 +65,7 @@ class ModelEngine:
         self.lists = Lists(self)
         self.fields = Fields(self)
         self.locks = LockTable(self)
+        self.claims = Claims(self)
         self.changes = Changes(self)
         self.watches = Watches(self)
         self.transfer = Transfer(self)
@@ -94,7 +97,7 @@ class ModelEngine:
         return own
 
     @property
-    def rows(self) -> dict[str, Row]:
+    def rows(self) -> Rows:
         """All rows that the caller sees, those that have expired as well."""
         own = self._own()
         moment = self._moments.get(threading.get_ident())
@@ -103,18 +106,18 @@ class ModelEngine:
         return self.memory.rows if own is None else own.rows
 
     @contextmanager
-    def reading(self) -> Iterator[dict[str, Row]]:
+    def reading(self) -> Iterator[Rows]:
         """Give the live rows, all of one moment."""
         self.require_usable()
         now = self.now_ms()
-        yield {key: row for key, row in self.rows.items() if row[2] is None or row[2] > now}
+        yield self.rows.live(now)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         self.require_usable()
         thread = threading.get_ident()
         before = self._moments.get(thread)
-        self._moments[thread] = before or (current(), dict(self.rows), self.now_ms())
+        self._moments[thread] = before or (current(), self.rows, self.now_ms())
         try:
             yield
         finally:
@@ -125,13 +128,16 @@ class ModelEngine:
                 for callback in self._after_moment.pop(thread, []):
                     callback()
 
+    def can_write(self) -> bool:
+        return threading.get_ident() not in self._moments
+
     def require_writable(self) -> None:
         self._own()
-        if threading.get_ident() in self._moments:
+        if not self.can_write():
             raise SlothStateError("inside snapshot() nothing can be written")
 
     @contextmanager
-    def writing(self) -> Iterator[dict[str, Row]]:
+    def writing(self) -> Iterator[Rows]:
         """Give the live rows to be changed; after an error nothing has changed."""
         self.require_writable()
         with self.exclusively(), self.reading() as live:
@@ -144,7 +150,7 @@ class ModelEngine:
             else:
                 self.commit(live)
 
-    def _note(self, before: dict[str, Row], after: dict[str, Row]) -> None:
+    def _note(self, before: Rows, after: Rows) -> None:
         """Write what one verb has changed, for those who watch."""
         now = self.now_ms()
         noted = [(key, "expire") for key, row in before.items() if row[2] is not None and row[2] <= now]
@@ -153,7 +159,7 @@ class ModelEngine:
         own = self._own()
         (self.memory.noted if own is None else own.noted).extend(noted)
 
-    def commit(self, rows: dict[str, Row]) -> None:
+    def commit(self, rows: Rows) -> None:
         """Let everybody see these rows. The caller is the writer."""
         # Not only if they differ: 1 equals 1.0.
         self.memory.rows = rows

@@ -1,4 +1,4 @@
-"""Keys, counters and lists of the model: rows in a dict, lists as JSON text and nothing else."""
+"""Keys and counters of the model: rows in a dict, lists as JSON text and nothing else."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from slothstate.descriptions import Entry, Usage
 from slothstate.engines.protocol import NO_KEY, NO_TTL, Row, Unit, When
 from slothstate.errors import OutOfRange, WrongType
 from slothstate.native import glob_match, json_decode, json_encode
-from slothstate.values import INTEGER_MAX, INTEGER_MIN, Kind, Stored, same
+from slothstate.values import INTEGER_MAX, INTEGER_MIN, Kind, Stored
 
 if TYPE_CHECKING:
     from helpers.model.engine import ModelEngine
+    from helpers.model.memory import Rows
 
-__all__ = ["Counters", "Entries", "Lists", "Part"]
+__all__ = ["Counters", "Entries", "Part"]
 
 
 class Part:
@@ -94,7 +95,7 @@ class Entries(Part):
         with self.engine.writing() as rows:
             if key not in rows:
                 return False
-            rows[to] = rows.pop(key)
+            rows.rename(key, to)
             return True
 
     def copy(self, key: str, to: str, /) -> bool:
@@ -106,6 +107,7 @@ class Entries(Part):
 
     def delete(self, key: str, /) -> bool:
         with self.engine.writing() as rows:
+            rows.places.pop(key, None)
             return rows.pop(key, None) is not None
 
     def exists(self, key: str, /) -> bool:
@@ -122,7 +124,7 @@ class Entries(Part):
         with self.engine.writing() as rows:
             row = rows.get(key)
             if row is not None:
-                rows[key] = row[0], row[1], self.engine.now_ms() + ttl_ms
+                rows.keep(key, (row[0], row[1], self.engine.now_ms() + ttl_ms))
             return row is not None
 
     def persist(self, key: str, /) -> bool:
@@ -130,7 +132,7 @@ class Entries(Part):
             row = rows.get(key)
             if row is None or row[2] is None:
                 return False
-            rows[key] = row[0], row[1], None
+            rows.keep(key, (row[0], row[1], None))
             return True
 
     def count(self) -> int:
@@ -142,6 +144,9 @@ class Entries(Part):
             gone = [key for key in rows if pattern is None or glob_match(pattern, key)]
             for key in gone:
                 del rows[key]
+            for key in list(rows.places):
+                if pattern is None or glob_match(pattern, key):
+                    del rows.places[key]
             return len(gone)
 
     def keys(self, pattern: str | None, after: str, limit: int | None, reverse: bool, /) -> list[str]:
@@ -160,6 +165,7 @@ class Entries(Part):
             if key not in rows:
                 return None
             kind, stored, expires_at_ms = rows[key]
+            out, out_size = self._out(rows, key)
         if kind == "boolean":
             shown: str | bytes = "true" if stored else "false"
         else:
@@ -167,7 +173,14 @@ class Entries(Part):
         size = len(shown.encode()) if isinstance(shown, str) else len(shown)
         length = len(json_decode(str(stored))) if kind == "list" else None
         ttl = None if expires_at_ms is None else (expires_at_ms - self.engine.now_ms()) / 1000
-        return Entry(key, kind, 1 if kind == "boolean" else size, length, ttl, shown[:preview])
+        size = 1 if kind == "boolean" else size + out_size
+        return Entry(key, kind, size, length, ttl, shown[:preview], out)
+
+    def _out(self, rows: Rows, key: str) -> tuple[int, int]:
+        """Return how many items of a list are out of it, and their bytes."""
+        places = rows.places.get(key)
+        texts = [] if places is None else [json_encode(out.item, "item") for out in places.outs]
+        return len(texts), sum(len(text.encode()) for text in texts)
 
     def page_of_descriptions(
         self, pattern: str | None, after: str, limit: int, preview: int, /
@@ -179,13 +192,15 @@ class Entries(Part):
     def usage(self, prefix: str, delimiter: str, /) -> list[Usage]:
         counts: Counter[str] = Counter()
         sizes: Counter[str] = Counter()
-        for key in self.keys(None, "", None, False):
-            entry = self.describe(key, 0)
-            if key.startswith(prefix) and entry is not None:
+        with self.engine.reading() as rows:
+            keys = {*rows, *(key for key, places in rows.places.items() if places.outs)}
+        for key in keys:
+            if key.startswith(prefix):
                 head, found, _ = key[len(prefix) :].partition(delimiter)
                 group = prefix + head + delimiter if found else prefix
-                counts[group] += 1
-                sizes[group] += len(key.encode()) + entry.size
+                entry = self.describe(key, 0)
+                counts[group] += entry is not None
+                sizes[group] += self._out(rows, key)[1] if entry is None else len(key.encode()) + entry.size
         sums = [Usage(group, counts[group], sizes[group]) for group in counts]
         return sorted(sums, key=lambda usage: (-usage.size, usage.prefix))
 
@@ -215,129 +230,3 @@ class Counters(Part):
             whole: Any = text if row is None else row[1] + text  # type: ignore[operator]
             rows[key] = kind, whole, _ttl(row)
             return len(whole.encode()) if unit == "octets" and isinstance(whole, str) else len(whole)
-
-
-class Lists(Part):
-    def _items(self, rows: dict[str, Row], key: str, verb: str) -> list[Any]:
-        row = rows.get(key)
-        if row is None:
-            return []
-        if row[0] != "list" and row[:2] != ("table", "{}"):
-            raise WrongType.of(verb, key, "list", row[0])
-        return list(json_decode(str(row[1])))
-
-    def push(self, key: str, items: Sequence[str], /) -> int:
-        with self.engine.writing() as rows:
-            whole = [*self._items(rows, key, "push to"), *map(json_decode, items)]
-            if items:
-                rows[key] = "list", json_encode(whole, "items"), _ttl(rows.get(key))
-            return len(whole)
-
-    def _change(self, key: str, verb: str, change: Callable[[list[Any]], Any]) -> Any:
-        with self.engine.writing() as rows:
-            items = self._items(rows, key, verb)
-            before = list(items)
-            result = change(items)
-            if not items and before:
-                del rows[key]
-            elif len(items) != len(before) or any(a is not b for a, b in zip(items, before, strict=True)):
-                rows[key] = "list", json_encode(items, "items"), _ttl(rows.get(key))
-            return result
-
-    def unshift(self, key: str, items: Sequence[str], /) -> int:
-        def change(whole: list[Any]) -> int:
-            whole[:0] = map(json_decode, items)
-            return len(whole)
-
-        return int(self._change(key, "unshift to", change))
-
-    def pop_first(self, keys: Sequence[str], /) -> tuple[str, str] | None:
-        return self._take_first(keys, self.pop)
-
-    def shift_first(self, keys: Sequence[str], /) -> tuple[str, str] | None:
-        return self._take_first(keys, self.shift)
-
-    def _take_first(self, keys: Sequence[str], take: Callable[[str], str | None]) -> tuple[str, str] | None:
-        for key in keys:
-            item = take(key) if self.length(key) else None
-            if item is not None:
-                return key, item
-        return None
-
-    def pop_many(self, key: str, count: int, /) -> list[str]:
-        def change(whole: list[Any]) -> list[str]:
-            return [json_encode(whole.pop(), "item") for _ in range(min(count, len(whole)))]
-
-        return list(self._change(key, "pop from", change))
-
-    def shift_many(self, key: str, count: int, /) -> list[str]:
-        def change(whole: list[Any]) -> list[str]:
-            return [json_encode(whole.pop(0), "item") for _ in range(min(count, len(whole)))]
-
-        return list(self._change(key, "shift from", change))
-
-    def replace(self, key: str, index: int, item: str, /) -> bool:
-        def change(whole: list[Any]) -> bool:
-            if not -len(whole) <= index < len(whole):
-                return False
-            whole[index] = json_decode(item)
-            return True
-
-        return bool(self._change(key, "set an item of", change))
-
-    def insert(self, key: str, index: int, item: str, /) -> int | None:
-        def change(whole: list[Any]) -> int | None:
-            if not -len(whole) <= index <= len(whole):
-                return None
-            whole.insert(index, json_decode(item))
-            return len(whole)
-
-        length: int | None = self._change(key, "insert into", change)
-        return length
-
-    def remove(self, key: str, item: object, count: int, /) -> int:
-        def change(whole: list[Any]) -> int:
-            gone = [index for index, value in enumerate(whole) if same(value, item)]
-            gone = gone[count:] if count < 0 else gone[: count or len(gone)]
-            for index in reversed(gone):
-                del whole[index]
-            return len(gone)
-
-        return int(self._change(key, "remove from", change))
-
-    def trim(self, key: str, start: int, stop: int, /) -> int:
-        def change(whole: list[Any]) -> int:
-            kept = json_decode(self.section(key, start, stop))
-            whole[:] = whole if len(kept) == len(whole) else kept
-            return len(whole)
-
-        return int(self._change(key, "trim", change))
-
-    def pop(self, key: str, /) -> str | None:
-        return self._take(key, -1, "pop from")
-
-    def shift(self, key: str, /) -> str | None:
-        return self._take(key, 0, "shift from")
-
-    def _take(self, key: str, at: int, verb: str) -> str | None:
-        with self.engine.writing() as rows:
-            items = self._items(rows, key, verb)
-            if not items:
-                return None
-            taken = json_encode(items.pop(at), "item")
-            if items:
-                rows[key] = "list", json_encode(items, "items"), _ttl(rows[key])
-            else:
-                del rows[key]
-            return taken
-
-    def length(self, key: str, /) -> int:
-        with self.engine.reading() as rows:
-            return len(self._items(rows, key, "measure"))
-
-    def section(self, key: str, start: int, stop: int, /) -> str:
-        with self.engine.reading() as rows:
-            items = self._items(rows, key, "read a range of")
-        begin = max(0, start + len(items) if start < 0 else start)
-        end = stop + len(items) if stop < 0 else stop
-        return json_encode(items[begin : end + 1] if end >= 0 else [], "items")

@@ -55,7 +55,7 @@ class Fields(Part):
                     value[step] = json_decode(text)
                 value = found
             kind: Kind = "list" if isinstance(whole, list) else "table"
-            rows[key] = kind, json_encode(whole, "value"), None if row is None else row[2]
+            rows.keep(key, (kind, json_encode(whole, "value"), None if row is None else row[2]))
 
     def delete(self, key: str, path: Path, /) -> bool:
         with self.engine.writing() as rows:
@@ -69,10 +69,10 @@ class Fields(Part):
             except LookupError:
                 return False
             del container[path[-1]]
-            if whole == [] and len(path) == 1:
-                del rows[key]
+            if len(path) == 1 and isinstance(whole, list):
+                self.engine.lists.remove_at(rows, key, int(path[0]))
             else:
-                rows[key] = row[0], json_encode(whole, "value"), row[2]
+                rows.keep(key, (row[0], json_encode(whole, "value"), row[2]))
             return True
 
     def increment(self, key: str, path: Path, delta: int | float, /) -> int | float:

@@ -3,12 +3,70 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from typing import NamedTuple
 
 from slothstate.caller import Caller
 from slothstate.engines.protocol import Row
 
-__all__ = ["Holder", "Memory", "WatchEntry"]
+__all__ = ["Holder", "Memory", "Out", "Places", "Rows", "WatchEntry"]
+
+
+class Out(NamedTuple):
+    """An item that is claimed, or delayed until `due_ms`. `ends` is a reading of `time.monotonic`."""
+
+    place: Fraction
+    item: object
+    attempts: int
+    nonce: int
+    owner: object
+    since_ms: int
+    ends: float | None
+    due_ms: int | None = None
+
+
+class Places(NamedTuple):
+    """Where the items of a list are, with their attempts, and what is out of it.
+
+    It counts as long as the key has this very `row`, None for a list that is not there.
+    """
+
+    row: Row | None
+    items: tuple[tuple[Fraction, int], ...]
+    outs: tuple[Out, ...]
+
+
+class Rows(dict[str, Row]):
+    """Keys with their rows, and the places of those lists of which something is or was claimed."""
+
+    def __init__(self, rows: Iterable[tuple[str, Row]] = (), places: Mapping[str, Places] | None = None) -> None:
+        super().__init__(rows)
+        self.places = dict(places or {})
+
+    def live(self, now_ms: int) -> Rows:
+        """Return the rows that have not expired; of a list that has, what is out of it stays."""
+        live = Rows(((key, row) for key, row in self.items() if row[2] is None or row[2] > now_ms), self.places)
+        for key, places in self.places.items():
+            if places.row is not self.get(key):
+                del live.places[key]
+            elif key not in live:
+                live.places[key] = Places(None, (), places.outs)
+        return live
+
+    def keep(self, key: str, row: Row) -> None:
+        """Replace a row by one with the same items."""
+        places = self.places.get(key)
+        if places is not None and key in self and places.row is self[key]:
+            self.places[key] = places._replace(row=row)
+        self[key] = row
+
+    def rename(self, key: str, to: str) -> None:
+        places = self.places.pop(key, None)
+        self[to] = self.pop(key)
+        self.places.pop(to, None)
+        if places is not None:
+            self.places[to] = places
 
 
 class Holder(NamedTuple):
@@ -38,7 +96,7 @@ class Memory:
     """Rows and locks. `rows` is never changed, only replaced, so whoever reads needs no mutex."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, Row] = {}
+        self.rows = Rows()
         self.commits = 0
         # Held by whoever writes, a transaction until it ends.
         self.writing = threading.Lock()
@@ -47,6 +105,8 @@ class Memory:
         # Who waits to have a lock alone, by nonce.
         self.alone: dict[int, str] = {}
         self.tokens: dict[str, int] = {}
+        self.dead: set[object] = set()
+        """Owners of claims that are closed."""
         # By nonce; and what they may still have to read: (revision, key, op).
         self.watches: dict[int, WatchEntry] = {}
         self.changes: list[tuple[int, str, str]] = []

@@ -21,7 +21,8 @@ class Transfer(Part):
 
     def records(self, pattern: str | None, /) -> Iterator[StoredRecord]:
         with self.engine.reading() as rows:
-            found = [(key, *rows[key]) for key in sorted(rows) if pattern is None or glob_match(pattern, key)]
+            whole = rows | self.engine.lists.wholes(rows)
+            found = [(key, *whole[key]) for key in sorted(whole) if pattern is None or glob_match(pattern, key)]
         yield from found
 
     def load(self, records: Sequence[StoredRecord], /) -> int:
@@ -37,7 +38,10 @@ class Upkeep(Part):
 
     def sweep(self) -> int:
         with self.engine.writing() as rows:
-            return len(self.engine.rows) - len(rows)
+            removed = len(self.engine.rows) - len(rows)
+            for key in list(rows.places):
+                self.engine.lists.bring_back(rows, key)
+            return removed
 
     def check(self) -> list[str]:
         with self.engine.reading():

@@ -1,0 +1,24 @@
+"""What is claimed of lists, in one line."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from slothstate.quantities import duration, quantity
+
+__all__ = ["claims_line"]
+
+
+def claims_line(figures: dict[str, Any]) -> str:
+    """Return what `State.stats` says of claims."""
+    text = f"{quantity(figures['claims_held'], 'item')} claimed"
+    if figures["claims_of_dead_owners"]:
+        text += f", {figures['claims_of_dead_owners']:,} left by dead owners"
+    if figures["items_delayed"]:
+        text += f", {figures['items_delayed']:,} delayed"
+    if figures["oldest_claim"] is not None:
+        text += f", the oldest for {duration(max(0.0, time.time() - figures['oldest_claim']))}"
+    if figures["most_attempts"] > 1:
+        text += f", up to {figures['most_attempts']:,} attempts"
+    return text

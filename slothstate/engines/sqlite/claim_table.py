@@ -1,0 +1,83 @@
+"""`protocol.Claims` on the rows of `claims`, in the name of the engine's one owner."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from slothstate.engines.sqlite import claims, returning
+from slothstate.engines.sqlite.locks.boot_clock import boot_ms
+from slothstate.engines.sqlite.locks.owner import Ownership, host
+from slothstate.errors import SlothStateError, StateIOError
+
+if TYPE_CHECKING:
+    from slothstate.descriptions import ClaimDescription
+    from slothstate.engines.claiming import Claimed
+    from slothstate.engines.sqlite.claims import Place
+    from slothstate.engines.sqlite.store import Store
+
+__all__ = ["ClaimTable"]
+
+
+class ClaimTable:
+    """The claims of a store, as the one owner sees them that its engine is once it makes its first."""
+
+    def __init__(self, store: Store, ownership: Ownership) -> None:
+        self._store = store
+        self._ownership = ownership
+
+    def take(
+        self, keys: Sequence[str], nonce: int, ttl_ms: int | None, max_attempts: int | None, dead: str | None, /
+    ) -> Claimed | None:
+        expires_boot_ms = None if ttl_ms is None else boot_ms() + ttl_ms
+        claimant = claims.Claimant(
+            nonce, self._ownership.become(), host(), os.getpid(), returning.this_boot(), expires_boot_ms
+        )
+        return self._store.write(claims.take, keys, claimant, max_attempts, dead)
+
+    def pause(self, keys: Sequence[str], /) -> float:
+        return self._store.read(returning.pause, keys)
+
+    def done(self, place: Place, nonce: int, /) -> bool:
+        return self._store.write(claims.done, place, nonce, boot_ms())
+
+    def release(self, place: Place, nonce: int, delay_ms: int, /) -> bool:
+        return self._store.write(claims.release, place, nonce, boot_ms(), delay_ms)
+
+    def extend(self, place: Place, nonce: int, ttl_ms: int, /) -> bool:
+        now_boot_ms = boot_ms()
+        return self._store.write(claims.extend, place, nonce, now_boot_ms, now_boot_ms + ttl_ms)
+
+    def holds(self, place: Place, nonce: int, /) -> bool:
+        return self._store.read(claims.holds, place, nonce, boot_ms())
+
+    def abandon(self, nonce: int, /) -> None:
+        self._store.write(claims.abandon, nonce)
+
+    def describe(self, key: str | None, /) -> list[ClaimDescription]:
+        return [
+            {
+                "key": row.key,
+                "owner": None if row.owner is None else {"host": row.host or "", "pid": row.pid or 0},
+                "since": row.since_ms / 1000,
+                "attempt": row.attempts,
+                "alive": None if row.owner is None else self._is_alive(row.owner),
+                "due": None if row.due_ms is None else row.due_ms / 1000,
+            }
+            for row in self._store.read(claims.rows, key)
+        ]
+
+    def _is_alive(self, owner: str) -> bool | None:
+        try:
+            return self._ownership.is_alive(owner)
+        except StateIOError:
+            return None
+
+    def end(self) -> None:
+        owner = self._ownership.name
+        # What cannot be written now comes back all the same once its owner is gone.
+        with suppress(SlothStateError):
+            if owner is not None and self._store.read(returning.is_owner, owner):
+                self._store.write(returning.end_owner, owner)

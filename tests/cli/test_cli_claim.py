@@ -1,0 +1,153 @@
+"""`slothstate claim`: what the command gets, exit codes, and what becomes of the item in the end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from helpers.command import SECONDS, command, slothstate, start
+from helpers.host import environment
+from helpers.support import until
+from slothstate import State
+
+SHOW = 'cat; echo "|$SLOTHSTATE_ITEM|$SLOTHSTATE_KEY|$SLOTHSTATE_ATTEMPT|$SLOTHSTATE_DB"'
+
+
+@pytest.mark.parametrize(
+    ("item", "text"),
+    [("two words\n", "two words\n"), ("", ""), (7, "7"), (None, "null"), ({"a": ["é"]}, '{"a":["é"]}'), ([], "[]")],
+)
+def test_what_the_command_gets(home: Path, state: State, item: object, text: str) -> None:
+    """The item is on stdin and in the environment: JSON, a string as it is. Done, it is gone."""
+    state.list_push("q", item)
+    said = slothstate("claim", "q", "--", "sh", "-c", SHOW, home=home)
+    assert said == f"{text}|{text}|q|1|{home / 'state.db'}\n"
+    assert not state.exists("q")
+    assert state.claims() == []
+
+
+@pytest.mark.parametrize("item", ["x" * 300_000, "a\0b"])
+def test_item_that_the_environment_cannot_hold(home: Path, state: State, item: str) -> None:
+    """It is on stdin; the variable is missing, also one of that name from outside."""
+    state.list_push("q", item)
+    show = 'wc -c; echo "${SLOTHSTATE_ITEM-missing} $SLOTHSTATE_KEY"'
+    variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db"), "SLOTHSTATE_ITEM": "outer"})
+    said = subprocess.run(
+        command("claim", "q", "--", "sh", "-c", show), env=variables, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split() == [str(len(item)), "missing", "q"]
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 77, 255])
+def test_command_that_fails(home: Path, state: State, code: int) -> None:
+    """Its exit code is passed on, and the item is back where it was."""
+    state.list_push("q", "a", "b")
+    slothstate("claim", "q", "--", "sh", "-c", f"exit {code}", home=home, code=code)
+    assert state.get("q") == ["a", "b"]
+    assert slothstate("claim", "q", "--", "sh", "-c", "echo $SLOTHSTATE_ATTEMPT", home=home) == "2\n"
+
+
+def test_command_that_cannot_run_or_is_killed(home: Path, state: State) -> None:
+    """127 and 126 as with-lock says, 128 + n for signal n; the item is back."""
+    state.list_push("q", "a")
+    assert "cannot run 'no-such-command'" in slothstate("claim", "q", "--", "no-such-command", home=home, code=127)
+    slothstate("claim", "q", "--", str(home), home=home, code=126)
+    slothstate("claim", "q", "--", "sh", "-c", "kill -KILL $$", home=home, code=137)
+    assert state.get("q") == ["a"]
+
+
+def test_nothing_to_claim(home: Path, state: State) -> None:
+    """1, or the code that was asked for, at once or after the timeout; the command does not run."""
+    told = slothstate("claim", "q", "r", "--", "touch", "ran", home=home, code=1)
+    assert told == "slothstate: there is no item in 'q', 'r'\n"
+    slothstate("claim", "q", "-E", "9", "--", "touch", "ran", home=home, code=9)
+    before = time.monotonic()
+    slothstate("claim", "q", "--timeout", "0.2", "--", "touch", "ran", home=home, code=1)
+    assert time.monotonic() - before >= 0.2
+    assert not (home / "ran").exists()
+
+
+def test_misuse(home: Path, state: State) -> None:
+    """No command, no queue, an option without the other it needs: 2, and nothing is claimed."""
+    state.list_push("q", "a")
+    for words in (("q",), ("q", "--"), ("--", "true"), ("q", "--dead", "d", "--", "true"), ("", "--", "true")):
+        slothstate("claim", *words, home=home, code=2)
+    slothstate("claim", "q", "--max-attempts", "0", "--", "true", home=home, code=2)
+    slothstate("claim", "q", "--max-attempts", "1", "--dead", "q", "--", "true", home=home, code=2)
+    state.set("text", "x")
+    slothstate("claim", "text", "--", "true", home=home, code=2)
+    assert state.claims() == []
+
+
+def test_several_queues_and_poison(home: Path, state: State) -> None:
+    """The first that has an item counts; what failed too often goes to the list of the dead."""
+    state.list_push("low", "l")
+    state.list_push("high", "h")
+    words = ("claim", "none", "high", "low", "--max-attempts", "2", "--dead", "grave", "--", "sh", "-c")
+    assert slothstate(*words, "cat", home=home) == "h"
+    for _ in range(2):
+        slothstate(*words, "exit 5", home=home, code=5)
+    slothstate(*words, "exit 5", home=home, code=1)
+    assert dict(state.items()) == {"grave": ["l"]}
+
+
+def test_claim_that_is_lost(home: Path, state: State) -> None:
+    """3, whatever the command says: somebody else may have the item."""
+    state.list_push("q", "a")
+    for end in ("exit 0", "exit 4"):
+        told = slothstate("claim", "q", "--ttl", "0.05", "--", "sh", "-c", f"sleep 0.2; {end}", home=home, code=3)
+        assert "the claim on an item of 'q'" in told
+    assert state.list_length("q") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed(home: Path, state: State, number: signal.Signals) -> None:
+    """Whatever ends it: the item is back at once, and the command ends as well."""
+    state.list_push("q", "a")
+    process = start("claim", "q", "--", "sh", "-c", "echo ready; exec sleep 60", home=home, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    (said,) = state.claims("q")
+    assert said["owner"] == {"host": said["owner"] and said["owner"]["host"], "pid": process.pid}
+    process.send_signal(number)
+    claim = state.list_claim("q", timeout=SECONDS)
+    assert claim is not None
+    assert claim.attempt == 2
+    assert process.wait(SECONDS) == (-9 if number == signal.SIGKILL else 128 + number)
+    process.communicate(timeout=SECONDS)
+
+
+def test_killed_as_it_waits(home: Path, state: State) -> None:
+    """SIGTERM ends the wait; nothing was taken, and the command never ran."""
+    process = start("claim", "q", "--timeout", "60", "--", "touch", "ran", home=home)
+    until(lambda: json.loads(slothstate("stats", "--json", home=home))["claims_held"] == 0)
+    time.sleep(0.3)
+    process.terminate()
+    assert process.wait(SECONDS) == 143
+    process.communicate(timeout=SECONDS)
+    state.list_push("q", "a")
+    assert state.list_length("q") == 1
+    assert not (home / "ran").exists()
+
+
+def test_claims_are_counted(home: Path, state: State) -> None:
+    """`stats`, its metrics and `doctor` tell what is claimed, delayed and left by the dead."""
+    state.list_push("q", "a", "b", "c")
+    kept = state.list_claim("q")
+    delayed = state.list_claim("q")
+    assert kept is not None
+    assert delayed is not None
+    delayed.release(delay=60)
+    figures = json.loads(slothstate("stats", "--json", home=home))
+    assert (figures["claims_held"], figures["claims_of_dead_owners"], figures["items_delayed"]) == (1, 0, 1)
+    assert figures["oldest_claim"] == state.claims("q")[0]["since"]
+    metrics = slothstate("stats", "--prometheus", home=home)
+    assert 'slothstate_claims{path="' in metrics
+    assert 'owner="alive"} 1' in metrics
+    assert 'owner="none"} 1' in metrics
+    assert "1 item claimed, 1 delayed, the oldest for" in slothstate("doctor", home=home)
