@@ -16,7 +16,7 @@ TOPIC: Final = "fields"
 ROWS: Final = {"1 KiB": 24, "1 MiB": 21_900}
 """How many rows make a table of a size: one is some fifty bytes of JSON."""
 
-WHOLE: Final = "get and set"
+WHOLE: Final = "the whole table"
 
 
 def table(rows: int) -> dict[str, Any]:
