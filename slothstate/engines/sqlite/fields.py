@@ -134,6 +134,7 @@ def _locate(
     identity, kind, value = row
     if kind != "list" or isinstance(value, str):
         verify(key, kind, value)
+        assert value is not None
         return kind, _Text(value, path, (), (identity,)) if kind in ("table", "list") else "other"
     index = path[0]
     if isinstance(index, str):
