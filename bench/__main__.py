@@ -12,6 +12,7 @@ from bench import (
     bench_bulk,
     bench_contention,
     bench_counters,
+    bench_fields,
     bench_foreign,
     bench_growth,
     bench_imports,
@@ -52,6 +53,7 @@ TOPICS: Final = {
         bench_imports,
         bench_locks,
         bench_values,
+        bench_fields,
         bench_page_size,
     )
 }

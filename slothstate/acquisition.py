@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import NoReturn
 
 from slothstate.caller import current, is_cooperative
 from slothstate.errors import AlreadyHeld
@@ -16,13 +17,26 @@ class Acquisition:
 
     `nonce` is a random number that no other acquisition has. `key` is what a State finds it by: a caller holds a name
     once at most. `life` stands for the State before or after a fork: what the parent acquired is not the child's.
-    `is_scoped`: a block of its caller ends it.
+    `is_scoped`: a block of its caller ends it. `shared` and `slots` say who else may hold the lock at the same time.
     """
 
-    __slots__ = ("caller", "has_ttl", "is_ended", "is_scoped", "key", "life", "name", "nonce", "token")
+    __slots__ = (
+        *("caller", "has_ttl", "is_ended", "is_scoped", "key", "life", "name", "nonce", "shared", "slots", "token"),
+    )
 
-    def __init__(self, name: str, life: object, *, has_ttl: bool, is_scoped: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        life: object,
+        *,
+        has_ttl: bool,
+        is_scoped: bool = False,
+        shared: bool = False,
+        slots: int = 1,
+    ) -> None:
         self.name = name
+        self.shared = shared
+        self.slots = slots
         self.nonce = int.from_bytes(os.urandom(8)) >> 1
         self.caller = current()
         self.key = (name, self.caller.identity)
@@ -41,6 +55,9 @@ def refuse_own(holder: Acquisition, mine: Acquisition, timeout: float | None, *,
     if not holder.caller.shares_thread(mine.caller):
         return
     is_same = holder.caller == mine.caller
+    if is_same and (mine.shared or mine.slots > 1 or holder.shared or holder.slots > 1):
+        # There may be room for it, but who holds a lock twice in one thread has lost count.
+        refuse(holder, mine, same_state=same_state)
     if not is_same and is_cooperative():
         return
     if is_same and same_state:
@@ -52,8 +69,14 @@ def refuse_own(holder: Acquisition, mine: Acquisition, timeout: float | None, *,
         # Another task of the thread cannot go on while this one waits.
         waits = is_same and timeout is not None and not holder.is_scoped
     if not waits:
-        through = "this State" if same_state else "another State of this process"
-        raise AlreadyHeld(
-            f"lock {mine.name!r} is already held by {through}, in {holder.caller.describe()} (token {holder.token}): "
-            f"{'it' if is_same else mine.caller.describe()} would wait for itself"
-        )
+        refuse(holder, mine, same_state=same_state)
+
+
+def refuse(holder: Acquisition, mine: Acquisition, *, same_state: bool) -> NoReturn:
+    """Raise `AlreadyHeld`."""
+    through = "this State" if same_state else "another State of this process"
+    is_same = holder.caller == mine.caller
+    raise AlreadyHeld(
+        f"lock {mine.name!r} is already held by {through}, in {holder.caller.describe()} (token {holder.token}): "
+        f"{'it' if is_same else mine.caller.describe()} would wait for itself"
+    )

@@ -79,12 +79,15 @@ class LockDescription(TypedDict):
 
     `alive` is False for one that its dead owner left, None where that cannot be told: a file of the owner's cannot be
     opened.
+    A lock that is `shared` or has several `slots` is there once for each holder; `slots` is None for a shared one.
     `waiting` names those who live and have waited for more than a moment, whoever has waited for longest first.
     """
 
     name: str
     owner: Owner
     token: int
+    shared: bool
+    slots: int | None
     since: float
     expires: float | None
     alive: bool | None

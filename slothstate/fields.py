@@ -20,9 +20,25 @@ from slothstate.values import (
     encode,
 )
 
-__all__ = ["Path", "add", "check_path", "cut", "format_path", "outside", "parse_path", "part", "put", "wrong_kind"]
+__all__ = [
+    "BEFORE_THE_FIRST",
+    "FromOne",
+    "Path",
+    "add",
+    "check_path",
+    "cut",
+    "format_path",
+    "outside",
+    "parse_path",
+    "part",
+    "put",
+    "wrong_kind",
+]
 
 Path: TypeAlias = tuple[str | int, ...]
+
+BEFORE_THE_FIRST: Final = -(2**62)
+"""A position that no list has."""
 
 _FOUND: Final = 0
 _MISSING: Final = 1
@@ -40,6 +56,13 @@ _STEP: Final = re.compile(
 )
 
 
+class FromOne(int):
+    """A position, from 0 as all are, that messages count from 1: who gave it does; `BEFORE_THE_FIRST` was a 0."""
+
+    def __str__(self) -> str:
+        return "0" if self == BEFORE_THE_FIRST else str(self + (self >= 0))
+
+
 def check_path(path: str | Sequence[str | int]) -> Path:
     """Return a path, one name or a sequence of names and positions. Raises: `InvalidValue`."""
     if isinstance(path, str):
@@ -54,7 +77,7 @@ def check_path(path: str | Sequence[str | int]) -> Path:
             # Refuses a lone surrogate.
             steps.append(str(encode(step, f"path[{index}]")[1]))
         elif isinstance(step, int) and not isinstance(step, bool):
-            steps.append(int(step))
+            steps.append(step if type(step) is FromOne else int(step))
         else:
             raise InvalidValue(f"path[{index}] must be a name or a position, got {describe(step)}")
     return tuple(steps)

@@ -17,6 +17,7 @@ from slothstate.acquisition import Acquisition, refuse_own
 from slothstate.caller import current
 from slothstate.engines.protocol import Engine
 from slothstate.errors import LockLost, LockTimeout, SlothStateError
+from slothstate.values import Seconds, check_seconds
 
 __all__ = ["Lock", "Locks", "holding"]
 
@@ -44,9 +45,11 @@ class Locks:
         self._held: dict[tuple[str, tuple[int, int, int]], Acquisition] = {}
         self._tidy_at = TIDY_AT
 
-    def acquisition(self, name: str, ttl: float | None, *, is_scoped: bool = False) -> Acquisition:
+    def acquisition(
+        self, name: str, ttl: float | None, *, is_scoped: bool = False, shared: bool = False, slots: int = 1
+    ) -> Acquisition:
         """Return what `acquire` is to acquire for the calling thread or task."""
-        return Acquisition(name, self._life, has_ttl=ttl is not None, is_scoped=is_scoped)
+        return Acquisition(name, self._life, has_ttl=ttl is not None, is_scoped=is_scoped, shared=shared, slots=slots)
 
     def acquire(self, wanted: Acquisition, timeout: float | None, ttl: float | None) -> bool:
         """Acquire a lock, waiting up to `timeout` seconds (None: for ever); False if it could not be had.
@@ -58,7 +61,20 @@ class Locks:
         mine = self._held.get(wanted.key)
         if mine is not None and self.holds(mine):
             refuse_own(mine, wanted, timeout, same_state=True)
+        if wanted.shared or wanted.slots > 1:
+            # No wait would tell: there may be room for it beside the one that this thread has through another State.
+            self._refuse_second(wanted, timeout)
         return self._acquire(wanted, timeout, ttl)
+
+    def attempt(self, wanted: Acquisition, timeout: float | None, ttl: float | None, *, is_wait: bool = True) -> bool:
+        """Acquire a lock if it is free now; for a caller that waits up to `timeout` by itself, and lets others run.
+
+        Raises: `AlreadyHeld` if it would wait for itself; not where it does not wait.
+        """
+        mine = self._held.get(wanted.key)
+        if is_wait and mine is not None and self.holds(mine):
+            refuse_own(mine, wanted, timeout, same_state=True)
+        return self._acquire(wanted, 0, ttl)
 
     def try_acquire(self, name: str, ttl: float) -> bool:
         """Acquire a lock without waiting; False if anybody holds it, this State included."""
@@ -68,7 +84,9 @@ class Locks:
         ttl_ms = None if ttl is None else max(1, round(ttl * 1000))
         refuse = partial(self._refuse_own, wanted, timeout)
         try:
-            token = self._engine.locks.acquire(wanted.name, wanted.nonce, timeout, ttl_ms, refuse)
+            token = self._engine.locks.acquire(
+                wanted.name, wanted.nonce, timeout, ttl_ms, refuse, shared=wanted.shared, slots=wanted.slots
+            )
             if token is None:
                 return False
             wanted.token = token
@@ -90,12 +108,24 @@ class Locks:
                 if holder.nonce == nonce:
                     refuse_own(holder, wanted, timeout, same_state=each is self)
 
-    def release(self, name: str) -> bool:
+    def _refuse_second(self, wanted: Acquisition, timeout: float | None) -> None:
+        held = set(self._engine.locks.holders(wanted.name))
+        for nonce in held:
+            self._refuse_own(wanted, timeout, nonce)
+
+    def extend(self, acquisition: Acquisition, seconds: float) -> bool:
+        """Let an acquisition end so many seconds from now; False if it was lost."""
+        if acquisition.is_ended or acquisition.life is not self._life:
+            return False
+        acquisition.has_ttl = True
+        return self._engine.locks.extend(acquisition.name, acquisition.nonce, max(1, round(seconds * 1000)))
+
+    def release(self, name: str, identity: tuple[int, int, int] | None = None) -> bool:
         """End the caller's own acquisition of a lock, if it has one, else that of anybody in this State.
 
-        Return whether it still held the lock.
+        `identity` is that of another caller, for whom this is done. Return whether it still held the lock.
         """
-        mine = self._held.get((name, current().identity))
+        mine = self._held.get((name, current().identity if identity is None else identity))
         return self._engine.locks.release_own(name) if mine is None else self._end(mine)
 
     def end(self, acquisition: Acquisition) -> bool:
@@ -194,6 +224,13 @@ class Lock:
         if self.lost:
             raise LockLost(f"lock {self.name!r} (token {self.token}) is no longer held")
 
+    def extend(self, seconds: Seconds) -> bool:
+        """Let the lock end `seconds` from now, whatever its TTL was, also if it had none; False if it was lost.
+
+        Raises: `InvalidValue`.
+        """
+        return self._locks.extend(self._held, check_seconds(seconds, "seconds"))
+
     def transaction(self) -> AbstractContextManager[None]:
         """Hold a write transaction that begins only if the lock is still held.
 
@@ -204,13 +241,22 @@ class Lock:
 
 
 def holding(
-    locks: Locks, engine: Engine, name: str, timeout: float | None, ttl: float | None = None, *, to_the_end: bool
+    locks: Locks,
+    engine: Engine,
+    name: str,
+    timeout: float | None,
+    ttl: float | None = None,
+    *,
+    to_the_end: bool,
+    shared: bool = False,
+    slots: int = 1,
 ) -> AbstractContextManager[Lock]:
     """Hold a lock while the block runs; `to_the_end`: an error if it is no longer held when the block ends.
 
     Raises: `LockTimeout`; `LockLost`. An error of the block is never replaced by one of releasing.
     """
-    block = _LockBlock(locks, engine, locks.acquisition(name, ttl, is_scoped=True), timeout, ttl, to_the_end)
+    wanted = locks.acquisition(name, ttl, is_scoped=True, shared=shared, slots=slots)
+    block = _LockBlock(locks, engine, wanted, timeout, ttl, to_the_end)
     return native.Scope(block.begin, block.end)
 
 

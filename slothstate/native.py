@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeVar, overload
 
 # Which _native needs, and imports in C: what collects the modules of a program sees only an import that is written.
 import _cffi_backend  # noqa: F401
@@ -203,6 +203,9 @@ if TYPE_CHECKING:
         _row_maker: tuple[Any, ...]
 
         def get(self, key: str, default: Any = None) -> Any: ...
+
+        # A TTL to keep and a new one exclude each other.
+        @overload
         def set(
             self,
             key: str,
@@ -210,8 +213,19 @@ if TYPE_CHECKING:
             ttl: float | timedelta | None = None,
             *,
             when: Literal["absent", "present"] | None = None,
-            keep_ttl: bool = False,
+            keep_ttl: Literal[False] = False,
         ) -> bool: ...
+        @overload
+        def set(
+            self,
+            key: str,
+            value: Any,
+            ttl: None = None,
+            *,
+            when: Literal["absent", "present"] | None = None,
+            keep_ttl: bool,
+        ) -> bool: ...
+        def set(self, *arguments: Any, **options: Any) -> bool: ...
 else:
     StateBase = _functions["StateBase"]
 

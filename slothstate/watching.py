@@ -44,7 +44,7 @@ class Watch:
         self._process = os.getpid()
         self._is_closed = False
         self._waiting: list[Change] = []
-        self._given = 0
+        self._given = self._before = 0
         # Up to where changes were read, and up to where the store knows them as handled; None: it has not begun.
         self._seen: int | None = None
         self._marked = 0
@@ -119,8 +119,18 @@ class Watch:
             if self._seen == before:
                 return None
         change = self._waiting.pop()
-        self._given = change.revision
+        self._before, self._given = self._given, change.revision
         return change
+
+    def unread(self, change: Change | None) -> None:
+        """Give back what `next` has just returned, for whoever could not take it: it comes next."""
+        if change is not None:
+            self._waiting.append(change)
+            self._given = self._before
+
+    def until_expiry(self) -> float:
+        """Return the seconds until the next key of the store expires; for those who wait by themselves."""
+        return self._engine.watches.expire()
 
     def __iter__(self) -> Iterator[Change]:
         return self

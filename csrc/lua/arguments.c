@@ -7,6 +7,7 @@
  *   a  anything: it stays in Lua         m  a table of string keys, handed over as key, value, key, value ...
  *   f  a function: it stays in Lua       p  a string or a table, handed over as JSON: a path
  *   q  the same: a key or a list of them  t  a table of options, the last argument: keyword arguments of Python
+ *   d  a value of a field; it and i will be inside a table, so either may be state.null
  *   |  what follows may be absent or nil
  *   *  any number of items, to the end   .  whatever else is given is ignored
  * Further arguments are an error, nil among them. Nothing is coerced: a number is no string, "10" no number.
@@ -113,6 +114,11 @@ static void add_table(ss_lua_arguments *a, int argument, int index, const char *
     value->length = text->length - offset;
 }
 
+static bool is_null(const ss_lua_arguments *a, int index, int type)
+{
+    return type == LUA_TLIGHTUSERDATA && a->lua->touserdata(a->L, index) == NULL;
+}
+
 /* Adds the value of the given type at `index`; the other parameters as for add_table. */
 static void add_any(ss_lua_arguments *a, int argument, int index, int type, const char *root, int root_key)
 {
@@ -133,7 +139,7 @@ static void add_any(ss_lua_arguments *a, int argument, int index, int type, cons
         const char *name = a->lua->tolstring(a->L, root_key, &length);
         ss_path_key(&path, name, length);
     }
-    if (type == LUA_TLIGHTUSERDATA && a->lua->touserdata(a->L, index) == NULL) {
+    if (is_null(a, index, type)) {
         ss_path_end(&path, sizeof problem, "state.null can only be inside a table");
     } else {
         char what[64];
@@ -227,7 +233,15 @@ static void add_argument(ss_lua_arguments *a, char letter, int index)
         }
         add_any(a, index, index, type, letter == 'w' ? "new" : "old", 0);
         return;
-    default: add_any(a, index, index, type, letter == 'i' ? "item" : "value", 0); return;
+    case 'i':
+    case 'd':
+        if (is_null(a, index, type)) {
+            add_value(a, SS_LUA_NIL);
+            return;
+        }
+        add_any(a, index, index, type, letter == 'i' ? "item" : "value", 0);
+        return;
+    default: add_any(a, index, index, type, "value", 0); return;
     }
 }
 

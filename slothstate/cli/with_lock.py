@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import click
 
@@ -35,6 +35,9 @@ NOTICE_AFTER: Final = 1.0
 @click.argument("name", shell_complete=complete_lock)
 @click.argument("command", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("--timeout", type=SECONDS, help="Wait no longer than this; 0: do not wait.  [default: for ever]")
+@click.option("--shared", is_flag=True, help="Hold it beside others that share it, and nobody else.")
+@click.option("--slots", type=click.IntRange(min=1), metavar="N", help="Up to N hold it at a time.  [default: 1]")
+@click.option("--ttl", type=SECONDS, help="Lose it after this time, though the command still runs.")
 @click.option(
     "-E",
     "--conflict-exit-code",
@@ -45,12 +48,22 @@ NOTICE_AFTER: Final = 1.0
     show_default=True,
     help="The exit code when the lock was not acquired.",
 )
-def with_lock(name: str, command: tuple[str, ...], timeout: float | None, conflict: int, db: str | None) -> int:
+def with_lock(
+    name: str,
+    command: tuple[str, ...],
+    timeout: float | None,
+    shared: bool,
+    slots: int | None,
+    ttl: float | None,
+    conflict: int,
+    db: str | None,
+) -> int:
     """Run COMMAND under the lock NAME; end with its exit code.
 
     \b
-    Example:
+    Examples:
       slothstate with-lock backup --timeout 10m -- rsync -a /srv/ /mnt/backup/
+      slothstate with-lock render --slots 4 -- ./render scene
 
     The lock is free as soon as the command ends, or this process dies, however it dies; what the command leaves running
     in the background does not keep it. If this process is killed (SIGKILL), the command is killed too (on Linux):
@@ -63,6 +76,9 @@ def with_lock(name: str, command: tuple[str, ...], timeout: float | None, confli
     Exit codes: those of the command, 128 + n if signal n ended it; 1 (or CODE) when the lock was not acquired; 126 or
     127 when the command cannot be run; 2 misuse; 3 the store cannot be used, or the lock was lost meanwhile.
     """
+    if shared and slots is not None:
+        raise click.UsageError("--shared and --slots exclude each other")
+    options: dict[str, Any] = {"shared": shared, "slots": slots or 1, "ttl": ttl}
     if not hasattr(os, "fork"):
         raise Failure("with-lock needs fork(), which this system does not have", MISUSE)
     with leaving_on_signals(), Child(command) as child, open_beside(child, db) as state:
@@ -70,7 +86,7 @@ def with_lock(name: str, command: tuple[str, ...], timeout: float | None, confli
         if under.runs_under(state, name):
             raise Failure(f"lock {name!r} was not acquired: {under.REASON}", conflict)
         try:
-            with _held(state, name, timeout) as lock:
+            with _held(state, name, timeout, options) as lock:
                 code = child.run(
                     {
                         "SLOTHSTATE_LOCK_NAME": name,
@@ -87,18 +103,18 @@ def with_lock(name: str, command: tuple[str, ...], timeout: float | None, confli
 
 
 @contextlib.contextmanager
-def _held(state: State, name: str, timeout: float | None) -> Iterator[Lock]:
+def _held(state: State, name: str, timeout: float | None, options: Mapping[str, Any]) -> Iterator[Lock]:
     """Hold the lock; who waits for it at a terminal is told who has it."""
     with contextlib.ExitStack() as stack:
         if is_terminal(sys.stderr) and (timeout is None or timeout > NOTICE_AFTER):
             try:
-                lock = stack.enter_context(state.locked(name, NOTICE_AFTER))
+                lock = stack.enter_context(state.locked(name, NOTICE_AFTER, **options))
             except LockTimeout:
                 click.echo(escaped(f"slothstate: waiting for lock {name!r}: {_holder(state, name)}"), err=True)
                 rest = None if timeout is None else timeout - NOTICE_AFTER
-                lock = stack.enter_context(state.locked(name, rest))
+                lock = stack.enter_context(state.locked(name, rest, **options))
         else:
-            lock = stack.enter_context(state.locked(name, timeout))
+            lock = stack.enter_context(state.locked(name, timeout, **options))
         yield lock
 
 

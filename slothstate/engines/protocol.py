@@ -321,7 +321,8 @@ class LockTable(Protocol):
         The token is higher than that of every earlier acquisition of the name. A lock whose owner died is free at once,
         and so is one whose time is up, counted from when it was granted. An exception that strikes in here leaves
         nothing held. `blocked(nonce)` is called before it waits for a holder, who may change; what it raises ends the
-        wait. `shared` and `slots` other than False and 1 may be `NotSupported`.
+        wait. Up to `slots` may hold it at a time, any number that are `shared`; whoever waits for it alone keeps new
+        shared ones out. Raises: `InvalidValue` beside holders that state other slots.
         """
 
     def release(self, name: str, nonce: int, /) -> bool:
@@ -330,8 +331,8 @@ class LockTable(Protocol):
     def release_own(self, name: str, /) -> bool:
         """End whichever acquisition made through this engine holds a lock; return whether there was one."""
 
-    def holder(self, name: str, /) -> int | None:
-        """Return the nonce of the acquisition that holds a lock, None if it is free."""
+    def holders(self, name: str, /) -> list[int]:
+        """Return the nonces of the acquisitions that hold a lock."""
 
     def holds(self, name: str, nonce: int, /) -> bool:
         """Return whether an acquisition still holds the lock; inside a transaction it then does until that ends."""

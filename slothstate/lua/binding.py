@@ -117,6 +117,7 @@ _LETTERS: Final = {
     "keys": "k",
     "mapping": "m",
     "item": "i",
+    "field": "d",
     "path": "p",
     "key_or_keys": "q",
     "options": "t",
@@ -174,7 +175,7 @@ def state_verbs(runtime: Any, state: State) -> tuple[Verb, ...]:
         Verb("append", "string bytes", view.append),
         Verb("compare_swap", "string old new options?", view.compare_swap, options=("ttl",)),
         Verb("get_field", "string path any?", partial(lists.get_field, view)),
-        Verb("set_field", "string path value", partial(lists.set_field, view)),
+        Verb("set_field", "string path field", partial(lists.set_field, view)),
         Verb("delete_field", "string path", partial(lists.delete_field, view)),
         Verb("increment_field", "string path number?", exact.increment_field),
         Verb("list_push", "string items...", view.list_push),
@@ -208,7 +209,13 @@ def state_verbs(runtime: Any, state: State) -> tuple[Verb, ...]:
         Verb("try_lock", "string number?", view.try_lock),
         Verb("lock", "string number?", view.lock),
         Verb("unlock", "string", view.unlock),
-        Verb("with_lock", "string function number?", partial(_enter_lock, view), is_scope=True),
+        Verb(
+            "with_lock",
+            "string function number? options?",
+            partial(_enter_lock, view),
+            is_scope=True,
+            options=("shared", "slots", "ttl"),
+        ),
         Verb("locks", "", view.locks),
         Verb("stats", "", view.stats),
         Verb("sweep", "", view.sweep),
@@ -400,8 +407,10 @@ def _enter_block(
     return leave, None
 
 
-def _enter_lock(view: State, name: str, timeout: float | None = None) -> tuple[Callable[[bool], None] | None, Any]:
-    manager = view.locked(name, timeout)
+def _enter_lock(
+    view: State, name: str, timeout: float | None = None, **options: Any
+) -> tuple[Callable[[bool], None] | None, Any]:
+    manager = view.locked(name, timeout, **options)
     try:
         lock = manager.__enter__()
     except LockTimeout as error:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from slothstate.errors import InvalidValue
+from slothstate.fields import BEFORE_THE_FIRST, FromOne
 from slothstate.native import json_decode
 from slothstate.state import State
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, Encoded, describe
@@ -24,9 +25,6 @@ __all__ = [
     "take",
 ]
 
-BEFORE_THE_FIRST: Final = -(2**62)
-"""A position that no list has."""
-
 
 def _integer(number: float, name: str) -> int:
     if not isinstance(number, int):
@@ -34,10 +32,9 @@ def _integer(number: float, name: str) -> int:
     return int(number)
 
 
-def _position(number: float, name: str) -> int:
-    """Return a position from 0."""
+def _position(number: float, name: str) -> FromOne:
     position = _integer(number, name)
-    return position - 1 if position > 0 else position or BEFORE_THE_FIRST
+    return FromOne(position - 1 if position > 0 else position or BEFORE_THE_FIRST)
 
 
 def _path(path: str | Encoded) -> Sequence[str | int]:
@@ -71,9 +68,9 @@ def keys_of(keys: str | Encoded) -> str | Sequence[str]:
     return found
 
 
-def take(verb: Callable[..., Any], key: str | Encoded, default: Any, timeout: float | None = 0) -> Any:
-    """Call `list_pop` or `list_shift`."""
-    return verb(keys_of(key), default, timeout)
+def take(verb: Callable[..., Any], key: str | Encoded, *default_and_timeout: Any) -> Any:
+    """Call `list_pop` or `list_shift`, which may be an override that knows no timeout."""
+    return verb(keys_of(key), *default_and_timeout)
 
 
 def get_field(view: State, key: str, path: str | Encoded, default: Any = None) -> Any:
@@ -113,13 +110,7 @@ def list_set(view: State, key: str, index: float, item: Any) -> bool:
 
 
 def list_insert(view: State, key: str, index: float, item: Any) -> int:
-    try:
-        return view.list_insert(key, _position(index, "index"), item)
-    except InvalidValue as error:
-        # It speaks of the position from 0.
-        if "is not in the list" not in str(error):
-            raise
-        raise InvalidValue(f"index {index} is not in the list {key!r} nor its end; nothing was inserted") from None
+    return view.list_insert(key, _position(index, "index"), item)
 
 
 def list_remove(view: State, key: str, item: Any, count: float | None = None) -> int:

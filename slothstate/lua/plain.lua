@@ -117,7 +117,7 @@ end
 
 local EXPECTED = { u = "string", s = "string", n = "number", k = "table", m = "table", f = "function", t = "table",
     p = "string or table", q = "string or table" }
-local NAMES = { v = "value", i = "item", o = "old", w = "new", k = "keys", p = "path", q = "key", t = "options" }
+local NAMES = { v = "value", d = "value", i = "item", o = "old", w = "new", k = "keys", p = "path", q = "key", t = "options" }
 
 local function any(verb, position, value, root, key, deepest)
     local kind = type(value)
@@ -178,6 +178,8 @@ local function argument(verb, letter, position, count, value)
         return mapping(verb, position, value)
     elseif letter == "f" then
         return ""
+    elseif (letter == "i" or letter == "d") and rawequal(value, null) then
+        return "z"
     end
     local deepest = letter == "i" and DEPTH - 1 or DEPTH
     return any(verb, position, value, NAMES[letter], nil, deepest)

@@ -120,7 +120,7 @@ class ListVerbs(Verbs):
         item = self._part(*found)
         return item if isinstance(key, str) else (found[0], item)
 
-    def list_pop_many(self, key: str, count: int) -> Any:
+    def list_pop_many(self, key: str, count: int) -> list[Any]:
         """Remove and return the last items of a list, at most `count`, in the order they came off; one step.
 
         An emptied list disappears. Raises: `WrongType`; `InvalidValue` unless `count` is an int >= 0.
@@ -130,9 +130,10 @@ class ListVerbs(Verbs):
         >>> state.list_pop_many("queue", 2)
         [3, 2]
         """
-        return self._items(key, self._engine.lists.pop_many(check_key(key), check_count(count, "count")))
+        items = self._engine.lists.pop_many(check_key(key), check_count(count, "count"))
+        return self._items(key, f"[{','.join(items)}]")
 
-    def list_shift_many(self, key: str, count: int) -> Any:
+    def list_shift_many(self, key: str, count: int) -> list[Any]:
         """Remove and return the first items of a list, at most `count`, in the order they came off; one step.
 
         An emptied list disappears. Raises: `WrongType`; `InvalidValue` unless `count` is an int >= 0.
@@ -142,7 +143,8 @@ class ListVerbs(Verbs):
         >>> state.list_shift_many("queue", 2)
         [1, 2]
         """
-        return self._items(key, self._engine.lists.shift_many(check_key(key), check_count(count, "count")))
+        items = self._engine.lists.shift_many(check_key(key), check_count(count, "count"))
+        return self._items(key, f"[{','.join(items)}]")
 
     def list_set(self, key: str, index: int, item: Any) -> bool:
         """Replace an item of a list; return whether there is one at `index`, which counts as in `list_range`.
@@ -202,8 +204,9 @@ class ListVerbs(Verbs):
         """
         return self._engine.lists.trim(check_key(key), _check_index(start, "start"), _check_index(stop, "stop"))
 
-    def _items(self, key: str, items: list[str]) -> Any:
-        return decoded(self._codec.decode, key, "list", f"[{','.join(items)}]")
+    def _items(self, key: str, text: str) -> list[Any]:
+        items: list[Any] = decoded(self._codec.decode, key, "list", text)
+        return items
 
     def _item(self, key: str, text: str | None, default: Any) -> Any:
         return default if text is None else self._part(key, text)
@@ -216,7 +219,7 @@ class ListVerbs(Verbs):
         """
         return self._engine.lists.length(check_key(key))
 
-    def list_range(self, key: str, start: int = 0, stop: int = -1) -> Any:
+    def list_range(self, key: str, start: int = 0, stop: int = -1) -> list[Any]:
         """Return the items from `start` to `stop`, both inclusive, from 0; negative ones count from the end.
 
         Raises: `WrongType`; `InvalidValue` for bounds that are no int.
@@ -229,7 +232,7 @@ class ListVerbs(Verbs):
         check_key(key)
         _check_index(start, "start")
         _check_index(stop, "stop")
-        return decoded(self._codec.decode, key, "list", self._engine.lists.section(key, start, stop))
+        return self._items(key, self._engine.lists.section(key, start, stop))
 
 
 def _encode_items(items: tuple[Any, ...]) -> list[str]:

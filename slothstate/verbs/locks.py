@@ -9,7 +9,7 @@ from typing import TypeVar
 from slothstate.descriptions import LockDescription
 from slothstate.errors import InvalidValue
 from slothstate.locks import Lock, holding
-from slothstate.values import Seconds, check_flag, check_key, check_seconds, describe
+from slothstate.values import INTEGER_MAX, Seconds, check_flag, check_key, check_seconds, describe
 from slothstate.verbs.base import Verbs, check_timeout
 
 __all__ = ["LockVerbs"]
@@ -97,9 +97,19 @@ class LockVerbs(Verbs):
             return fn()
 
     def locked(
-        self, name: str, timeout: Seconds | None = None, ttl: Seconds | None = None
+        self,
+        name: str,
+        timeout: Seconds | None = None,
+        ttl: Seconds | None = None,
+        *,
+        shared: bool = False,
+        slots: int = 1,
     ) -> AbstractContextManager[Lock]:
         """Hold a lock while the block runs, as a `Lock` with a fencing token. A `ttl` in seconds is not renewed.
+
+        With `slots` up to so many hold it at a time, with `shared` any number, or one that holds it alone; whoever
+        waits to have it alone keeps new shared holders out. All who use a lock state the same: another number of slots,
+        or `shared` with `slots`, is `InvalidValue`. In one thread it is held once, shared too.
 
         Raises: `LockTimeout`, `AlreadyHeld` on entering; `LockLost` on leaving after a loss, unless the body raised.
 
@@ -109,7 +119,20 @@ class LockVerbs(Verbs):
         """
         check_key(name, "name")
         seconds = None if ttl is None else check_seconds(ttl, "ttl")
-        return holding(self._locks, self._engine, name, check_timeout(timeout), seconds, to_the_end=True)
+        if isinstance(slots, bool) or not isinstance(slots, int) or not 1 <= slots <= INTEGER_MAX:
+            raise InvalidValue(f"slots must be an int >= 1, got {describe(slots)}")
+        if check_flag(shared, "shared") and slots != 1:
+            raise InvalidValue(f"shared=True and slots={slots} exclude each other: any number share a lock")
+        return holding(
+            self._locks,
+            self._engine,
+            name,
+            check_timeout(timeout),
+            seconds,
+            to_the_end=True,
+            shared=shared,
+            slots=slots,
+        )
 
     def break_lock(self, name: str, *, alive: bool = False) -> bool:
         """Take a lock away that its dead owner left; with `alive`, one whose owner lives, too. Return whether it was.

@@ -288,3 +288,23 @@ def test_watch_with_a_command(home: Path, state: State) -> None:
     assert output("watch", "w*", "--name", "n", "--timeout", "0", home=home) == ""
     assert output("unwatch", "n", home=home) == ""
     assert os.environ.get("SLOTHSTATE_KEY") is None
+
+
+def test_with_lock_of_several_holders(home: Path, state: State) -> None:
+    """--shared and --slots let several run at a time; --ttl ends the lock though the command still runs."""
+    variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db")})
+
+    def run(*arguments: str) -> int:
+        return subprocess.run(
+            command("with-lock", "job", "--timeout", "0", *arguments), env=variables, check=False, timeout=60
+        ).returncode
+
+    with state.locked("job", 0, shared=True):
+        assert run("--shared", "--", "true") == 0
+        assert run("--", "true") == 1
+        assert run("--slots", "2", "--", "true") == 2
+    with state.locked("job", 0, slots=2):
+        assert run("--slots", "2", "--", "true") == 0
+        assert run("--", "true") == 2
+    assert run("--shared", "--slots", "2", "--", "true") == 2
+    assert run("--ttl", "100ms", "--", "sleep", "0.3") == 3

@@ -58,7 +58,7 @@ def test_an_acquisition_is_named_by_its_nonce(engine: Engine) -> None:
     seen: list[int] = []
     token = locks.acquire("job", 17, 0, None, seen.append)
     assert token is not None
-    assert (locks.holder("job"), locks.holds("job", 17), locks.holds("job", 18)) == (17, True, False)
+    assert (locks.holders("job"), locks.holds("job", 17), locks.holds("job", 18)) == ([17], True, False)
     assert locks.acquire("job", 18, 0.05, None, seen.append) is None
     assert set(seen) == {17}
     assert not locks.release("job", 18)
@@ -67,12 +67,13 @@ def test_an_acquisition_is_named_by_its_nonce(engine: Engine) -> None:
     assert locks.describe()[0]["expires"] is not None
     assert not locks.remove("job", False)
     assert locks.remove("job", True)
-    assert (locks.holder("job"), locks.release("job", 17)) == (None, False)
+    assert (locks.holders("job"), locks.release("job", 17)) == ([], False)
     later = locks.acquire("job", 18, 0, 1, seen.append)
     assert later is not None
     assert later > token
-    with pytest.raises(NotSupported):
-        locks.acquire("other", 19, 0, None, seen.append, shared=True)
+    tokens = [locks.acquire("other", nonce, 0, None, seen.append, shared=True) for nonce in (19, 20)]
+    assert None not in tokens
+    assert sorted(locks.holders("other")) == [19, 20]
 
 
 def test_what_is_to_follow_a_transaction_follows_it(engine: Engine) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from helpers.places import Place, unchanged
 from helpers.support import Clock, exactly
+from helpers.verbs import ABSENT
 from slothstate import InvalidValue, OutOfRange, State, WrongType
 from slothstate.fields import check_path, format_path, parse_path
 from slothstate.native import json_decode, json_encode, json_field
@@ -305,6 +306,43 @@ def test_against_python(value: Any, steps: list[Any], new: Any) -> None:
         assert json_field(text, path, json_encode(new, "new"))[2] == json_encode(value, "value")
         del container[path[-1]]
         assert json_field(text, path, False)[2] == json_encode(value, "value")
+
+
+def decoded(text: str) -> Any:
+    """Return the value of a text, ABSENT if it is not JSON."""
+    try:
+        return json_decode(text)
+    except ValueError:
+        return ABSENT
+
+
+OTHERS = st.sampled_from('[]{},:"\\ 1-.t\0\u2028')
+
+
+@given(VALUES, st.lists(NAMES | st.integers(-3, 3), max_size=3), st.integers(0, 60), OTHERS)
+def test_damaged_texts(value: Any, steps: list[Any], at: int, other: str) -> None:
+    """A text with one character another is refused up to the damage, else what is found is what Python finds."""
+    text, path = json_encode(value, "value"), tuple(steps)
+    at %= len(text)
+    text = text[:at] + other + text[at + 1 :]
+    whole = decoded(text)
+    changes: list[Any] = [None, False, "[7]"]
+    for change in changes:
+        try:
+            result = json_field(text, path, change)[2]
+        except ValueError:
+            assert whole is ABSENT
+            continue
+        if whole is ABSENT or result is None:
+            continue
+        changed = decoded(result)
+        if change is None:
+            part = whole
+            for step in path:
+                part = part[step]
+            assert exactly(changed) == exactly(part)
+        # Without all of it there is nothing.
+        assert (changed is ABSENT) == (change is False and not path)
 
 
 @pytest.mark.parametrize("text", [' { "a" : 1 , "b" : [ 1 , 2 ] } ', '{"b":[1,2],"a":1}'])

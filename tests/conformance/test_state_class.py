@@ -265,6 +265,9 @@ IN_LUA: Final = {
     "set": "state.set('k', {1, {a = 'b'}}, 60)",
     "get": "state.get('k', 'default')",
     "delete": "state.delete('k')",
+    "take": "state.take('k', 'default')",
+    "rename": "state.rename('k', 'to')",
+    "copy": "state.copy('k', 'to')",
     "exists": "state.exists('k')",
     "clear": "state.clear('k*')",
     "keys": "state.keys('k*')",
@@ -276,14 +279,27 @@ IN_LUA: Final = {
     "decrement": "state.decrement('n', 2)",
     "append": "state.append('text', 'more')",
     "compare_swap": "state.compare_swap('k', {1}, {a = {2}})",
+    "get_field": "state.get_field('k', {1, 'a'}, 'default')",
+    "set_field": "state.set_field('made', {'a', 'b'}, {{c = 1}})",
+    "delete_field": "state.delete_field('k', {-1})",
+    "increment_field": "state.increment_field('made', 'n', 2)",
     "list_push": "state.list_push('list', {1}, 'two', {a = {}})",
+    "list_unshift": "state.list_unshift('list', {1}, 'two')",
+    "list_pop_many": "state.list_pop_many('list', 2)",
+    "list_shift_many": "state.list_shift_many('list', 2)",
+    "list_set": "state.list_set('list', 1, {2})",
+    "list_insert": "state.list_insert('list', 2, {2})",
+    "list_remove": "state.list_remove('list', {2}, -1)",
+    "list_trim": "state.list_trim('list', 1, 2)",
     "list_pop": "state.list_pop('list', 'default')",
     "list_shift": "state.list_shift('list', 'default')",
     "list_length": "state.list_length('list')",
     "list_range": "state.list_range('list', 1, 2)",
     "get_many": "state.get_many({'k', 'n'})",
     "set_many": "state.set_many({a = {1}, b = {c = 'd'}}, 60)",
+    "wait": "state.wait('k', {2}, 0)",
     "transaction": "state.transaction(function() end)",
+    "snapshot": "state.snapshot(function() end)",
     "try_lock": "state.try_lock('lock', 60)",
     "lock": "state.lock('lock', 1)",
     "unlock": "state.unlock('lock')",
@@ -297,7 +313,17 @@ IN_LUA: Final = {
 PASSED: Final[dict[str, tuple[object, ...]]] = {
     "set": ("k", [1, {"a": "b"}], 60),
     "compare_swap": ("k", [1], {"a": [2]}),
+    "get_field": ("k", [0, "a"], mock.ANY),
+    "set_field": ("made", ["a", "b"], [{"c": 1}]),
+    "delete_field": ("k", [-1]),
+    "increment_field": ("made", ("n",), 2),
     "list_push": ("list", [1], "two", {"a": {}}),
+    "list_unshift": ("list", [1], "two"),
+    "list_set": ("list", 0, [2]),
+    "list_insert": ("list", 1, [2]),
+    "list_remove": ("list", [2], -1),
+    "list_trim": ("list", 0, 1),
+    "wait": ("k", [2], 0),
     "list_range": ("list", 0, 1),
     "get_many": (["k", "n"],),
     "set_many": ({"a": [1], "b": {"c": "d"}}, 60),
@@ -320,6 +346,27 @@ def test_lua_calls_the_overrides(noting: Noting, implementation: str, name: str)
     assert len(calls) == 1, noting.calls
     if name in PASSED:
         assert calls[0][1:] == PASSED[name]
+
+
+@each_implementation
+def test_options_of_lua_reach_the_overrides(place: Place, implementation: str) -> None:
+    """As keyword arguments, and only those that were given: an override may know no others."""
+
+    class Sub(State):
+        def increment(self, key: str, delta: float = 1, *, ttl: Seconds | None = None) -> Any:
+            return super().increment(key, 10 * delta, ttl=ttl)
+
+        def keys(self, pattern: str | None = None, *, limit: int = 9) -> Any:  # type: ignore[override]
+            return super().keys(pattern, limit=limit)
+
+        def list_pop(self, key: str, default: Any = None) -> Any:  # type: ignore[override]
+            return super().list_pop(f"prefix:{key}", default)
+
+    state = place.open(kind=Sub)
+    state.list_push("prefix:l", "item")
+    lua = Scripts(state, implementation)
+    assert lua.run("""return state.increment('n', nil, {ttl = 60}), state.get_ttl('n'), #state.keys(nil, {limit = 1}),
+        state.list_pop('l'), state.list_pop('l', 'none')""") == (10, 60, 1, "item", "none")
 
 
 @each_implementation

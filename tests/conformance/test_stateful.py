@@ -78,6 +78,14 @@ EDITS = st.one_of(
     call("list_remove", KEYS, ITEMS, st.integers(-2, 2)),
     call("list_trim", KEYS, BOUNDS, BOUNDS),
 )
+PATHS = st.sampled_from([("k",), ("",), ("k", "n"), ("k", 0), (0,), (-1,), (1, "k"), (-2, 0), (0, "k", -1)])
+FIELDS = st.one_of(
+    call("set_field", KEYS, PATHS, ITEMS),
+    call("set_field", KEYS, PATHS, ITEMS),
+    call("delete_field", KEYS, PATHS),
+    call("increment_field", KEYS, PATHS, NUMBERS),
+    call("get_field", KEYS, PATHS, st.sampled_from([None, "default"])),
+)
 TIMES = st.one_of(call("set_ttl", KEYS, SECONDS), call("get_ttl", KEYS), call("persist", KEYS))
 LOOKS = st.one_of(
     call("get", KEYS, st.sampled_from([None, "default"])),
@@ -90,12 +98,12 @@ LOOKS = st.one_of(
 )
 REMOVALS = st.one_of(call("delete", KEYS), call("take", KEYS), call("clear", PATTERNS))
 CALLS = st.lists(
-    st.one_of(SETS, SETS, CHANGES, CHANGES, CHANGES, EDITS, EDITS, TIMES, TIMES, LOOKS, REMOVALS),
+    st.one_of(SETS, SETS, CHANGES, CHANGES, CHANGES, EDITS, EDITS, FIELDS, FIELDS, TIMES, TIMES, LOOKS, REMOVALS),
     min_size=1,
     max_size=5,
 )
 
-READS = ("get", "get_many", "exists", "keys", "scan", "get_ttl", "list_length", "list_range")
+READS = ("get", "get_many", "get_field", "exists", "keys", "scan", "get_ttl", "list_length", "list_range")
 
 
 def outcome(owner: Any, verb: str, arguments: list[Any], options: dict[str, Any] | None = None) -> Any:
@@ -108,7 +116,10 @@ def outcome(owner: Any, verb: str, arguments: list[Any], options: dict[str, Any]
 
 
 class Machine(RuleBasedStateMachine):
-    """Handles 0 and 1; while one holds a transaction only it writes, and the other sees what was before."""
+    """Handles 0 and 1; while one holds a transaction only it writes, and the other sees what was before.
+
+    While one holds a snapshot it sees what was then, at the time that it was then, and writes nothing.
+    """
 
     engine: str
 
@@ -121,6 +132,7 @@ class Machine(RuleBasedStateMachine):
         self.models = [Model(lambda: self.clock.ms)]
         self.owner = 0
         self.transactions: list[AbstractContextManager[None]] = []
+        self.snapshots: dict[int, tuple[AbstractContextManager[None], Model]] = {}
         self.locks: dict[str, int] = {}
         self.last_seen: dict[str, Any] = {}
 
@@ -128,6 +140,8 @@ class Machine(RuleBasedStateMachine):
         return self.place.open(self.clock)
 
     def model_of(self, handle: int) -> Model:
+        if handle in self.snapshots:
+            return self.snapshots[handle][1]
         return self.models[-1 if handle == self.owner else 0]
 
     @rule(handle=st.integers(0, 1), calls=CALLS)
@@ -136,7 +150,10 @@ class Machine(RuleBasedStateMachine):
             number = self.owner if self.transactions and verb not in READS else handle
             if LAST_SEEN in arguments:
                 arguments[1] = self.last_seen.get(arguments[0])
-            expected = outcome(self.model_of(number), verb, arguments, options)
+            if number in self.snapshots and verb not in READS:
+                expected: Any = SlothStateError
+            else:
+                expected = outcome(self.model_of(number), verb, arguments, options)
             assert outcome(self.handles[number], verb, arguments, options) == expected
 
     @rule(calls=CALLS)
@@ -147,13 +164,23 @@ class Machine(RuleBasedStateMachine):
         self.clock.ms += 1
         self.do(self.owner, calls)
 
-    @precondition(lambda self: not self.transactions)
+    @rule(handle=st.integers(0, 1))
+    def look_at_one_moment(self, handle: int) -> None:
+        if handle in self.snapshots:
+            self.snapshots.pop(handle)[0].__exit__(None, None, None)
+        else:
+            now = self.clock.ms
+            model = self.model_of(handle).fork(lambda: now)
+            self.snapshots[handle] = self.handles[handle].snapshot(), model
+            self.snapshots[handle][0].__enter__()
+
+    @precondition(lambda self: not self.transactions and not self.snapshots)
     @rule(handle=st.integers(0, 1))
     def sweep(self, handle: int) -> None:
         self.handles[handle].sweep()
         assert self.handles[handle].stats()["expired_pending"] == 0
 
-    @precondition(lambda self: not self.transactions)
+    @precondition(lambda self: not self.transactions and not self.snapshots)
     @rule(handle=st.integers(0, 1), both=st.booleans())
     def reopen(self, handle: int, both: bool) -> None:
         for number in (0, 1) if both else (handle,):
@@ -165,13 +192,15 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.transactions) < 3)
     @rule(handle=st.integers(0, 1))
     def begin(self, handle: int) -> None:
+        if (self.owner if self.transactions else handle) in self.snapshots:
+            return
         if not self.transactions:
             self.owner = handle
         self.transactions.append(self.handles[self.owner].transaction())
         self.transactions[-1].__enter__()
         self.models.append(self.models[-1].fork())
 
-    @precondition(lambda self: self.transactions)
+    @precondition(lambda self: self.transactions and self.owner not in self.snapshots)
     @rule(keep=st.booleans())
     def end(self, keep: bool) -> None:
         transaction, model = self.transactions.pop(), self.models.pop()
@@ -181,7 +210,7 @@ class Machine(RuleBasedStateMachine):
         else:
             assert not transaction.__exit__(LookupError, LookupError(), None)
 
-    @precondition(lambda self: not self.transactions)
+    @precondition(lambda self: not self.transactions and not self.snapshots)
     @rule(
         handle=st.integers(0, 1), name=st.sampled_from(["n", "a"]), verb=st.sampled_from(["try_lock", "lock", "unlock"])
     )
@@ -206,6 +235,8 @@ class Machine(RuleBasedStateMachine):
         assert self.handles[self.owner].check() == []
 
     def teardown(self) -> None:
+        while self.snapshots:
+            self.look_at_one_moment(next(iter(self.snapshots)))
         while self.transactions:
             self.end(keep=False)
         self.place.close()

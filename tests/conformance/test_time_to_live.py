@@ -129,6 +129,11 @@ def test_bad_ttl(state: State, place: Place, seconds: Any) -> None:
         (lambda: state.set_many({}, ttl=seconds), "ttl"),
         (lambda: state.set_ttl("k", seconds), "seconds"),
         (lambda: state.set_ttl("missing", seconds), "seconds"),
+        (lambda: state.set("k", 2, ttl=seconds, when="present"), "ttl"),
+        (lambda: state.increment("k", ttl=seconds), "ttl"),
+        (lambda: state.decrement("missing", ttl=seconds), "ttl"),
+        (lambda: state.compare_swap("k", 1, 2, ttl=seconds), "ttl"),
+        (lambda: state.compare_swap("missing", None, 2, ttl=seconds), "ttl"),
         (lambda: state.try_lock("lock", seconds), "ttl"),
         (lambda: state.locked("lock", ttl=seconds), "ttl"),
     ):

@@ -109,6 +109,20 @@ def job_of(state: State) -> slothstate.Claim:
     return job
 
 
+def look(state: State, path: str) -> None:
+    with state.snapshot():
+        state.get("text")
+        with state.snapshot():
+            list(state.scan())
+
+
+def look_inside(state: State, path: str) -> None:
+    with state.transaction():
+        state.set("a", 1)
+        with state.snapshot():
+            state.get("a")
+
+
 def dump(state: State, path: str) -> None:
     assert list(state.dump())
 
@@ -148,6 +162,14 @@ OPERATIONS: dict[str, Callable[[State, str], None]] = {
     "append": one_verb(lambda state: state.append("log", "x")),
     "compare_swap": one_verb(lambda state: state.compare_swap("text", "x", "x")),
     "push and pop": one_verb(lambda state: (state.list_push("list", 1, 2), state.list_pop("list"))),
+    "many of a list": one_verb(
+        # Begun anew, or every run would find more items, and have more points, than the one before.
+        lambda state: (state.set("items", [1, 2]), state.list_insert("items", 1, 3), state.list_pop_many("items", 2))
+    ),
+    "fields": one_verb(
+        lambda state: (state.set_field("table", ("a", "b"), 1), state.delete_field("table", ("a", "b")))
+    ),
+    "moving": one_verb(lambda state: (state.copy("text", "gone"), state.rename("gone", "b"), state.take("b"))),
     "delete": one_verb(lambda state: (state.set("gone", 1), state.delete("gone"))),
     "clear": one_verb(lambda state: (state.set("gone:1", 1), state.clear("gone:*"))),
     "keys": one_verb(lambda state: (state.keys(), list(state.scan()))),
@@ -159,6 +181,8 @@ OPERATIONS: dict[str, Callable[[State, str], None]] = {
     "transaction": transact,
     "nested transaction": transact_nested,
     "undone transaction": undo,
+    "snapshot": look,
+    "snapshot in a transaction": look_inside,
     "dump": dump,
     "refused": refused,
     "claim": claim,

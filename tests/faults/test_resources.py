@@ -228,6 +228,12 @@ def lock_and_unlock(state: State) -> None:
         state.unlock("job")
 
 
+def look(state: State) -> None:
+    with state.snapshot():
+        state.get("text")
+        state.list_range("list")
+
+
 VERBS: dict[str, tuple[Callable[[State], Any], Callable[[dict[str, Any]], dict[str, Any]]]] = {
     "set": (lambda state: state.set("text", "new " * 500), lambda found: {**found, "text": "new " * 500}),
     "increment": (lambda state: state.increment("a"), lambda found: {**found, "a": found["a"] + 1}),
@@ -238,6 +244,30 @@ VERBS: dict[str, tuple[Callable[[State], Any], Callable[[dict[str, Any]], dict[s
     ),
     "list_pop": (lambda state: state.list_pop("list"), lambda found: {**found, "list": found["list"][:-1]}),
     "list_shift": (lambda state: state.list_shift("list"), lambda found: {**found, "list": found["list"][1:]}),
+    "list_insert": (
+        lambda state: state.list_insert("list", 1, "y" * 300),
+        lambda found: {**found, "list": [found["list"][0], "y" * 300, *found["list"][1:]]},
+    ),
+    "list_remove": (
+        lambda state: state.list_remove("list", "two"),
+        lambda found: {**found, "list": [found["list"][0], found["list"][2]]},
+    ),
+    "list_shift_many": (
+        lambda state: state.list_shift_many("list", 2),
+        lambda found: {**found, "list": found["list"][2:]},
+    ),
+    "rename": (
+        lambda state: state.rename("list", "victim"),
+        lambda found: {**{key: found[key] for key in found if key != "list"}, "victim": found["list"]},
+    ),
+    "copy": (lambda state: state.copy("list", "victim"), lambda found: {**found, "victim": found["list"]}),
+    "take": (lambda state: state.take("victim"), lambda found: {key: found[key] for key in found if key != "victim"}),
+    "set_field": (
+        lambda state: state.set_field("new", ("a", "b"), "y" * 300),
+        lambda found: {**found, "new": {"a": {"b": "y" * 300}}},
+    ),
+    "set absent": (lambda state: state.set("new", 1, when="absent"), lambda found: {**found, "new": 1}),
+    "snapshot": (look, lambda found: found),
     "delete": (
         lambda state: state.delete("victim"),
         lambda found: {key: value for key, value in found.items() if key != "victim"},

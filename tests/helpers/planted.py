@@ -65,10 +65,10 @@ def no_second_look_at_the_stamp() -> None:
 def increment_in_two_steps() -> None:
     """An increment reads, adds and writes, without a transaction around it."""
 
-    def increment(connection: Connection, now: int, key: str, delta: float, ttl_ms: int | None = None) -> float:
+    def increment(connection: Connection, now: int, key: str, delta: float, *ttl_ms: int | None) -> float:
         row = keys.get(connection, now, key)
         total: float = delta if row is None else row[1] + delta  # type: ignore[operator]
-        keys.put(connection, now, key, "number", total, ttl_ms)
+        keys.put(connection, now, key, "number", total, *(ttl_ms or (None,)))
         return total
 
     counters.increment = increment

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from slothstate import InvalidValue, OutOfRange, WrongType
 from slothstate.native import glob_match
 from slothstate.values import kind_of, same
 
+Path: TypeAlias = tuple[str | int, ...]
+
 MAX: Final = 2**63 - 1
 ABSENT: Final = object()
+
+
+def _step(value: Any, step: Any) -> Any:
+    """Return what a step of a path leads to. Raises: LookupError, `WrongType`."""
+    if not isinstance(value, list if isinstance(step, int) else dict):
+        raise WrongType("", "")
+    return value[step]
 
 
 class Model:
@@ -21,9 +30,9 @@ class Model:
         self._clock = clock
         self.rows: dict[str, tuple[Any, int | None]] = {}
 
-    def fork(self) -> Model:
-        """Return a copy that goes its own way: what a transaction sees."""
-        twin = Model(self._clock)
+    def fork(self, clock: Callable[[], int] | None = None) -> Model:
+        """Return a copy that goes its own way: what a transaction sees, with another clock a snapshot."""
+        twin = Model(clock or self._clock)
         twin.rows = copy.deepcopy(self.rows)
         return twin
 
@@ -141,6 +150,60 @@ class Model:
         elif swaps:
             self.set(key, new, ttl, keep_ttl=ttl is None)
         return swaps
+
+    def get_field(self, key: str, path: Path, default: Any = None) -> Any:
+        try:
+            part = self._find(key)
+            for step in path:
+                part = _step(part, step)
+        except (LookupError, WrongType):
+            return default
+        return part
+
+    def set_field(self, key: str, path: Path, value: Any) -> bool:
+        found = self._find(key)
+        if found is ABSENT and isinstance(path[0], int):
+            raise InvalidValue
+        whole = part = {} if found is ABSENT else copy.deepcopy(found)
+        for step, following in zip(path, [*path[1:], None], strict=True):
+            try:
+                inner = _step(part, step)
+            except IndexError as error:
+                raise InvalidValue from error
+            except KeyError as error:
+                if isinstance(following, int):
+                    raise InvalidValue from error
+                inner = part[step] = {}
+            if following is None:
+                part[step] = copy.deepcopy(value)
+            part = inner
+        self._keep(key, whole)
+        return True
+
+    def delete_field(self, key: str, path: Path) -> bool:
+        if self._find(key) is ABSENT:
+            return False
+        whole = part = copy.deepcopy(self._find(key))
+        try:
+            for step in path:
+                container, part = part, _step(part, step)
+        except LookupError:
+            return False
+        del container[path[-1]]
+        self._keep(key, whole)
+        if whole == [] and len(path) == 1:
+            del self.rows[key]
+        return True
+
+    def increment_field(self, key: str, path: Path, delta: float = 1) -> float:
+        number = self.get_field(key, path, ABSENT)
+        if number is not ABSENT and type(number) not in (int, float):
+            raise WrongType("", key)
+        total = delta if number is ABSENT else number + delta
+        if isinstance(total, int) and not -MAX - 1 <= total <= MAX:
+            raise OutOfRange
+        self.set_field(key, path, total)
+        return total
 
     def _list(self, key: str) -> list[Any]:
         value = self._find(key, "list")

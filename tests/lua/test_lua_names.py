@@ -41,7 +41,7 @@ ENOUGH = {
     "set_many": "{k = 1}, 60",
     "transaction": "error",
     "snapshot": "error",
-    "with_lock": "'k', error, 0",
+    "with_lock": "'k', error, 0, {}",
     "list_claim": "'k', error, 0, {}",
     "claims": "'k'",
     "backup": "'never'",

@@ -62,6 +62,17 @@ STEPS: list[tuple[str, Any]] = [
         (None, "d", "d"),
     ),
     ("state.get_field('l', {2}), state.get_field('l', {4})", ("b", None)),
+    ("state.get_field('big', 'n', 'd'), state.get_field('t', {'ratio'})", ("d", 1)),
+    (
+        "state.set_field('t', 'nul', state.null), state.get('t').nul == state.null, state.get_field('t', 'nul', 'd')",
+        (True, True, None),
+    ),
+    (
+        "state.list_push('n', 1, state.null), state.list_unshift('n', state.null), state.get('n')[1] == state.null, "
+        "state.list_set('n', 2, state.null), state.list_insert('n', 1, state.null), state.list_shift('n', 'd'), "
+        "state.list_remove('n', state.null), state.exists('n')",
+        (2, 3, True, True, 4, None, 3, False),
+    ),
     ("state.set_field('t', {'new', 'deep'}, {1}), state.get('t').new.deep[1]", (True, 1)),
     ("state.set_field('made', 'name', true), state.get('made').name", (True, True)),
     ("state.delete_field('t', {'servers', 1}), state.get_field('t', {'servers', 1, 'port'})", (True, 443)),
@@ -125,7 +136,13 @@ MISUSE = [
     ("get_field('t', {1.5})", "path[1] must be an integer, got 1.5"),
     ("get_field('t', {true})", "path[1] must be a name or a position, got bool True"),
     ("set_field('t', 'a', nil)", "bad argument #3 to 'set_field' (value expected, got nil)"),
-    ("set_field('t', {'servers', 9}, 1)", "'t' has no position .servers[8]; nothing was changed"),
+    ("set_field('t', {'servers', 9}, 1)", "'t' has no position .servers[9]; nothing was changed"),
+    ("set_field('t', {'servers', 0}, 1)", "'t' has no position .servers[0]; nothing was changed"),
+    ("set_field('l', {-4}, 1)", "'l' has no position [-4]; nothing was changed"),
+    ("increment_field('l', {0})", "'l' has no position [0]; nothing was changed"),
+    ("set_field('t', {'servers', 1, 'port', 'x'}, 1)", "cannot set a field of 't' at .servers[1].port: expected a ta"),
+    ("set_field('l', {3, 'x'}, 1)", "cannot set a field of 'l' at [3]: expected a table, found a string"),
+    ("delete_field('l', {1, 'x'})", "cannot delete a field of 'l' at [1]: expected a table, found a string"),
     ("set_field('x', 'a', 1)", "cannot set a field of 'x': expected a table, found a number"),
     ("increment_field('t', 'servers')", "cannot increment a field of 't' at .servers: expected a number, found a list"),
     ("list_set('l', 1.5, 1)", "index must be an integer, got 1.5"),
@@ -143,6 +160,27 @@ MISUSE = [
     ("watch(nil, {names = 'w'})", "options: there is no 'names', only name, timeout"),
     ("snapshot(1)", "bad argument #1 to 'snapshot' (function expected, got number)"),
     ("snapshot(function() state.set('x', 2) end)", "inside snapshot() nothing can be written"),
+    *(
+        (f"snapshot(function() state.{call} end)", "inside snapshot() nothing can be written")
+        for call in (
+            "set('n', 1, nil, {when = 'absent'})",
+            "increment('n', 1, {ttl = 5})",
+            "compare_swap('x', 1, nil)",
+            "take('x')",
+            "rename('x', 'y')",
+            "copy('x', 'y')",
+            "set_field('t', 'a', 1)",
+            "delete_field('t', 'ratio')",
+            "increment_field('t', 'n')",
+            "list_unshift('l', 1)",
+            "list_pop_many('l', 1)",
+            "list_shift_many('l', 1)",
+            "list_set('l', 1, 2)",
+            "list_insert('l', 1, 2)",
+            "list_remove('l', 'a')",
+            "list_trim('l', 2)",
+        )
+    ),
     ("transaction(function() state.wait('x', 1, 1) end)", "nobody could end a wait inside transaction() or snapshot()"),
 ]
 
@@ -184,7 +222,15 @@ def test_expired_and_not_swept(lua: Scripts) -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["take('big')", "list_pop('bigs')", "list_shift({'bigs'})", "list_pop_many('bigs', 2)"]
+    "verb",
+    [
+        "take('big')",
+        "increment_field('big', 'n')",
+        "list_pop('bigs')",
+        "list_shift({'bigs'})",
+        "list_pop_many('bigs', 2)",
+        "list_shift_many('bigs', 1)",
+    ],
 )
 def test_what_this_lua_cannot_hold_stays(lua: Scripts, verb: str) -> None:
     """An integer past 2^53 is an error for LuaJIT, and what held it is as it was."""
@@ -228,3 +274,20 @@ def test_watching(lua: Scripts) -> None:
         return table.concat(told, ', '), state.watches()[1].name, state.unwatch('watcher')
     """) == ("w1 set, w2 set, w1 delete, w3 set", "watcher", True)
     assert lua.state.watches() == []
+
+
+def test_locks_with_several_holders(lua: Scripts) -> None:
+    """`with_lock(name, fn, timeout, options)`: shared, slots and ttl; one that is not known is an error."""
+    with lua.state.locked("job", 0, shared=True):
+        pass
+    told = lua.error("state.with_lock('job', function() end, 0, {slot = 2})")
+    assert told.startswith("deploy.lua:1: options: there is no 'slot', only shared, slots, ttl")
+    assert lua.run("""
+        return state.with_lock('job', function(token)
+            local held = state.locks()[1]
+            return token == held.token, held.slots, held.expires ~= nil
+        end, nil, {slots = 2, ttl = 60})
+    """) == (True, 2, True)
+    assert lua.error("state.with_lock('job', function() end, 0, {shared = true, slots = 2})").startswith(
+        "deploy.lua:1: shared=True and slots=2 exclude each other"
+    )

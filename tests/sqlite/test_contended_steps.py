@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -13,7 +14,7 @@ from helpers.sqlite import raw
 from helpers.support import processor_time
 from slothstate import State, StateCorrupt
 
-JOBS = 200
+JOBS = 100
 """Keys that the processes of a test contend for."""
 
 PUSHED = 50
@@ -97,27 +98,127 @@ def test_each_item_goes_to_one_process(path: str) -> None:
             assert order == sorted(order)
 
 
-def claim(channel: Channel, path: str) -> int:
-    channel.receive()
+Step: TypeAlias = Callable[[State, str], object]
+
+STEPS: dict[str, tuple[Step, Step]] = {
+    "set absent": (lambda s, job: None, lambda s, job: s.set(job, 1, when="absent")),
+    "take": (lambda s, job: s.set(job, job), lambda s, job: s.take(job)),
+    "take a list": (lambda s, job: s.list_push(job, 1, 2), lambda s, job: s.take(job) == [1, 2]),
+    "rename": (lambda s, job: s.set(job, 1), lambda s, job: s.rename(job, f"done:{job}")),
+    "rename a list": (lambda s, job: s.list_push(job, 1, 2), lambda s, job: s.rename(job, f"done:{job}")),
+    "swap to nothing": (lambda s, job: s.set(job, 1), lambda s, job: s.compare_swap(job, 1, None)),
+    "swap a table": (lambda s, job: s.set(job, {"a": 1}), lambda s, job: s.compare_swap(job, {"a": 1}, [], ttl=60)),
+    "swap a table to nothing": (
+        lambda s, job: s.set(job, {"a": 1}),
+        lambda s, job: s.compare_swap(job, {"a": 1}, None),
+    ),
+    "swap in": (lambda s, job: None, lambda s, job: s.compare_swap(job, None, 1, ttl=60)),
+    "first of a counter": (lambda s, job: None, lambda s, job: s.increment(job, ttl=60) == 1),
+    "first of a field": (lambda s, job: None, lambda s, job: s.increment_field("all", ("n", job)) == 1),
+    "delete a field": (lambda s, job: s.set_field("all", job, [1]), lambda s, job: s.delete_field("all", job)),
+    "remove": (lambda s, job: s.list_push("all", job), lambda s, job: s.list_remove("all", job)),
+    "shift many": (lambda s, job: s.list_push(job, 1, 2, 3), lambda s, job: s.list_shift_many(job, 3) == [1, 2, 3]),
+    "pop many": (lambda s, job: s.set(job, [1, 2, 3]), lambda s, job: s.list_pop_many(job, 3) == [3, 2, 1]),
+}
+"""What makes a job, and a step that only one process can do with it."""
+
+
+def do(channel: Channel, path: str, name: str) -> int:
     with slothstate.open(path) as state:
-        return sum(state.set(f"job:{job}", 1, when="absent") for job in range(JOBS))
+        channel.receive()
+        return sum(bool(STEPS[name][1](state, f"job:{job}")) for job in range(JOBS))
 
 
-def take(channel: Channel, path: str) -> int:
-    channel.receive()
+@pytest.mark.parametrize("name", STEPS)
+def test_each_job_is_done_by_one_process(path: str, name: str) -> None:
+    """Of processes that do a step at the same time one alone succeeds, for each of many jobs."""
     with slothstate.open(path) as state:
-        return sum(state.take(f"job:{job}") is not None for job in range(JOBS))
-
-
-@pytest.mark.parametrize("step", [claim, take])
-def test_each_key_goes_to_one_process(path: str, step: Any) -> None:
-    """Of processes that set an absent key, or take one, at the same time, one alone succeeds."""
-    with slothstate.open(path) as state:
-        if step is take:
-            state.set_many({f"job:{job}": job for job in range(JOBS)})
+        for job in range(JOBS):
+            STEPS[name][0](state, f"job:{job}")
         with processes() as start:
-            workers = [start(step, path) for _ in range(3)]
+            workers = [start(do, path, name) for _ in range(3)]
             for worker in workers:
                 worker.send()
             assert sum(worker.result() for worker in workers) == JOBS
+        assert state.check() == []
+
+
+def edit(channel: Channel, path: str, number: int) -> int:
+    channel.receive()
+    with slothstate.open(path) as state:
+        removed = 0
+        for turn in range(50):
+            state.list_insert("list", turn % 2, [number, turn])
+            state.list_set("list", -1, number)
+            state.list_unshift("list", number)
+            removed += state.list_remove("list", [number, turn]) + state.list_remove("list", number, 1)
+        return removed
+
+
+@pytest.mark.parametrize("how", ["set", "pushed"])
+def test_processes_edit_one_list(path: str, how: str) -> None:
+    """What a process inserted it finds and removes, whatever others insert, set and remove meanwhile."""
+    with slothstate.open(path) as state:
+        if how == "set":
+            state.set("list", ["first", "last"])
+        else:
+            state.list_push("list", "first", "last")
+        with processes() as start:
+            workers = [start(edit, path, number) for number in range(3)]
+            for worker in workers:
+                worker.send()
+            assert [worker.result() for worker in workers] == [100] * 3
+        assert state.list_length("list") == 2
+        assert state.check() == []
+
+
+def publish(channel: Channel, path: str) -> None:
+    channel.receive()
+    with slothstate.open(path) as state:
+        for version in range(200):
+            state.delete("draft")
+            state.list_push("draft", *[version] * 20)
+            state.rename("draft", "page")
+            with state.transaction():
+                state.increment("left", -1)
+                state.increment("right", 1)
+
+
+def test_whole_at_any_moment(path: str) -> None:
+    """A page that is renamed into its place is seen and copied whole; in a snapshot sums are right."""
+    with slothstate.open(path) as state:
+        state.set_many({"left": 0, "right": 0, "page": [0] * 20})
+        with processes() as start:
+            worker = start(publish, path)
+            worker.send()
+            while state.get("right") < 200:
+                assert state.copy("page", "copy")
+                copy = state.get("copy")
+                assert copy == copy[:1] * 20
+                with state.snapshot():
+                    assert state.get("left") + state.get("right") == 0
+                    assert state.list_range("page") == state.get("page")
+            worker.result()
+        assert state.check() == []
+
+
+def log(channel: Channel, path: str) -> int:
+    channel.receive()
+    longest = 0
+    with slothstate.open(path) as state:
+        for number in range(100):
+            state.list_push("log", number)
+            longest = max(longest, state.list_trim("log", -10))
+    return longest
+
+
+def test_a_bounded_log(path: str) -> None:
+    """A list that several processes push to and trim never grows past its bound by more than they are."""
+    with processes() as start:
+        workers = [start(log, path) for _ in range(3)]
+        for worker in workers:
+            worker.send()
+        assert max(worker.result() for worker in workers) == 10
+    with slothstate.open(path) as state:
+        assert state.list_length("log") == 10
         assert state.check() == []

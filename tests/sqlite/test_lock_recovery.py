@@ -269,14 +269,14 @@ def test_pid_decides_nothing(path: str, state: State) -> None:
     """A row with a living process's pid but a dead owner is free; a dead pid with a living owner is not."""
     dead = 2**22 - 1
     claim = table.Claim("dead owner", 1, "0123456789abcdef", "host", os.getpid(), boot_clock.boot_id(), None)
-    store_of(state).write(table.acquire, claim, lambda row: False)
+    store_of(state).write(table.acquire, claim, lambda row: False, lambda _: True)
     assert state.try_lock("dead owner") is True
     other = slothstate.open(path)
     other.lock("living owner")
     (row,) = [row for row in store_of(state).read(table.rows) if row.name == "living owner"]
     store_of(state).write(table.remove, row.name, row.nonce)
     claim = table.Claim("living owner", row.nonce, row.owner, "host", dead, row.boot_id, None)
-    store_of(state).write(table.acquire, claim, lambda row: False)
+    store_of(state).write(table.acquire, claim, lambda row: False, lambda _: True)
     assert state.try_lock("living owner") is False
     assert other.unlock("living owner") is True
 
@@ -285,7 +285,7 @@ def test_locks_of_another_boot_are_free(state: State) -> None:
     """A lock left by an earlier boot is free at once, whatever its TTL says on this boot's clock."""
     for number, expires_boot_ms in enumerate((None, 1, boot_clock.boot_ms() + 3_600_000)):
         claim = table.Claim(f"job {number}", 1, "0123456789abcdef", "host", 1, "an-earlier-boot", expires_boot_ms)
-        store_of(state).write(table.acquire, claim, lambda row: False)
+        store_of(state).write(table.acquire, claim, lambda row: False, lambda _: True)
         assert state.try_lock(f"job {number}") is True
     tokens = [held["token"] for held in state.locks()]
     assert tokens == sorted(set(tokens)), "tokens go on"

@@ -184,7 +184,7 @@ def test_owner_file_that_cannot_be_opened_is_an_error(home: Path) -> None:
         root = start_as(start, path, 0)
         with slothstate.open(path) as state:
             claim = table.Claim("job", 1, name, "host", 1, boot_clock.boot_id(), None)
-            store_of(state).write(table.acquire, claim, lambda row: False)
+            store_of(state).write(table.acquire, claim, lambda row: False, lambda _: True)
         for verb, *arguments in (("lock", 5), ("try_lock",), ("lock", 0), ("lock", None), ("break_lock",)):
             answer = str(call(service, verb, "job", *arguments))
             assert answer.startswith("StateIOError"), answer

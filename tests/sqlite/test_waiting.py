@@ -121,8 +121,8 @@ def test_background_sweep_removes_what_the_dead_left(path: str) -> None:
     """Rows of dead owners, of locks and of waiters, go without anybody asking."""
     with slothstate.open(path, sweep_interval=0.05) as state:
         claim = table.Claim("job", 1, "0123456789abcdef", "host", 1, "", None)
-        store_of(state).write(table.acquire, claim, lambda row: False)
-        store_of(state).write(waiters.add, 1, "job", "0123456789abcdef", "host", 1, 0)
+        store_of(state).write(table.acquire, claim, lambda row: False, lambda _: True)
+        store_of(state).write(waiters.add, 1, "job", 1, "0123456789abcdef", "host", 1, 0)
         until(lambda: not state.locks() and not rows(path))
 
 
@@ -168,14 +168,14 @@ def test_error_in_a_wait_is_the_one_that_arrives(path: str, state: State, other:
     def fail(*args: object) -> None:
         raise StateFull("full")
 
-    def find(*args: Any) -> Any:
+    def look(*args: Any) -> Any:
         if rows(path):
             monkeypatch.setattr(waiters, "remove", fail)
             raise ZeroDivisionError
         return original(*args)
 
-    original = table.find
-    monkeypatch.setattr(table, "find", find)
+    original = table.look
+    monkeypatch.setattr(table, "look", look)
     with pytest.raises(ZeroDivisionError):
         other.lock("job", PATIENCE)
     monkeypatch.undo()

@@ -86,15 +86,18 @@ _APPEND_BY_UNIT: Final = {unit: sql(f"{_APPEND} returning {length}") for unit, l
 _APPEND_TEXT_BY_UNIT: Final = {unit: sql(f"{_APPEND_TEXT} returning {length}") for unit, length in _LENGTHS.items()}
 
 
-def increment(connection: Connection, now: int, key: str, delta: int | float, ttl_ms: int | None = None) -> int | float:
+def increment(connection: Connection, now: int, key: str, delta: int | float, *ttl_ms: int | None) -> int | float:
     """Add `delta` to a number (0 if the key is missing, which then gets `ttl_ms`) and return the sum.
+
+    `ttl_ms` may be left out: it has no default, because that would cost every call 260 instructions.
 
     Raises: `WrongType`; `OutOfRange` past 64 bits or past the largest float, the value is then as it was.
     """
     total: int | float | None = connection.execute(_INCREMENT_INTEGER, (now, key, delta)).get
     if total is not None:
         return total
-    bindings = (now, key, delta, None if ttl_ms is None else now + ttl_ms)
+    (ttl,) = ttl_ms or (None,)
+    bindings = (now, key, delta, None if ttl is None else now + ttl)
     total = connection.execute(_INCREMENT, bindings).get
     if total is not None:
         return total

@@ -57,11 +57,11 @@ class SqliteEngine:
         self.lists = ListOperations(store)
         self.fields = FieldOperations(store)
         store.owners = ownership = Ownership(path)
-        self.locks = LockTable(store, ownership)
+        self.changes = CommitWatch(store)
+        self.locks = LockTable(store, ownership, self.changes)
         self.claims = ClaimTable(store, ownership)
         self.watches = WatchTable(store, ownership)
         store.upkeep = weakref.WeakMethod(self.tidy)
-        self.changes = CommitWatch(store)
         self.transfer = TransferOperations(store)
         self.upkeep = UpkeepOperations(store)
         self.transaction = store.transaction

@@ -38,8 +38,13 @@ class _Text(NamedTuple):
 
 def get(connection: Connection, now: int, key: str, path: Path) -> str | None:
     """Return the JSON text that a path leads to, None if there is nothing or it is not reached."""
-    with Snapshot(connection):
-        found = _find(connection, now, key, path)[1]
+    row = _row(connection, now, key)
+    if row is None or row[2] is not None:
+        # All of it was read by one statement, which is of one moment.
+        found = _locate(connection, now, key, path, row)[1]
+    else:
+        with Snapshot(connection):
+            found = _find(connection, now, key, path)[1]
     return fields.part(key, found.text, found.path) if isinstance(found, _Text) else None
 
 
@@ -108,10 +113,22 @@ def _find(connection: Connection, now: int, key: str, path: Path) -> tuple[Kind 
 
     For want of one "other", when the value is of a kind that the path does not lead into, or "outside" the list.
     """
+    return _locate(connection, now, key, path, _row(connection, now, key))
+
+
+def _row(connection: Connection, now: int, key: str) -> tuple[int, Kind, str | None] | None:
+    """Return id, kind and column value of a live key."""
     try:
-        row = connection.execute(_FIND, (now, key)).get
+        row: tuple[int, Kind, str | None] | None = connection.execute(_FIND, (now, key)).get
     except UnicodeDecodeError as error:
         raise damaged(key, error) from error
+    return row
+
+
+def _locate(
+    connection: Connection, now: int, key: str, path: Path, row: tuple[int, Kind, str | None] | None
+) -> tuple[Kind | None, _Text | str]:
+    """Do what `_find` does with the row of a key."""
     if row is None:
         return None, "other"
     identity, kind, value = row

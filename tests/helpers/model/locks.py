@@ -12,7 +12,7 @@ from typing import Final
 from helpers.model.entries import Part
 from helpers.model.memory import Holder
 from slothstate.descriptions import LockDescription
-from slothstate.errors import NotSupported, SlothStateError, StateBusy
+from slothstate.errors import InvalidValue, SlothStateError, StateBusy
 
 __all__ = ["Changes", "LockTable"]
 
@@ -22,15 +22,14 @@ POLL: Final = 0.001
 class LockTable(Part):
     """`slothstate.engines.protocol.LockTable`; its owners are the engines themselves."""
 
-    def _find(self, name: str) -> Holder | None:
-        holder = self.engine.memory.holders.get(name)
-        if holder is not None and holder.ends is not None and holder.ends <= time.monotonic():
-            return None
-        return holder
+    def _find(self, name: str) -> list[Holder]:
+        now = time.monotonic()
+        return [
+            holder for holder in self.engine.memory.holders.get(name, []) if holder.ends is None or holder.ends > now
+        ]
 
     def _require_usable(self, name: str) -> None:
         self.engine.require_usable()
-        self.engine.require_writable()
         if self.engine.in_transaction:
             raise SlothStateError(f"lock {name!r} cannot be taken or freed inside a transaction")
 
@@ -47,28 +46,40 @@ class LockTable(Part):
         slots: int = 1,
     ) -> int | None:
         self._require_usable(name)
-        if shared or slots != 1:
-            raise NotSupported("the model has plain locks only")
         memory = self.engine.memory
         deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            left = None if deadline is None else max(0, deadline - time.monotonic())
-            try:
-                with self.engine.exclusively(left):
-                    if self._find(name) is None:
-                        token = memory.tokens[name] = memory.tokens.get(name, 0) + 1
-                        ends = None if ttl_ms is None else time.monotonic() + ttl_ms / 1000
-                        memory.holders[name] = Holder(token, nonce, self.engine, time.time(), ends)
-                        return token
-            except StateBusy:
-                if deadline is None or time.monotonic() < deadline:
-                    raise
-            if deadline is not None and time.monotonic() >= deadline:
-                return None
-            holder = self._find(name)
-            if holder is not None and timeout != 0:
-                blocked(holder.nonce)
-            time.sleep(POLL)
+        try:
+            while True:
+                left = None if deadline is None else max(0, deadline - time.monotonic())
+                try:
+                    with self.engine.exclusively(left):
+                        if self._is_free(name, shared, slots):
+                            token = memory.tokens[name] = memory.tokens.get(name, 0) + 1
+                            ends = None if ttl_ms is None else time.monotonic() + ttl_ms / 1000
+                            holder = Holder(token, nonce, self.engine, time.time(), ends, shared, slots)
+                            memory.holders[name] = [*self._find(name), holder]
+                            return token
+                except StateBusy:
+                    if deadline is None or time.monotonic() < deadline:
+                        raise
+                if deadline is not None and time.monotonic() >= deadline:
+                    return None
+                for other in self._find(name) if timeout != 0 else ():
+                    blocked(other.nonce)
+                if not shared and slots == 1:
+                    memory.alone[nonce] = name
+                time.sleep(POLL)
+        finally:
+            memory.alone.pop(nonce, None)
+
+    def _is_free(self, name: str, shared: bool, slots: int) -> bool:
+        holders = self._find(name)
+        for other in holders:
+            if (other.shared, other.slots) != (shared, slots) and {other.slots, slots} != {1}:
+                raise InvalidValue(f"lock {name!r} is held with slots={other.slots}, asked for with slots={slots}")
+        if shared:
+            return all(other.shared for other in holders) and name not in self.engine.memory.alone.values()
+        return len(holders) < slots
 
     def release(self, name: str, nonce: int, /) -> bool:
         self._require_usable(name)
@@ -77,71 +88,73 @@ class LockTable(Part):
 
     def _remove(self, name: str, nonce: int) -> bool:
         was_held = self.holds(name, nonce)
-        holder = self.engine.memory.holders.get(name)
-        if holder is not None and holder.nonce == nonce:
-            del self.engine.memory.holders[name]
+        holders = self.engine.memory.holders
+        holders[name] = [holder for holder in holders.get(name, []) if holder.nonce != nonce]
         return was_held
 
     def release_own(self, name: str, /) -> bool:
         self._require_usable(name)
         with self.engine.exclusively():
-            holder = self._find(name)
-            return holder is not None and holder.owner is self.engine and self._remove(name, holder.nonce)
+            own = next((holder for holder in self._find(name) if holder.owner is self.engine), None)
+            return own is not None and self._remove(name, own.nonce)
 
-    def holder(self, name: str, /) -> int | None:
+    def holders(self, name: str, /) -> list[int]:
         self.engine.require_usable()
-        holder = self._find(name)
-        return None if holder is None else holder.nonce
+        return [holder.nonce for holder in self._find(name)]
 
     def holds(self, name: str, nonce: int, /) -> bool:
-        return self.holder(name) == nonce
+        return nonce in self.holders(name)
 
     def extend(self, name: str, nonce: int, ttl_ms: int, /) -> bool:
         with self.engine.exclusively():
-            holder = self._find(name)
-            if holder is None or holder.nonce != nonce:
+            if not self.holds(name, nonce):
                 return False
-            self.engine.memory.holders[name] = holder._replace(ends=time.monotonic() + ttl_ms / 1000)
+            ends = time.monotonic() + ttl_ms / 1000
+            self.engine.memory.holders[name] = [
+                holder._replace(ends=ends) if holder.nonce == nonce else holder for holder in self._find(name)
+            ]
             return True
 
     def remove(self, name: str, alive: bool, /) -> bool:
         self._require_usable(name)
         with self.engine.exclusively():
-            there = name in self.engine.memory.holders and (alive or self._find(name) is None)
-            if there:
-                del self.engine.memory.holders[name]
-            return there
+            before = self.engine.memory.holders.get(name, [])
+            self.engine.memory.holders[name] = [] if alive else self._find(name)
+            return len(self.engine.memory.holders[name]) < len(before)
 
     def describe(self) -> list[LockDescription]:
         self.engine.require_usable()
-        holders = {name: holder for name in sorted(self.engine.memory.holders) if (holder := self._find(name))}
         return [
             {
                 "name": name,
                 "owner": {"host": platform.node(), "pid": os.getpid()},
                 "token": holder.token,
+                "shared": holder.shared,
+                "slots": None if holder.shared else holder.slots,
                 "since": holder.since,
                 "expires": None if holder.ends is None else time.time() + holder.ends - time.monotonic(),
                 "alive": True,
                 "waiting": [],
             }
-            for name, holder in holders.items()
+            for name in sorted(self.engine.memory.holders)
+            for holder in self._find(name)
         ]
 
     def sweep(self) -> int:
         with self.engine.exclusively():
-            gone = [name for name in self.engine.memory.holders if self._find(name) is None]
-            for name in gone:
-                del self.engine.memory.holders[name]
-            return len(gone)
+            holders = self.engine.memory.holders
+            before = sum(map(len, holders.values()))
+            for name in list(holders):
+                holders[name] = self._find(name)
+            return before - sum(map(len, holders.values()))
 
     def forget(self) -> None:
         pass
 
     def end(self) -> None:
         holders = self.engine.memory.holders
-        for name in [name for name, holder in holders.items() if holder.owner is self.engine]:
-            del holders[name]
+        for name in list(holders):
+            holders[name] = [holder for holder in holders[name] if holder.owner is not self.engine]
 
 
 class Changes(Part):

@@ -77,6 +77,8 @@ class Holder(NamedTuple):
     owner: object
     since: float
     ends: float | None
+    shared: bool
+    slots: int
 
 
 class WatchEntry:
@@ -99,7 +101,9 @@ class Memory:
         # Held by whoever writes, a transaction until it ends.
         self.writing = threading.Lock()
         self.writer: Caller | None = None
-        self.holders: dict[str, Holder] = {}
+        self.holders: dict[str, list[Holder]] = {}
+        # Who waits to have a lock alone, by nonce.
+        self.alone: dict[int, str] = {}
         self.tokens: dict[str, int] = {}
         self.dead: set[object] = set()
         """Owners of claims that are closed."""

@@ -1,7 +1,7 @@
 """Who waits for a lock, told to others by rows of the store (slothstate/engines/sqlite/locks/waiters.py).
 
-Nothing but `State.locks()` depends on these rows, so nothing may fail or wait for want of one: where the store is busy,
-full or read-only there is none.
+`State.locks()` shows them, and one that waits to have a lock alone keeps new shared holders out. Nothing may fail or
+wait for want of a row: where the store is busy, full or read-only there is none.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Announcements:
         self.left: set[int] = set()
         """Acquisitions that wait no longer, but whose rows the store was too busy to remove."""
 
-    def announce(self, name: str, nonce: int, began: float) -> bool:
+    def announce(self, name: str, nonce: int, slots: int, began: float) -> bool:
         """Write the row of an acquisition that waits since `began` (`time.monotonic`); False if it cannot be now."""
         try:
             owner = self._ownership.become()
@@ -50,7 +50,7 @@ class Announcements:
             now = time.monotonic()
             with self._store.busy.until(now):
                 waited = round((now - began) * 1000)
-                self._store.write(waiters.add, nonce, name, owner, host(), os.getpid(), waited)
+                self._store.write(waiters.add, nonce, name, slots, owner, host(), os.getpid(), waited)
         except SlothStateError:
             return False
         return True

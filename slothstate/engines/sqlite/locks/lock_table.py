@@ -12,16 +12,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from slothstate.caller import is_cooperative
 from slothstate.engines.sqlite.busy import refuse_wait_for_itself
 from slothstate.engines.sqlite.locks import table
 from slothstate.engines.sqlite.locks.announcement import ANNOUNCE_AFTER, GRACE, Announcements
 from slothstate.engines.sqlite.locks.boot_clock import boot_id, boot_ms
-from slothstate.engines.sqlite.locks.owner import POLL, Ownership, host
-from slothstate.errors import NotSupported, SlothStateError, StateBusy, StateIOError
+from slothstate.engines.sqlite.locks.owner import Ownership, host
+from slothstate.errors import SlothStateError, StateBusy, StateIOError
 
 if TYPE_CHECKING:
     from slothstate.descriptions import LockDescription
+    from slothstate.engines.sqlite.changes import CommitWatch
     from slothstate.engines.sqlite.store import Store
 
 __all__ = ["LockTable"]
@@ -29,15 +29,13 @@ __all__ = ["LockTable"]
 LIVENESS_INTERVAL: Final = 0.03
 """Seconds between two looks whether the owner lives."""
 
-COOPERATIVE_PAUSE: Final = 0.005
-"""Seconds between two looks at the row where greenlets share the thread."""
-
 
 class LockTable:
     """The locks of a store, as the one owner sees them that its engine is once it takes its first."""
 
-    def __init__(self, store: Store, ownership: Ownership) -> None:
+    def __init__(self, store: Store, ownership: Ownership, changes: CommitWatch) -> None:
         self._store = store
+        self._changes = changes
         self._boot_id = boot_id()
         self._ownership = ownership
         self._announcements = Announcements(store, self._ownership)
@@ -55,19 +53,17 @@ class LockTable:
         slots: int = 1,
     ) -> int | None:
         self._require_usable(name)
-        if shared or slots != 1:
-            raise NotSupported(f"lock {name!r}: shared locks and slots are not supported yet")
-        if timeout == 0:
+        if shared:
+            slots = table.SHARED
+        if timeout == 0 and not self._may_try(self._store.read(table.look, name, slots), slots, look_at_owners=True):
             # Looked at first: a lock that is taken is found so without waiting for whoever is writing.
-            row = self._store.read(table.find, name)
-            if row is not None and not self._is_free(row):
-                return None
+            return None
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            token = self._attempt(name, nonce, ttl_ms, deadline)
+            token = self._attempt(name, nonce, slots, ttl_ms, deadline)
             if token is None and timeout != 0:
                 try:
-                    token = self._wait(name, nonce, deadline, ttl_ms, blocked)
+                    token = self._wait(name, nonce, slots, deadline, ttl_ms, blocked)
                 finally:
                     self._announcements.end(nonce)
             return token
@@ -78,69 +74,80 @@ class LockTable:
             raise
 
     def _wait(
-        self, name: str, nonce: int, deadline: float | None, ttl_ms: int | None, blocked: Callable[[int], None]
+        self,
+        name: str,
+        nonce: int,
+        slots: int,
+        deadline: float | None,
+        ttl_ms: int | None,
+        blocked: Callable[[int], None],
     ) -> int | None:
-        cache = self._store.cache
-        holder = 0
+        holders: set[int] = set()
         began = time.monotonic()
-        look_at_owner = began + LIVENESS_INTERVAL
+        look_at_owners = began + LIVENESS_INTERVAL
         announce_at = began + ANNOUNCE_AFTER
         while deadline is None or time.monotonic() < deadline:
-            self._store.ensure_identity()
-            seen = cache.sync()
-            row = self._store.read(table.find, name)
-            now, now_boot_ms = time.monotonic(), boot_ms()
-            is_free = row is None or self._is_expired(row, now_boot_ms)
-            if row is not None and not is_free:
-                if row.nonce != holder:
-                    holder = row.nonce
-                    blocked(holder)
-                if now >= look_at_owner:
-                    look_at_owner = now + LIVENESS_INTERVAL
-                    is_free = not self._ownership.is_alive(row.owner)
-            if is_free:
-                token = self._attempt(name, nonce, ttl_ms, deadline)
+            seen = self._changes.token()
+            found = self._store.read(table.look, name, slots)
+            now = time.monotonic()
+            looks = now >= look_at_owners
+            if looks:
+                look_at_owners = now + LIVENESS_INTERVAL
+            if self._may_try(found, slots, look_at_owners=looks):
+                token = self._attempt(name, nonce, slots, ttl_ms, deadline)
                 if token is not None:
                     return token
-            elif now >= announce_at:
-                is_announced = self._announcements.announce(name, nonce, began)
-                announce_at = math.inf if is_announced else now + ANNOUNCE_AFTER
+            else:
+                for row in found.rows:
+                    if row.nonce not in holders:
+                        holders.add(row.nonce)
+                        blocked(row.nonce)
+                # At once where shared holders must see it.
+                if now >= announce_at or (slots == 1 and announce_at < math.inf and _are_shared(found)):
+                    is_announced = self._announcements.announce(name, nonce, slots, began)
+                    announce_at = math.inf if is_announced else now + ANNOUNCE_AFTER
             pause = LIVENESS_INTERVAL if deadline is None else min(LIVENESS_INTERVAL, deadline - now)
-            if row is not None and row.expires_boot_ms is not None and row.boot_id == self._boot_id:
-                pause = min(pause, (row.expires_boot_ms - now_boot_ms) / 1000)
-            if is_cooperative():
-                # The wait in C would keep all greenlets of the thread from running, the holder's as well.
-                time.sleep(max(0.0, min(pause, COOPERATIVE_PAUSE)))
-                continue
-            if seen is not None:
-                # Ends with the next commit of anybody, in C and without the GIL.
-                cache.wait(seen, max(0.0, pause))
-            # Not at each of the thousands of commits a second that the store may see; and jittered, so that many
-            # waiters do not all look at the same moment. Without a wal-index this is all the waiting there is.
-            rest = POLL * (0.5 + os.urandom(1)[0] / 256) - (time.monotonic() - now)
-            if rest > 0:
-                time.sleep(rest)
+            self._changes.wait(seen, max(0.0, min(pause, self._until_expiry(found))))
         return None
 
-    def _attempt(self, name: str, nonce: int, ttl_ms: int | None, deadline: float | None) -> int | None:
+    def _may_try(self, found: table.Holders, slots: int, *, look_at_owners: bool) -> bool:
+        """Return whether an attempt may succeed, as far as it can be told by reading."""
+        now_boot_ms = boot_ms()
+        if any(self._is_expired(row, now_boot_ms) for row in found.rows):
+            return True
+        if look_at_owners and not all(self._ownership.is_alive(row.owner) for row in found.rows):
+            return True
+        # Slots that differ are an error, which the attempt tells.
+        differs = any(row.slots != slots and {row.slots, slots} != {1, table.SHARED} for row in found.rows)
+        return differs or found.may_join(slots, self._ownership.is_alive)
+
+    def _until_expiry(self, found: table.Holders) -> float:
+        """Return the seconds until the first of these rows expires."""
+        now_boot_ms = boot_ms()
+        ends = [
+            row.expires_boot_ms
+            for row in found.rows
+            if row.expires_boot_ms is not None and row.boot_id == self._boot_id
+        ]
+        return (min(ends) - now_boot_ms) / 1000 if ends else math.inf
+
+    def _attempt(self, name: str, nonce: int, slots: int, ttl_ms: int | None, deadline: float | None) -> int | None:
         """Acquire a lock if it is free; None if it is not, or if the store stays busy past the deadline."""
         owner = self._ownership.become()
         began = boot_ms()
         expires_boot_ms = None if ttl_ms is None else began + ttl_ms
-        claim = table.Claim(name, nonce, owner, host(), os.getpid(), self._boot_id, expires_boot_ms)
+        claim = table.Claim(name, nonce, owner, host(), os.getpid(), self._boot_id, expires_boot_ms, slots)
         try:
             if deadline is None:
-                token = self._store.write(table.acquire, claim, self._is_free)
+                token = self._store.write(table.acquire, claim, self._is_free, self._ownership.is_alive)
             else:
                 with self._store.busy.until(deadline + GRACE):
-                    token = self._store.write(table.acquire, claim, self._is_free)
-            if isinstance(token, table.LockRow):
-                return None
+                    token = self._store.write(table.acquire, claim, self._is_free, self._ownership.is_alive)
             # The claim may have waited for another writer: its time runs from when it was granted.
-            if ttl_ms is not None and boot_ms() - began > ttl_ms // 20:
+            if token is not None and ttl_ms is not None and boot_ms() - began > ttl_ms // 20:
                 granted = boot_ms()
                 # Also if its time was up by the time it was granted.
-                self._store.write(table.extend, name, nonce, granted + ttl_ms, 0)
+                self._store.write(table.extend, name, nonce, granted + ttl_ms, 0, self._boot_id)
             return token
         except StateBusy:
             if deadline is None or time.monotonic() < deadline:
@@ -161,27 +168,25 @@ class LockTable:
     def release_own(self, name: str, /) -> bool:
         self._require_usable(name)
         owner = self._ownership.name
-        row = None if owner is None else self._store.read(table.find, name)
-        return row is not None and row.owner == owner and self._release(name, row.nonce)
+        rows = [] if owner is None else self._store.read(table.look, name).rows
+        own = next((row for row in rows if row.owner == owner), None)
+        return own is not None and self._release(name, own.nonce)
 
     def holds(self, name: str, nonce: int, /) -> bool:
         return self._store.read(table.holds, name, nonce, boot_ms())
 
-    def holder(self, name: str, /) -> int | None:
-        row = self._store.read(table.find, name)
-        return None if row is None or self._is_free(row) else row.nonce
+    def holders(self, name: str, /) -> list[int]:
+        return [row.nonce for row in self._store.read(table.look, name).rows if not self._is_free(row)]
 
     def extend(self, name: str, nonce: int, ttl_ms: int, /) -> bool:
         now_boot_ms = boot_ms()
-        return self._store.write(table.extend, name, nonce, now_boot_ms + ttl_ms, now_boot_ms)
+        return self._store.write(table.extend, name, nonce, now_boot_ms + ttl_ms, now_boot_ms, self._boot_id)
 
     def remove(self, name: str, alive: bool, /) -> bool:
         self._require_usable(name)
-        row = self._store.read(table.find, name)
-        if row is None or not (alive or self._is_free(row)):
-            return False
-        # The very acquisition that was looked at: a new owner keeps its lock.
-        return bool(self._store.write(table.remove, name, row.nonce))
+        rows = [row for row in self._store.read(table.look, name).rows if alive or self._is_free(row)]
+        # The very acquisitions that were looked at: a new owner keeps its lock.
+        return sum(self._store.write(table.remove, name, row.nonce) for row in rows) > 0
 
     def describe(self) -> list[LockDescription]:
         now_ms, now_boot_ms = self._store.now(), boot_ms()
@@ -192,6 +197,8 @@ class LockTable:
                 "name": row.name,
                 "owner": {"host": row.host, "pid": row.pid},
                 "token": row.token,
+                "shared": row.slots == table.SHARED,
+                "slots": None if row.slots == table.SHARED else row.slots,
                 "since": row.since_ms / 1000,
                 "expires": None if row.expires_boot_ms is None else (now_ms + row.expires_boot_ms - now_boot_ms) / 1000,
                 "alive": self._is_alive(row.owner),
@@ -248,3 +255,7 @@ class LockTable:
     def _is_expired(self, row: table.LockRow, now_boot_ms: int) -> bool:
         # Of another boot only the owner's file can tell: the clocks do not compare.
         return row.expires_boot_ms is not None and row.boot_id == self._boot_id and row.expires_boot_ms <= now_boot_ms
+
+
+def _are_shared(found: table.Holders) -> bool:
+    return any(row.slots == table.SHARED for row in found.rows)

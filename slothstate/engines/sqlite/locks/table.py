@@ -1,7 +1,7 @@
 """The rows of locks: acquiring, releasing and looking at them.
 
-A row is a held lock. Its token is the fencing number, its nonce a random number that no other acquisition has: every
-statement that ends a lock matches the nonce, so it can never end another owner's. Deadlines are readings of the
+A row is a holder of a lock. Its token is the fencing number, its nonce a random number that no other acquisition has:
+every statement that ends a lock matches the nonce, so it can never end another owner's. Deadlines are readings of the
 machine's boot clock (see `boot_clock`) beside the boot they belong to, so a jump of the wall clock moves none.
 """
 
@@ -11,14 +11,18 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from slothstate.engines.sqlite.connection import Atomic, Connection, sql
+from slothstate.errors import InvalidValue
 
 __all__ = [
+    "SHARED",
     "Claim",
+    "Holders",
     "LockRow",
     "acquire",
+    "describe_slots",
     "extend",
-    "find",
     "holds",
+    "look",
     "release",
     "remove",
     "remove_expired",
@@ -28,7 +32,7 @@ __all__ = [
 
 
 class Claim(NamedTuple):
-    """What an acquisition writes."""
+    """What an acquisition writes. `slots`: how many may hold the lock at a time, 0 for one that is shared."""
 
     name: str
     nonce: int
@@ -37,6 +41,7 @@ class Claim(NamedTuple):
     pid: int
     boot_id: str
     expires_boot_ms: int | None
+    slots: int = 1
 
 
 class LockRow(NamedTuple):
@@ -45,6 +50,7 @@ class LockRow(NamedTuple):
     token: int
     name: str
     nonce: int
+    slots: int
     owner: str
     host: str
     pid: int
@@ -53,18 +59,23 @@ class LockRow(NamedTuple):
     expires_boot_ms: int | None
 
 
-_COLUMNS: Final = "token, name, nonce, owner, host, pid, boot_id, since_ms, expires_boot_ms"
+_COLUMNS: Final = "token, name, nonce, slots, owner, host, pid, boot_id, since_ms, expires_boot_ms"
 
 _INSERT: Final = sql("""
 insert into locks (since_ms, name, nonce, owner, host, pid, boot_id, expires_boot_ms, slots)
-select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1
-where not exists (select 1 from locks where name = ?2)
+values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 returning token
 """)
 
+# The usual case in one statement: nobody holds the lock. Else the name is NULL, and `or ignore` drops the row: SQLite
+# copies an `insert ... select` from the same table through a temporary one.
+_INSERT_FIRST: Final = _INSERT.replace("insert into", "insert or ignore into").replace(
+    "(?1,?2,", "(?1,iif(exists(select 1 from locks where name=?2),null,?2),"
+)
+
 _FIND: Final = f"select {_COLUMNS} from locks where name = ?1"
 
-_ROWS: Final = f"select {_COLUMNS} from locks order by name"
+_ROWS: Final = f"select {_COLUMNS} from locks order by name, token"
 
 _RELEASE: Final = "delete from locks where name = ?1 and nonce = ?2"
 
@@ -78,7 +89,7 @@ where name = ?1 and nonce = ?2 and (expires_boot_ms is null or expires_boot_ms >
 
 _EXTEND: Final = sql("""
 update locks
-set expires_boot_ms = ?3
+set expires_boot_ms = ?3, boot_id = ?5
 where name = ?1 and nonce = ?2 and (expires_boot_ms is null or expires_boot_ms > ?4)
 """)
 
@@ -86,38 +97,85 @@ _REMOVE_OWNER: Final = "delete from locks where owner = ?1"
 
 _REMOVE_EXPIRED: Final = "delete from locks where expires_boot_ms <= ?1 and boot_id = ?2"
 
+_ALONE: Final = "select owner, nonce from lock_waiters where name = ?1 and slots = 1"
 
-def acquire(connection: Connection, now: int, claim: Claim, is_free: Callable[[LockRow], bool]) -> int | LockRow:
-    """Insert the claim and return its token, or return the row of who has the lock.
+
+class Holders(NamedTuple):
+    """Who has a lock, and who waits to have it alone: owner and nonce."""
+
+    rows: list[LockRow]
+    alone: list[tuple[str, int]]
+
+    def may_join(self, claim_slots: int, is_alive: Callable[[str], bool]) -> bool:
+        """Return whether one more that states these slots may hold it beside those who do, all of them alive."""
+        if claim_slots == SHARED:
+            # Whoever waits for it alone would wait for ever if new ones came all the time.
+            return all(row.slots == SHARED for row in self.rows) and not any(is_alive(owner) for owner, _ in self.alone)
+        return not self.rows or (claim_slots > 1 and len(self.rows) < claim_slots)
+
+
+SHARED: Final = 0
+"""What shared holders state as their slots: any number of them."""
+
+
+def acquire(
+    connection: Connection,
+    now: int,
+    claim: Claim,
+    is_free: Callable[[LockRow], bool],
+    is_alive: Callable[[str], bool],
+) -> int | None:
+    """Insert the claim and return its token, None if others have the lock.
 
     `is_free` decides, about a row that is in the way, whether its lock has expired or lost its owner.
+    Raises: `InvalidValue` if they state other slots.
     """
-    token: int | None = connection.execute(_INSERT, (now, *claim)).get
-    if token is not None:
-        return token
-    holder = find(connection, now, claim.name)
-    if holder is not None and not is_free(holder):
-        return holder
-    with Atomic(connection):
-        # Only the very row that was judged may go: another waiter can have been faster.
-        if holder is not None:
-            connection.execute(_RELEASE, (holder.name, holder.nonce))
-        token = connection.execute(_INSERT, (now, *claim)).get
+    if claim.slots != SHARED:
+        token: int | None = connection.execute(_INSERT_FIRST, (now, *claim)).get
         if token is not None:
             return token
-        winner = find(connection, now, claim.name)
-    assert winner is not None
-    return winner
+        found = look(connection, now, claim.name, claim.slots)
+        if not any(map(is_free, found.rows)):
+            _require_same(claim, found.rows)
+            if not found.may_join(claim.slots, is_alive):
+                return None
+    with Atomic(connection):
+        # Looked at anew: another waiter can have been faster.
+        found = look(connection, now, claim.name, claim.slots)
+        free = [row for row in found.rows if is_free(row)]
+        found = Holders([row for row in found.rows if row not in free], found.alone)
+        _require_same(claim, found.rows)
+        for row in free:
+            connection.execute(_RELEASE, (row.name, row.nonce))
+        if not found.may_join(claim.slots, is_alive):
+            return None
+        granted: int = connection.execute(_INSERT, (now, *claim)).get
+        return granted
 
 
-def find(connection: Connection, now: int, name: str) -> LockRow | None:
-    """Return the row of a lock, None if nobody holds it."""
-    found = connection.execute(_FIND, (name,)).get
-    return None if found is None else LockRow(*found)
+def _require_same(claim: Claim, rows: list[LockRow]) -> None:
+    """Refuse a claim beside holders of other slots; alone and shared exclude each other by waiting."""
+    for row in rows:
+        if row.slots != claim.slots and {row.slots, claim.slots} != {1, SHARED}:
+            raise InvalidValue(
+                f"lock {claim.name!r} is held with {describe_slots(row.slots)}, and asked for with "
+                f"{describe_slots(claim.slots)}: all who use a lock state the same"
+            )
+
+
+def describe_slots(slots: int) -> str:
+    """Return what a holder states, as it is written in a call."""
+    return "shared=True" if slots == SHARED else f"slots={slots}"
+
+
+def look(connection: Connection, now: int, name: str, slots: int = 1) -> Holders:
+    """Return who has a lock, and, for one that wants to share it, who waits to have it alone."""
+    rows = [LockRow(*row) for row in connection.execute(_FIND, (name,))]
+    return Holders(rows, connection.execute(_ALONE, (name,)).fetchall() if slots == SHARED else [])
 
 
 def rows(connection: Connection, now: int) -> list[LockRow]:
-    """Return the rows of all locks, by name."""
+    """Return the rows of all locks, by name and token."""
     return [LockRow(*row) for row in connection.execute(_ROWS)]
 
 
@@ -137,9 +195,11 @@ def remove(connection: Connection, now: int, name: str, nonce: int) -> int:
     return connection.changes()
 
 
-def extend(connection: Connection, now: int, name: str, nonce: int, expires_boot_ms: int, boot_ms: int) -> bool:
+def extend(
+    connection: Connection, now: int, name: str, nonce: int, expires_boot_ms: int, boot_ms: int, boot_id: str
+) -> bool:
     """Let an acquisition that still has the lock end at another time; return whether it has."""
-    connection.execute(_EXTEND, (name, nonce, expires_boot_ms, boot_ms))
+    connection.execute(_EXTEND, (name, nonce, expires_boot_ms, boot_ms, boot_id))
     return bool(connection.changes())
 
 

@@ -23,7 +23,7 @@ class WaiterRow(NamedTuple):
 
 _ADD: Final = sql("""
 insert into lock_waiters (nonce, name, slots, owner, host, pid, since_ms)
-values (?1, ?2, 1, ?3, ?4, ?5, ?6)
+values (?1, ?2, ?7, ?3, ?4, ?5, ?6)
 on conflict (nonce) do nothing
 """)
 
@@ -34,9 +34,11 @@ _REMOVE: Final = "delete from lock_waiters where nonce in (select value from jso
 _REMOVE_OWNER: Final = "delete from lock_waiters where owner = ?1"
 
 
-def add(connection: Connection, now: int, nonce: int, name: str, owner: str, host: str, pid: int, waited: int) -> None:
+def add(
+    connection: Connection, now: int, nonce: int, name: str, slots: int, owner: str, host: str, pid: int, waited: int
+) -> None:
     """Say that an acquisition has waited for `waited` milliseconds."""
-    connection.execute(_ADD, (nonce, name, owner, host, pid, now - waited))
+    connection.execute(_ADD, (nonce, name, owner, host, pid, now - waited, slots))
 
 
 def rows(connection: Connection, now: int) -> list[WaiterRow]:

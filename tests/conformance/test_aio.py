@@ -1,0 +1,333 @@
+"""The store for asyncio: verbs as coroutines, waits that can be cancelled, transactions of one task; on each engine."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.places import Place
+from slothstate import (
+    AlreadyHeld,
+    InvalidKey,
+    InvalidValue,
+    LockLost,
+    LockTimeout,
+    SlothStateError,
+    State,
+    StateClosed,
+    aio,
+)
+from slothstate.aio import AsyncState
+
+PATIENCE = 30.0
+
+
+def run(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Run a test in an event loop of its own; it gets an `AsyncState`."""
+
+    @functools.wraps(test)
+    def wrapped(place: Place) -> None:
+        async def main() -> None:
+            async with AsyncState(place.open()) as state:
+                await test(state, place)
+
+        asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+    wrapped.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter("place", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    )
+    return wrapped
+
+
+@asynccontextmanager
+async def waiting(awaitable: Awaitable[Any]) -> AsyncIterator[asyncio.Task[Any]]:
+    """A task that has begun to wait."""
+    task = asyncio.ensure_future(awaitable)
+    await asyncio.sleep(0.05)
+    assert not task.done()
+    yield task
+
+
+def test_opens_both_ways(tmp_path: Path) -> None:
+    """`await open()` and `async with open()`; it takes what `slothstate.open` does, and raises what it does."""
+
+    async def main() -> None:
+        state = await aio.open(tmp_path / "s.db", durability="full")
+        assert await state.set("k", 1)
+        await state.close()
+        await state.close()
+        async with aio.open(tmp_path / "s.db") as state:
+            assert await state.get("k") == 1
+        with pytest.raises(StateClosed):
+            await state.get("k")
+        with pytest.raises(InvalidValue):
+            await aio.open(tmp_path / "s.db", durability="none")
+
+    asyncio.run(main())
+
+
+@run
+async def test_verbs(state: AsyncState, place: Place) -> None:
+    """What the plain ones do, with their errors."""
+    assert await state.set("k", {"a": [1]}, ttl=60, when="absent") is True
+    assert (await state.get("k"), await state.get("none", "d"), await state.get("k")) == ({"a": [1]}, "d", {"a": [1]})
+    assert (await state.increment("n", 2), await state.get_ttl("k"), await state.exists("n")) == (2, 60, True)
+    assert await state.get_many(["k", "n", "x"]) == {"k": {"a": [1]}, "n": 2}
+    assert await state.list_push("l", 1, 2, 3) == 3
+    assert (await state.list_pop("l"), await state.list_shift("l"), await state.list_range("l")) == (3, 1, [2])
+    assert await state.list_pop(["none", "l"]) == ("l", 2)
+    assert await state.set_field("k", ("a", 0), 5)
+    assert await state.take("k") == {"a": [5]}
+    assert [key async for key in state.scan(reverse=True)] == ["n"]
+    with pytest.raises(InvalidKey):
+        await state.get("")
+    with pytest.raises(InvalidKey):
+        await state.get(7)  # type: ignore[arg-type]
+    with pytest.raises(InvalidValue):
+        await state.set("k", object())
+    with pytest.raises(TypeError):
+        await state.increment()  # type: ignore[call-arg]
+
+
+def test_every_verb_is_there() -> None:
+    """But for what belongs to one thread, which says why it is not, and what iterates in a transaction."""
+    plain = {name for name, value in vars_of(State).items() if not name.startswith("_") and callable(value)}
+    without = {"transaction", "snapshot", "with_lock", "dump", "load", "entries", "activity", "examine"}
+    mapping = {"items", "values", "pop", "popitem", "setdefault", "update"}
+    missing = {name for name in plain - without - mapping if not hasattr(AsyncState, name)}
+    assert missing <= {"list_claim", "claims"}
+
+
+def vars_of(kind: type) -> dict[str, Any]:
+    return {name: getattr(kind, name) for name in dir(kind)}
+
+
+@run
+async def test_waits_end_with_a_change(state: AsyncState, place: Place) -> None:
+    """Of anybody, or by time alone."""
+    other = place.open()
+    async with waiting(state.list_shift("q", timeout=PATIENCE)) as task:
+        other.list_push("q", "item")
+        assert await task == "item"
+    async with waiting(state.wait("k", None, PATIENCE)) as task:
+        other.set("k", [1], ttl=0.2)
+        assert await task == [1]
+    assert await state.wait("k", [1], PATIENCE) is None
+    before = time.monotonic()
+    assert await state.list_pop(["a", "b"], "none", timeout=0.1) == "none"
+    assert 0.1 <= time.monotonic() - before < 1
+    assert await state.wait("k", None, timeout=0.05) is None
+
+
+@run
+async def test_a_cancelled_wait_takes_nothing(state: AsyncState, place: Place) -> None:
+    """Whenever it is cancelled: what it took meanwhile is back."""
+    other = place.open()
+    for number in range(30):
+        task = asyncio.ensure_future(state.list_shift("q", timeout=None))
+        await asyncio.sleep(0.002 * (number % 5))
+        other.list_push("q", number)
+        await asyncio.sleep(0.0005 * (number % 7))
+        task.cancel()
+        try:
+            taken = [await task]
+        except asyncio.CancelledError:
+            taken = []
+        assert taken + other.list_range("q") == [number]
+        other.delete("q")
+
+
+@run
+async def test_a_cancelled_lock_holds_nothing(state: AsyncState, place: Place) -> None:
+    """Nor does one whose block is cancelled."""
+    other = place.open()
+
+    async def hold() -> None:
+        async with state.locked("job"):
+            await asyncio.sleep(PATIENCE)
+
+    for pause in (0, 0.001, 0.005, 0.05):
+        task = asyncio.ensure_future(hold())
+        await asyncio.sleep(pause)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert other.locks() == []
+    with other.locked("job"):
+        async with waiting(state.lock("job")) as task:
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+    assert other.locks() == []
+
+
+@run
+async def test_locks_belong_to_tasks(state: AsyncState, place: Place) -> None:
+    """A second task waits while others run; a task that would wait for itself is told."""
+    order: list[str] = []
+
+    async def use(name: str) -> None:
+        async with state.locked("job", PATIENCE) as lock:
+            order.append(name)
+            assert lock.token > 0
+            assert (lock.name, await lock.lost()) == ("job", False)
+            await asyncio.sleep(0.02)
+            order.append(name)
+
+    await asyncio.gather(*(use(name) for name in "abc"))
+    assert [order[0::2], order[1::2]] == [order[0::2]] * 2
+    with pytest.raises(LockLost):
+        async with state.locked("job", ttl=60) as lock:
+            assert await lock.extend(5)
+            with pytest.raises(AlreadyHeld):
+                await state.lock("job", timeout=1)
+            assert await state.try_lock("job") is False
+            with pytest.raises(LockTimeout):
+                await asyncio.ensure_future(enter(state.locked("job", 0.05)))
+            assert await lock.atomically(lambda plain: plain.set("fenced", 1))
+            place.open().break_lock("job", alive=True)
+            assert await lock.lost()
+            with pytest.raises(LockLost):
+                await lock.ensure_held()
+            with pytest.raises(LockLost):
+                await lock.atomically(lambda plain: plain.set("fenced", 2))
+    assert await state.lock("job", timeout=1)
+    assert await state.unlock("job")
+    assert await state.get("fenced") == 1
+
+
+async def enter(block: Any) -> None:
+    async with block:
+        pass
+
+
+@run
+async def test_shared_locks(state: AsyncState, place: Place) -> None:
+    """Several tasks hold it at a time."""
+    inside = 0
+
+    async def use() -> None:
+        nonlocal inside
+        async with state.locked("job", PATIENCE, slots=2):
+            inside += 1
+            assert inside <= 2
+            await asyncio.sleep(0.01)
+            inside -= 1
+
+    await asyncio.gather(*(use() for _ in range(6)))
+    with pytest.raises(InvalidValue):
+        state.locked("job", shared=True, slots=2)
+
+
+@run
+async def test_transactions(state: AsyncState, place: Place) -> None:
+    """`atomically` runs a plain function with the plain State; the block does not exist, and says why."""
+
+    def move(plain: State) -> str:
+        plain.set("a", 1)
+        plain.set("b", 2)
+        return "done"
+
+    def fail(plain: State) -> None:
+        plain.set("a", 3)
+        raise ZeroDivisionError
+
+    async def coroutine(plain: State) -> None:
+        plain.set("a", 4)
+
+    assert await state.atomically(move) == "done"
+    with pytest.raises(ZeroDivisionError):
+        await state.atomically(fail)
+    wrong: list[Callable[[State], Any]] = [coroutine, lambda plain: coroutine(plain)]
+    for function in wrong:
+        with pytest.raises(InvalidValue, match="plain function"):
+            await state.atomically(function)
+    assert await state.get("a") == 1
+    with pytest.raises(SlothStateError, match=r"await state\.atomically"):
+        state.transaction()
+    with pytest.raises(SlothStateError, match="snapshot"):
+        state.snapshot()
+
+
+@run
+async def test_watching(state: AsyncState, place: Place) -> None:
+    """`async for`, `next` with a timeout; what a cancelled one has read comes next."""
+    other = place.open()
+    async with state.watch("w*") as changes:
+        other.set("w1", 1)
+        other.set("v", 1)
+        other.delete("w1")
+        found = []
+        async for change in changes:
+            found.append((change.op, change.key))
+            if change.op == "delete":
+                break
+        assert found == [("set", "w1"), ("delete", "w1")]
+        assert await changes.next(0.02) is None
+        for number in range(10):
+            task = asyncio.ensure_future(changes.next())
+            await asyncio.sleep(0.001 * (number % 4))
+            other.set(f"w{number}", 1)
+            await asyncio.sleep(0.0005 * (number % 5))
+            task.cancel()
+            try:
+                told = await task
+            except asyncio.CancelledError:
+                told = await changes.next(PATIENCE)
+            assert told is not None
+            assert told.key == f"w{number}"
+    assert await state.watches() == []
+
+
+@run
+async def test_close_ends_waits(state: AsyncState, place: Place) -> None:
+    """With `StateClosed`."""
+    second = AsyncState(place.open())
+    async with waiting(second.wait("k")) as task:
+        await second.close()
+        with pytest.raises(StateClosed):
+            await task
+
+
+@run
+async def test_waits_share_one_thread(state: AsyncState, place: Place) -> None:
+    """A hundred of them need no more threads than one; the loop goes on."""
+    before = threading.active_count()
+    tasks = [asyncio.ensure_future(state.list_shift("q", timeout=None)) for _ in range(100)]
+    await asyncio.sleep(0.1)
+    assert threading.active_count() - before <= aio.THREADS + 1
+    other = place.open()
+    other.list_push("q", *range(100))
+    assert sorted(await asyncio.gather(*tasks)) == list(range(100))
+
+
+@run
+async def test_a_hit_runs_in_the_loop(state: AsyncState, place: Place) -> None:
+    """It takes no thread, and little time; a write of anybody is seen at once."""
+    if "read cache" not in place.features:
+        pytest.skip("this engine has no read cache")
+    other = place.open()
+    await state.set("k", 1)
+    await state.get("k")
+    count = 2000
+
+    async def each() -> float:
+        began = time.perf_counter()
+        for _ in range(count):
+            await state.get("k")
+        return (time.perf_counter() - began) / count
+
+    times = [await each() for _ in range(5)]
+    assert min(times) < 20e-6
+    for number in range(50):
+        other.set("k", number)
+        assert await state.get("k") == number

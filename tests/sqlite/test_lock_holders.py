@@ -1,0 +1,74 @@
+"""Locks with several holders, between processes: each is free at once when its own process dies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import slothstate
+from helpers.processes import Channel, processes
+from helpers.sqlite import raw
+from helpers.support import in_time
+from slothstate import State
+
+PATIENCE = 30.0
+
+
+@pytest.fixture
+def state(path: str) -> Iterator[State]:
+    with slothstate.open(path) as opened:
+        yield opened
+        assert opened.check() == []
+
+
+def hold(channel: Channel, path: str, options: dict[str, Any]) -> None:
+    """Hold the lock `job` until told to let go."""
+    with slothstate.open(path) as state, state.locked("job", PATIENCE, **options) as lock:
+        channel.send(lock.token)
+        channel.receive()
+
+
+@pytest.mark.parametrize("options", [{"slots": 2}, {"shared": True}])
+def test_killed_holder(path: str, state: State, options: dict[str, Any]) -> None:
+    """Of one that was killed the place is free at once, the others keep theirs, and tokens rise."""
+
+    def takeover() -> float:
+        with processes() as start:
+            first, second = (start(hold, path, options) for _ in range(2))
+            tokens = [worker.receive() for worker in (first, second)]
+            first.kill()
+            began = time.monotonic()
+            if "slots" in options:
+                with state.locked("job", PATIENCE, **options) as lock:
+                    lasted = time.monotonic() - began
+                    assert lock.token > max(tokens)
+                    assert {held["token"] for held in state.locks()} == {tokens[1], lock.token}
+                second.send("go")
+            else:
+                second.kill()
+                with state.locked("job", PATIENCE) as lock:
+                    lasted = time.monotonic() - began
+                    assert lock.token > max(tokens)
+            return lasted
+
+    assert in_time(takeover, 0.1)
+
+
+def test_killed_while_it_waited_alone(path: str, state: State) -> None:
+    """It keeps nobody out any more."""
+    with processes() as start:
+        with state.locked("job", 0, shared=True):
+            waiter = start(hold, path, {})
+            deadline = time.monotonic() + PATIENCE
+            while not raw(path, "select 1 from lock_waiters") and time.monotonic() < deadline:
+                time.sleep(0.005)
+            worker = start(hold, path, {"shared": True})
+            time.sleep(0.1)
+            assert worker.acknowledged() == []
+            waiter.kill()
+            assert worker.receive() > 0
+        worker.send("go")
+        worker.result()
