@@ -89,8 +89,8 @@ def _examine_store(state: State, path: str, quick: bool) -> Iterator[Finding]:
     figures = state.stats()
     yield from state.examine()
     yield from _expired(figures["expired_pending"])
-    yield from _locks(state, Commands(state.health()["users"]))
     yield from _claims(figures)
+    yield from _locks(state, Commands(state.health()["users"]))
     if not quick:
         problems = state.check()
         for problem in problems:

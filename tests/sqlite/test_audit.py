@@ -82,6 +82,11 @@ DAMAGE: dict[str, tuple[tuple[str, ...], Calls]] = {
         (ENTRY.format("'list', null"), f"{ITEMS} (77, 0, cast(x'22ff22' as text)), (77, 1, cast(x'22ff22' as text))"),
         (*GET, lambda s: s.list_range("bad"), lambda s: s.list_pop("bad"), lambda s: s.list_shift("bad")),
     ),
+    "items-fewer-than-counted": (
+        (ENTRY.format("'list', 3"), f"{ITEMS} (77, 0, '1'), (77, 2, '3')"),
+        (*GET, *SWAP, lambda s: s.list_range("bad", 0, 9), lambda s: s.list_pop_many("bad", 9)),
+    ),
+    "hole-before-claims": ((ENTRY.format("'list', -1"), f"{ITEMS} (77, 0, '1'), (77, 2, '3')"), (*GET, *SWAP)),
     "text-not-utf8": ((ENTRY.format("'string', cast(x'ff' as text)"),), GET),
 }  # fmt: skip
 

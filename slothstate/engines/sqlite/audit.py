@@ -47,7 +47,10 @@ _ORPHANS: Final = (
     f"select count(*) from {{table}} where list_id not in (select id from entries where {IN_ROWS}{{marked}})"
 )
 
-_TWICE: Final = "select count(*) from list_items join claims using (list_id, position)"
+_TWICE: Final = """
+select cast(key as blob), position
+from list_items join claims using (list_id, position) join entries on entries.id = list_id
+"""
 
 _CLAIMS: Final = """
 select cast(key as blob), cast(item as blob), claims.owner is null and due_ms is null
@@ -120,9 +123,10 @@ def _lists(connection: Connection) -> list[str]:
         orphans = connection.execute(_ORPHANS.format(table=table, marked=marked)).get
         if orphans:
             found.append(f"{orphans} {what} belong to no list")
-    twice = connection.execute(_TWICE).get
-    if twice:
-        found.append(f"{twice} claimed items are in their list as well")
+    found += [
+        f"list {_text(key)} is damaged: its item at {position} is claimed, and there"
+        for key, position in connection.execute(_TWICE)
+    ]
     for key, raw_item in connection.execute(_LIST_ITEMS):
         problem = _unreadable(raw_item)
         if problem:

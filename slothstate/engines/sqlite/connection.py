@@ -47,7 +47,8 @@ LIVE: Final = f"not {EXPIRED}"
 
 # Whether the items of a list are rows of list_items: its value is NULL or an INTEGER then (docs/file-format.md).
 IN_ROWS: Final = "kind = 'list' and typeof(value) <> 'text'"
-NOT_IN_ROWS: Final = "(kind <> 'list' or typeof(value) = 'text')"
+# No JSON text is empty, and what is no text is before all text.
+NOT_IN_ROWS: Final = "(kind <> 'list' or value > '')"
 
 
 def sql(text: str) -> str:

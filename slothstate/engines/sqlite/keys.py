@@ -54,14 +54,15 @@ UNBOUNDED: Final = b""
 
 # The guard leaves a list that is kept in rows to the slow path, which removes its items and ends its claims. A
 # statement for each kind, because binding one more text costs as much as a step of SQLite; and without the names of all
-# columns, because the text costs too (see `sql`).
+# columns, because the text costs too (see `sql`). A list in a row is known as such only to those that put a list: for
+# the others that would be a hundredth of a set, for what happens to few keys more than once.
 _PUT_EXPIRING: Final[dict[Kind, str]] = {
     kind: sql(f"""
         insert into entries
         values (null, ?1, '{kind}', ?2, ?3)
         on conflict (key) do update
         set kind = '{kind}', value = ?2, expires_at_ms = ?3
-        where {NOT_IN_ROWS}
+        where {NOT_IN_ROWS if kind == "list" else "kind<>'list'"}
     """)
     for kind in KINDS
 }

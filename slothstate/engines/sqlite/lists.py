@@ -127,10 +127,12 @@ def push(connection: Connection, now: int, key: str, items: Sequence[str]) -> in
     Raises: `WrongType` unless the key holds a list or an empty table.
     """
     if len(items) == 1:
-        for statement in (_PUSH_ONE, _PUSH_ONE_CLAIMED):
-            size: int | None = connection.execute(statement, (now, key, items[0])).get
-            if size is not None:
-                return size
+        size: int | None = connection.execute(_PUSH_ONE, (now, key, items[0])).get
+        if size is not None:
+            return size
+        size = connection.execute(_PUSH_ONE_CLAIMED, (now, key, items[0])).get
+        if size is not None:
+            return size
     elif not items:
         return list_rows.length(connection, now, key)
     with Atomic(connection):

@@ -123,6 +123,9 @@ def put_back(connection: Connection, now: int, identity: int, positions: Sequenc
     """Put claimed items of a list back to their positions; inside the caller's transaction."""
     with Atomic(connection):
         size = connection.execute(_SIZE, (now, identity)).get
+        if size is None:
+            # Of no list: damage, which an audit names.
+            return
         if size < 0:
             list_rows.revive(connection, identity)
             size = 0
