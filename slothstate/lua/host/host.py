@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from slothstate import InvalidValue, State
 from slothstate._native import lib
@@ -61,7 +61,7 @@ _WAITS: Final[dict[str, tuple[int, float | None]]] = {
     "list_shift": (2, 0),
     "list_claim": (1, 0),
 }
-"""The verbs that wait: which argument says how long (a function is none of Python's), and what it is if it is absent."""
+"""The verbs that wait: which argument says how long (a function is none), and what it is if it is absent."""
 
 
 class Host:
