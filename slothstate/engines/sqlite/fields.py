@@ -39,7 +39,7 @@ class _Text(NamedTuple):
 def get(connection: Connection, now: int, key: str, path: Path) -> str | None:
     """Return the JSON text that a path leads to, None if there is nothing or it is not reached."""
     row = _row(connection, now, key)
-    if row is None or row[2] is not None:
+    if row is None or row[1] != "list" or isinstance(row[2], str):
         # All of it was read by one statement, which is of one moment.
         found = _locate(connection, now, key, path, row)[1]
     else:
@@ -134,7 +134,8 @@ def _locate(
     identity, kind, value = row
     if kind != "list" or isinstance(value, str):
         verify(key, kind, value)
-        return kind, _Text(value, path, (), (identity,)) if kind in ("table", "list") else "other"
+        is_text = isinstance(value, str) and kind in ("table", "list")
+        return kind, _Text(str(value), path, (), (identity,)) if is_text else "other"
     index = path[0]
     if isinstance(index, str):
         return kind, "other"
