@@ -174,7 +174,8 @@ def set_(
     parsed = _storable(parse_value(value, form))
     when: Any = "absent" if absent else "present" if present else None
     with open_state(db, create=not present) as state:
-        if not state.set(key, parsed, ttl, when=when, keep_ttl=keep_ttl):
+        options: dict[str, Any] = {"keep_ttl": True} if keep_ttl else {"ttl": ttl}
+        if not state.set(key, parsed, when=when, **options):
             say_no(f"not set: key {key!r} {'is there' if absent else 'is missing'}")
     return DONE
 

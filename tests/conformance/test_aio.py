@@ -27,6 +27,7 @@ from slothstate import (
     aio,
 )
 from slothstate.aio import AsyncState
+from slothstate.aio.runner import THREADS
 
 PATIENCE = 30.0
 
@@ -104,7 +105,7 @@ def test_every_verb_is_there() -> None:
     without = {"transaction", "snapshot", "with_lock", "dump", "load", "entries", "activity", "examine"}
     mapping = {"items", "values", "pop", "popitem", "setdefault", "update"}
     missing = {name for name in plain - without - mapping if not hasattr(AsyncState, name)}
-    assert missing <= {"list_claim", "claims"}
+    assert missing == set()
 
 
 def vars_of(kind: type) -> dict[str, Any]:
@@ -289,6 +290,44 @@ async def test_watching(state: AsyncState, place: Place) -> None:
 
 
 @run
+async def test_claims(state: AsyncState, place: Place) -> None:
+    """Done when the block ends, back when it raises or is cancelled; exactly once with `atomically`."""
+    other = place.open()
+    other.list_push("jobs", 1, 2)
+    claim = await state.list_claim("jobs")
+    assert claim is not None
+    async with claim as item:
+        assert (item, claim.key, claim.attempt, await claim.lost()) == (1, "jobs", 1, False)
+    assert await claim.lost()
+    claim = await state.list_claim(["none", "jobs"], timeout=1)
+    assert claim is not None
+    with pytest.raises(ZeroDivisionError):
+        async with claim:
+            raise ZeroDivisionError
+    claim = await state.list_claim("jobs", ttl=60)
+    assert claim is not None
+    assert (claim.item, claim.attempt, await claim.extend(5)) == (2, 2, True)
+    plain = claim.claim
+    await claim.atomically(lambda store: (store.set("effect", 1), plain.done()))
+    assert (await state.get("effect"), await state.list_length("jobs"), await state.claims()) == (1, 0, [])
+    assert await state.list_claim("jobs", timeout=0.05) is None
+    for pause in (0, 0.001, 0.004, 0.05):
+        task = asyncio.ensure_future(state.list_claim("jobs", timeout=None))
+        await asyncio.sleep(pause)
+        other.list_push("jobs", "x")
+        await asyncio.sleep(0.001)
+        task.cancel()
+        try:
+            taken = await task
+        except asyncio.CancelledError:
+            taken = None
+        if taken is not None:
+            assert await taken.release()
+        assert other.list_shift("jobs", timeout=5) == "x"
+        assert other.claims() == []
+
+
+@run
 async def test_close_ends_waits(state: AsyncState, place: Place) -> None:
     """With `StateClosed`."""
     second = AsyncState(place.open())
@@ -304,7 +343,7 @@ async def test_waits_share_one_thread(state: AsyncState, place: Place) -> None:
     before = threading.active_count()
     tasks = [asyncio.ensure_future(state.list_shift("q", timeout=None)) for _ in range(100)]
     await asyncio.sleep(0.1)
-    assert threading.active_count() - before <= aio.THREADS + 1
+    assert threading.active_count() - before <= THREADS + 1
     other = place.open()
     other.list_push("q", *range(100))
     assert sorted(await asyncio.gather(*tasks)) == list(range(100))

@@ -33,7 +33,7 @@ ALLOWED: Final[dict[str, frozenset[str]]] = {
     "__main__": PUBLIC | {"cli"},
     "__pyinstaller": frozenset(),
     "acquisition": GROUND,
-    "aio": ABOVE | {"state"},
+    "aio": ABOVE | {"aio", "claims", "state"},
     "cli": PUBLIC | {"cli", "importers", "lua"},
     "claims": ABOVE,
     "codec": GROUND | {"engines.protocol"},

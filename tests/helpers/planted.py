@@ -1,4 +1,4 @@
-"""Eight bugs to plant in the package, and for each the test that must find it: the tests are tested.
+"""Bugs to plant in the package, and for each the test that must find it: the tests are tested.
 
 With SLOTHSTATE_PLANTED set to a name below, a test run and its worker processes have that bug (`test_planted.py`).
 """
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from helpers.stand_in import StandIn, through
 from slothstate import locks
-from slothstate.engines.sqlite import counters, engine, keys, read_cache, store, sweep
+from slothstate.engines.sqlite import claims, counters, engine, keys, read_cache, returning, store, sweep
 from slothstate.engines.sqlite.connection import Atomic, Connection
 from slothstate.engines.sqlite.locks import table
 
@@ -140,6 +140,21 @@ def uncommitted_values_are_cached() -> None:
     read_cache.make = lambda limit, clock, transactions: make(limit, clock, {})
 
 
+def claim_that_is_not_returned() -> None:
+    """Nobody asks whether the owners of claims live."""
+    returning.due = lambda connection, now, identity: []
+
+
+def claim_that_is_returned_to_two() -> None:
+    """What comes back is put into its list, and stays claimed."""
+    returning._UNCLAIM = "select item, attempts from claims where list_id = ?1 and position = ?2"  # type: ignore[misc]
+
+
+def done_that_ignores_its_nonce() -> None:
+    """The end of a claim deletes whatever is claimed at its place."""
+    claims._DONE = "delete from claims where list_id = ?1 and position = ?2 and ?3 <> ?4"  # type: ignore[misc]
+
+
 @dataclass(frozen=True)
 class Bug:
     """What plants a bug, and the test that finds it."""
@@ -171,6 +186,9 @@ BUGS: Final = {
             uncommitted_values_are_cached,
             "sqlite/test_read_cache.py::test_a_transaction_reads_its_own_writes_and_leaves_nothing_cached",
         ),
+        Bug(claim_that_is_not_returned, "conformance/test_claims.py::test_whoever_asks_first"),
+        Bug(claim_that_is_returned_to_two, "conformance/test_claims.py::test_released_at_its_place"),
+        Bug(done_that_ignores_its_nonce, "sqlite/test_claim_rows.py::test_claim_of_another_nonce"),
     )
 }
 

@@ -134,8 +134,8 @@ def _locate(
     identity, kind, value = row
     if kind != "list" or isinstance(value, str):
         verify(key, kind, value)
-        is_text = isinstance(value, str) and kind in ("table", "list")
-        return kind, _Text(str(value), path, (), (identity,)) if is_text else "other"
+        assert value is not None
+        return kind, _Text(value, path, (), (identity,)) if kind in ("table", "list") else "other"
     index = path[0]
     if isinstance(index, str):
         return kind, "other"

@@ -1,0 +1,194 @@
+"""What an `AsyncState` hands out: locks, claims and watches, whose methods are coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from slothstate.acquisition import Acquisition
+from slothstate.aio.runner import Runner
+from slothstate.claims import Claim
+from slothstate.errors import LockLost, LockTimeout
+from slothstate.locks import Lock
+from slothstate.state import State
+from slothstate.values import Seconds
+from slothstate.verbs.base import check_timeout
+from slothstate.watching import Change, Watch
+
+__all__ = ["AsyncClaim", "AsyncLock", "AsyncWatch", "LockBlock"]
+
+T = TypeVar("T")
+
+
+class LockBlock:
+    """What `AsyncState.locked` returns."""
+
+    def __init__(
+        self, owner: Runner, name: str, timeout: float | None, ttl: float | None, shared: bool, slots: int
+    ) -> None:
+        self._owner = owner
+        self._name = name
+        self._timeout = timeout
+        self._ttl = ttl
+        self._options: dict[str, Any] = {"shared": shared, "slots": slots}
+        self._held: Acquisition | None = None
+
+    async def __aenter__(self) -> AsyncLock:
+        owner = self._owner
+        wanted = owner.state._locks.acquisition(self._name, self._ttl, is_scoped=True, **self._options)
+        if not await owner.acquire(wanted, self._timeout, self._ttl):
+            raise LockTimeout(f"lock {self._name!r} was not acquired within {self._timeout} s")
+        self._held = wanted
+        return AsyncLock(owner, Lock(owner.state._locks, owner.state._engine, wanted))
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        held = self._held
+        assert held is not None
+        # Also when the task is cancelled once more meanwhile.
+        kept = await asyncio.shield(self._owner.run(functools.partial(self._owner.state._locks.end, held)))
+        if kind is None and not kept:
+            raise LockLost(f"lock {held.name!r} (token {held.token}) was lost before its block ended")
+
+
+class AsyncLock:
+    """A `slothstate.Lock` for asyncio."""
+
+    def __init__(self, owner: Runner, lock: Lock) -> None:
+        self._owner = owner
+        self._lock = lock
+
+    @property
+    def name(self) -> str:
+        """The name of the lock."""
+        return self._lock.name
+
+    @property
+    def token(self) -> int:
+        """The fencing number of this acquisition."""
+        return self._lock.token
+
+    async def lost(self) -> bool:
+        """Return whether the lock is no longer held."""
+        return await self._owner.run(lambda: self._lock.lost)
+
+    async def ensure_held(self) -> None:
+        """Raise `LockLost` if the lock is no longer held."""
+        await self._owner.run(self._lock.ensure_held)
+
+    async def extend(self, seconds: Seconds) -> bool:
+        """Let the lock end `seconds` from now; False if it was lost."""
+        return await self._owner.run(functools.partial(self._lock.extend, seconds))
+
+    async def atomically(self, fn: Callable[[State], T]) -> T:
+        """`AsyncState.atomically`, refused with `LockLost` when the lock is lost: what it writes is fenced."""
+        return await self._owner.atomically_in(fn, self._lock.transaction)
+
+
+class AsyncWatch:
+    """A `slothstate.Watch` for asyncio."""
+
+    def __init__(self, owner: Runner, pattern: str | None, name: str | None) -> None:
+        self._owner = owner
+        self._pattern = pattern
+        self._name = name
+        self._watch: Watch | None = None
+
+    async def _begun(self) -> Watch:
+        if self._watch is None:
+            begin = functools.partial(self._owner.state.watch, self._pattern, name=self._name)
+            self._watch = await self._owner.take_or_give_back(begin, Watch.close)
+        return self._watch
+
+    async def next(self, timeout: Seconds | None = None) -> Change | None:
+        """Return the next change, as `Watch.next` does. One that is cancelled loses none."""
+        seconds = check_timeout(timeout)
+        watch = await self._begun()
+
+        def read() -> tuple[Change | None, float]:
+            found = watch.next(0)
+            return found, math.inf if found is not None else watch.until_expiry()
+
+        async def look() -> tuple[Change | None, float]:
+            return await self._owner.take_or_give_back(read, lambda found: watch.unread(found[0]))
+
+        return await self._owner.until(look, seconds)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Change:
+        change = await self.next()
+        assert change is not None
+        return change
+
+    async def close(self) -> None:
+        """End the watch, as `Watch.close` does."""
+        if self._watch is not None:
+            await self._owner.run(self._watch.close)
+
+    async def __aenter__(self) -> Self:
+        await self._begun()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class AsyncClaim:
+    """A `slothstate.Claim` for asyncio: `async with claim as item`."""
+
+    def __init__(self, owner: Runner, claim: Claim) -> None:
+        self._owner = owner
+        self._claim = claim
+        self.key = claim.key
+        self.item = claim.item
+        self.attempt = claim.attempt
+
+    async def done(self) -> bool:
+        """Let the item be gone for good; False if the claim was lost."""
+        return await self._owner.run(self._claim.done)
+
+    async def release(self, delay: Seconds = 0) -> bool:
+        """Put the item back to its old place, invisible for `delay` seconds; False if the claim was lost."""
+        return await self._owner.run(functools.partial(self._claim.release, delay))
+
+    async def extend(self, seconds: Seconds) -> bool:
+        """Let the claim end `seconds` from now; False if it was lost."""
+        return await self._owner.run(functools.partial(self._claim.extend, seconds))
+
+    async def lost(self) -> bool:
+        """Return whether the item is no longer claimed by this."""
+        return await self._owner.run(lambda: self._claim.lost)
+
+    async def ensure_held(self) -> None:
+        """Raise `LockLost` if the claim is lost."""
+        await self._owner.run(self._claim.ensure_held)
+
+    async def atomically(self, fn: Callable[[State], T]) -> T:
+        """`AsyncState.atomically`, refused with `LockLost` when the claim is lost.
+
+        `done()` of the plain `claim` inside it, and what `fn` writes, are kept together: exactly once.
+        """
+        return await self._owner.atomically_in(fn, self._claim.transaction)
+
+    @property
+    def claim(self) -> Claim:
+        """The plain claim, for the function that `atomically` runs."""
+        return self._claim
+
+    async def __aenter__(self) -> Any:
+        return self._claim.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # Also when the task is cancelled once more meanwhile.
+        await asyncio.shield(self._owner.run(functools.partial(self._claim.__exit__, kind, error, None)))
