@@ -8,12 +8,14 @@ from bench.compare import Lane, Workers
 from bench.report import Report
 from bench.scale import QUICK, Scale
 from bench.under_pytest import run_lane
-from bench.workloads import push_pop, set_scalar
+from bench.workloads import push_pop, set_scalar, take_items
 
 TOPIC: Final = "lists"
 
 SHORT: Final = "list_push + list_pop, 10 items"
 LONG: Final = "list_push + list_pop, {:,} items"
+SHIFT: Final = "list_shift"
+CLAIM: Final = "list_claim + done"
 UPSERT: Final = "(bare upsert, beside the lists)"
 
 
@@ -28,6 +30,8 @@ def lanes(scale: Scale) -> list[Lane]:
             Lane(what=what, peer=peer, workload=push_pop, options={"length": scale.many_items})
             for peer in ("slothstate", "redis")
         ),
+        Lane(what=SHIFT, peer="slothstate", workload=take_items, options={"claims": False}),
+        Lane(what=CLAIM, peer="slothstate", workload=take_items, options={"claims": True}),
         Lane(what=UPSERT, peer="apsw", workload=set_scalar),
     ]
 
@@ -40,6 +44,7 @@ def run(report: Report) -> None:
         3,
         report.times(SHORT, "slothstate", than="apsw", its=UPSERT),
     )
+    report.at_most("list_claim + done, times list_shift", 2.5, report.times(CLAIM, "slothstate", its=SHIFT))
     report.at_most(
         f"list_push + list_pop: {report.scale.many_items:,} items beside 10",
         1.2,

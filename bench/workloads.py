@@ -8,7 +8,18 @@ from typing import Any, Final
 from bench.measure import Batch, Source
 from bench.peers import Peer
 
-__all__ = ["TABLE", "append", "get", "get_table", "increment", "push_pop", "set_scalar", "set_table", "swap"]
+__all__ = [
+    "TABLE",
+    "append",
+    "get",
+    "get_table",
+    "increment",
+    "push_pop",
+    "set_scalar",
+    "set_table",
+    "swap",
+    "take_items",
+]
 
 KEYS: Final = 100
 WRITTEN_KEYS: Final = 1_000
@@ -136,6 +147,25 @@ def swap(peer: Peer) -> Source:
         assert peer.compare_swap is not None
         columns = ([names[number % WRITTEN_KEYS] for number in chosen], old, new)
         return Batch(peer.compare_swap, columns, [True] * operations)
+
+    return source
+
+
+def take_items(peer: Peer, *, claims: bool) -> Source:
+    """Take the items of a long list from its front; with `claims` each is claimed, and done."""
+    state = peer.native
+    name = peer.key(f"queue:{claims}")
+
+    def claim(key: Any) -> Any:
+        claimed = state.list_claim(key)
+        claimed.done()
+        return claimed.item
+
+    def source(operations: int) -> Batch:
+        state.delete(name)
+        # One stays: what empties a list does more.
+        state.list_push(name, *range(operations + 1))
+        return Batch(claim if claims else state.list_shift, ([name] * operations,), list(range(operations)))
 
     return source
 

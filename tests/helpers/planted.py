@@ -17,7 +17,19 @@ from typing import Any, Final
 from helpers.stand_in import StandIn, through
 from slothstate import locks
 from slothstate.engines.protocol import WatchPage
-from slothstate.engines.sqlite import counters, engine, keys, read_cache, store, sweep, triggers, watch_table, watches
+from slothstate.engines.sqlite import (
+    claims,
+    counters,
+    engine,
+    keys,
+    read_cache,
+    returning,
+    store,
+    sweep,
+    triggers,
+    watch_table,
+    watches,
+)
 from slothstate.engines.sqlite.connection import Atomic, Connection
 from slothstate.engines.sqlite.locks import table
 from slothstate.verbs import waiting
@@ -179,6 +191,21 @@ def wait_that_looks_only_for_edges() -> None:
     waiting.wait_until = wait_until  # type: ignore[assignment]
 
 
+def claim_that_is_not_returned() -> None:
+    """Nobody asks whether the owners of claims live."""
+    returning.due = lambda connection, now, identity: []
+
+
+def claim_that_is_returned_to_two() -> None:
+    """What comes back is put into its list, and stays claimed."""
+    returning._UNCLAIM = "select item, attempts from claims where list_id = ?1 and position = ?2"  # type: ignore[misc]
+
+
+def done_that_ignores_its_nonce() -> None:
+    """The end of a claim deletes whatever is claimed at its place."""
+    claims._DONE = "delete from claims where list_id = ?1 and position = ?2 and ?3 <> ?4"  # type: ignore[misc]
+
+
 @dataclass(frozen=True)
 class Bug:
     """What plants a bug, and the test that finds it."""
@@ -215,6 +242,9 @@ BUGS: Final = {
             uncommitted_values_are_cached,
             "sqlite/test_read_cache.py::test_a_transaction_reads_its_own_writes_and_leaves_nothing_cached",
         ),
+        Bug(claim_that_is_not_returned, "conformance/test_claims.py::test_whoever_asks_first"),
+        Bug(claim_that_is_returned_to_two, "conformance/test_claims.py::test_released_at_its_place"),
+        Bug(done_that_ignores_its_nonce, "sqlite/test_claim_rows.py::test_claim_of_another_nonce"),
     )
 }
 

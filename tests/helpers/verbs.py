@@ -116,6 +116,6 @@ VERBS: Final = (
     Verb("list_pop", lambda s, k: s.list_pop(k), None, works_on=LISTS),
     Verb("list_pop-default", lambda s, k: s.list_pop(k, "d"), "d", works_on=LISTS),
     Verb("list_shift", lambda s, k: s.list_shift(k), None, works_on=LISTS),
-    Verb("list_claim", lambda s, k: s.list_claim(k), None, works_on=LISTS),
+    Verb("list_claim", lambda s, k: getattr(s.list_claim(k), "item", None), None, works_on=LISTS),
 )
 """Every verb that takes a key, in each of its forms."""

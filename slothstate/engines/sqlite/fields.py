@@ -39,7 +39,7 @@ class _Text(NamedTuple):
 def get(connection: Connection, now: int, key: str, path: Path) -> str | None:
     """Return the JSON text that a path leads to, None if there is nothing or it is not reached."""
     row = _row(connection, now, key)
-    if row is None or row[2] is not None:
+    if row is None or row[1] != "list" or isinstance(row[2], str):
         # All of it was read by one statement, which is of one moment.
         found = _locate(connection, now, key, path, row)[1]
     else:

@@ -11,14 +11,12 @@ from typing import Final
 
 from slothstate.engines.protocol import NO_KEY, NO_TTL, Row, When
 from slothstate.engines.sqlite.connection import EXPIRED, IN_ROWS, LIVE, NOT_IN_ROWS, Atomic, Connection, Snapshot, sql
-from slothstate.errors import StateCorrupt
-from slothstate.native import KEY_SEPARATOR, glob_filter, glob_match, row_getter
+from slothstate.native import KEY_SEPARATOR, glob_filter, row_getter
 from slothstate.patterns import key_range
 from slothstate.values import KINDS, Kind, Stored, as_python, damaged, decoded, verify
 
 __all__ = [
     "UNBOUNDED",
-    "clear",
     "copy",
     "count",
     "delete",
@@ -106,14 +104,7 @@ _REMOVE_ITEMS: Final = "delete from list_items where list_id = ?1"
 
 _END_CLAIMS: Final = "delete from claims where list_id = ?1"
 
-# Lists that are not there, but whose claims are.
-_CLAIMED_ALONE: Final = f"select key from entries where {EXPIRED} and {IN_ROWS} and value is not null"
-
 _IS_WATCHED: Final = "select 1 from sqlite_schema where type = 'trigger'"
-
-_RAW_KEYS: Final = f"select id, cast(key as blob), {LIVE} from entries"
-
-_REMOVE_ROW: Final = "delete from entries where id = ?1"
 
 _SWAP_SCALAR: Final = sql(f"""
 update entries
@@ -417,36 +408,6 @@ def persist(connection: Connection, now: int, key: str) -> bool:
 def count(connection: Connection, now: int) -> int:
     """Return how many live keys there are."""
     return int(connection.execute(_COUNT, (now,)).get)
-
-
-def clear(connection: Connection, now: int, pattern: str | None) -> int:
-    """Delete all keys, or those that match, in one transaction; return how many were live."""
-    with Atomic(connection):
-        if pattern is not None:
-            try:
-                found = keys(connection, now, pattern, "", None, False)
-            except StateCorrupt:
-                return _clear_raw(connection, now, pattern)
-            claimed = [key for (key,) in connection.execute(_CLAIMED_ALONE, (now,)).fetchall()]
-            found += [key for key in claimed if glob_match(pattern, key)]
-            return sum(remove(connection, now, key) for key in found)
-        removed = count(connection, now)
-        connection.execute("delete from claims")
-        connection.execute("delete from list_items")
-        connection.execute("delete from entries")
-        return removed
-
-
-def _clear_raw(connection: Connection, now: int, pattern: str) -> int:
-    """Do the same where there are keys that are not UTF-8; to the pattern what is not is U+FFFD."""
-    removed = 0
-    for identity, key, live in connection.execute(_RAW_KEYS, (now,)).fetchall():
-        if glob_match(pattern, key.decode(errors="replace")):
-            connection.execute(_REMOVE_ITEMS, (identity,))
-            connection.execute(_END_CLAIMS, (identity,))
-            connection.execute(_REMOVE_ROW, (identity,))
-            removed += live
-    return removed
 
 
 def keys(

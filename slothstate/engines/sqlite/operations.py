@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, cast
 
 from slothstate.engines.protocol import NO_KEY, StoredRecord
-from slothstate.engines.sqlite import claims, counters, edits, fields, keys, list_rows, lists, returning
+from slothstate.engines.sqlite import claims, clearing, counters, edits, fields, keys, list_rows, lists, returning
 from slothstate.errors import StateReadOnly
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _VERBS: Final[dict[Callable[..., object], str]] = {
     keys.rename: "rename",
     keys.copy: "copy",
     keys.exists: "exists",
-    keys.clear: "clear",
+    clearing.clear: "clear",
     keys.keys: "keys",
     keys.page_of_keys: "scan",
     keys.set_expiry: "set_ttl",
@@ -116,7 +116,7 @@ class EntryOperations:
         self.set_expiry = _writing_key(store, keys.set_expiry)
         self.persist = _writing_key(store, keys.persist)
         self.count = _reading(store, keys.count)
-        self.clear = _writing(store, keys.clear)
+        self.clear = _writing(store, clearing.clear)
         self.keys = _reading(store, keys.keys)
         self.page = _reading(store, keys.page_of_keys)
 
