@@ -61,9 +61,12 @@ class Watch:
         return self._name
 
     def _begin(self) -> bool:
-        self._seen = self._engine.watches.begin(self._nonce, self._pattern, self._name)
-        if self._seen is None:
+        revision = self._engine.watches.begin(self._nonce, self._pattern, self._name)
+        if revision is None:
+            self._seen = None
             return False
+        # Where changes were lost, one earlier: the first look finds that out.
+        self._seen = revision if revision >= 0 else -revision - 1
         self._marked = self._given = self._seen
         return True
 

@@ -391,8 +391,9 @@ class Watches(Protocol):
     def begin(self, nonce: int, pattern: str | None, name: str | None, /) -> int | None:
         """Begin to watch, or with a name go on; return the revision after which changes are to be read.
 
-        Every change that is committed from now on is kept for it. What has expired by now is none. None while another
-        watch, whose owner lives, has the name. Raises: `SlothStateError` inside a transaction or snapshot.
+        Negative if changes up to that number were lost. Every change that is committed from now on is kept for it.
+        What has expired by now is none. None while another watch, whose owner lives, has the name.
+        Raises: `SlothStateError` inside a transaction or snapshot.
         """
 
     def page(self, nonce: int, after: int, pattern: str | None, limit: int, /) -> WatchPage:

@@ -13,6 +13,7 @@ import pytest
 from helpers.places import Place
 from helpers.support import in_time
 from slothstate import InvalidKey, InvalidValue, SlothStateError, State, StateClosed, WrongType
+from slothstate.verbs.waiting import wait_until
 
 LATE = 0.1
 """Seconds that a wait may end after its timeout."""
@@ -229,6 +230,29 @@ def test_busy_store_ends_a_wait_in_time(place: Place) -> None:
         holder.set("k", 1)
         assert in_time(late, LATE)
     assert reader.list_pop("q") == 1
+
+
+def test_nothing_is_missed_between_a_look_and_the_wait(place: Place) -> None:
+    """What is committed after a look has read, and before it waits, ends the wait at once: levels, not edges."""
+    reader, writer = place.open(), place.open()
+
+    def late() -> float:
+        writer.delete("k")
+        looks = 0
+
+        def look() -> Any:
+            nonlocal looks
+            found = reader.get("k")
+            looks += 1
+            if looks == 1:
+                writer.set("k", 1)
+            return found
+
+        before = time.monotonic()
+        assert wait_until(reader._engine, look, PATIENCE) == 1
+        return time.monotonic() - before
+
+    assert in_time(late, 0.2)
 
 
 def test_many_waiters_of_one_state(place: Place) -> None:

@@ -16,9 +16,23 @@ from typing import Any, Final
 
 from helpers.stand_in import StandIn, through
 from slothstate import locks
-from slothstate.engines.sqlite import claims, counters, engine, keys, read_cache, returning, store, sweep
+from slothstate.engines.protocol import WatchPage
+from slothstate.engines.sqlite import (
+    claims,
+    counters,
+    engine,
+    keys,
+    read_cache,
+    returning,
+    store,
+    sweep,
+    triggers,
+    watch_table,
+    watches,
+)
 from slothstate.engines.sqlite.connection import Atomic, Connection
 from slothstate.engines.sqlite.locks import table
+from slothstate.verbs import waiting
 
 VARIABLE: Final = "SLOTHSTATE_PLANTED"
 
@@ -155,6 +169,43 @@ def done_that_ignores_its_nonce() -> None:
     claims._DONE = "delete from claims where list_id = ?1 and position = ?2 and ?3 <> ?4"  # type: ignore[misc]
 
 
+def watch_that_begins_before_its_triggers() -> None:
+    """A watch is there before anything notes the changes for it: the triggers come when it first reads."""
+    page = watches.page
+
+    def begin(connection: Connection, now: int, wanted: watches.WatchRow, is_alive: Any) -> int | None:
+        with Atomic(connection):
+            last: int = connection.execute(watches._LAST).get
+            row = (wanted.name, wanted.pattern, last, wanted.nonce, wanted.owner, wanted.host, wanted.pid, now)
+            connection.execute(watches._ADD, row)
+            return last
+
+    def late(self: watch_table.WatchTable, nonce: int, after: int, pattern: str | None, limit: int, /) -> Any:
+        def first(connection: Connection, now: int) -> None:
+            with Atomic(connection):
+                if not connection.execute(watches._IS_WATCHED).get:
+                    for statement in triggers.NAMES_AND_TEXTS.values():
+                        connection.execute(statement)
+
+        self._store.write(first)
+        return WatchPage(*self._store.read(page, nonce, after, pattern, limit))
+
+    watches.begin = begin
+    watch_table.WatchTable.page = late  # type: ignore[method-assign]
+
+
+def wait_that_looks_only_for_edges() -> None:
+    """A wait looks, and only then asks what it is to be told about."""
+
+    def wait_until(owner: Any, look: Callable[[], Any], timeout: float | None, *, pause: Any = None) -> Any:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (found := look()) is None and (deadline is None or time.monotonic() < deadline):
+            owner.changes.wait(owner.changes.token(), waiting.LONGEST)
+        return found
+
+    waiting.wait_until = wait_until  # type: ignore[assignment]
+
+
 @dataclass(frozen=True)
 class Bug:
     """What plants a bug, and the test that finds it."""
@@ -182,6 +233,11 @@ BUGS: Final = {
         ),
         Bug(sweep_without_a_second_look, "sqlite/test_sweep.py::test_key_that_is_set_again_as_a_sweep_begins"),
         Bug(acknowledged_before_commit, "faults/test_crash.py::test_nothing_acknowledged_is_lost_by_kill"),
+        Bug(watch_that_begins_before_its_triggers, "conformance/test_watch.py::test_own_writes_and_patterns"),
+        Bug(
+            wait_that_looks_only_for_edges,
+            "conformance/test_wait.py::test_nothing_is_missed_between_a_look_and_the_wait",
+        ),
         Bug(
             uncommitted_values_are_cached,
             "sqlite/test_read_cache.py::test_a_transaction_reads_its_own_writes_and_leaves_nothing_cached",

@@ -96,7 +96,7 @@ def begin(connection: Connection, now: int, wanted: WatchRow, is_alive: Callable
         else:
             connection.execute(_GO_ON, (found[0], wanted.pattern, wanted.nonce, *wanted[4:7], now))
         revision: int = connection.execute(_REVISION, (wanted.nonce,)).get
-        return abs(revision)
+        return revision
 
 
 def page(

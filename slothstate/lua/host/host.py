@@ -53,6 +53,17 @@ _PARTS = (
 """The host's own Lua files, each given the table of those before it."""
 
 
+_WAITS: Final[dict[str, tuple[int, float | None]]] = {
+    "lock": (1, None),
+    "with_lock": (1, None),
+    "wait": (2, None),
+    "list_pop": (2, 0),
+    "list_shift": (2, 0),
+    "list_claim": (1, 0),
+}
+"""The verbs that wait: which argument says how long (a function is none of Python's), and what it is if it is absent."""
+
+
 class Host:
     """Runs one script against one store.
 
@@ -350,15 +361,20 @@ class Host:
         return verb._replace(function=function)
 
     def _in_time(self, verb: Verb) -> Verb:
-        """Let a verb that waits for a lock wait no longer than the task may take."""
-        if verb.name not in ("lock", "with_lock"):
+        """Let a verb that waits wait no longer than the task may take."""
+        if verb.name not in _WAITS:
             return verb
+        place, default = _WAITS[verb.name]
 
-        def function(name: str, timeout: float | None = None) -> Any:
+        def function(*arguments: Any, **options: Any) -> Any:
             if self._limit is not None:
                 left = max(0.0, self._limit - time.monotonic())
-                timeout = left if timeout is None or timeout > left else timeout
-            return verb.function(name, timeout)
+                given = list(arguments) + [None] * (place + 1 - len(arguments))
+                timeout = default if given[place] is None else given[place]
+                if timeout is None or timeout > left:
+                    given[place] = left
+                    return verb.function(*given, **options)
+            return verb.function(*arguments, **options)
 
         return verb._replace(function=function)
 

@@ -1,4 +1,4 @@
-"""The pools of workers among the examples: every job is done, and what always fails is put aside."""
+"""The examples in Python and in the shell: pools of workers, a leader, a cache that is warmed once."""
 
 from __future__ import annotations
 
@@ -55,3 +55,33 @@ def test_in_the_shell(tmp_path: Path) -> None:
     with slothstate.open(tmp_path / "state.db") as state:
         assert state.get("files:dead") == ["missing"]
         assert state.list_length("files") == 0
+
+
+def test_leader_election(tmp_path: Path) -> None:
+    """One leads after the other, with rising tokens; one that is killed is followed at once."""
+    start = [sys.executable, str(EXAMPLES / "leader_election.py"), str(tmp_path / "state.db")]
+    first = subprocess.Popen([*start, "1000"], stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    assert first.stdout.readline().endswith("token 1\n")
+    others = [subprocess.Popen([*start, "2"], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    first.kill()
+    first.communicate()
+    told = [other.communicate(timeout=60)[0] for other in others]
+    tokens = sorted(int(line.split()[-1]) for line in told)
+    assert 1 < tokens[0] < tokens[1]
+    with slothstate.open(tmp_path / "state.db") as state:
+        assert state.get("leader")["token"] == tokens[1]
+        assert state.locks() == []
+
+
+def test_warm_cache(tmp_path: Path) -> None:
+    """All processes have the result, and one has computed it."""
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "warm_cache.py", tmp_path / "state.db", "5"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["{'orders': 3}"] * 5 + ["computed 1 times"]
