@@ -60,8 +60,12 @@ static PyObject *state_set(PyObject *object, PyObject *const *arguments, Py_ssiz
     }
     bool expires = given[2] != NULL && given[2] != Py_None;
     if (most == PARAMETERS && (given[3] != NULL || given[4] != NULL)) {
-        PyObject *all[6] = {object, given[0], given[1], expires ? given[2] : Py_None,
-                            given[3] != NULL ? given[3] : Py_None, given[4] != NULL ? given[4] : Py_False};
+        PyObject *all[6] = {object,
+                            given[0],
+                            given[1],
+                            expires ? given[2] : Py_None,
+                            given[3] != NULL ? given[3] : Py_None,
+                            given[4] != NULL ? given[4] : Py_False};
         return PyObject_VectorcallMethod(names[SET_WHEN], all, 6, NULL);
     }
     /* Owned, because encoding may run Python code, which may put others in their place. */

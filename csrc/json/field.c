@@ -153,12 +153,12 @@ static ss_status check_depth(size_t depth, const uint8_t *value, size_t length)
 }
 
 /* The first that is not SS_OK. */
-#define TRY(call)                       \
-    do {                                \
-        ss_status tried = (call);       \
-        if (tried != SS_OK) {           \
-            return tried;               \
-        }                               \
+#define TRY(call) \
+    do { \
+        ss_status tried = (call); \
+        if (tried != SS_OK) { \
+            return tried; \
+        } \
     } while (0)
 
 ss_status ss_json_put(ss_buf *buf, const uint8_t *text, size_t length, const ss_json_step *path, size_t steps,

@@ -34,7 +34,8 @@ typedef struct ss_json_place {
 } ss_json_place;
 
 /* Follows a path. SS_OK whatever was found; else what is wrong with the text, or SS_NO_MEMORY. */
-ss_status ss_json_find(const uint8_t *text, size_t length, const ss_json_step *path, size_t steps, ss_json_place *place);
+ss_status ss_json_find(const uint8_t *text, size_t length, const ss_json_step *path, size_t steps,
+                       ss_json_place *place);
 
 /* Appends the text with the value at `place` replaced by `value`. If it is MISSING, the rest of the path, which must be
  * names, is added with the objects it needs. SS_TOO_DEEP if what results could not be read. */

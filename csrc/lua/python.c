@@ -32,7 +32,16 @@ unsigned *ss_lua_scopes(void)
 
 /* ---- Ownership of the userdata ---- */
 
-enum { PART_ENCODED, PART_ABSENT, PART_EXPLAIN, PART_PENDING, PART_IS_MAIN_THREAD, PART_WITH_OPTIONS, PART_VERBS, PART_COUNT };
+enum {
+    PART_ENCODED,
+    PART_ABSENT,
+    PART_EXPLAIN,
+    PART_PENDING,
+    PART_IS_MAIN_THREAD,
+    PART_WITH_OPTIONS,
+    PART_VERBS,
+    PART_COUNT
+};
 
 ss_lua_binding *ss_lua_binding_new(const char *token, size_t length)
 {
@@ -213,8 +222,9 @@ void ss_lua_call(ss_lua_binding *binding, void *callable, const ss_lua_value *va
             ss_buf_free(&binding->many);
         }
         if (made == count) {
-            result = has_options ? PyObject_Vectorcall(binding->with_options, arguments, count + 1, NULL)
-                                 : PyObject_Vectorcall(function, arguments + 1, count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+            result = has_options
+                         ? PyObject_Vectorcall(binding->with_options, arguments, count + 1, NULL)
+                         : PyObject_Vectorcall(function, arguments + 1, count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
         }
         while (made > 0) {
             Py_DECREF(arguments[made--]);

@@ -53,7 +53,8 @@ static void raise_put_error(PyObject *self, ss_status status)
     } else if (status == SS_TOO_LARGE) {
         PyErr_Format(ss_invalid_value(self), "value: the whole is larger than %zu bytes of JSON", SS_BUF_MAX);
     } else {
-        PyErr_Format(ss_invalid_value(self), "value: nested too deep; at most %d levels can be stored", SS_JSON_MAX_DEPTH);
+        PyErr_Format(ss_invalid_value(self), "value: nested too deep; at most %d levels can be stored",
+                     SS_JSON_MAX_DEPTH);
     }
 }
 

@@ -134,7 +134,7 @@ class LockTable:
     def _attempt(self, name: str, nonce: int, slots: int, ttl_ms: int | None, deadline: float | None) -> int | None:
         """Acquire a lock if it is free; None if it is not, or if the store stays busy past the deadline."""
         owner = self._ownership.become()
-        began = boot_ms()
+        began = 0 if ttl_ms is None else boot_ms()
         expires_boot_ms = None if ttl_ms is None else began + ttl_ms
         claim = table.Claim(name, nonce, owner, host(), os.getpid(), self._boot_id, expires_boot_ms, slots)
         try:
