@@ -55,6 +55,7 @@ FAMILIES = {
     "Waiting": {
         "wait": "watch",
         "watch": "watch",
+        "watches": "watch",
         "unwatch": "watch",
     },
     "Locks": {

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import slothstate
 from slothstate import Finding, SlothStateError, State
-from slothstate.cli.claim_figures import claims_line
 from slothstate.cli.exits import Failure
 from slothstate.cli.formatting import duration, quantity, shortened
 from slothstate.cli.options import open_state, store_path
+from slothstate.cli.queue_figures import claims_line
 from slothstate.processes import Commands
 
 __all__ = ["examine"]

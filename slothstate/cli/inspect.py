@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from slothstate import Entry, State, Usage, literal
-from slothstate.cli.claim_figures import claims_line
 from slothstate.cli.formatting import clock_time, duration, escaped, is_terminal, quantity, size, styled
 from slothstate.cli.options import DONE, json_option, key_argument, open_state, say_no, store_command
 from slothstate.cli.prometheus import exposition
+from slothstate.cli.queue_figures import claims_line, watches_line
 from slothstate.cli.table import cut, print_table, terminal_width
 from slothstate.cli.values import as_json, flush, shown, write
 
@@ -66,6 +66,7 @@ def stats(db: str | None, as_json_: bool, prometheus: bool) -> int:
         shared = (
             *("path", "backend", "total_keys", "total_size", "wal_size", "expired_pending", "locks_held"),
             *("claims_held", "claims_of_dead_owners", "items_delayed", "most_attempts"),
+            *("watches", "watches_of_dead_owners", "watches_unattended"),
         )
         rows = {name: figures[name] for name in shared} | kinds
         rows |= {"free_size": free, "locks_of_dead_owners": dead, "schema_version": figures["schema_version"]}
@@ -85,6 +86,7 @@ def _print_stats(figures: dict[str, Any], free: int, dead: int, users: list[Any]
         "expired": f"{quantity(figures['expired_pending'], 'key')} not swept yet",
         "locks": f"{figures['locks_held']:,} held" + (f", {dead} left by dead owners" if dead else ""),
         "claims": claims_line(figures),
+        "watches": watches_line(figures),
         "open in": "unknown" if users is None else quantity(len(users), "process", "processes"),
         "format": f"{figures['backend']}, schema {figures['schema_version']}, SQLite {figures['sqlite_version']}",
     }

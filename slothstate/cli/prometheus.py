@@ -41,6 +41,16 @@ def exposition(figures: dict[str, Any], free: int, dead: int, commits: int) -> s
         ),
         ("claim_attempts_max", "gauge", "The most attempts on a claimed item.", [({}, figures["most_attempts"])]),
         (
+            "watches",
+            "gauge",
+            "Watches by whether their owner lives; one with a name that nobody runs has none.",
+            [
+                ({"owner": "alive"}, figures["watches"]),
+                ({"owner": "dead"}, figures["watches_of_dead_owners"]),
+                ({"owner": "none"}, figures["watches_unattended"]),
+            ],
+        ),
+        (
             "commits_total",
             "counter",
             "Commits since a process has the store open.",

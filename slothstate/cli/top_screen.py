@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from slothstate import Activity, Health, LockDescription, State, Usage
-from slothstate.cli.claim_figures import claims_line
 from slothstate.cli.formatting import clock_time, duration, escaped, quantity, size
+from slothstate.cli.queue_figures import claims_line, watches_line
 from slothstate.cli.table import cut
 from slothstate.processes import Commands, command_line
 
@@ -126,6 +126,7 @@ def _head(history: History, console: Console) -> RenderableType:
         + (f", {dead} left by dead owners" if dead else "")
         + (f", {waiting} waiting" if waiting else ""),
         "claims": claims_line(figures),
+        "watches": watches_line(figures),
     }
     title = Table.grid(expand=True)
     title.add_column(no_wrap=True, overflow="ellipsis")

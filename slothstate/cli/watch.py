@@ -1,4 +1,4 @@
-"""`wait watch unwatch`."""
+"""`wait watch watches unwatch`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ import click
 
 from slothstate import Change, same
 from slothstate.cli.exits import Failure
+from slothstate.cli.formatting import escaped, is_terminal, styled
 from slothstate.cli.options import (
     DONE,
     SECONDS,
     complete_key,
+    json_option,
     key_argument,
     open_state,
     say_no,
     store_command,
     store_path,
 )
+from slothstate.cli.table import print_table
 from slothstate.cli.values import Form, as_json, flush, parse_value, print_value, value_options, write
 
-__all__ = ["unwatch", "wait", "watch"]
+__all__ = ["unwatch", "wait", "watch", "watches"]
 
 CANNOT_EXECUTE: Final = 126
 NOT_FOUND: Final = 127
@@ -107,6 +110,42 @@ def _run(command: Sequence[str], change: Change, db: str | None) -> int:
         why = f"cannot run {command[0]!r}: {error.strerror}"
         raise Failure(why, NOT_FOUND if missing else CANNOT_EXECUTE) from error
     return 128 - code if code < 0 else code
+
+
+@store_command("watches")
+@json_option
+def watches(db: str | None, as_json_: bool) -> int:
+    """List who watches.
+
+    In a pipe one line each, separated by tabs: alive, dead or nobody, pid, host, the last revision that it has handled,
+    name, pattern.
+
+    \b
+    Example:
+      slothstate watches
+    """
+    with open_state(db) as state:
+        found = state.watches()
+    if as_json_:
+        write(as_json(found))
+        return DONE
+    rows = [
+        [
+            "nobody" if each["owner"] is None else "alive" if each["alive"] else "dead",
+            str(each["owner"]["pid"]) if each["owner"] else "",
+            escaped(each["owner"]["host"]) if each["owner"] else "",
+            str(each["revision"]),
+            escaped(each["name"] or ""),
+            escaped(each["pattern"] or "*"),
+        ]
+        for each in found
+    ]
+    if not is_terminal():
+        for row in rows:
+            write("\t".join(row))
+    elif not print_table(["OWNER", "PID", "HOST", "HANDLED", "NAME", "PATTERN"], rows, right=["PID", "HANDLED"]):
+        write(styled("nobody watches", dim=True))
+    return DONE
 
 
 @store_command("unwatch")

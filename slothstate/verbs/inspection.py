@@ -29,6 +29,7 @@ class InspectionVerbs(Verbs):
         figures = self._engine.upkeep.stats()
         claims = self._engine.claims.describe(None)
         claimed = [claim for claim in claims if claim["owner"] is not None]
+        watches = [watch["alive"] for watch in self._engine.watches.describe()]
         return {
             **figures,
             "locks_held": sum(lock["alive"] is not False for lock in self._engine.locks.describe()),
@@ -37,6 +38,9 @@ class InspectionVerbs(Verbs):
             "items_delayed": len(claims) - len(claimed),
             "oldest_claim": min((claim["since"] for claim in claimed), default=None),
             "most_attempts": max((claim["attempt"] for claim in claims), default=0),
+            "watches": watches.count(True),
+            "watches_of_dead_owners": watches.count(False),
+            "watches_unattended": watches.count(None),
         }
 
     def entry(self, key: str, preview: int = 0) -> Entry | None:

@@ -308,3 +308,20 @@ def test_with_lock_of_several_holders(home: Path, state: State) -> None:
         assert run("--", "true") == 2
     assert run("--shared", "--slots", "2", "--", "true") == 2
     assert run("--ttl", "100ms", "--", "sleep", "0.3") == 3
+
+
+def test_who_watches_is_told(home: Path, state: State) -> None:
+    """By `watches`, by `stats` and as metrics."""
+    assert output("watches", home=home) == ""
+    with state.watch("a*"), state.watch(name="n"):
+        pass
+    with state.watch("a*"):
+        lines = output("watches", home=home).splitlines()
+        assert [line.split("\t")[0] for line in lines] == ["nobody", "alive"]
+        assert lines[0].endswith("\tn\t*")
+        assert lines[1].endswith(f"\t{os.uname().nodename}\t{lines[1].split(chr(9))[3]}\t\ta*")
+        assert [each["name"] for each in json.loads(output("watches", "--json", home=home))] == ["n", None]
+        assert "watches\t1\n" in output("stats", home=home)
+        assert 'slothstate_watches{path="' in output("stats", "--prometheus", home=home)
+        assert "1 running, 1 with a name that nobody runs" in in_terminal("stats", home=home)
+    state.unwatch("n")

@@ -1,4 +1,4 @@
-"""What is claimed of lists, in one line."""
+"""What is claimed of lists, and who watches, in one line each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from slothstate.quantities import duration, quantity
 
-__all__ = ["claims_line"]
+__all__ = ["claims_line", "watches_line"]
 
 
 def claims_line(figures: dict[str, Any]) -> str:
@@ -21,4 +21,14 @@ def claims_line(figures: dict[str, Any]) -> str:
         text += f", the oldest for {duration(max(0.0, time.time() - figures['oldest_claim']))}"
     if figures["most_attempts"] > 1:
         text += f", up to {figures['most_attempts']:,} attempts"
+    return text
+
+
+def watches_line(figures: dict[str, Any]) -> str:
+    """Return what `State.stats` says of watches."""
+    text = f"{figures['watches']:,} running"
+    if figures["watches_of_dead_owners"]:
+        text += f", {figures['watches_of_dead_owners']:,} left by dead owners"
+    if figures["watches_unattended"]:
+        text += f", {figures['watches_unattended']:,} with a name that nobody runs"
     return text
