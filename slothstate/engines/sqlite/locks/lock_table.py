@@ -38,6 +38,7 @@ class LockTable:
         self._changes = changes
         self._boot_id = boot_id()
         self._ownership = ownership
+        self._owner_lives = ownership.is_alive
         self._announcements = Announcements(store, self._ownership)
 
     def acquire(
@@ -139,10 +140,10 @@ class LockTable:
         claim = table.Claim(name, nonce, owner, host(), os.getpid(), self._boot_id, expires_boot_ms, slots)
         try:
             if deadline is None:
-                token = self._store.write(table.acquire, claim, self._is_free, self._ownership.is_alive)
+                token = self._store.write(table.acquire, claim, self._is_free, self._owner_lives)
             else:
                 with self._store.busy.until(deadline + GRACE):
-                    token = self._store.write(table.acquire, claim, self._is_free, self._ownership.is_alive)
+                    token = self._store.write(table.acquire, claim, self._is_free, self._owner_lives)
             # The claim may have waited for another writer: its time runs from when it was granted.
             if token is not None and ttl_ms is not None and boot_ms() - began > ttl_ms // 20:
                 granted = boot_ms()
