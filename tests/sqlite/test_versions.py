@@ -27,6 +27,9 @@ from slothstate.engines.sqlite.pool import IDENTITY_CHECK_INTERVAL
 OPENERS = 8
 NOTICED = IDENTITY_CHECK_INTERVAL + 0.05
 
+OURS = schema.SCHEMA_VERSION
+LATER = OURS + 1
+
 
 def migrate(path: str, version: int) -> None:
     """Do the first thing that a slothstate of another version would do to a store."""
@@ -52,14 +55,14 @@ def test_store_of_a_new_version_is_refused_by_who_has_it_open(path: str, use: Ca
     state = slothstate.open(path)
     state.set("k", 1)
     assert state.get("k") == 1
-    migrate(path, 2)
+    migrate(path, LATER)
     time.sleep(NOTICED)
     rows = raw(path, "select * from entries")
-    with pytest.raises(UnsafeState, match="schema version 2, this slothstate reads version 1: upgrade"):
+    with pytest.raises(UnsafeState, match=f"schema version {LATER}, this slothstate reads version {OURS}: upgrade"):
         use(state)
     assert raw(path, "select * from entries") == rows
     migrate(path, schema.SCHEMA_VERSION)
-    with pytest.raises(UnsafeState, match="version 2"):
+    with pytest.raises(UnsafeState, match=f"version {LATER}"):
         use(state)
     state.close()
     with slothstate.open(path) as again:
@@ -75,7 +78,7 @@ def test_busy_writer_notices_a_new_version_within_its_interval(path: str) -> Non
         store = f"{path}-{next(attempts)}"
         with slothstate.open(store) as state:
             written = state.increment("n")
-            migrate(store, 2)
+            migrate(store, LATER)
             changed = time.monotonic()
             with pytest.raises(UnsafeState):
                 while time.monotonic() < changed + 5:
@@ -98,7 +101,7 @@ def open_and_report(channel: Channel, path: str) -> str:
 
 
 @pytest.mark.damaged
-@pytest.mark.parametrize("version", [0, 2])
+@pytest.mark.parametrize("version", [0, LATER])
 def test_processes_that_open_another_version_at_once(path: str, version: int) -> None:
     """Of several processes that meet another version, all refuse, also when it stands only in the log."""
     with processes() as start, slothstate.open(path) as state:
@@ -110,7 +113,7 @@ def test_processes_that_open_another_version_at_once(path: str, version: int) ->
         for worker in workers:
             worker.send("go")
         reports = [worker.result() for worker in workers]
-    assert all(f"has schema version {version}, this slothstate reads version 1" in report for report in reports)
+    assert all(f"has schema version {version}, this slothstate reads version {OURS}" in report for report in reports)
     assert raw(path, "pragma user_version", "select key, value from entries") == [("k", 1)]
 
 
