@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -189,53 +188,6 @@ def test_at_a_terminal(home: Path, state: State) -> None:
     shown = in_terminal("keys", "--sort", "size", "--limit", "2", home=home)
     assert shown.index(" t ") < shown.index(" l ")
     assert "KEY" in in_terminal("du", "--keys", home=home)
-
-
-def edit(home: Path, key: str, script: str) -> subprocess.CompletedProcess[str]:
-    """Run `edit` with a program in place of an editor: Python, with the path in `path`."""
-    editor = home / "editor.py"
-    editor.write_text(f"import sys, pathlib\npath = pathlib.Path(sys.argv[1])\n{script}\n")
-    variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db"), "EDITOR": f"{sys.executable} {editor}"})
-    variables.pop("VISUAL", None)
-    return subprocess.run(command("edit", key), env=variables, capture_output=True, text=True, check=False, timeout=60)
-
-
-def test_edit(home: Path, state: State) -> None:
-    """Text as text, the rest as JSON, typed as before; the TTL stays, and nothing is left behind."""
-    done = edit(home, "short", "path.write_text('5\\n')")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert (state.get("short"), state.get_ttl("short")) == ("5", 600)
-    assert edit(home, "t", "path.write_text(path.read_text().replace('80', '8080'))").returncode == 0
-    assert state.get_field("t", ("servers", 0, "port")) == 8080
-    assert state.get("t")["ratio"] == 1.0
-    assert edit(home, "blob", "assert path.stat().st_mode & 0o77 == 0; path.write_bytes(b'\\xfe\\n')").returncode == 0
-    assert state.get("blob") == b"\xfe\n"
-    assert edit(home, "new", "assert path.read_text() == ''; path.write_text('[1, 2]')").returncode == 0
-    assert state.get("new") == [1, 2]
-    assert edit(home, "a", "pass").returncode == 0
-    assert state.get("a") == 1
-
-
-@pytest.mark.parametrize(
-    ("key", "script", "code", "says"),
-    [
-        ("t", "path.write_text('{')", 2, "this is not JSON"),
-        ("t", "path.write_text('null')", 2, "null is no value"),
-        ("b", "path.write_bytes(b'\\xff')", 2, "it is not UTF-8 any more"),
-        ("a", "sys.exit(3)", 2, "Editing failed"),
-        ("a", "path.write_text('5'); import slothstate, os; slothstate.open().set('a', 7)", 1, "was changed meanwhile"),
-    ],
-)
-def test_edit_that_sets_nothing(home: Path, state: State, key: str, script: str, code: int, says: str) -> None:
-    """The store is as it was, or as another left it, and the text is kept where the message says."""
-    before = state.get(key)
-    done = edit(home, key, script)
-    assert (done.returncode, done.stdout) == (code, "")
-    assert says in done.stderr
-    kept = Path(done.stderr.rsplit(" in ", 1)[1].strip())
-    assert kept.exists()
-    kept.unlink()
-    assert state.get(key) == (7 if "changed" in says else before)
 
 
 def test_waits_for_another_process(home: Path, state: State) -> None:
