@@ -81,6 +81,14 @@ OUTPUTS: list[tuple[list[str], int, str]] = [
     (["trim", "l", "1", "2"], 0, "2\n"),
     (["trim", "l", "-1"], 0, "1\n"),
     (["trim", "missing", "0"], 0, "0\n"),
+    (["insert", "l", "1", "x"], 0, "5\n"),
+    (["insert", "l", "-1", "x"], 0, "5\n"),
+    (["insert", "new", "0", "x"], 0, "1\n"),
+    (["remove-item", "l", "two"], 0, "1\n"),
+    (["remove-item", "l", "null", "--count", "-1"], 0, "1\n"),
+    (["remove-item", "l", "[3.0]"], 0, "1\n"),
+    (["remove-item", "l", "nope"], 0, "0\n"),
+    (["remove-item", "missing", "x"], 0, "0\n"),
     (["keys", "--reverse"], 0, "t\nshort\nl\nblob\nb\na\n"),
     (["keys", "--limit", "2"], 0, "a\nb\n"),
     (["keys", "--after", "b", "--limit", "1"], 0, "blob\n"),
@@ -155,6 +163,15 @@ MISUSES = [
     (["pop", "l", "--count", "0"], "Invalid value for '--count'"),
     (["pop", "a", "--count", "1"], "cannot pop from 'a'"),
     (["trim", "a", "0"], "cannot trim 'a'"),
+    (["insert", "l", "9", "x"], "index 9 is not in the list 'l'"),
+    (["insert", "a", "0", "x"], "cannot insert into 'a'"),
+    (["insert", "l", "x", "0"], "Invalid value for 'INDEX'"),
+    (["insert", "l", "0"], "Missing argument 'ITEM'"),
+    (["remove-item", "a", "1"], "cannot remove from 'a'"),
+    (["remove-item", "l", "x", "--count", "x"], "Invalid value for '--count'"),
+    (["push", "l", "--lines", "none"], "cannot read none: No such file"),
+    (["push", "l", "--lines", "."], "cannot read .: Is a directory"),
+    (["du", "--keys", "--delimiter", "/"], "--keys and --delimiter exclude each other"),
     (["keys", "--sort", "size", "--after", "a"], "--after goes on in the order of names"),
     (["keys", "--limit", "-1"], "Invalid value for '--limit'"),
     (["watch", "["], "["),
@@ -171,9 +188,35 @@ def test_misuse(home: Path, state: State, arguments: list[str], says: str) -> No
     assert list(state.dump()) == before
 
 
+@pytest.mark.parametrize(
+    ("form", "lines", "says"),
+    [
+        ("--json", b"1\n{bad\n", "stdin, line 2: the value is invalid JSON text"),
+        ("--json", b"1\n\n2\n", "stdin, line 2: the value is invalid JSON text"),
+        ("--string", b"a\n\xff\n", "stdin, line 2: it is not UTF-8 at byte 0"),
+    ],
+)
+def test_a_line_that_is_no_item(home: Path, state: State, form: str, lines: bytes, says: str) -> None:
+    """It is named, and none of the lines is added."""
+    assert says in refusal("push", "l", "--lines", "-", form, home=home, code=2, stdin=lines)
+    assert state.list_length("l") == 4
+
+
+def test_taking_waits_only_for_what_is_not_there(home: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait reads the whole list, which one item of a long one must not cost."""
+    monkeypatch.setattr(State, "wait", lambda *_: pytest.fail("it waits"))
+    assert output("pop", "l", home=home) == "null\n"
+    assert output("shift", "l", "--timeout", "1m", home=home) == "1\n"
+    assert output("pop", "l", "--count", "9", "--timeout", "1m", home=home) == "[3]\ntwo\n"
+    assert invoke("pop", "l", home=home).exit_code == 1
+
+
 def test_what_creates_a_store(home: Path) -> None:
     """Not what can only find nothing there."""
-    for arguments in (["set", "a", "1", "--present"], ["take", "a"], ["rename", "a", "b"], ["trim", "l", "0"]):
+    for arguments in (
+        ["set", "a", "1", "--present"],
+        *(["take", "a"], ["rename", "a", "b"], ["trim", "l", "0"], ["remove-item", "l", "1"]),
+    ):
         refusal(*arguments, home=home, code=3)
     assert not (home / "state.db").exists()
     output("set", "t", "--field", ".a", "1", home=home)
