@@ -21,7 +21,17 @@ class Acquisition:
     """
 
     __slots__ = (
-        *("caller", "has_ttl", "is_ended", "is_scoped", "key", "life", "name", "nonce", "shared", "slots", "token"),
+        "caller",
+        "has_ttl",
+        "is_ended",
+        "is_scoped",
+        "key",
+        "life",
+        "name",
+        "nonce",
+        "shared",
+        "slots",
+        "token",
     )
 
     def __init__(

@@ -62,31 +62,40 @@ class Locks:
         if mine is not None and self.holds(mine):
             refuse_own(mine, wanted, timeout, same_state=True)
         if wanted.shared or wanted.slots > 1:
-            # No wait would tell: there may be room for it beside the one that this thread has through another State.
             self._refuse_second(wanted, timeout)
         return self._acquire(wanted, timeout, ttl)
 
-    def attempt(self, wanted: Acquisition, timeout: float | None, ttl: float | None, *, is_wait: bool = True) -> bool:
+    def attempt(self, wanted: Acquisition, timeout: float | None, ttl: float | None) -> bool:
         """Acquire a lock if it is free now; for a caller that waits up to `timeout` by itself, and lets others run.
 
-        Raises: `AlreadyHeld` if it would wait for itself; not where it does not wait.
+        It tries again and again until it has the lock, or calls `end_wait`.
+        Raises: `AlreadyHeld` if it would wait for itself; other tasks of its thread go on meanwhile.
         """
         mine = self._held.get(wanted.key)
-        if is_wait and mine is not None and self.holds(mine):
+        if mine is not None and self.holds(mine):
             refuse_own(mine, wanted, timeout, same_state=True)
+        if wanted.shared or wanted.slots > 1:
+            self._refuse_second(wanted, timeout)
+        return self._acquire(wanted, timeout, ttl, is_attempt=timeout != 0)
+
+    def end_wait(self, wanted: Acquisition) -> None:
+        """End the wait that attempts were made for."""
+        self._engine.locks.end_wait(wanted.nonce)
+
+    def try_acquire(self, wanted: Acquisition, ttl: float) -> bool:
+        """Acquire a lock without waiting; False if anybody holds it, this State included."""
         return self._acquire(wanted, 0, ttl)
 
-    def try_acquire(self, name: str, ttl: float) -> bool:
-        """Acquire a lock without waiting; False if anybody holds it, this State included."""
-        return self._acquire(self.acquisition(name, ttl), 0, ttl)
-
-    def _acquire(self, wanted: Acquisition, timeout: float | None, ttl: float | None) -> bool:
+    def _acquire(self, wanted: Acquisition, timeout: float | None, ttl: float | None, is_attempt: bool = False) -> bool:
         ttl_ms = None if ttl is None else max(1, round(ttl * 1000))
-        refuse = partial(self._refuse_own, wanted, timeout)
+        name, nonce, shared, slots = wanted.name, wanted.nonce, wanted.shared, wanted.slots
         try:
-            token = self._engine.locks.acquire(
-                wanted.name, wanted.nonce, timeout, ttl_ms, refuse, shared=wanted.shared, slots=wanted.slots
-            )
+            if is_attempt:
+                refuse = partial(self._refuse_own, wanted, timeout, of_caller=True)
+                token = self._engine.locks.attempt(name, nonce, ttl_ms, refuse, shared=shared, slots=slots)
+            else:
+                refuse = partial(self._refuse_own, wanted, timeout)
+                token = self._engine.locks.acquire(name, nonce, timeout, ttl_ms, refuse, shared=shared, slots=slots)
             if token is None:
                 return False
             wanted.token = token
@@ -100,18 +109,21 @@ class Locks:
                 self._end(wanted)
             raise
 
-    def _refuse_own(self, wanted: Acquisition, timeout: float | None, nonce: int) -> None:
-        """Refuse to wait for a lock that the waiting thread holds itself. Raises: `AlreadyHeld`."""
+    def _refuse_own(self, wanted: Acquisition, timeout: float | None, nonce: int, *, of_caller: bool = False) -> None:
+        """Refuse to wait for a lock that the waiting thread holds itself, or only its very task with `of_caller`.
+
+        Raises: `AlreadyHeld`.
+        """
         for reference in list(_all):
             each = reference()
             for holder in list(each._held.values()) if each is not None else ():
-                if holder.nonce == nonce:
+                if holder.nonce == nonce and (holder.caller == wanted.caller or not of_caller):
                     refuse_own(holder, wanted, timeout, same_state=each is self)
 
     def _refuse_second(self, wanted: Acquisition, timeout: float | None) -> None:
-        held = set(self._engine.locks.holders(wanted.name))
-        for nonce in held:
-            self._refuse_own(wanted, timeout, nonce)
+        """Refuse what the caller has through another State: no wait would tell, there may be room for both."""
+        for nonce in self._engine.locks.holders(wanted.name):
+            self._refuse_own(wanted, timeout, nonce, of_caller=True)
 
     def extend(self, acquisition: Acquisition, seconds: float) -> bool:
         """Let an acquisition end so many seconds from now; False if it was lost."""

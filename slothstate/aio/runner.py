@@ -86,7 +86,14 @@ class Runner:
             attempt = functools.partial(locks.attempt, wanted, timeout, ttl)
             return await self.take_or_give_back(attempt, give_back) or None, LOOK_AGAIN
 
-        return bool(await self.until(look, timeout))
+        is_held = False
+        try:
+            is_held = bool(await self.until(look, timeout))
+            return is_held
+        finally:
+            if timeout != 0 and not is_held:
+                # Also when the task is cancelled once more meanwhile.
+                await asyncio.shield(self.run(functools.partial(locks.end_wait, wanted)))
 
     async def atomically_in(self, fn: Callable[[State], T], transaction: Callable[[], Any]) -> T:
         if inspect.iscoroutinefunction(fn):

@@ -236,7 +236,7 @@ class AsyncState(Runner):
         seconds = check_seconds(ttl, "ttl")
         wanted = self.state._locks.acquisition(check_key(name, "name"), seconds)
         locks = self.state._locks
-        attempt = functools.partial(locks.attempt, wanted, None, seconds, is_wait=False)
+        attempt = functools.partial(locks.try_acquire, wanted, seconds)
         return await self.take_or_give_back(attempt, lambda is_held: is_held and locks.end(wanted))
 
     async def unlock(self, name: str) -> bool:

@@ -322,8 +322,28 @@ class LockTable(Protocol):
         and so is one whose time is up, counted from when it was granted. An exception that strikes in here leaves
         nothing held. `blocked(nonce)` is called before it waits for a holder, who may change; what it raises ends the
         wait. Up to `slots` may hold it at a time, any number that are `shared`; whoever waits for it alone keeps new
-        shared ones out. Raises: `InvalidValue` beside holders that state other slots.
+        shared ones out, but not those who began to wait before it did: a stream of such would for ever.
+        Raises: `InvalidValue` beside holders that state other slots.
         """
+
+    def attempt(
+        self,
+        name: str,
+        nonce: int,
+        ttl_ms: int | None,
+        blocked: Callable[[int], None],
+        /,
+        *,
+        shared: bool = False,
+        slots: int = 1,
+    ) -> int | None:
+        """Do what `acquire` does at each look of its wait, for a caller that waits by itself.
+
+        The wait goes on until the lock is acquired, or until `end_wait`.
+        """
+
+    def end_wait(self, nonce: int, /) -> None:
+        """Wait no longer."""
 
     def release(self, name: str, nonce: int, /) -> bool:
         """End an acquisition; return whether it still held the lock."""

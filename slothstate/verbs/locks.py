@@ -54,7 +54,8 @@ class LockVerbs(Verbs):
         >>> state.try_lock("deploy", 30)
         False
         """
-        return self._locks.try_acquire(check_key(name, "name"), check_seconds(ttl, "ttl"))
+        seconds = check_seconds(ttl, "ttl")
+        return self._locks.try_acquire(self._locks.acquisition(check_key(name, "name"), seconds), seconds)
 
     def lock(self, name: str, timeout: Seconds | None = None) -> bool:
         """Acquire a lock, waiting up to `timeout` seconds (None: for ever, 0: not at all); return whether it was.

@@ -206,6 +206,43 @@ async def test_locks_belong_to_tasks(state: AsyncState, place: Place) -> None:
     assert await state.get("fenced") == 1
 
 
+@run
+async def test_who_waits_alone_keeps_new_ones_out(state: AsyncState, place: Place) -> None:
+    """Also a task; and when it gives up, or is cancelled, it does so no longer."""
+    other = AsyncState(place.open())
+    async with state.locked("job", shared=True):
+        for end in ("timeout", "cancel"):
+            timeout = 0.3 if end == "timeout" else None
+            task = asyncio.ensure_future(other.lock("job", timeout))
+            await asyncio.sleep(0.1)
+            with pytest.raises(LockTimeout):
+                await asyncio.ensure_future(enter(state.locked("job", 0, shared=True)))
+            if end == "timeout":
+                assert await task is False
+            else:
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            await asyncio.ensure_future(enter(state.locked("job", 0, shared=True)))
+    await other.close()
+
+
+@run
+async def test_twice_in_one_task(state: AsyncState, place: Place) -> None:
+    """Is `AlreadyHeld`, also through another State; another task has it beside."""
+    other = AsyncState(place.open())
+    for options in ({"shared": True}, {"slots": 2}):
+        async with state.locked("job", **options):
+            for timeout in (0, 1, None):
+                with pytest.raises(AlreadyHeld):
+                    await enter(other.locked("job", timeout, **options))
+                await asyncio.ensure_future(enter(other.locked("job", timeout, **options)))
+    async with state.locked("job"):
+        with pytest.raises(AlreadyHeld):
+            await other.lock("job")
+    await other.close()
+
+
 async def enter(block: Any) -> None:
     async with block:
         pass

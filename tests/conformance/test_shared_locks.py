@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -47,6 +48,9 @@ class Holder:
     @property
     def waits(self) -> bool:
         return not self._settled.is_set()
+
+    def holds_soon(self, seconds: float) -> bool:
+        return self._settled.wait(seconds) and self.error is None
 
     def let_go(self) -> None:
         self._go.set()
@@ -131,6 +135,95 @@ def test_who_gives_up_waiting_alone_keeps_nobody_out(place: Place) -> None:
     assert second.holds
     first.let_go()
     second.let_go()
+
+
+STREAMS: list[tuple[dict[str, Any], dict[str, Any]]] = [({}, {"shared": True}), ({"shared": True}, {})]
+
+
+@pytest.mark.parametrize(("stream", "one"), STREAMS)
+def test_nobody_starves(place: Place, stream: Any, one: Any) -> None:
+    """Neither who shares it beside a stream of those who do not, nor who has it alone beside a stream of sharers."""
+    over = threading.Event()
+
+    def work(state: State) -> None:
+        while not over.is_set():
+            with state.locked("job", PATIENCE, **stream):
+                # Longer than it takes for a wait to be told to others.
+                time.sleep(0.05)
+            time.sleep(0.001)
+
+    threads = [threading.Thread(target=work, args=(place.open(),)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    state = place.open()
+    try:
+        time.sleep(0.2)
+        for _ in range(3):
+            with state.locked("job", PATIENCE, **one):
+                pass
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(PATIENCE)
+
+
+def test_who_comes_later_to_have_it_alone_keeps_nobody_out_who_waits(place: Place) -> None:
+    """Only those who come after it."""
+    states = [place.open() for _ in range(4)]
+    first = Holder(states[0])
+    assert first.holds
+    sharer = Holder(states[1], timeout=PATIENCE, shared=True)
+    time.sleep(0.05)
+    # It comes later, and goes on waiting for as long as anybody shares the lock.
+    alone = Holder(states[2], timeout=PATIENCE)
+    time.sleep(0.2)
+    assert sharer.waits
+    assert alone.waits
+    first.let_go()
+    if alone.holds_soon(0.2) and not sharer.holds_soon(0):
+        alone.let_go()
+    assert sharer.holds
+    sharer.let_go()
+    assert alone.holds
+    alone.let_go()
+
+
+@pytest.mark.parametrize("timeout", [0, 1, None])
+@pytest.mark.parametrize("same", [True, False])
+def test_tasks_of_one_thread_share_it(place: Place, same: bool, timeout: float | None) -> None:
+    """Each task is a caller of its own, also through one State: there is room, so nobody waits for itself."""
+    state = place.open()
+    other = state if same else place.open()
+
+    async def hold(state: State) -> int:
+        with state.locked("job", timeout, shared=True):
+            await asyncio.sleep(0.05)
+            return len(state.locks())
+
+    async def both() -> list[int]:
+        return [*await asyncio.gather(hold(state), hold(other))]
+
+    assert asyncio.run(both()) == [2, 1]
+
+
+def test_unlock_ends_one_that_is_not_lost(place: Place) -> None:
+    """Of several acquisitions of a State, a caller without one of its own ends one that still holds the lock."""
+    state = place.open()
+    blocks = []
+
+    def take(ttl: float | None) -> None:
+        block = state.locked("job", 0, ttl, slots=2)
+        block.__enter__()
+        blocks.append(block)
+
+    for ttl in (0.05, None):
+        thread = threading.Thread(target=take, args=(ttl,))
+        thread.start()
+        thread.join(PATIENCE)
+    time.sleep(0.06)
+    assert state.unlock("job") is True
+    assert state.locks() == []
+    assert state.unlock("job") is False
 
 
 MISMATCHES: list[tuple[dict[str, Any], dict[str, Any]]] = [

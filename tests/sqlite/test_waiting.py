@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -178,8 +179,8 @@ def test_error_in_a_wait_is_the_one_that_arrives(path: str, state: State, other:
     monkeypatch.setattr(table, "look", look)
     with pytest.raises(ZeroDivisionError):
         other.lock("job", PATIENCE)
-    monkeypatch.undo()
     assert len(rows(path)) == 1
+    monkeypatch.undo()
     other.lock("another")
     other.unlock("another")
     assert rows(path) == [], "what was left goes with the next lock"
@@ -226,6 +227,27 @@ def test_wait_in_a_busy_store_ends_in_time(path: str, state: State, other: State
         return took[0]
 
     assert in_time(wait, timeout + GRACE + LATE)
+
+
+def test_row_that_was_left_goes_by_itself(path: str, state: State, other: State) -> None:
+    """Who gave up waiting in a busy store does nothing more, and keeps shared holders out no longer."""
+    state.unlock("job")
+    with state.locked("job", shared=True):
+        thread = threading.Thread(target=other.lock, args=("job", 0.3))
+        thread.start()
+        until(lambda: rows(path))
+        with state.transaction():
+            state.set("a", 1)
+            thread.join(PATIENCE)
+        with slothstate.open(path) as third, ThreadPoolExecutor(1) as pool:
+            assert pool.submit(share, third).result(PATIENCE) == 2
+        until(lambda: not rows(path))
+
+
+def share(state: State) -> int:
+    """Share the lock `job`; return how many hold it then."""
+    with state.locked("job", PATIENCE, shared=True):
+        return len(state.locks())
 
 
 def test_restored_store_has_nobody_waiting(path: str, tmp_path: Path, state: State, other: State) -> None:

@@ -45,40 +45,77 @@ class LockTable(Part):
         shared: bool = False,
         slots: int = 1,
     ) -> int | None:
+        try:
+            return self._wait(name, nonce, timeout, ttl_ms, blocked, shared, slots)
+        finally:
+            self.end_wait(nonce)
+
+    def attempt(
+        self,
+        name: str,
+        nonce: int,
+        ttl_ms: int | None,
+        blocked: Callable[[int], None],
+        /,
+        *,
+        shared: bool = False,
+        slots: int = 1,
+    ) -> int | None:
+        token = self._wait(name, nonce, 0, ttl_ms, blocked, shared, slots, is_attempt=True)
+        if token is not None:
+            self.end_wait(nonce)
+        return token
+
+    def _wait(
+        self,
+        name: str,
+        nonce: int,
+        timeout: float | None,
+        ttl_ms: int | None,
+        blocked: Callable[[int], None],
+        shared: bool,
+        slots: int,
+        *,
+        is_attempt: bool = False,
+    ) -> int | None:
         self._require_usable(name)
         memory = self.engine.memory
         deadline = None if timeout is None else time.monotonic() + timeout
-        try:
-            while True:
-                left = None if deadline is None else max(0, deadline - time.monotonic())
-                try:
-                    with self.engine.exclusively(left):
-                        if self._is_free(name, shared, slots):
-                            token = memory.tokens[name] = memory.tokens.get(name, 0) + 1
-                            ends = None if ttl_ms is None else time.monotonic() + ttl_ms / 1000
-                            holder = Holder(token, nonce, self.engine, time.time(), ends, shared, slots)
-                            memory.holders[name] = [*self._find(name), holder]
-                            return token
-                except StateBusy:
-                    if deadline is None or time.monotonic() < deadline:
-                        raise
-                if deadline is not None and time.monotonic() >= deadline:
-                    return None
-                for other in self._find(name) if timeout != 0 else ():
+        while True:
+            left = None if deadline is None else max(0, deadline - time.monotonic())
+            try:
+                with self.engine.exclusively(left):
+                    alone = {other for other, at in memory.alone.items() if at == name}
+                    if self._is_free(name, shared, slots, memory.ahead.setdefault(nonce, alone)):
+                        token = memory.tokens[name] = memory.tokens.get(name, 0) + 1
+                        ends = None if ttl_ms is None else time.monotonic() + ttl_ms / 1000
+                        holder = Holder(token, nonce, self.engine, time.time(), ends, shared, slots)
+                        memory.holders[name] = [*self._find(name), holder]
+                        return token
+            except StateBusy:
+                if deadline is None or time.monotonic() < deadline:
+                    raise
+            is_over = deadline is not None and time.monotonic() >= deadline
+            if is_attempt or not is_over:
+                for other in self._find(name):
                     blocked(other.nonce)
                 if not shared and slots == 1:
                     memory.alone[nonce] = name
-                time.sleep(POLL)
-        finally:
-            memory.alone.pop(nonce, None)
+            if is_over:
+                return None
+            time.sleep(POLL)
 
-    def _is_free(self, name: str, shared: bool, slots: int) -> bool:
+    def end_wait(self, nonce: int, /) -> None:
+        self.engine.memory.alone.pop(nonce, None)
+        self.engine.memory.ahead.pop(nonce, None)
+
+    def _is_free(self, name: str, shared: bool, slots: int, ahead: set[int]) -> bool:
         holders = self._find(name)
         for other in holders:
             if (other.shared, other.slots) != (shared, slots) and {other.slots, slots} != {1}:
                 raise InvalidValue(f"lock {name!r} is held with slots={other.slots}, asked for with slots={slots}")
         if shared:
-            return all(other.shared for other in holders) and name not in self.engine.memory.alone.values()
+            return all(other.shared for other in holders) and ahead.isdisjoint(self.engine.memory.alone)
         return len(holders) < slots
 
     def release(self, name: str, nonce: int, /) -> bool:

@@ -102,8 +102,9 @@ class Memory:
         self.writing = threading.Lock()
         self.writer: Caller | None = None
         self.holders: dict[str, list[Holder]] = {}
-        # Who waits to have a lock alone, by nonce.
+        # Who waits to have a lock alone, by nonce; and who did so when a wait began.
         self.alone: dict[int, str] = {}
+        self.ahead: dict[int, set[int]] = {}
         self.tokens: dict[str, int] = {}
         self.dead: set[object] = set()
         """Owners of claims that are closed."""

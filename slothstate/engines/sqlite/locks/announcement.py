@@ -6,11 +6,14 @@ wait for want of a row: where the store is busy, full or read-only there is none
 
 from __future__ import annotations
 
+import _thread
 import os
 import time
+import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from slothstate import native
 from slothstate.engines.sqlite.locks import waiters
 from slothstate.engines.sqlite.locks.owner import Ownership, host
 from slothstate.errors import SlothStateError
@@ -22,6 +25,9 @@ __all__ = ["ANNOUNCE_AFTER", "GRACE", "Announcements"]
 
 ANNOUNCE_AFTER: Final = 0.1
 """Seconds of waiting after which it is worth a write to say so; also between two tries in a busy store."""
+
+LONGEST_PAUSE: Final = 1.0
+"""Seconds between two tries to remove rows that are left, at most; at first a tenth of that."""
 
 GRACE: Final = 0.05
 """Seconds that the end of a wait may take longer in a busy store, to remove its row."""
@@ -37,6 +43,7 @@ class Announcements:
 
     def forget(self) -> None:
         """Wait for nothing; what a forked child does."""
+        self._tidying = native.Mutex()
         self._running: set[int] = set()
         self.left: set[int] = set()
         """Acquisitions that wait no longer, but whose rows the store was too busy to remove."""
@@ -62,6 +69,10 @@ class Announcements:
             self.left.add(nonce)
             self._running.discard(nonce)
             self.tidy()
+            if self.left:
+                # Not at the end of the process: then its rows are a dead owner's.
+                with suppress(RuntimeError):
+                    _thread.start_new_thread(_tidy_later, (weakref.ref(self),))
 
     def tidy(self) -> None:
         """Remove the rows that are left, now or, if the store is busy, another time."""
@@ -70,6 +81,16 @@ class Announcements:
             with self._store.busy.until(time.monotonic() + GRACE):
                 self._store.write(waiters.remove, ended)
             self.left -= ended
+
+    def tidy_later(self, pause: float) -> bool:
+        """Remove the rows that are left after a pause, unless another thread does; return whether to go on."""
+        with self._tidying.hold(0) as is_held:
+            if not is_held or self._store.refusal is not None:
+                return False
+            time.sleep(pause)
+            self.tidy()
+        # Asked last: whoever was refused the turn meanwhile had added its own before.
+        return bool(self.left)
 
     def close(self) -> None:
         """Remove all rows of this State."""
@@ -90,3 +111,11 @@ class Announcements:
         owners = {row.owner for row in self._store.read(waiters.rows)}
         dead = [owner for owner in owners if self._ownership.is_dead(owner)]
         return sum(self._store.write(waiters.remove_owner, owner) for owner in dead)
+
+
+def _tidy_later(reference: weakref.ref[Announcements]) -> None:
+    """What a thread does until nothing is left: a row of one that waits no longer would keep shared holders out."""
+    pause = LONGEST_PAUSE / 10
+    while (each := reference()) is not None and each.tidy_later(pause):
+        del each
+        pause = min(LONGEST_PAUSE, 2 * pause)

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from slothstate.engines.sqlite.busy import refuse_wait_for_itself
@@ -30,6 +31,26 @@ LIVENESS_INTERVAL: Final = 0.03
 """Seconds between two looks whether the owner lives."""
 
 
+class _Wait:
+    """A wait for a lock: what it has seen so far, and when it looks and tells next (`time.monotonic`).
+
+    `ahead`: who waited to have the lock alone when this began. Whoever comes later does not keep it out, or else a
+    stream of those would for ever. `pause`: seconds after which the lock may be free though nobody commits.
+    """
+
+    def __init__(self, name: str, nonce: int, slots: int, ttl_ms: int | None, blocked: Callable[[int], None]) -> None:
+        self.name = name
+        self.nonce = nonce
+        self.slots = slots
+        self.ttl_ms = ttl_ms
+        self.blocked = blocked
+        self.began = self.look_at_owners = time.monotonic()
+        self.announce_at = self.began + ANNOUNCE_AFTER
+        self.holders: set[int] = set()
+        self.ahead: set[int] | None = None
+        self.pause = 0.0
+
+
 class LockTable:
     """The locks of a store, as the one owner sees them that its engine is once it takes its first."""
 
@@ -38,8 +59,11 @@ class LockTable:
         self._changes = changes
         self._boot_id = boot_id()
         self._ownership = ownership
-        self._owner_lives = ownership.is_alive
         self._announcements = Announcements(store, self._ownership)
+        # For the first look of all: whoever waits then is ahead. Not a method, which costs each lock.
+        self._waits_alone: Callable[[tuple[str, int]], bool] = lambda waiter: ownership.is_alive(waiter[0])
+        # Of those who wait by themselves.
+        self._waits: dict[int, _Wait] = {}
 
     def acquire(
         self,
@@ -56,62 +80,100 @@ class LockTable:
         self._require_usable(name)
         if shared:
             slots = table.SHARED
-        if timeout == 0 and not self._may_try(self._store.read(table.look, name, slots), slots, look_at_owners=True):
+        if timeout == 0:
             # Looked at first: a lock that is taken is found so without waiting for whoever is writing.
-            return None
+            found = self._store.read(table.look, name, slots)
+            if not self._may_try(found, slots, self._waits_alone, look_at_owners=True):
+                return None
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            token = self._attempt(name, nonce, slots, ttl_ms, deadline)
+            token = self._attempt(name, nonce, slots, ttl_ms, deadline, self._waits_alone)
             if token is None and timeout != 0:
-                try:
-                    token = self._wait(name, nonce, slots, deadline, ttl_ms, blocked)
-                finally:
-                    self._announcements.end(nonce)
+                token = self._wait(_Wait(name, nonce, slots, ttl_ms, blocked), deadline)
             return token
         except BaseException:
-            # Ctrl-C after the row was written and before that is known would leave a lock that nobody can free.
-            with suppress(SlothStateError):
-                self._store.write(table.remove, name, nonce)
+            self._undo(name, nonce)
             raise
 
-    def _wait(
+    def attempt(
         self,
         name: str,
         nonce: int,
-        slots: int,
-        deadline: float | None,
         ttl_ms: int | None,
         blocked: Callable[[int], None],
+        /,
+        *,
+        shared: bool = False,
+        slots: int = 1,
     ) -> int | None:
-        holders: set[int] = set()
-        began = time.monotonic()
-        look_at_owners = began + LIVENESS_INTERVAL
-        announce_at = began + ANNOUNCE_AFTER
-        while deadline is None or time.monotonic() < deadline:
-            seen = self._changes.token()
-            found = self._store.read(table.look, name, slots)
-            now = time.monotonic()
-            looks = now >= look_at_owners
-            if looks:
-                look_at_owners = now + LIVENESS_INTERVAL
-            if self._may_try(found, slots, look_at_owners=looks):
-                token = self._attempt(name, nonce, slots, ttl_ms, deadline)
+        self._require_usable(name)
+        wait = self._waits.get(nonce)
+        if wait is None:
+            wait = self._waits[nonce] = _Wait(name, nonce, table.SHARED if shared else slots, ttl_ms, blocked)
+        try:
+            token = self._step(wait, time.monotonic())
+            if token is not None:
+                self.end_wait(nonce)
+            return token
+        except BaseException:
+            self._undo(name, nonce)
+            raise
+
+    def _undo(self, name: str, nonce: int) -> None:
+        # Ctrl-C after the row was written and before that is known would leave a lock that nobody can free.
+        with suppress(SlothStateError):
+            self._store.write(table.remove, name, nonce)
+
+    def end_wait(self, nonce: int, /) -> None:
+        self._waits.pop(nonce, None)
+        self._announcements.end(nonce)
+
+    def _wait(self, wait: _Wait, deadline: float | None) -> int | None:
+        try:
+            while deadline is None or time.monotonic() < deadline:
+                seen = self._changes.token()
+                token = self._step(wait, deadline)
                 if token is not None:
                     return token
-            else:
-                for row in found.rows:
-                    if row.nonce not in holders:
-                        holders.add(row.nonce)
-                        blocked(row.nonce)
-                # At once where shared holders must see it.
-                if now >= announce_at or (slots == 1 and announce_at < math.inf and _are_shared(found)):
-                    is_announced = self._announcements.announce(name, nonce, slots, began)
-                    announce_at = math.inf if is_announced else now + ANNOUNCE_AFTER
-            pause = LIVENESS_INTERVAL if deadline is None else min(LIVENESS_INTERVAL, deadline - now)
-            self._changes.wait(seen, max(0.0, min(pause, self._until_expiry(found))))
+                left = LIVENESS_INTERVAL if deadline is None else deadline - time.monotonic()
+                self._changes.wait(seen, max(0.0, min(LIVENESS_INTERVAL, left, wait.pause)))
+            return None
+        finally:
+            self._announcements.end(wait.nonce)
+
+    def _step(self, wait: _Wait, deadline: float | None) -> int | None:
+        """Try once more, if that may succeed; else see to what a wait has to do now."""
+        found = self._store.read(table.look, wait.name, wait.slots)
+        if wait.ahead is None:
+            wait.ahead = {nonce for _, nonce in found.alone}
+        now = time.monotonic()
+        looks = now >= wait.look_at_owners
+        if looks:
+            wait.look_at_owners = now + LIVENESS_INTERVAL
+        is_ahead = partial(self._is_ahead, wait.ahead)
+        if self._may_try(found, wait.slots, is_ahead, look_at_owners=looks):
+            token = self._attempt(wait.name, wait.nonce, wait.slots, wait.ttl_ms, deadline, is_ahead)
+            if token is not None:
+                return token
+        else:
+            for row in found.rows:
+                if row.nonce not in wait.holders:
+                    wait.holders.add(row.nonce)
+                    wait.blocked(row.nonce)
+            # At once where shared holders must see it.
+            at_once = wait.slots == 1 and any(row.slots == table.SHARED for row in found.rows)
+            if now >= wait.announce_at or (at_once and wait.announce_at < math.inf):
+                is_announced = self._announcements.announce(wait.name, wait.nonce, wait.slots, wait.began)
+                wait.announce_at = math.inf if is_announced else now + ANNOUNCE_AFTER
+        wait.pause = self._until_expiry(found)
         return None
 
-    def _may_try(self, found: table.Holders, slots: int, *, look_at_owners: bool) -> bool:
+    def _is_ahead(self, ahead: set[int], waiter: tuple[str, int]) -> bool:
+        return waiter[1] in ahead and self._waits_alone(waiter)
+
+    def _may_try(
+        self, found: table.Holders, slots: int, is_ahead: Callable[[tuple[str, int]], bool], *, look_at_owners: bool
+    ) -> bool:
         """Return whether an attempt may succeed, as far as it can be told by reading."""
         now_boot_ms = boot_ms()
         if any(self._is_expired(row, now_boot_ms) for row in found.rows):
@@ -120,7 +182,7 @@ class LockTable:
             return True
         # Slots that differ are an error, which the attempt tells.
         differs = any(row.slots != slots and {row.slots, slots} != {1, table.SHARED} for row in found.rows)
-        return differs or found.may_join(slots, self._ownership.is_alive)
+        return differs or found.may_join(slots, is_ahead)
 
     def _until_expiry(self, found: table.Holders) -> float:
         """Return the seconds until the first of these rows expires."""
@@ -132,7 +194,15 @@ class LockTable:
         ]
         return (min(ends) - now_boot_ms) / 1000 if ends else math.inf
 
-    def _attempt(self, name: str, nonce: int, slots: int, ttl_ms: int | None, deadline: float | None) -> int | None:
+    def _attempt(
+        self,
+        name: str,
+        nonce: int,
+        slots: int,
+        ttl_ms: int | None,
+        deadline: float | None,
+        is_ahead: Callable[[tuple[str, int]], bool],
+    ) -> int | None:
         """Acquire a lock if it is free; None if it is not, or if the store stays busy past the deadline."""
         owner = self._ownership.become()
         began = 0 if ttl_ms is None else boot_ms()
@@ -140,10 +210,10 @@ class LockTable:
         claim = table.Claim(name, nonce, owner, host(), os.getpid(), self._boot_id, expires_boot_ms, slots)
         try:
             if deadline is None:
-                token = self._store.write(table.acquire, claim, self._is_free, self._owner_lives)
+                token = self._store.write(table.acquire, claim, self._is_free, is_ahead)
             else:
                 with self._store.busy.until(deadline + GRACE):
-                    token = self._store.write(table.acquire, claim, self._is_free, self._owner_lives)
+                    token = self._store.write(table.acquire, claim, self._is_free, is_ahead)
             # The claim may have waited for another writer: its time runs from when it was granted.
             if token is not None and ttl_ms is not None and boot_ms() - began > ttl_ms // 20:
                 granted = boot_ms()
@@ -170,8 +240,8 @@ class LockTable:
         self._require_usable(name)
         owner = self._ownership.name
         rows = [] if owner is None else self._store.read(table.look, name).rows
-        own = next((row for row in rows if row.owner == owner), None)
-        return own is not None and self._release(name, own.nonce)
+        # The first that is not lost.
+        return any(self._release(name, row.nonce) for row in rows if row.owner == owner)
 
     def holds(self, name: str, nonce: int, /) -> bool:
         return self._store.read(table.holds, name, nonce, boot_ms())
@@ -192,7 +262,9 @@ class LockTable:
     def describe(self) -> list[LockDescription]:
         now_ms, now_boot_ms = self._store.now(), boot_ms()
         held = [row for row in self._store.read(table.rows) if not self._is_expired(row, now_boot_ms)]
-        waiting = self._announcements.rows() if held else []
+        # Whoever has just acquired it waits no longer, but may not have removed its row yet.
+        holders = {row.nonce for row in held}
+        waiting = [waiter for waiter in self._announcements.rows() if waiter.nonce not in holders] if held else []
         return [
             {
                 "name": row.name,
@@ -203,11 +275,10 @@ class LockTable:
                 "since": row.since_ms / 1000,
                 "expires": None if row.expires_boot_ms is None else (now_ms + row.expires_boot_ms - now_boot_ms) / 1000,
                 "alive": self._is_alive(row.owner),
-                # Whoever has just acquired it waits no longer, but may not have removed its row yet.
                 "waiting": [
                     {"host": waiter.host, "pid": waiter.pid, "since": waiter.since_ms / 1000}
                     for waiter in waiting
-                    if waiter.name == row.name and waiter.nonce != row.nonce
+                    if waiter.name == row.name
                 ],
             }
             for row in held
@@ -225,6 +296,7 @@ class LockTable:
     def forget(self) -> None:
         self._ownership.forget()
         self._announcements.forget()
+        self._waits.clear()
 
     def end(self) -> None:
         owner = self._ownership.name
@@ -256,7 +328,3 @@ class LockTable:
     def _is_expired(self, row: table.LockRow, now_boot_ms: int) -> bool:
         # Of another boot only the owner's file can tell: the clocks do not compare.
         return row.expires_boot_ms is not None and row.boot_id == self._boot_id and row.expires_boot_ms <= now_boot_ms
-
-
-def _are_shared(found: table.Holders) -> bool:
-    return any(row.slots == table.SHARED for row in found.rows)

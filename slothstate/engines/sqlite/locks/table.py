@@ -103,11 +103,14 @@ class Holders(NamedTuple):
     rows: list[LockRow]
     alone: list[tuple[str, int]]
 
-    def may_join(self, claim_slots: int, is_alive: Callable[[str], bool]) -> bool:
-        """Return whether one more that states these slots may hold it beside those who do, all of them alive."""
+    def may_join(self, claim_slots: int, is_ahead: Callable[[tuple[str, int]], bool]) -> bool:
+        """Return whether one more that states these slots may hold it beside those who do, all of them alive.
+
+        `is_ahead` decides, about one that waits to have it alone, whether it keeps this one out.
+        """
         if claim_slots == SHARED:
             # Whoever waits for it alone would wait for ever if new ones came all the time.
-            return all(row.slots == SHARED for row in self.rows) and not any(is_alive(owner) for owner, _ in self.alone)
+            return all(row.slots == SHARED for row in self.rows) and not any(map(is_ahead, self.alone))
         return not self.rows or (claim_slots > 1 and len(self.rows) < claim_slots)
 
 
@@ -120,11 +123,12 @@ def acquire(
     now: int,
     claim: Claim,
     is_free: Callable[[LockRow], bool],
-    is_alive: Callable[[str], bool],
+    is_ahead: Callable[[tuple[str, int]], bool],
 ) -> int | None:
     """Insert the claim and return its token, None if others have the lock.
 
-    `is_free` decides, about a row that is in the way, whether its lock has expired or lost its owner.
+    `is_free` decides, about a row that is in the way, whether its lock has expired or lost its owner; `is_ahead` is
+    that of `Holders.may_join`.
     Raises: `InvalidValue` if they state other slots.
     """
     if claim.slots != SHARED:
@@ -134,7 +138,7 @@ def acquire(
         found = look(connection, now, claim.name, claim.slots)
         if not any(map(is_free, found.rows)):
             _require_same(claim, found.rows)
-            if not found.may_join(claim.slots, is_alive):
+            if not found.may_join(claim.slots, is_ahead):
                 return None
     with Atomic(connection):
         # Looked at anew: another waiter can have been faster.
@@ -144,7 +148,7 @@ def acquire(
         _require_same(claim, found.rows)
         for row in free:
             connection.execute(_RELEASE, (row.name, row.nonce))
-        if not found.may_join(claim.slots, is_alive):
+        if not found.may_join(claim.slots, is_ahead):
             return None
         granted: int = connection.execute(_INSERT, (now, *claim)).get
         return granted

@@ -1,4 +1,4 @@
-"""The rows of those who wait for a lock: for people, no decision is taken by them."""
+"""The rows of those who wait for a lock: for people, and to keep new shared holders out (see `table`)."""
 
 from __future__ import annotations
 
