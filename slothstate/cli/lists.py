@@ -115,8 +115,8 @@ def _taking(name: str, one: Callable[..., Any], many: Callable[..., list[Any]], 
     def command(db: str | None, key: str, count: int | None, timeout: float, shape: Shape) -> int:
         deadline = time.monotonic() + timeout
         with open_state(db, create=timeout > 0) as state:
-            # Another one may be faster between the end of the wait and the step that takes the item. A wait comes after
-            # a look, when there is no list: it would read all of one that is there.
+            # Another one may be faster between the end of the wait and the step that takes the item. The list is read
+            # only when there was no item: all of a long one is much.
             while True:
                 with delivering(state):
                     if count is None:
@@ -133,7 +133,10 @@ def _taking(name: str, one: Callable[..., Any], many: Callable[..., list[Any]], 
                 left = deadline - time.monotonic()
                 if left <= 0:
                     say_no(f"list {key!r} is empty or missing")
-                state.wait(key, None, left)
+                seen = state.get(key)
+                if not seen:
+                    # Missing, or empty as it was set: a wait for any value would end at once, again and again.
+                    state.wait(key, seen, left)
 
     command.__doc__ = text
     return store_command(name)(command)

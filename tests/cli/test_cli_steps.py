@@ -246,6 +246,17 @@ def test_waits_for_another_process(home: Path, state: State) -> None:
     assert not state.exists("q")
 
 
+@pytest.mark.parametrize("empty", [[], {}])
+def test_waits_for_an_item_of_an_empty_list(home: Path, state: State, empty: object) -> None:
+    """One that was set empty has no item, and no reason to look again and again."""
+    state.set("q", empty)
+    began = time.process_time()
+    assert invoke("pop", "q", "--timeout", "1s", home=home).exit_code == 1
+    assert time.process_time() - began < 0.5
+    threading.Timer(0.3, state.list_push, ("q", 1)).start()
+    assert output("pop", "q", "--timeout", "30s", home=home) == "1\n"
+
+
 def test_watch(home: Path, state: State) -> None:
     """JSON Lines as they come; Ctrl-C ends it."""
     process = start("watch", "w*", home=home)
