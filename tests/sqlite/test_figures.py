@@ -30,7 +30,7 @@ def test_stats(state: State, clock: Clock, path: str) -> None:
     assert stats["operations"]["get"] == 3
     assert (stats["operations"]["set_many"], stats["operations"]["list_push"]) == (1, 1)
     assert stats["busy_waits"] == 0
-    assert stats["schema_version"] == 1
+    assert stats["schema_version"] == 2
     assert tuple(map(int, stats["sqlite_version"].split("."))) >= (3, 44, 6)
 
 
