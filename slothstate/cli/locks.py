@@ -106,11 +106,12 @@ def _read_to_end(ended: threading.Event) -> None:
 @click.argument("name", shell_complete=complete_lock)
 @click.option("--force", is_flag=True, help="Take the lock away from an owner that lives.")
 def unlock(db: str | None, name: str, force: bool) -> int:
-    """Remove a lock that a dead process left (--force: any lock, of all who hold it).
+    """Remove a lock that a dead process left (--force: any lock).
 
     Only its owner releases a lock: the process that acquired it, by ending or by unlocking. A dead owner's lock is
     free without this command, which only removes it from the list. --force is for a process that hangs and cannot be
     ended: it finds its lock lost, and writes that are fenced by the token are refused, but what else it does goes on.
+    Of several holders those who are dead are removed, with --force all.
 
     Exits with 1 if nobody holds NAME, or a living process does and --force is not given.
 
