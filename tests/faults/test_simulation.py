@@ -88,8 +88,9 @@ def search(bug: str) -> str:
 @pytest.mark.timeout(DEADLINE + 10)
 def test_the_simulation_finds_planted_bugs(figure: Callable[[str], None]) -> None:
     """Each planted bug soon gives a history that no order explains; without one, the other tests show, none does."""
+    bugs = [name for name, bug in planted.BUGS.items() if bug.is_simulated]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = dict(zip(planted.BUGS, pool.map(search, planted.BUGS), strict=True))
+        found = dict(zip(bugs, pool.map(search, bugs), strict=True))
     missed = {bug: text for bug, text in found.items() if "no order explains the results" not in text}
     assert missed == {}
-    figure(f"planted bugs found by the simulation: {len(found)}/{len(planted.BUGS)}")
+    figure(f"planted bugs found by the simulation: {len(found)}/{len(bugs)}")

@@ -208,10 +208,11 @@ def done_that_ignores_its_nonce() -> None:
 
 @dataclass(frozen=True)
 class Bug:
-    """What plants a bug, and the test that finds it."""
+    """What plants a bug, and the test that finds it; `is_simulated`: the simulation has what it breaks, too."""
 
     plant: Callable[[], None]
     found_by: str
+    is_simulated: bool = True
 
 
 BUGS: Final = {
@@ -233,18 +234,25 @@ BUGS: Final = {
         ),
         Bug(sweep_without_a_second_look, "sqlite/test_sweep.py::test_key_that_is_set_again_as_a_sweep_begins"),
         Bug(acknowledged_before_commit, "faults/test_crash.py::test_nothing_acknowledged_is_lost_by_kill"),
-        Bug(watch_that_begins_before_its_triggers, "conformance/test_watch.py::test_own_writes_and_patterns"),
+        Bug(
+            watch_that_begins_before_its_triggers,
+            "conformance/test_watch.py::test_own_writes_and_patterns",
+            is_simulated=False,
+        ),
         Bug(
             wait_that_looks_only_for_edges,
             "conformance/test_wait.py::test_nothing_is_missed_between_a_look_and_the_wait",
+            is_simulated=False,
         ),
         Bug(
             uncommitted_values_are_cached,
             "sqlite/test_read_cache.py::test_a_transaction_reads_its_own_writes_and_leaves_nothing_cached",
         ),
-        Bug(claim_that_is_not_returned, "conformance/test_claims.py::test_whoever_asks_first"),
-        Bug(claim_that_is_returned_to_two, "conformance/test_claims.py::test_released_at_its_place"),
-        Bug(done_that_ignores_its_nonce, "sqlite/test_claim_rows.py::test_claim_of_another_nonce"),
+        Bug(claim_that_is_not_returned, "conformance/test_claims.py::test_whoever_asks_first", is_simulated=False),
+        Bug(
+            claim_that_is_returned_to_two, "conformance/test_claims.py::test_released_at_its_place", is_simulated=False
+        ),
+        Bug(done_that_ignores_its_nonce, "sqlite/test_claim_rows.py::test_claim_of_another_nonce", is_simulated=False),
     )
 }
 
