@@ -47,6 +47,8 @@ FAMILIES = {
         "unshift": "lists",
         "pop": "lists",
         "shift": "lists",
+        "insert": "lists",
+        "remove-item": "lists",
         "trim": "lists",
         "length": "lists",
         "range": "lists",

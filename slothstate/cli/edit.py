@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from slothstate import InvalidValue
+from slothstate import OutcomeUnknown, SlothStateError
 from slothstate.cli.exits import Failure
-from slothstate.cli.formatting import is_terminal, styled
-from slothstate.cli.options import DONE, MISUSE, NO, key_argument, open_state, store_command
-from slothstate.cli.values import parse_value, write
+from slothstate.cli.formatting import escaped, is_terminal, styled
+from slothstate.cli.options import (
+    DONE,
+    INTERRUPTED,
+    MISUSE,
+    NO,
+    exit_code_of,
+    has_store,
+    key_argument,
+    open_state,
+    store_command,
+)
+from slothstate.cli.values import parse_line, write
 
 __all__ = ["edit"]
 
@@ -32,30 +45,28 @@ def edit(db: str | None, key: str) -> int:
     Example:
       EDITOR=nano slothstate edit config
     """
-    with open_state(db, create=True) as state:
-        old = state.get(key)
+    old = None
+    if has_store(db):
+        with open_state(db) as state:
+            old = state.get(key)
     # 0600, for nobody else to read.
     descriptor, name = tempfile.mkstemp(prefix="slothstate-", suffix=_suffix(old))
     with os.fdopen(descriptor, "wb") as file:
         file.write(_octets(old))
-    before = Path(name).read_bytes()
-    try:
-        click.edit(filename=name)
-    except click.ClickException as error:
-        raise Failure(f"{error.format_message()}; nothing was set, the text is in {name}", MISUSE) from error
-    octets = Path(name).read_bytes()
-    if octets != before:
-        new = _read(octets, old, name)
-        with open_state(db, create=True) as state:
-            try:
-                is_set = state.compare_swap(key, old, new)
-            except InvalidValue as error:
-                raise Failure(f"{error}; nothing was set, your text is in {name}", MISUSE) from error
-        if not is_set:
-            raise Failure(f"key {key!r} was changed meanwhile: nothing was set, your text is in {name}", NO)
-    elif is_terminal():
-        write(styled("not changed", dim=True))
-    os.unlink(name)
+    path = Path(name)
+    with _keeping_what_was_written(path):
+        with _leaving_ctrl_c_to_the_editor():
+            click.edit(filename=name)
+        octets = path.read_bytes()
+        if octets != _octets(old):
+            new = _read(octets, old)
+            # A store that was there and is gone is not made anew.
+            with open_state(db, create=old is None) as state:
+                if not state.compare_swap(key, old, new):
+                    raise Failure(f"key {key!r} was changed meanwhile", NO)
+        elif is_terminal():
+            write(styled("not changed", dim=True))
+        path.unlink()
     return DONE
 
 
@@ -71,20 +82,59 @@ def _octets(value: Any) -> bytes:
     return b"" if value is None else json.dumps(value, ensure_ascii=False, indent=2).encode() + b"\n"
 
 
-def _read(octets: bytes, old: Any, name: str) -> Any:
+@contextmanager
+def _keeping_what_was_written(path: Path) -> Iterator[None]:
+    """Let a failure of the block say where the user's text is; a file that nobody has changed goes."""
+    before = path.read_bytes()
+    try:
+        yield
+    except (Failure, click.ClickException, SlothStateError, OSError, KeyboardInterrupt) as error:
+        what, code = _failure(error)
+        # Whether it was set is what the store cannot say then.
+        what += "" if isinstance(error, OutcomeUnknown) else "; nothing was set"
+        if path.exists() and path.read_bytes() != before:
+            what += f", your text is in {path}"
+        else:
+            path.unlink(missing_ok=True)
+        raise Failure(what, code) from error
+
+
+def _failure(error: BaseException) -> tuple[str, int]:
+    """Return the words and the exit code of what ended `edit`."""
+    if isinstance(error, Failure):
+        return str(error), error.exit_code
+    if isinstance(error, SlothStateError):
+        return escaped(str(error)), exit_code_of(error)
+    if isinstance(error, click.ClickException):
+        return error.format_message(), MISUSE
+    if isinstance(error, OSError):
+        return f"cannot read what was written: {error.strerror}", MISUSE
+    return "interrupted", INTERRUPTED
+
+
+@contextmanager
+def _leaving_ctrl_c_to_the_editor() -> Iterator[None]:
+    """Let SIGINT end nothing here while the block runs: Emacs has it sent by Ctrl-G, and goes on."""
+    # Not SIG_IGN, which the editor would inherit.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _read(octets: bytes, old: Any) -> Any:
     """Return the value that was written; `old` says of what kind. Raises: `Failure`."""
     if isinstance(old, bytes):
         return octets
     try:
         text = octets.decode()
-        if not (isinstance(old, str) and old.endswith("\n")):
-            # Editors end the last line.
-            text = text.removesuffix("\n")
-        value = text if isinstance(old, str) else parse_value(text, None if old is None else "json")
     except UnicodeDecodeError as error:
-        raise Failure(f"it is not UTF-8 any more; nothing was set, your text is in {name}", MISUSE) from error
-    except Failure as error:
-        raise Failure(f"{error}; nothing was set, your text is in {name}", MISUSE) from error
+        raise Failure(f"the text is not UTF-8 any more, at byte {error.start}", MISUSE) from error
+    if not (isinstance(old, str) and old.endswith("\n")):
+        # Editors end the last line.
+        text = text.removesuffix("\n")
+    value = text if isinstance(old, str) else parse_line(text, None if old is None else "json")
     if value is None:
-        raise Failure(f"null is no value; nothing was set, your text is in {name}", MISUSE)
+        raise Failure("null is no value", MISUSE)
     return value

@@ -201,11 +201,11 @@ def _children(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
 
 @store_command("du")
 @click.argument("prefix", default="")
-@click.option("--delimiter", default=":", show_default=True, help="What ends a prefix.")
+@click.option("--delimiter", help="What ends a prefix.  [default: :]")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show only the N largest.")
 @click.option("--keys", "by_key", is_flag=True, help="Show each key that begins with PREFIX by itself.")
 @json_option
-def du(db: str | None, prefix: str, delimiter: str, limit: int | None, by_key: bool, as_json_: bool) -> int:
+def du(db: str | None, prefix: str, delimiter: str | None, limit: int | None, by_key: bool, as_json_: bool) -> int:
     """Show the space that keys and values take, by key prefix.
 
     A prefix ends at the first delimiter behind PREFIX. Keys without one are counted together, under PREFIX itself.
@@ -218,8 +218,13 @@ def du(db: str | None, prefix: str, delimiter: str, limit: int | None, by_key: b
       slothstate du --delimiter /
       slothstate du --keys --limit 10
     """
+    if by_key and delimiter is not None:
+        raise click.UsageError("--keys and --delimiter exclude each other: a key by itself has no prefix")
     with open_state(db) as state:
-        found = _usage_of_keys(state, prefix) if by_key else state.usage(prefix, delimiter)
+        if by_key:
+            found = _usage_of_keys(state, prefix)
+        else:
+            found = state.usage(prefix, ":" if delimiter is None else delimiter)
         figures = state.stats()
     rows = found[:limit]
     if as_json_:

@@ -219,7 +219,7 @@ def take(db: str | None, key: str, shape: Shape) -> int:
 
 @store_command("rename")
 @key_argument
-@click.argument("to")
+@click.argument("to", shell_complete=complete_key)
 def rename(db: str | None, key: str, to: str) -> int:
     """Give KEY the name TO.
 
@@ -237,7 +237,7 @@ def rename(db: str | None, key: str, to: str) -> int:
 
 @store_command("copy")
 @key_argument
-@click.argument("to")
+@click.argument("to", shell_complete=complete_key)
 def copy(db: str | None, key: str, to: str) -> int:
     """Copy KEY to TO, with its time to live.
 

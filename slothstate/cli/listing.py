@@ -11,7 +11,7 @@ import click
 
 from slothstate import Entry, State
 from slothstate.cli.formatting import duration, escaped, is_terminal, one_line, size, styled
-from slothstate.cli.options import DONE, open_state, store_command
+from slothstate.cli.options import DONE, complete_key, open_state, store_command
 from slothstate.cli.table import print_table, terminal_width
 from slothstate.cli.values import as_json, shown, write, write_octets
 
@@ -50,7 +50,12 @@ def listing_options(function: Callable[..., int]) -> Callable[..., int]:
         click.option("--raw", is_flag=True, help="Print the keys alone, with nothing escaped."),
         click.option("--json", "as_json_", is_flag=True, help="Print JSON."),
         click.option("--limit", type=click.IntRange(min=0), metavar="N", help="List at most N keys."),
-        click.option("--after", metavar="KEY", help="List only what comes after KEY, which need not be there."),
+        click.option(
+            "--after",
+            metavar="KEY",
+            shell_complete=complete_key,
+            help="List only what comes after KEY, which need not be there.",
+        ),
         click.option("--reverse", is_flag=True, help="List them the other way round."),
     ):
         result = option(result)

@@ -1,4 +1,4 @@
-"""`push unshift pop shift trim length range`."""
+"""`push unshift pop shift insert remove-item trim length range`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from slothstate.cli.values import (
     write,
 )
 
-__all__ = ["length", "pop", "push", "range_", "shift", "trim", "unshift"]
+__all__ = ["insert", "length", "pop", "push", "range_", "remove_item", "shift", "trim", "unshift"]
 
 _MISSING: Any = object()
 
@@ -58,12 +58,21 @@ def _adding(name: str, add: Callable[..., int], text: str) -> click.Command:
 
 
 def _lines(name: str, form: Form) -> list[Any]:
-    octets = read_octets(name) if name == "-" else Path(name).read_bytes()
-    lines = octets.removesuffix(b"\n").split(b"\n") if octets else []
     try:
-        return [parse_line(line.decode(), form) for line in lines]
-    except UnicodeDecodeError as error:
-        raise Failure(f"{name} is not UTF-8: {error.reason}", MISUSE) from error
+        octets = read_octets(name) if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise Failure(f"cannot read {name}: {error.strerror}", MISUSE) from error
+    lines = octets.removesuffix(b"\n").split(b"\n") if octets else []
+    where = "stdin" if name == "-" else name
+    items = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            items.append(parse_line(line.decode(), form))
+        except UnicodeDecodeError as error:
+            raise Failure(f"{where}, line {number}: it is not UTF-8 at byte {error.start}", MISUSE) from error
+        except Failure as error:
+            raise Failure(f"{where}, line {number}: {error}", error.exit_code) from error
+    return items
 
 
 push = _adding(
@@ -106,9 +115,9 @@ def _taking(name: str, one: Callable[..., Any], many: Callable[..., list[Any]], 
     def command(db: str | None, key: str, count: int | None, timeout: float, shape: Shape) -> int:
         deadline = time.monotonic() + timeout
         with open_state(db, create=timeout > 0) as state:
-            # Another one may be faster between the end of the wait and the step that takes the item.
+            # Another one may be faster between the end of the wait and the step that takes the item. The list is read
+            # only when there was no item: all of a long one is much.
             while True:
-                state.wait(key, None, max(0.0, deadline - time.monotonic()))
                 with delivering(state):
                     if count is None:
                         item = one(state, key, _MISSING)
@@ -121,8 +130,13 @@ def _taking(name: str, one: Callable[..., Any], many: Callable[..., list[Any]], 
                         _print_items(items, shape)
                 if items:
                     return DONE
-                if time.monotonic() >= deadline:
+                left = deadline - time.monotonic()
+                if left <= 0:
                     say_no(f"list {key!r} is empty or missing")
+                seen = state.get(key)
+                if not seen:
+                    # Missing, or empty as it was set: a wait for any value would end at once, again and again.
+                    state.wait(key, seen, left)
 
     command.__doc__ = text
     return store_command(name)(command)
@@ -169,6 +183,48 @@ def _print_items(items: list[Any], shape: Shape) -> None:
         print_item(item, shape)
         if shape == "raw":
             write("")
+
+
+@store_command("insert")
+@key_argument
+@click.argument("index", type=int)
+@click.argument("item")
+@value_options
+def insert(db: str | None, key: str, index: int, item: str, form: Form) -> int:
+    """Insert ITEM into a list and print its new length.
+
+    It stands at INDEX then, from 0 to the length, or negative from the end. A missing key counts as an empty list. ITEM
+    is read as `set` reads a VALUE. `set KEY --field [INDEX] ITEM` replaces an item.
+
+    \b
+    Example:
+      slothstate insert queue 1 '{"app": "next"}'
+    """
+    parsed = parse_value(item, form)
+    with open_state(db, create=True) as state, delivering(state):
+        write(str(state.list_insert(key, index, parsed)))
+    return DONE
+
+
+@store_command("remove-item")
+@key_argument
+@click.argument("item")
+@click.option("--count", type=int, default=0, metavar="N", help="Only the first N; -N: the last N.  [default: all]")
+@value_options
+def remove_item(db: str | None, key: str, item: str, count: int, form: Form) -> int:
+    """Remove items that equal ITEM, and print how many.
+
+    ITEM is read as `set` reads a VALUE, and compared as `compare-swap` does. An emptied list disappears.
+    `delete KEY --field [INDEX]` removes an item by its position.
+
+    \b
+    Example:
+      slothstate remove-item queue '{"app": "web"}' --count 1
+    """
+    parsed = parse_value(item, form)
+    with open_state(db) as state, delivering(state):
+        write(str(state.list_remove(key, parsed, count)))
+    return DONE
 
 
 @store_command("trim")

@@ -113,6 +113,7 @@ def test_a_no_goes_on(home: Path, state: State) -> None:
         ("get text --busy-timeout 1", 2, "--busy-timeout is for the whole batch"),
         ("get text --allow-remote", 2, "--allow-remote is for the whole batch"),
         *((f"{name} x", 2, f"{name} cannot be part of a batch") for name in ("run", "shell", "batch", "lock", "top")),
+        ("edit text", 2, "edit cannot be part of a batch"),
         ("with-lock a -- true", 2, "with-lock cannot be part of a batch"),
         ("restore x", 2, "restore cannot be part of a batch"),
         ("unlock nobody --force x", 2, "Got unexpected extra argument"),

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -87,6 +86,14 @@ OUTPUTS: list[tuple[list[str], int, str]] = [
     (["trim", "l", "1", "2"], 0, "2\n"),
     (["trim", "l", "-1"], 0, "1\n"),
     (["trim", "missing", "0"], 0, "0\n"),
+    (["insert", "l", "1", "x"], 0, "5\n"),
+    (["insert", "l", "-1", "x"], 0, "5\n"),
+    (["insert", "new", "0", "x"], 0, "1\n"),
+    (["remove-item", "l", "two"], 0, "1\n"),
+    (["remove-item", "l", "null", "--count", "-1"], 0, "1\n"),
+    (["remove-item", "l", "[3.0]"], 0, "1\n"),
+    (["remove-item", "l", "nope"], 0, "0\n"),
+    (["remove-item", "missing", "x"], 0, "0\n"),
     (["keys", "--reverse"], 0, "t\nshort\nl\nblob\nb\na\n"),
     (["keys", "--limit", "2"], 0, "a\nb\n"),
     (["keys", "--after", "b", "--limit", "1"], 0, "blob\n"),
@@ -161,6 +168,15 @@ MISUSES = [
     (["pop", "l", "--count", "0"], "Invalid value for '--count'"),
     (["pop", "a", "--count", "1"], "cannot pop from 'a'"),
     (["trim", "a", "0"], "cannot trim 'a'"),
+    (["insert", "l", "9", "x"], "index 9 is not in the list 'l'"),
+    (["insert", "a", "0", "x"], "cannot insert into 'a'"),
+    (["insert", "l", "x", "0"], "Invalid value for 'INDEX'"),
+    (["insert", "l", "0"], "Missing argument 'ITEM'"),
+    (["remove-item", "a", "1"], "cannot remove from 'a'"),
+    (["remove-item", "l", "x", "--count", "x"], "Invalid value for '--count'"),
+    (["push", "l", "--lines", "none"], "cannot read none: No such file"),
+    (["push", "l", "--lines", "."], "cannot read .: Is a directory"),
+    (["du", "--keys", "--delimiter", "/"], "--keys and --delimiter exclude each other"),
     (["keys", "--sort", "size", "--after", "a"], "--after goes on in the order of names"),
     (["keys", "--limit", "-1"], "Invalid value for '--limit'"),
     (["watch", "["], "["),
@@ -177,9 +193,35 @@ def test_misuse(home: Path, state: State, arguments: list[str], says: str) -> No
     assert list(state.dump()) == before
 
 
+@pytest.mark.parametrize(
+    ("form", "lines", "says"),
+    [
+        ("--json", b"1\n{bad\n", "stdin, line 2: the value is invalid JSON text"),
+        ("--json", b"1\n\n2\n", "stdin, line 2: the value is invalid JSON text"),
+        ("--string", b"a\n\xff\n", "stdin, line 2: it is not UTF-8 at byte 0"),
+    ],
+)
+def test_a_line_that_is_no_item(home: Path, state: State, form: str, lines: bytes, says: str) -> None:
+    """It is named, and none of the lines is added."""
+    assert says in refusal("push", "l", "--lines", "-", form, home=home, code=2, stdin=lines)
+    assert state.list_length("l") == 4
+
+
+def test_taking_waits_only_for_what_is_not_there(home: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait reads the whole list, which one item of a long one must not cost."""
+    monkeypatch.setattr(State, "wait", lambda *_: pytest.fail("it waits"))
+    assert output("pop", "l", home=home) == "null\n"
+    assert output("shift", "l", "--timeout", "1m", home=home) == "1\n"
+    assert output("pop", "l", "--count", "9", "--timeout", "1m", home=home) == "[3]\ntwo\n"
+    assert invoke("pop", "l", home=home).exit_code == 1
+
+
 def test_what_creates_a_store(home: Path) -> None:
     """Not what can only find nothing there."""
-    for arguments in (["set", "a", "1", "--present"], ["take", "a"], ["rename", "a", "b"], ["trim", "l", "0"]):
+    for arguments in (
+        ["set", "a", "1", "--present"],
+        *(["take", "a"], ["rename", "a", "b"], ["trim", "l", "0"], ["remove-item", "l", "1"]),
+    ):
         refusal(*arguments, home=home, code=3)
     assert not (home / "state.db").exists()
     output("set", "t", "--field", ".a", "1", home=home)
@@ -196,53 +238,6 @@ def test_at_a_terminal(home: Path, state: State) -> None:
     assert "KEY" in in_terminal("du", "--keys", home=home)
 
 
-def edit(home: Path, key: str, script: str) -> subprocess.CompletedProcess[str]:
-    """Run `edit` with a program in place of an editor: Python, with the path in `path`."""
-    editor = home / "editor.py"
-    editor.write_text(f"import sys, pathlib\npath = pathlib.Path(sys.argv[1])\n{script}\n")
-    variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db"), "EDITOR": f"{sys.executable} {editor}"})
-    variables.pop("VISUAL", None)
-    return subprocess.run(command("edit", key), env=variables, capture_output=True, text=True, check=False, timeout=60)
-
-
-def test_edit(home: Path, state: State) -> None:
-    """Text as text, the rest as JSON, typed as before; the TTL stays, and nothing is left behind."""
-    done = edit(home, "short", "path.write_text('5\\n')")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert (state.get("short"), state.get_ttl("short")) == ("5", 600)
-    assert edit(home, "t", "path.write_text(path.read_text().replace('80', '8080'))").returncode == 0
-    assert state.get_field("t", ("servers", 0, "port")) == 8080
-    assert state.get("t")["ratio"] == 1.0
-    assert edit(home, "blob", "assert path.stat().st_mode & 0o77 == 0; path.write_bytes(b'\\xfe\\n')").returncode == 0
-    assert state.get("blob") == b"\xfe\n"
-    assert edit(home, "new", "assert path.read_text() == ''; path.write_text('[1, 2]')").returncode == 0
-    assert state.get("new") == [1, 2]
-    assert edit(home, "a", "pass").returncode == 0
-    assert state.get("a") == 1
-
-
-@pytest.mark.parametrize(
-    ("key", "script", "code", "says"),
-    [
-        ("t", "path.write_text('{')", 2, "this is not JSON"),
-        ("t", "path.write_text('null')", 2, "null is no value"),
-        ("b", "path.write_bytes(b'\\xff')", 2, "it is not UTF-8 any more"),
-        ("a", "sys.exit(3)", 2, "Editing failed"),
-        ("a", "path.write_text('5'); import slothstate, os; slothstate.open().set('a', 7)", 1, "was changed meanwhile"),
-    ],
-)
-def test_edit_that_sets_nothing(home: Path, state: State, key: str, script: str, code: int, says: str) -> None:
-    """The store is as it was, or as another left it, and the text is kept where the message says."""
-    before = state.get(key)
-    done = edit(home, key, script)
-    assert (done.returncode, done.stdout) == (code, "")
-    assert says in done.stderr
-    kept = Path(done.stderr.rsplit(" in ", 1)[1].strip())
-    assert kept.exists()
-    kept.unlink()
-    assert state.get(key) == (7 if "changed" in says else before)
-
-
 def test_waits_for_another_process(home: Path, state: State) -> None:
     """`wait` and `shift --timeout` end with what somebody else writes."""
 
@@ -254,6 +249,17 @@ def test_waits_for_another_process(home: Path, state: State) -> None:
     later(state.list_push, "q", {"job": 1})
     assert output("shift", "q", "--timeout", "30s", home=home) == '{"job":1}\n'
     assert not state.exists("q")
+
+
+@pytest.mark.parametrize("empty", [[], {}])
+def test_waits_for_an_item_of_an_empty_list(home: Path, state: State, empty: object) -> None:
+    """One that was set empty has no item, and no reason to look again and again."""
+    state.set("q", empty)
+    began = time.process_time()
+    assert invoke("pop", "q", "--timeout", "1s", home=home).exit_code == 1
+    assert time.process_time() - began < 0.5
+    threading.Timer(0.3, state.list_push, ("q", 1)).start()
+    assert output("pop", "q", "--timeout", "30s", home=home) == "1\n"
 
 
 def test_watch(home: Path, state: State) -> None:

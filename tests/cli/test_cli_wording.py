@@ -61,6 +61,7 @@ def test_aliases(home: Path, state: State) -> None:
     ("typed", "instead"),
     [
         ("hset", "there is 'slothstate set KEY --field .NAME VALUE'"),
+        ("lrem", "there is 'slothstate remove-item KEY ITEM'"),
         ("flushall", "there is 'slothstate clear --yes [PATTERN]'"),
         ("SETEX", "there is 'slothstate set KEY VALUE --ttl SECONDS'"),
         ("setnx", "there is 'slothstate set KEY VALUE --absent'"),

@@ -26,6 +26,8 @@ ANY = {
     'get "ev': 'get "evil\\$(touch ran)" ',
     "delete gl": "delete glob\\* ",
     "inspect com": "inspect comma,a ",
+    "copy user:1 com": "copy user:1 comma,a ",
+    "keys --after com": "keys --after comma,a ",
     "set ün": "set ünï ",
     "get line": "get line",
     "get rt": "get rt",
