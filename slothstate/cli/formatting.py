@@ -9,6 +9,7 @@ from typing import IO
 
 import click
 
+from slothstate import LockDescription
 from slothstate import printable as escaped
 from slothstate.quantities import duration, quantity, shortened, size
 
@@ -16,6 +17,7 @@ __all__ = [
     "clock_time",
     "duration",
     "escaped",
+    "held_as",
     "is_dumb",
     "is_terminal",
     "one_line",
@@ -55,3 +57,10 @@ def styled(text: str, **style: bool | str) -> str:
 def clock_time(seconds: float) -> str:
     """Return a time since the epoch as UTC in ISO 8601: `2026-01-31T12:00:00Z`."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def held_as(lock: LockDescription) -> str:
+    """Return what stands behind the name of a lock that may have several holders; nothing for any other."""
+    if lock["shared"]:
+        return " (shared)"
+    return "" if lock["slots"] == 1 else f" ({lock['slots']} slots)"

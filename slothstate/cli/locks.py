@@ -13,7 +13,7 @@ import click
 
 from slothstate import Lock, LockDescription, LockLost, LockTimeout, State
 from slothstate.cli.exits import Failure
-from slothstate.cli.formatting import clock_time, duration, escaped, is_terminal, styled
+from slothstate.cli.formatting import clock_time, duration, escaped, held_as, is_terminal, quantity, styled
 from slothstate.cli.options import (
     DONE,
     NO,
@@ -111,6 +111,7 @@ def unlock(db: str | None, name: str, force: bool) -> int:
     Only its owner releases a lock: the process that acquired it, by ending or by unlocking. A dead owner's lock is
     free without this command, which only removes it from the list. --force is for a process that hangs and cannot be
     ended: it finds its lock lost, and writes that are fenced by the token are refused, but what else it does goes on.
+    Of several holders those who are dead are removed, with --force all.
 
     Exits with 1 if nobody holds NAME, or a living process does and --force is not given.
 
@@ -123,25 +124,24 @@ def unlock(db: str | None, name: str, force: bool) -> int:
         if state.break_lock(name, alive=force):
             return DONE
         holder = holder_of(state, name)
-        if _find(state, name) is None:
+        if all(found["name"] != name for found in state.locks()):
             say_no(f"lock {name!r} is not held: nothing to unlock")
         raise Failure(f"lock {name!r} is not yours to unlock: {holder}; end that process, or give --force", NO)
 
 
-def _find(state: State, name: str) -> LockDescription | None:
-    return next((found for found in state.locks() if found["name"] == name), None)
-
-
 def holder_of(state: State, name: str) -> str:
-    """Return who holds a lock, what it runs, and since when, for whoever did not get it."""
-    found = _find(state, name)
-    if found is None:
+    """Return who holds a lock, what it runs, and since when, for whoever did not get it; of several the first."""
+    holders = [found for found in state.locks() if found["name"] == name]
+    if not holders:
         return "it has just become free"
+    found = holders[0]
     owner = found["owner"]
     held_for = duration(max(0.0, time.time() - found["since"]))
     command = _command_of_owner(found, Commands(state.health()["users"]))
     runs = f" ({command})" if command else ""
-    return f"process {owner['pid']} on {owner['host']}{runs} has held it for {held_for} (token {found['token']})"
+    others = f", and {quantity(len(holders) - 1, 'other')} with it" if len(holders) > 1 else ""
+    text = f"process {owner['pid']} on {owner['host']}{runs} has held it for {held_for} (token {found['token']})"
+    return text + others
 
 
 @store_command("locks")
@@ -149,10 +149,11 @@ def holder_of(state: State, name: str) -> str:
 def locks(db: str | None, as_json_: bool) -> int:
     """List the locks: who holds what, since when, and who waits.
 
-    A dead owner's lock is free: whoever wants it next gets it at once. Who waits is listed below the lock, once it has
-    waited for a tenth of a second. In a pipe the fields are separated by tabs: alive, dead, unknown (doctor says why)
-    or waits, process, host, token, since, expires (both in UTC), name. On a terminal and with --json also the command
-    that the process runs, where the system tells.
+    A lock with several holders has a line for each. A dead owner's is free: whoever wants it next gets it at once. Who
+    waits is listed below the last holder, once it has waited for a tenth of a second. In a pipe the fields are
+    separated by tabs: alive, dead, unknown (doctor says why) or waits, process, host, token, since, expires (both in
+    UTC), name. On a terminal and with --json also whether it is shared or has slots, and the command that the process
+    runs, where the system tells.
 
     \b
     Example:
@@ -195,14 +196,16 @@ class _Line(NamedTuple):
     since: float
     expires: float | None
     name: str
+    held_as: str = ""
 
 
 def _lines(found: list[LockDescription]) -> Iterator[_Line]:
+    last = {lock["name"]: lock for lock in found}
     for lock in found:
         name, owner, token = lock["name"], lock["owner"], str(lock["token"])
         status = _STATUS[lock["alive"]]
-        yield _Line(status, owner["pid"], owner["host"], token, lock["since"], lock["expires"], name)
-        for waiter in lock["waiting"]:
+        yield _Line(status, owner["pid"], owner["host"], token, lock["since"], lock["expires"], name, held_as(lock))
+        for waiter in lock["waiting"] if lock is last[name] else ():
             yield _Line("waits", waiter["pid"], waiter["host"], "", waiter["since"], None, name)
 
 
@@ -222,7 +225,7 @@ def _rows(found: list[LockDescription], commands: Commands) -> Iterator[list[str
             line.token,
             duration(max(0.0, now - line.since)),
             "" if line.expires is None else duration(max(0.0, line.expires - now)),
-            escaped(line.name),
+            escaped(line.name) + styled(line.held_as, dim=True),
         ]
         command = None if line.status == "dead" else commands.of(line.pid, line.host)
         if command is not None:

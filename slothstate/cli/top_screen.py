@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from slothstate import Activity, Health, LockDescription, State, Usage
-from slothstate.cli.formatting import clock_time, duration, escaped, quantity, size
+from slothstate.cli.formatting import clock_time, duration, escaped, held_as, quantity, size
 from slothstate.cli.queue_figures import claims_line, watches_line
 from slothstate.cli.table import cut
 from slothstate.processes import Commands, command_line
@@ -113,7 +113,8 @@ def _head(history: History, console: Console) -> RenderableType:
     unused = int(health["settings"]["freelist_count"]) * int(health["settings"]["page_size"])
     behind = health["wal_pages"] - health["wal_pages_copied"]
     dead = sum(lock["alive"] is False for lock in now.locks)
-    waiting = sum(len(lock["waiting"]) for lock in now.locks)
+    # Each holder of a lock has all who wait for it.
+    waiting = sum(map(len, {lock["name"]: lock["waiting"] for lock in now.locks}.values()))
     facts = {
         "writes": f"{history.rates[-1]:,.0f}/s  {_curve(history, console)}" if history.rates else "...",
         "calls": _calls(history),
@@ -214,7 +215,9 @@ def _lock_table(now: _Sample, room: int) -> Table:
         held = duration(max(0.0, time.time() - lock["since"]))
         process = f"{lock['owner']['pid']}@{escaped(lock['owner']['host'])}"
         command = commands.of(lock["owner"]["pid"], lock["owner"]["host"]) if lock["alive"] else None
-        table.add_row(owner, Text(process), held, str(len(lock["waiting"]) or ""), _cut(escaped(lock["name"])))
+        table.add_row(
+            owner, Text(process), held, str(len(lock["waiting"]) or ""), _cut(escaped(lock["name"]) + held_as(lock))
+        )
         if command is not None:
             table.add_row("", "", "", "", _cut(f"  {escaped(command)}", "dim"))
     if len(shown) < len(now.locks):

@@ -138,6 +138,7 @@ class LockVerbs(Verbs):
     def break_lock(self, name: str, *, alive: bool = False) -> bool:
         """Take a lock away that its dead owner left; with `alive`, one whose owner lives, too. Return whether it was.
 
+        Of a lock with several holders it is taken away from all who are dead, with `alive` from all.
         For an administrator: an owner that lives finds its lock lost (`Lock.lost`), and its fenced writes are refused,
         but what else it does goes on. Nobody can be kept from acquiring a dead owner's lock; this only tidies up.
 
@@ -147,11 +148,11 @@ class LockVerbs(Verbs):
         return self._engine.locks.remove(check_key(name, "name"), check_flag(alive, "alive"))
 
     def locks(self) -> list[LockDescription]:
-        """Return the locks that are held by anybody: name, owner, token, since, expires, alive, waiting.
+        """Return the locks that are held by anybody: name, owner, token, shared, slots, since, expires, alive, waiting.
 
-        `alive` is None where it cannot be told. `waiting` lists who waits for the lock (host, pid, since), whoever has
-        waited for longest first. A waiter tells so once it has waited for a tenth of a second, if the store lets it
-        write then.
+        A lock with several holders is there once for each. `alive` is None where it cannot be told. `waiting` lists who
+        waits for the lock (host, pid, since), whoever has waited for longest first. A waiter tells so once it has
+        waited for a tenth of a second, if the store lets it write then.
 
         >>> state.locks()
         []

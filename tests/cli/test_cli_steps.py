@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from helpers.command import command, start
 from helpers.host import environment
+from helpers.support import until
 from helpers.terminal import in_terminal, invoke, output, refusal
 from slothstate import State
 from slothstate import open as open_state
+
+STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @pytest.fixture
@@ -314,6 +319,39 @@ def test_with_lock_of_several_holders(home: Path, state: State) -> None:
         assert run("--", "true") == 2
     assert run("--shared", "--slots", "2", "--", "true") == 2
     assert run("--ttl", "100ms", "--", "sleep", "0.3") == 3
+
+
+def test_each_holder_is_shown(home: Path, state: State) -> None:
+    """By `locks`, once each, with who waits below the last; by `top`, which counts whoever waits once; by `unlock`."""
+    with ExitStack() as running:
+        processes = []
+        for _ in range(2):
+            for arguments in (("report", "--shared"), ("render", "--slots", "4")):
+                processes.append(running.enter_context(start("with-lock", *arguments, "--", "sleep", "60", home=home)))
+        until(lambda: len(state.locks()) == 4)
+        waiter = threading.Thread(target=state.lock, args=("report", 60))
+        waiter.start()
+        until(lambda: state.locks()[-1]["waiting"])
+        lines = [line.split("\t") for line in output("locks", home=home).splitlines()]
+        assert [(line[0], line[6]) for line in lines] == [
+            *[("alive", "render")] * 2,
+            *[("alive", "report")] * 2,
+            ("waits", "report"),
+        ]
+        found = json.loads(output("locks", "--json", home=home))
+        assert [(lock["shared"], lock["slots"]) for lock in found] == [(False, 4)] * 2 + [(True, None)] * 2
+        shown = STYLE.sub("", in_terminal("locks", home=home, columns=200))
+        assert (shown.count(" render (4 slots)"), shown.count(" report (shared)")) == (2, 2)
+        shown = output("top", "--once", "--interval", "10ms", home=home)
+        assert re.search(r"^locks +4 held, 1 waiting$", shown, re.MULTILINE)
+        assert " render (4 slots)" in shown
+        assert "and 1 other with it" in in_terminal("unlock", "render", home=home, code=1, columns=400)
+        assert output("unlock", "--force", "render", home=home) == ""
+        assert output("unlock", "--force", "report", home=home) == ""
+        waiter.join(60)
+        assert [lock["slots"] for lock in state.locks()] == [1]
+        for process in processes:
+            process.kill()
 
 
 def test_who_watches_is_told(home: Path, state: State) -> None:

@@ -49,9 +49,6 @@ class Holder:
     def waits(self) -> bool:
         return not self._settled.is_set()
 
-    def holds_soon(self, seconds: float) -> bool:
-        return self._settled.wait(seconds) and self.error is None
-
     def let_go(self) -> None:
         self._go.set()
         self._thread.join(PATIENCE)
@@ -168,24 +165,27 @@ def test_nobody_starves(place: Place, stream: Any, one: Any) -> None:
 
 
 def test_who_comes_later_to_have_it_alone_keeps_nobody_out_who_waits(place: Place) -> None:
-    """Only those who come after it."""
-    states = [place.open() for _ in range(4)]
-    first = Holder(states[0])
-    assert first.holds
-    sharer = Holder(states[1], timeout=PATIENCE, shared=True)
-    time.sleep(0.05)
-    # It comes later, and goes on waiting for as long as anybody shares the lock.
-    alone = Holder(states[2], timeout=PATIENCE)
-    time.sleep(0.2)
-    assert sharer.waits
-    assert alone.waits
-    first.let_go()
-    if alone.holds_soon(0.2) and not sharer.holds_soon(0):
-        alone.let_go()
-    assert sharer.holds
-    sharer.let_go()
-    assert alone.holds
-    alone.let_go()
+    """Only those who come after it: as the engine decides, look by look."""
+    holder, sharer, alone = (place.open() for _ in range(3))
+
+    def attempt(state: State, nonce: int, shared: bool) -> bool:
+        return state._engine.locks.attempt("job", nonce, None, lambda _: None, shared=shared) is not None
+
+    holder.lock("job")
+    assert not attempt(sharer, 1, True)
+    assert not attempt(alone, 2, False)
+    # Until it has told others that it waits.
+    time.sleep(0.15)
+    assert not attempt(alone, 2, False)
+    holder.unlock("job")
+    assert not attempt(sharer, 3, True), "it comes after the one that waits alone"
+    assert attempt(sharer, 1, True), "it came before that one"
+    assert not attempt(alone, 2, False)
+    sharer._engine.locks.release("job", 1)
+    assert attempt(alone, 2, False)
+    alone._engine.locks.release("job", 2)
+    assert attempt(sharer, 3, True)
+    sharer._engine.locks.release("job", 3)
 
 
 @pytest.mark.parametrize("timeout", [0, 1, None])

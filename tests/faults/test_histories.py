@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.checkers import apply, key_model, linearizable, lock_model, replay
+from helpers.checkers import UNLOCKED, apply, key_model, linearizable, lock_model, replay
 from helpers.histories import UNKNOWN, Operation, Recorder, perform, read_logs
 from slothstate import State
 
@@ -153,37 +153,67 @@ BAD = {
 
 LOCKS_GOOD = {
     "hand-over": [
-        operation("acquire", at=(0, 1), gives=1),
+        operation("acquire", 1, at=(0, 1), gives=1),
         operation("release", at=(2, 5), gives=True),
-        operation("acquire", at=(1, 6), gives=2, by=2),
+        operation("acquire", 1, at=(1, 6), gives=2, by=2),
     ],
     "owner died": [
-        operation("acquire", at=(0, 1), gives=1),
+        operation("acquire", 1, at=(0, 1), gives=1),
         operation("crash", at=(3, math.inf)),
-        operation("acquire", at=(2, 6), gives=2, by=2),
+        operation("acquire", 1, at=(2, 6), gives=2, by=2),
     ],
     "owner died while acquiring": [
-        operation("acquire", at=(0, math.inf)),
+        operation("acquire", 1, at=(0, math.inf)),
         operation("crash", at=(3, math.inf)),
-        operation("acquire", at=(4, 6), gives=9, by=2),
+        operation("acquire", 1, at=(4, 6), gives=9, by=2),
+    ],
+    "shared, then alone": [
+        operation("acquire", 0, at=(0, 1), gives=1),
+        operation("acquire", 0, at=(2, 3), gives=2, by=2),
+        operation("release", at=(4, 5), gives=True),
+        operation("crash", at=(6, math.inf), by=2),
+        operation("acquire", 1, at=(4, 9), gives=3, by=3),
+    ],
+    "two slots": [
+        operation("acquire", 2, at=(0, 1), gives=1),
+        operation("acquire", 2, at=(2, 3), gives=2, by=2),
+        operation("acquire", 2, at=(2, 9), gives=3, by=3),
+        operation("release", at=(6, 7), gives=True, by=2),
     ],
 }
 
 LOCKS_BAD = {
-    "two holders": [operation("acquire", at=(0, 1), gives=1), operation("acquire", at=(2, 3), gives=2, by=2)],
+    "two holders": [operation("acquire", 1, at=(0, 1), gives=1), operation("acquire", 1, at=(2, 3), gives=2, by=2)],
     "taken before the owner died": [
-        operation("acquire", at=(0, 1), gives=1),
-        operation("acquire", at=(2, 3), gives=2, by=2),
+        operation("acquire", 1, at=(0, 1), gives=1),
+        operation("acquire", 1, at=(2, 3), gives=2, by=2),
         operation("crash", at=(4, math.inf)),
     ],
     "token went back": [
-        operation("acquire", at=(0, 1), gives=5),
+        operation("acquire", 1, at=(0, 1), gives=5),
         operation("release", at=(2, 3), gives=True),
-        operation("acquire", at=(4, 5), gives=4, by=2),
+        operation("acquire", 1, at=(4, 5), gives=4, by=2),
     ],
     "released what another holds": [
-        operation("acquire", at=(0, 1), gives=1),
+        operation("acquire", 1, at=(0, 1), gives=1),
         operation("release", at=(2, 3), gives=True, by=2),
+    ],
+    "alone beside one that shares it": [
+        operation("acquire", 0, at=(0, 1), gives=1),
+        operation("acquire", 1, at=(2, 3), gives=2, by=2),
+    ],
+    "shared beside one that has it alone": [
+        operation("acquire", 1, at=(0, 1), gives=1),
+        operation("acquire", 0, at=(2, 3), gives=2, by=2),
+    ],
+    "three in two slots": [
+        operation("acquire", 2, at=(0, 1), gives=1),
+        operation("acquire", 2, at=(2, 3), gives=2, by=2),
+        operation("acquire", 2, at=(4, 5), gives=3, by=3),
+    ],
+    "two shared ones with one token": [
+        operation("acquire", 0, at=(0, 1), gives=1),
+        operation("acquire", 0, at=(2, 3), gives=1, by=2),
     ],
 }
 
@@ -203,13 +233,13 @@ def test_impossible_histories_are_rejected(name: str) -> None:
 @pytest.mark.parametrize("name", LOCKS_GOOD)
 def test_possible_lock_histories_are_accepted(name: str) -> None:
     """Locks may pass on by release and by death."""
-    assert linearizable(LOCKS_GOOD[name], lock_model, (0, 0))
+    assert linearizable(LOCKS_GOOD[name], lock_model, UNLOCKED)
 
 
 @pytest.mark.parametrize("name", LOCKS_BAD)
 def test_impossible_lock_histories_are_rejected(name: str) -> None:
     """Two holders, a token that goes back or another's release are found."""
-    assert not linearizable(LOCKS_BAD[name], lock_model, (0, 0))
+    assert not linearizable(LOCKS_BAD[name], lock_model, UNLOCKED)
 
 
 @pytest.mark.parametrize("seed", range(5))

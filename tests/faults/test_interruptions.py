@@ -56,6 +56,9 @@ def load(module: str) -> Any:
 opened: list[State] = []
 """What an operation opened, and must have closed."""
 
+sharers: list[contextlib.AbstractContextManager[slothstate.Lock]] = []
+"""What shares a lock for as long as the process lives."""
+
 
 def one_verb(call: Callable[[State], object]) -> Callable[[State, str], None]:
     def operation(state: State, path: str) -> None:
@@ -127,6 +130,32 @@ def dump(state: State, path: str) -> None:
     assert list(state.dump())
 
 
+def share(state: State, path: str) -> None:
+    assert state.locks() == []
+    with state.locked("job", 0, shared=True):
+        state.get("text")
+
+
+def take_a_place(state: State, path: str) -> None:
+    assert state.locks() == []
+    with state.locked("job", 0, slots=2) as lock:
+        lock.extend(60)
+
+
+def begin_to_share(path: str) -> None:
+    sharers.append(slothstate.open(path).locked("job", 0, shared=True))
+    sharers[0].__enter__()
+
+
+def wait_to_have_it_alone(state: State, path: str) -> None:
+    if not sharers:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(begin_to_share, path).result()
+    [held] = state.locks()
+    assert held["waiting"] == []
+    assert state.lock("job", 0.002) is False
+
+
 def refused(state: State, path: str) -> None:
     with contextlib.suppress(slothstate.WrongType):
         state.increment("text")
@@ -188,6 +217,9 @@ OPERATIONS: dict[str, Callable[[State, str], None]] = {
     "claim": claim,
     "claim in a transaction": claim_in_a_transaction,
     "with_lock": one_verb(lambda state: state.with_lock("job", lambda: 1)),
+    "sharing a lock": share,
+    "one of the slots of a lock": take_a_place,
+    "waiting to have a lock alone": wait_to_have_it_alone,
     "open and close": reopened,
     "fork": fork,
     "first use after a fork": first_use_after_a_fork,

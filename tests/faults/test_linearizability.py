@@ -10,11 +10,12 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import slothstate
-from helpers.checkers import linearizable, lock_model, replay
+from helpers.checkers import UNLOCKED, linearizable, lock_model, replay
 from helpers.histories import Board, Operation, Recorder, SharedClock, Witness, read_logs
 from helpers.processes import Channel, Worker, processes
 from helpers.sqlite import raw, state_at
@@ -30,6 +31,15 @@ READERS = 3
 STALE_SECONDS = 3.0
 STALE_SECONDS_LONG = 60.0
 KEYS = ("a", "b", "c")
+LOCKS: tuple[tuple[str, int, dict[str, Any]], ...] = (
+    ("lock", 1, {}),
+    ("shared", 0, {"shared": True}),
+    ("shared", 1, {}),
+    ("slots", 2, {"slots": 2}),
+)
+"""Names, the slots that the history states, and what they are asked for with."""
+
+LOCK_NAMES = ("lock", "shared", "slots")
 
 
 # What the workers do
@@ -108,14 +118,14 @@ def work_in_bulk(channel: Channel, path: str, directory: str, worker: int) -> No
 
 
 def work_hot(channel: Channel, path: str, directory: str, worker: int) -> None:
-    """Do some hundred operations on a key, a list and a lock, all of them hot."""
+    """Do some hundred operations on a key, a list and a few locks, all of them hot."""
     recorder = Recorder(f"{directory}/{worker}.log", worker)
     choices = Choices(worker)
     with open_at(path, directory, worker) as state:
         channel.send("ready")
         channel.receive()
         for _ in range(HISTORY_OPERATIONS):
-            if choices.chance.random() < 0.05:
+            if choices.chance.random() < 0.1:
                 hold_lock(recorder, choices, state)
             else:
                 choices.single(recorder, state, choices.chance.choice(("a", "list")))
@@ -123,6 +133,7 @@ def work_hot(channel: Channel, path: str, directory: str, worker: int) -> None:
 
 def hold_lock(recorder: Recorder, choices: Choices, state: State) -> None:
     """Acquire and release a lock, recording both; inside, do something that others must not get in between."""
+    name, slots, options = choices.chance.choice(LOCKS)
     with ExitStack() as stack:
         held: list[Lock] = []
 
@@ -130,7 +141,7 @@ def hold_lock(recorder: Recorder, choices: Choices, state: State) -> None:
             with suppress(LockTimeout):
                 # Every other time with a TTL, which no jump of the clock may end.
                 ttl = choices.chance.choice((None, 60))
-                held.append(stack.enter_context(state.locked("lock", timeout=0.5, ttl=ttl)))
+                held.append(stack.enter_context(state.locked(name, timeout=0.5, ttl=ttl, **options)))
                 return held[0].token
             return None
 
@@ -140,9 +151,9 @@ def hold_lock(recorder: Recorder, choices: Choices, state: State) -> None:
                 return True
             return False
 
-        if recorder.record("acquire", ("lock",), acquire) is not None:
+        if recorder.record("acquire", (name, slots), acquire) is not None:
             choices.single(recorder, state, "a")
-            recorder.record("release", ("lock",), release)
+            recorder.record("release", (name,), release)
 
 
 def write_versions(channel: Channel, path: str, board: str) -> int:
@@ -219,7 +230,8 @@ class Nemesis:
         number = self._victim()
         called = time.monotonic_ns()
         self.workers.pop(number).kill()
-        self.crashes.append(Operation(number, 2**31, "crash", ("lock",), called))
+        for name in LOCK_NAMES:
+            self.crashes.append(Operation(number, 2**31, "crash", (name,), called))
         self.recruit()
 
     def stop(self) -> None:
@@ -313,14 +325,17 @@ def hot(path: str, directory: Path, seed: int) -> tuple[int, int]:
     for operation in [*read_logs(directory.glob("*.log")), *crashes]:
         if operation.result is not None or operation.verb != "acquire":
             by_key[operation.arguments[0]].append(operation)
-    locks = by_key.pop("lock")
-    assert linearizable(locks, lock_model, (0, 0)), f"seed {seed}, lock: {sorted(map(str, locks))}"
+    count = sum(map(len, by_key.values()))
+    for name in LOCK_NAMES:
+        locks = by_key.pop(name)
+        assert linearizable(locks, lock_model, UNLOCKED), f"seed {seed}, {name}: {sorted(map(str, locks))}"
     for key, operations in by_key.items():
         assert linearizable(operations), f"seed {seed}, key {key}"
     with slothstate.open(path) as state:
         assert state.check() == []
-        assert state.try_lock("lock"), "nobody holds it: the workers have released it or are dead"
-    return sum(map(len, by_key.values())) + len(locks), len(crashes)
+        for name in LOCK_NAMES:
+            assert state.try_lock(name), "nobody holds it: the workers have released it or are dead"
+    return count, nemesis.done["kill"]
 
 
 def hot_histories(tmp_path: Path, count: int) -> str:
@@ -339,7 +354,7 @@ def test_bulk_history_is_strictly_serializable(path: str, tmp_path: Path, figure
 
 
 def test_hot_histories_are_linearizable(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """For every key, list and lock of many short histories there is an order that explains all results."""
+    """For every key, list and lock, shared ones too, of many short histories an order explains all results."""
     figure(hot_histories(tmp_path, HISTORIES))
 
 

@@ -251,17 +251,26 @@ def key_model(value: Any, operation: Operation) -> tuple[Any, Any]:
     return step(value, operation.verb, operation.arguments[1:])
 
 
-def lock_model(held: tuple[int, int], operation: Operation) -> tuple[Any, Any]:
-    """The model of one lock: who holds it (0: nobody) and its last token, which an acquisition must exceed."""
-    holder, last = held
+LockState = tuple[frozenset[tuple[int, int]], int]
+"""Who holds a lock, each with the slots that it states, 0 for a shared one; and its last token."""
+
+UNLOCKED: Final[LockState] = (frozenset(), 0)
+
+
+def lock_model(held: LockState, operation: Operation) -> tuple[LockState, Any]:
+    """The model of one lock: as many hold it as state the same slots, and each acquisition exceeds the last token."""
+    holders, last = held
     who = operation.worker
     if operation.verb == "acquire":
+        _, slots = operation.arguments
+        has_room = all(other == slots for _, other in holders) and (slots == 0 or len(holders) < slots)
         token = operation.result
         if token is UNKNOWN:
-            return ((who, last) if holder == 0 else held), UNKNOWN
-        return (who, token), (token if holder == 0 and token > last else "taken")
+            return ((holders | {(who, slots)}, last) if has_room else held), UNKNOWN
+        return (holders | {(who, slots)}, token), (token if has_room and token > last else "taken")
     # A release, and what the death of a process does to its locks.
-    return ((0, last) if holder == who else held), holder == who
+    left = frozenset(holder for holder in holders if holder[0] != who)
+    return (left, last), left != holders
 
 
 def linearizable(operations: Sequence[Any], model: Model = key_model, initial: Any = None) -> bool:

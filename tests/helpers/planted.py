@@ -31,7 +31,7 @@ from slothstate.engines.sqlite import (
     watches,
 )
 from slothstate.engines.sqlite.connection import Atomic, Connection
-from slothstate.engines.sqlite.locks import table
+from slothstate.engines.sqlite.locks import lock_table, table
 from slothstate.verbs import waiting
 
 VARIABLE: Final = "SLOTHSTATE_PLANTED"
@@ -206,6 +206,31 @@ def done_that_ignores_its_nonce() -> None:
     claims._DONE = "delete from claims where list_id = ?1 and position = ?2 and ?3 <> ?4"  # type: ignore[misc]
 
 
+def shared_beside_one_that_waits_alone() -> None:
+    """Whoever wants to share a lock looks only at those who hold it."""
+    may_join = table.Holders.may_join
+
+    def join(self: table.Holders, claim_slots: int, is_ahead: Callable[[tuple[str, int]], bool]) -> bool:
+        return may_join(self, claim_slots, lambda _: False)
+
+    table.Holders.may_join = join  # type: ignore[method-assign]
+
+
+def one_more_than_there_are_slots() -> None:
+    """The holders are counted without the one that comes."""
+    may_join = table.Holders.may_join
+
+    def join(self: table.Holders, claim_slots: int, is_ahead: Callable[[tuple[str, int]], bool]) -> bool:
+        return may_join(self, claim_slots + 1 if claim_slots > 1 else claim_slots, is_ahead)
+
+    table.Holders.may_join = join  # type: ignore[method-assign]
+
+
+def whoever_waits_alone_is_first() -> None:
+    """One that waits to have a lock alone keeps out who has waited for longer to share it."""
+    lock_table.LockTable._is_ahead = lambda self, ahead, waiter: True  # type: ignore[method-assign]
+
+
 @dataclass(frozen=True)
 class Bug:
     """What plants a bug, and the test that finds it; `is_simulated`: the simulation has what it breaks, too."""
@@ -253,6 +278,17 @@ BUGS: Final = {
             claim_that_is_returned_to_two, "conformance/test_claims.py::test_released_at_its_place", is_simulated=False
         ),
         Bug(done_that_ignores_its_nonce, "sqlite/test_claim_rows.py::test_claim_of_another_nonce", is_simulated=False),
+        Bug(
+            shared_beside_one_that_waits_alone,
+            "conformance/test_shared_locks.py::test_who_waits_alone_keeps_new_ones_out",
+            is_simulated=False,
+        ),
+        Bug(one_more_than_there_are_slots, "conformance/test_shared_locks.py::test_slots", is_simulated=False),
+        Bug(
+            whoever_waits_alone_is_first,
+            "conformance/test_shared_locks.py::test_who_comes_later_to_have_it_alone_keeps_nobody_out_who_waits",
+            is_simulated=False,
+        ),
     )
 }
 

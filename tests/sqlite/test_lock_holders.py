@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -55,6 +57,38 @@ def test_killed_holder(path: str, state: State, options: dict[str, Any]) -> None
             return lasted
 
     assert in_time(takeover, 0.1)
+
+
+def fork_with_a_place(channel: Channel, path: str, options: dict[str, Any]) -> list[object]:
+    """Fork while holding a lock beside others; return what the child saw, and then the parent."""
+    with slothstate.open(path) as state, state.locked("job", 0, **options) as lock:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            seen: list[object] = [lock.lost, lock.extend(1), state.unlock("job")]
+            with state.locked("job", 0, **options) as own:
+                seen += [own.token > lock.token, len(state.locks())]
+                os.write(writing, json.dumps(seen).encode())
+                # Without releasing it.
+                os._exit(0)
+        os.waitpid(child, 0)
+        found = [held["token"] for held in state.locks() if held["alive"]]
+        result = [*json.loads(os.read(reading, 1000)), found == [lock.token], lock.lost]
+        os.close(reading)
+        os.close(writing)
+        return result
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("options", [{"slots": 2}, {"shared": True}])
+def test_forked_holder(path: str, options: dict[str, Any]) -> None:
+    """The child does not hold what the parent does, may hold it beside the parent, and dies without touching it."""
+    with processes() as start:
+        seen = start(fork_with_a_place, path, options).result()
+    assert seen == [True, False, False, True, 2, True, False]
+    with slothstate.open(path) as state:
+        assert state.try_lock("job")
+        assert state.check() == []
 
 
 def test_killed_while_it_waited_alone(path: str, state: State) -> None:
