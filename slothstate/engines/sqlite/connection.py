@@ -85,6 +85,7 @@ class Connection:
         "execute",
         "holder",
         "inherited",
+        "is_log_doubtful",
         "log",
         "moment",
         "path",
@@ -119,6 +120,8 @@ class Connection:
         self.changes: Callable[[], int] = db.changes
         self.depth = 0
         self.inherited = False
+        # A sync of the log has failed, and none succeeded since that covers the same.
+        self.is_log_doubtful = False
         # Inside `snapshot()` the reading of the clock at its beginning, in milliseconds: nothing may be written.
         self.moment: int | None = None
         self.serial = 0
@@ -133,7 +136,42 @@ class Connection:
 
     def sqlite_file(self) -> int:
         """Return the address of the connection's `sqlite3_file`."""
-        return sqlite_file(lambda pointer: self.db.file_control("main", apsw.SQLITE_FCNTL_FILE_POINTER, pointer))
+        return self._file(apsw.SQLITE_FCNTL_FILE_POINTER)
+
+    def _file(self, control: int) -> int:
+        return sqlite_file(lambda pointer: self.db.file_control("main", control, pointer))
+
+    def sync_commits(self) -> None:
+        """Let `sync` have an effect; the connection must have read from the database before, in WAL mode."""
+        self.log.sync_commits(self._file(apsw.SQLITE_FCNTL_JOURNAL_POINTER), self.sqlite_file())
+
+    def sync(self) -> None:
+        """Have on the disk what is committed, by whomever. Raises: `OutcomeUnknown`.
+
+        COMMIT itself syncs nothing (`synchronous=NORMAL`), and so holds the write lock for no longer than it takes to
+        write: this comes after it and before the write is acknowledged, and the disk serves several writers at once.
+        """
+        try:
+            self._sync()
+        except (apsw.Error, SlothStateError) as error:
+            if not self.is_log_doubtful:
+                self.is_log_doubtful = True
+                # At once: the kernel tells of the failure whoever has the log open now, and nobody who opens it later.
+                with suppress(apsw.Error, SlothStateError):
+                    self._sync()
+            raise OutcomeUnknown(
+                f"a sync to disk failed, the write may or may not be kept ({self.path}: {error})"
+            ) from error
+
+    def _sync(self) -> None:
+        if self.is_log_doubtful:
+            level = self.begin()
+            try:
+                _require(self.log.write_again())
+            finally:
+                self.rollback(level)
+        _require(self.log.sync())
+        self.is_log_doubtful = False
 
     def close(self) -> None:
         self.db.close()
@@ -223,6 +261,12 @@ class Connection:
             raise StateClosed("this transaction belongs to the process that began it: a forked child cannot end it")
         if self.depth and not self.db.in_transaction:
             raise StateIOError("SQLite rolled the transaction back after an earlier error; nothing of it is kept")
+
+
+def _require(code: int) -> None:
+    """Raise the error of one of SQLite's result codes, unless it stands for none."""
+    if code:
+        raise apsw.exception_for(code)
 
 
 class Atomic:
