@@ -1,4 +1,4 @@
-"""The tests are tested: each of eight planted bugs is found by the test that is there for it."""
+"""The tests are tested: each of nine planted bugs is found by the test that is there for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Eight bugs to plant in the package, and for each the test that must find it: the tests are tested.
+"""Nine bugs to plant in the package, and for each the test that must find it: the tests are tested.
 
 With SLOTHSTATE_PLANTED set to a name below, a test run and its worker processes have that bug (`test_planted.py`).
 """
@@ -133,6 +133,11 @@ def acknowledged_before_commit() -> None:
     store.Store.write_key = promise  # type: ignore[assignment]
 
 
+def acknowledged_before_the_sync() -> None:
+    """With `durability="full"` a write is acknowledged when it is committed, and its sync is left to a later one."""
+    Connection.sync = lambda self: None  # type: ignore[method-assign]
+
+
 def uncommitted_values_are_cached() -> None:
     """What a transaction reads is kept in the cache, and stays there when it is rolled back."""
     make = read_cache.make
@@ -167,6 +172,7 @@ BUGS: Final = {
         ),
         Bug(sweep_without_a_second_look, "sqlite/test_sweep.py::test_key_that_is_set_again_as_a_sweep_begins"),
         Bug(acknowledged_before_commit, "faults/test_crash.py::test_nothing_acknowledged_is_lost_by_kill"),
+        Bug(acknowledged_before_the_sync, "faults/test_synced_commits.py::test_power_loss_with_several_writers"),
         Bug(
             uncommitted_values_are_cached,
             "sqlite/test_read_cache.py::test_a_transaction_reads_its_own_writes_and_leaves_nothing_cached",
