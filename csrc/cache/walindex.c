@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "engine/sqlite_file.h"
+#include "base/sqlite_file.h"
 
 enum { HEADER_SIZE = 48, CHANGE_OFFSET = 8, INITIALIZED_OFFSET = 12, STAMP_OFFSET = 40, REGION_SIZE = 32768 };
 

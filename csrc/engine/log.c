@@ -4,8 +4,8 @@
 
 #include "base/atomic.h"
 #include "base/export.h"
+#include "base/sqlite_file.h"
 #include "engine/log.h"
-#include "engine/sqlite_file.h"
 
 /* The beginning of `sqlite3_api_routines`, in the order of sqlite3ext.h: SQLite only ever adds to its end. */
 typedef struct sqlite_routines {

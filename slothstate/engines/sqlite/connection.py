@@ -90,6 +90,7 @@ class Connection:
         "moment",
         "path",
         "serial",
+        "syncs_commits",
         "thread",
         "working",
     )
@@ -120,6 +121,7 @@ class Connection:
         self.changes: Callable[[], int] = db.changes
         self.depth = 0
         self.inherited = False
+        self.syncs_commits = False
         # A sync of the log has failed, and none succeeded since that covers the same.
         self.is_log_doubtful = False
         # Inside `snapshot()` the reading of the clock at its beginning, in milliseconds: nothing may be written.
@@ -143,6 +145,7 @@ class Connection:
 
     def sync_commits(self) -> None:
         """Let `sync` have an effect; the connection must have read from the database before, in WAL mode."""
+        self.syncs_commits = True
         self.log.sync_commits(self._file(apsw.SQLITE_FCNTL_JOURNAL_POINTER), self.sqlite_file())
 
     def sync(self) -> None:

@@ -3,8 +3,8 @@
  * SQLite is not linked here: another copy of it in the process would drop the first one's POSIX locks. An open file of its
  * own is reached through the pointer that SQLITE_FCNTL_FILE_POINTER or SQLITE_FCNTL_JOURNAL_POINTER gives.
  */
-#ifndef SS_ENGINE_SQLITE_FILE_H
-#define SS_ENGINE_SQLITE_FILE_H
+#ifndef SS_BASE_SQLITE_FILE_H
+#define SS_BASE_SQLITE_FILE_H
 
 /* What is not called here is only counted. */
 typedef struct ss_io_methods {
