@@ -27,6 +27,7 @@ __all__ = [
     "find",
     "items_between",
     "length",
+    "measure",
     "open_for_change",
     "pop",
     "pop_many",
@@ -47,6 +48,7 @@ class StoredList(NamedTuple):
     text: str | None
     first: int
     last: int
+    expires_at_ms: int | None = None
 
     @property
     def size(self) -> int:
@@ -60,7 +62,8 @@ select
   kind,
   value,
   case when value is null then (select min(position) from list_items where list_id = id) end,
-  case when value is null then (select max(position) from list_items where list_id = id) end
+  case when value is null then (select max(position) from list_items where list_id = id) end,
+  expires_at_ms
 from entries
 where key = ?2 and {LIVE}
 """)
@@ -240,10 +243,14 @@ def items_between(connection: Connection, key: str, found: StoredList, begin: in
 
 def length(connection: Connection, now: int, key: str) -> int:
     """Return the number of items, 0 if the key is missing. Raises: `WrongType`."""
+    found = measure(connection, now, key)
+    return 0 if found is None else found[0]
+
+
+def measure(connection: Connection, now: int, key: str) -> tuple[int, int | None] | None:
+    """Return the number of items and `expires_at_ms`, None if the key is missing. Raises: `WrongType`."""
     found = find(connection, now, key, "measure")
-    if found is None:
-        return 0
-    return size_of(key, found)
+    return None if found is None else (size_of(key, found), found.expires_at_ms)
 
 
 def size_of(key: str, found: StoredList) -> int:
@@ -283,12 +290,14 @@ def find(connection: Connection, now: int, key: str, verb: str) -> StoredList | 
     found = connection.execute(_FIND, (now, key)).get
     if found is None:
         return None
-    identity, kind, text, first, last = found
+    identity, kind, text, first, last, expires_at_ms = found
     if kind != "list" and not (kind == "table" and text == EMPTY_TABLE):
         raise WrongType.of(verb, key, "list", kind)
     if text is None and first is None:
         raise damaged(key, "items are missing")
-    return StoredList(identity, text, 0, -1) if text is not None else StoredList(identity, None, first, last)
+    if text is not None:
+        first, last = 0, -1
+    return StoredList(identity, text, first, last, expires_at_ms)
 
 
 def _items(key: str, text: str) -> list[Any]:
