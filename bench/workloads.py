@@ -15,8 +15,8 @@ __all__ = [
     "get",
     "get_many",
     "get_table",
-    "list_length",
     "increment",
+    "list_length",
     "push_pop",
     "set_scalar",
     "set_table",
@@ -90,14 +90,13 @@ def get_many(peer: Peer, *, together: bool) -> Source:
     state.set_many(values)
     read = state.get
 
-    def one_by_one(keys: list[str]) -> dict[str, Any]:
-        found = {}
-        for key in keys:
-            found[key] = read(key)
-        return found
+    def one_by_one(keys: list[str]) -> list[Any]:
+        return [read(key) for key in keys]
 
     def source(operations: int) -> Batch:
-        return Batch(state.get_many if together else one_by_one, ([names] * operations,), [values] * operations)
+        if together:
+            return Batch(state.get_many, ([names] * operations,), [values] * operations)
+        return Batch(one_by_one, ([names] * operations,), [list(values.values())] * operations)
 
     return source
 
