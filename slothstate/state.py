@@ -126,7 +126,7 @@ class State(  # type: ignore[misc]
         # What StateBase does `get` and `set` with. None of it may refer to the State: that would be a cycle.
         self._cache = None if fast is None else fast.cache
         self._load = _Loader(engine, codec) if fast is None else fast.load
-        self._table, self._list = codec.table, codec.list
+        self._table, self._list, self._encode = codec.table, codec.list, codec.encode
         self._put = engine.entries.put
         self._row_maker = _ROW_MAKER
 

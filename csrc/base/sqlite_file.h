@@ -16,7 +16,8 @@ typedef struct ss_io_methods {
     int (*sync)(void *file, int flags);
     int (*file_size)(void *file, long long *size);
     int (*lock_to_device_characteristics[6])(void);
-    int (*shm_map)(void *file, int region, int region_size, int extend, void volatile **address); /* from version 2 on */
+    int (*shm_map)(void *file, int region, int region_size, int extend,
+                   void volatile **address); /* from version 2 on */
 } ss_io_methods;
 
 typedef struct ss_sqlite_file {

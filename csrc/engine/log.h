@@ -22,9 +22,9 @@ typedef struct ss_log {
 
     /* Of a connection that has its log on the disk before a write is acknowledged; NULL in others, and then the rest means
      * nothing. All of it is borrowed from the connection, like the object's use. */
-    void *file;            /* SQLite's own of the log */
+    void *file; /* SQLite's own of the log */
     const uint8_t *header; /* of the wal-index, NULL where there is no mapping */
-    uint64_t synced;       /* the header's stamp: all that it counts in is on the disk */
+    uint64_t synced; /* the header's stamp: all that it counts in is on the disk */
 } ss_log;
 
 /* Whether there may be something in the log that is not on the disk, of this connection or of any other of any process. */
