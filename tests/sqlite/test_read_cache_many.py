@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from contextlib import nullcontext
 from typing import Any
 
 import pytest
