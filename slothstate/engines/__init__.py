@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from slothstate.engines.protocol import Engine
+from slothstate.errors import NotSupported
+
+if TYPE_CHECKING:
+    from slothstate.engines.postgres.engine import PostgresEngine
 
 __all__ = ["connect"]
 
@@ -23,6 +28,14 @@ def connect(
 
     `is_resting` is for one that is made while the process ends; see `protocol.Engine.rest`.
     """
+    if isinstance(address, str) and address.partition("://")[0].lower() in ("postgresql", "postgres"):
+        return _postgres()(
+            address,
+            durability=durability,
+            busy_timeout=busy_timeout,
+            sweep_interval=sweep_interval,
+            is_resting=is_resting,
+        )
     from slothstate.engines.sqlite.engine import SqliteEngine
 
     return SqliteEngine.open(
@@ -34,3 +47,13 @@ def connect(
         allow_remote=allow_remote,
         is_resting=is_resting,
     )
+
+
+def _postgres() -> type[PostgresEngine]:
+    try:
+        from slothstate.engines.postgres.engine import PostgresEngine
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "psycopg":
+            raise
+        raise NotSupported("a store on PostgreSQL needs psycopg: pip install 'slothstate[postgresql]'") from error
+    return PostgresEngine

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
+from helpers import postgres_server
 from helpers.model import Memory, ModelEngine
 from helpers.support import exactly
 from slothstate import State
@@ -75,7 +78,28 @@ class ModelPlace(Place):
         return ModelEngine(self._memory, clock=clock, busy_timeout=busy_timeout)
 
 
-PLACES: Final[dict[str, type[Place]]] = {"sqlite": SqlitePlace, "model": ModelPlace}
+class PostgresPlace(Place):
+    features: frozenset[str] = frozenset()
+    limits = SqliteEngine.limits
+
+    def __init__(self, directory: Path) -> None:
+        reason = postgres_server.reason_to_skip()
+        if reason is not None:
+            pytest.skip(reason)
+        super().__init__(directory)
+        self._url = postgres_server.take_url()
+
+    def engine(self, clock: Callable[[], float] = time.time, *, busy_timeout: float = 30.0) -> Engine:
+        from slothstate.engines.postgres.engine import PostgresEngine
+
+        return PostgresEngine(self._url, clock=None if clock is time.time else clock, busy_timeout=busy_timeout)
+
+    def close(self) -> None:
+        super().close()
+        postgres_server.give_back(self._url)
+
+
+PLACES: Final[dict[str, type[Place]]] = {"sqlite": SqlitePlace, "model": ModelPlace, "postgresql": PostgresPlace}
 """By engine: one that is added here has to pass tests/conformance."""
 
 

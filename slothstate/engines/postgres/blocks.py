@@ -1,0 +1,283 @@
+"""A transaction and a snapshot: what holds on to a connection. Made for `native.Scope`, as those of SQLite are."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+
+from slothstate.caller import current, thread_ident
+from slothstate.engines.postgres.connection import Connection, ConnectionLost, translate
+from slothstate.errors import OutcomeUnknown, SlothStateError, StateIOError
+
+if TYPE_CHECKING:
+    from slothstate.engines.postgres.pool import Pool
+
+__all__ = ["SnapshotBlock", "TransactionBlock"]
+
+GRACE: Final = 1.0
+
+COMMIT_SECONDS: Final = 30.0
+
+# One round trip. Whoever finds the answer to COMMIT lost looks for the nonce.
+_BEGIN: Final = """
+begin;
+lock table gate in exclusive mode;
+insert into outcomes values ({nonce}, clock_ms())
+"""
+
+_OUTCOME: Final = "select 1 from outcomes where nonce = %s"
+
+_FREEZE: Final = "select set_config('slothstate.now_ms', now_ms()::text, true)"
+
+
+class TransactionBlock:
+    """A write transaction of the caller, or a savepoint inside one; the first error is never masked."""
+
+    __slots__ = (
+        "_connection",
+        "_first",
+        "_is_outermost",
+        "_is_step",
+        "_level",
+        "_nonce",
+        "_pool",
+        "_serial",
+        "_thread",
+    )
+
+    def __init__(self, pool: Pool, first: Callable[[], object] | None = None, *, is_step: bool = False) -> None:
+        self._pool = pool
+        self._first = first
+        # Of one verb: what it does to a key is one change, however many statements it takes.
+        self._is_step = is_step
+        self._connection: Connection | None = None
+        self._is_outermost = False
+        self._thread = thread_ident()
+        self._level = 0
+        self._serial = -1
+        self._nonce = 0
+
+    def begin(self) -> None:
+        pool = self._pool
+        pool.require_usable()
+        pool.require_writable()
+        own = pool.own()
+        if own is None:
+            self._begin_outermost()
+        else:
+            self._connection = own
+            self._level = own.depth
+            self._serial = own.serial
+            self._is_step = self._is_step and not own.is_step
+            self._run(own, f"savepoint s{own.depth}{self._begin_step(own)}")
+            own.depth += 1
+        if self._first is not None:
+            self._first()
+
+    def _begin_step(self, connection: Connection) -> str:
+        if not self._is_step:
+            return ""
+        connection.is_step = True
+        return f"; select set_config('slothstate.step', '{os.urandom(8).hex()}', true)"
+
+    def _begin_outermost(self) -> None:
+        pool = self._pool
+        pool.refuse_wait_for_itself()
+        self._thread = thread_ident()
+        self._is_outermost = True
+        self._nonce = int.from_bytes(os.urandom(8)) >> 1
+        patience = pool._patience()
+        connection = pool.borrow()
+        try:
+            pool.set_clock(connection)
+            connection.wait_for_locks(max(1, round(patience * 1000)))
+            began = time.monotonic()
+            begin = _BEGIN.format(nonce=self._nonce) + self._begin_step(connection)
+            connection.command(begin, seconds=patience + GRACE)
+            pool.note_wait(time.monotonic() - began)
+        except (psycopg.Error, ConnectionLost) as error:
+            connection.close()
+            # Nothing has been written.
+            raise translate(error, pool.shown, is_write=False) from error
+        except BaseException:
+            connection.close()
+            raise
+        connection.serial += 1
+        connection.depth = 1
+        connection.holder = current()
+        self._serial = connection.serial
+        self._connection = connection
+        pool.held[self._thread] = connection
+        pool.note_writer(connection.holder)
+
+    def _run(self, connection: Connection, statement: str) -> None:
+        try:
+            connection.command(statement, seconds=COMMIT_SECONDS)
+        except ConnectionLost as error:
+            raise StateIOError(
+                f"the connection was lost; nothing of the transaction is kept ({self._pool.shown})"
+            ) from error
+        except psycopg.Error as error:
+            raise translate(error, self._pool.shown, is_write=True) from error
+
+    def end(self, kind: type[BaseException] | None) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        if connection.process != os.getpid():
+            # The parent's, which ends it.
+            self._connection = None
+            return
+        is_over = connection.serial != self._serial or connection.depth <= self._level
+        try:
+            if self._is_outermost:
+                self._end_outermost(connection, kind, is_over)
+            elif is_over:
+                if kind is None:
+                    raise StateIOError("the outer transaction has ended; nothing of it is kept")
+            elif kind is None:
+                step = "; select set_config('slothstate.step', '', true)" if self._is_step else ""
+                self._run(connection, f"release savepoint s{self._level}{step}")
+                connection.depth = self._level
+            else:
+                with suppress(SlothStateError):
+                    self._run(connection, f"rollback to savepoint s{self._level}; release savepoint s{self._level}")
+                connection.depth = self._level
+        finally:
+            if self._is_step:
+                connection.is_step = False
+            self._connection = None
+
+    def _end_outermost(self, connection: Connection, kind: type[BaseException] | None, is_over: bool) -> None:
+        pool = self._pool
+        try:
+            if kind is None and (is_over or connection.depth != 1):
+                raise StateIOError("an inner transaction was left open; nothing of this one is kept")
+            if kind is None:
+                self._commit(connection)
+            elif not connection.db.closed:
+                with suppress(psycopg.Error, ConnectionLost):
+                    connection.command("rollback", seconds=COMMIT_SECONDS)
+        finally:
+            if pool.held.get(self._thread) is connection:
+                del pool.held[self._thread]
+            pool.note_writer(None)
+            pool.give_back(connection)
+            pool.run_afterwards(self._thread)
+
+    def _commit(self, connection: Connection) -> None:
+        pool = self._pool
+        try:
+            status = connection.command("commit", seconds=COMMIT_SECONDS)
+        except ConnectionLost as error:
+            if not error.was_sent:
+                raise StateIOError(f"the connection was lost; nothing is kept ({pool.shown})") from error
+            if not self._is_committed(error):
+                raise StateIOError(
+                    f"the connection was lost; nothing of the transaction is kept ({pool.shown})"
+                ) from error
+            return
+        except psycopg.Error as error:
+            raise translate(error, pool.shown, is_write=True) from error
+        if status != "COMMIT":
+            raise StateIOError(f"the server rolled the transaction back after an earlier error ({pool.shown})")
+
+    def _is_committed(self, error: ConnectionLost) -> bool:
+        """Return whether a transaction whose COMMIT was not answered is there; the gate waits for its end."""
+        pool = self._pool
+        try:
+            connection = pool.connect("outcome")
+            try:
+                connection.command("begin; lock table gate in exclusive mode", seconds=COMMIT_SECONDS)
+                return bool(connection.execute(_OUTCOME, (self._nonce,), seconds=COMMIT_SECONDS))
+            finally:
+                connection.close()
+        except (psycopg.Error, ConnectionLost, SlothStateError) as second:
+            raise OutcomeUnknown(
+                f"the connection was lost at COMMIT, the writes may or may not be kept ({pool.shown}: {error})"
+            ) from second
+
+
+class SnapshotBlock:
+    """What the caller reads is of one moment, the clock too, and it writes nothing; inside a transaction it is free."""
+
+    __slots__ = ("_connection", "_is_outermost", "_pool", "_serial", "_sets_the_clock", "_thread")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._connection: Connection | None = None
+        self._is_outermost = False
+        self._sets_the_clock = False
+        self._serial = -1
+        self._thread = thread_ident()
+
+    def begin(self) -> None:
+        pool = self._pool
+        pool.require_usable()
+        own = pool.own()
+        if own is None:
+            own = self._begin_outermost()
+        self._connection = own
+        self._serial = own.serial
+        if not own.moment:
+            self._sets_the_clock = True
+            self._freeze(own)
+
+    def _freeze(self, connection: Connection) -> None:
+        pool = self._pool
+        try:
+            pool.set_clock(connection)
+            connection.execute(_FREEZE, seconds=COMMIT_SECONDS)
+        except (psycopg.Error, ConnectionLost) as error:
+            raise translate(error, pool.shown, is_write=False) from error
+        connection.moment = True
+
+    def _begin_outermost(self) -> Connection:
+        pool = self._pool
+        connection = pool.borrow()
+        try:
+            pool.set_clock(connection)
+            connection.command("begin isolation level repeatable read read only", seconds=COMMIT_SECONDS)
+        except (psycopg.Error, ConnectionLost) as error:
+            connection.close()
+            raise translate(error, pool.shown, is_write=False) from error
+        except BaseException:
+            connection.close()
+            raise
+        self._is_outermost = True
+        self._thread = thread_ident()
+        connection.serial += 1
+        connection.depth = 1
+        connection.holder = current()
+        pool.held[self._thread] = connection
+        return connection
+
+    def end(self, kind: type[BaseException] | None) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        self._connection = None
+        if connection.process != os.getpid():
+            return
+        pool = self._pool
+        is_current = connection.serial == self._serial and connection.moment
+        if is_current and self._sets_the_clock:
+            connection.moment = False
+            if not self._is_outermost and not connection.db.closed:
+                with suppress(psycopg.Error, ConnectionLost):
+                    connection.execute("select set_config('slothstate.now_ms', %s, true)", (connection.now,))
+        if self._is_outermost:
+            if pool.held.get(self._thread) is connection:
+                del pool.held[self._thread]
+            with suppress(psycopg.Error, ConnectionLost):
+                if not connection.db.closed:
+                    connection.command("rollback", seconds=COMMIT_SECONDS)
+            pool.give_back(connection)
+            pool.run_afterwards(self._thread)
+        if kind is None and not is_current:
+            raise StateIOError("what this snapshot is inside of ended before it: not all that it read is of one moment")

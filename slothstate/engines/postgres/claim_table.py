@@ -1,0 +1,130 @@
+"""`protocol.Claims`: items that are out of their list, in the name of the engine's one owner."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from slothstate.descriptions import ClaimDescription
+from slothstate.engines.claiming import Claimed, dead_key
+from slothstate.engines.postgres.owner import Owner, host
+from slothstate.engines.postgres.rows import key_of, split
+from slothstate.engines.postgres.schema import GATED
+from slothstate.errors import SlothStateError, WrongType
+
+if TYPE_CHECKING:
+    from slothstate.engines.postgres.pool import Pool
+
+__all__ = ["ClaimTable"]
+
+LIVENESS_INTERVAL: Final = 0.02
+"""Seconds between two looks of a waiter whether the owners of claims live."""
+
+SHORTEST_PAUSE: Final = 0.001
+
+_TAKE: Final = "select taken, attempt, other_kind from list_claim_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+
+_DONE: Final = f"with {GATED} delete from claims where nonce = %s and is_held(expires_ms) returning 1"
+
+_EXTEND: Final = (
+    f"with {GATED} update claims set expires_ms = clock_ms() + %s where nonce = %s and is_held(expires_ms) returning 1"
+)
+
+_HOLDS: Final = "select 1 from claims where nonce = %s and is_held(expires_ms)"
+
+_RELEASE: Final = "select claim_release_v1(%s, %s)"
+
+_END: Final = "select claims_end_v1(%s)"
+
+_NEXT: Final = """
+select
+  min(due_ms) - now_ms(), min(expires_ms) - clock_ms(), coalesce(bool_or(owner is not null and owner <> %s), false)
+from claims
+where list_id in (select id from entries where key = any(%s) and kind = 'list')
+"""
+
+_ROWS: Final = """
+select
+  coalesce(long_key, key), claims.owner, host, pid, since_ms, attempts,
+  case when claims.owner is null then due_ms end, case when claims.owner is not null then not is_dead(claims.owner) end
+from claims join entries on entries.id = list_id and kind = 'list'
+where %s::text is null or key = %s
+order by key, pos
+"""
+
+_IS_OWNER: Final = "select 1 from claims where owner = %s limit 1"
+
+
+class ClaimTable:
+    """The claims of a store. A claim is found by its nonce alone, wherever insertions have moved it."""
+
+    def __init__(self, pool: Pool, owner: Owner) -> None:
+        self._pool = pool
+        self._owner = owner
+
+    def take(
+        self, keys: Sequence[str], nonce: int, ttl_ms: int | None, max_attempts: int | None, dead: str | None, /
+    ) -> Claimed | None:
+        self._pool.require_writable()
+        claimant = self._owner.become()
+        for key in keys:
+            target = dead or dead_key(key) if max_attempts is not None else None
+            parameters = (
+                *(key_of(key), nonce, claimant, host(), os.getpid(), ttl_ms, max_attempts),
+                *((None, None) if target is None else split(target)),
+            )
+            found = self._pool.write(_TAKE, parameters, verb="list_claim")
+            if found:
+                item, attempt, kind = found[0]
+                if kind is not None:
+                    verb = "claim from" if item is None else "push to"
+                    raise WrongType.of(verb, key if item is None else target or "", "list", kind)
+                return Claimed(key, item, attempt, None)
+        return None
+
+    def pause(self, keys: Sequence[str], /) -> float:
+        due_ms, expires_ms, has_others = self._pool.read(
+            _NEXT, (self._owner.number or 0, [key_of(key) for key in keys])
+        )[0]
+        pauses = [each / 1000 for each in (due_ms, expires_ms) if each is not None]
+        return max(SHORTEST_PAUSE, min(pauses + ([LIVENESS_INTERVAL] if has_others else [math.inf])))
+
+    def done(self, place: Any, nonce: int, /) -> bool:
+        return bool(self._pool.write(_DONE, (nonce,)))
+
+    def release(self, place: Any, nonce: int, delay_ms: int, /) -> bool:
+        return bool(self._pool.write(_RELEASE, (nonce, delay_ms))[0][0])
+
+    def extend(self, place: Any, nonce: int, ttl_ms: int, /) -> bool:
+        return bool(self._pool.write(_EXTEND, (ttl_ms, nonce)))
+
+    def holds(self, place: Any, nonce: int, /) -> bool:
+        self._owner.ensure()
+        return bool(self._pool.read(_HOLDS, (nonce,)))
+
+    def abandon(self, nonce: int, /) -> None:
+        self._pool.write(_RELEASE, (nonce, 0))
+
+    def describe(self, key: str | None, /) -> list[ClaimDescription]:
+        name = None if key is None else key_of(key)
+        return [
+            {
+                "key": each,
+                "owner": None if owner is None else {"host": of_host or "", "pid": pid or 0},
+                "since": since_ms / 1000,
+                "attempt": attempt,
+                "alive": is_alive,
+                "due": None if due_ms is None else due_ms / 1000,
+            }
+            for each, owner, of_host, pid, since_ms, attempt, due_ms, is_alive in self._pool.read(_ROWS, (name, name))
+        ]
+
+    def end(self) -> None:
+        owner = self._owner.number
+        # What cannot be written now comes back all the same once its owner is gone.
+        with suppress(SlothStateError):
+            if owner is not None and self._pool.read(_IS_OWNER, (owner,)):
+                self._pool.write(_END, (owner,))

@@ -1,0 +1,174 @@
+"""Looking at many keys: pages of them, what there is to say of each, sums by prefix.
+
+A range of the index of keys by the literal prefix of the pattern; the matcher of the C layer decides.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from slothstate.descriptions import Entry, Usage
+from slothstate.engines.postgres.rows import LIVE, is_long, key_of, short, unpacked
+from slothstate.native import KEY_SEPARATOR, glob_filter
+from slothstate.patterns import key_range, literal
+
+if TYPE_CHECKING:
+    from slothstate.engines.postgres.pool import Pool
+
+__all__ = ["describe", "keys", "page", "usage"]
+
+PAGE_OF_KEYS: Final = 10_000
+"""Keys that one statement gathers at most."""
+
+FEW_KEYS: Final = 100
+
+PREVIEW_ITEMS: Final = 20
+
+_PAGE: Final = f"""
+select key, long_key from entries e
+where key >= %s and (%s::text is null or key < %s) and {LIVE}
+order by key {{order}} limit %s
+"""
+
+_ORDERED: Final = {reverse: _PAGE.format(order="desc" if reverse else "") for reverse in (False, True)}
+
+# What shares the beginning of a long key, whose order here is that of digests.
+_RUN: Final = f"select key, long_key from entries e where starts_with(key, %s) and key >= %s and {LIVE}"
+
+_IN_ROWS: Final = "e.kind = 'list' and e.t is null"
+
+_SIZE: Final = f"""
+case
+  when {_IN_ROWS} then coalesce((select sum(octet_length(item)) + count(*) + 1 from items where list_id = e.id), 0)
+  when e.kind = 'string' then octet_length(replace(e.t, chr(1), ''))
+  when e.kind in ('table', 'list') then octet_length(e.t)
+  when e.kind = 'bytes' then octet_length(e.b)
+  else octet_length(coalesce(e.n::text, e.f::text))
+end
+"""
+
+_CLAIMED_SIZE: Final = f"case when {_IN_ROWS} then coalesce((select sum(octet_length(item)) from claims where list_id = e.id), 0) else 0 end"
+
+_DESCRIBE: Final = f"""
+select
+  coalesce(e.long_key, e.key), e.kind, {_SIZE} + {_CLAIMED_SIZE},
+  case when {_IN_ROWS} then e.n when e.kind = 'list' then json_array_length(e.t::json) end,
+  e.expires_at_ms - now_ms(),
+  case
+    when {_IN_ROWS} then (
+      select left('[' || string_agg(item, ',' order by pos) || case when e.n > {PREVIEW_ITEMS} then '' else ']' end, %s)
+      from (select pos, left(item, %s) as item from items where list_id = e.id order by pos limit {PREVIEW_ITEMS}) few
+    )
+    else left(e.t, %s)
+  end,
+  substr(e.b, 1, %s), e.n, e.f,
+  case when {_IN_ROWS} then (select count(*) from claims where list_id = e.id) else 0 end
+from entries e
+where key = any(%s) and {LIVE}
+"""
+
+_USAGE: Final = f"""
+select
+  left(whole, %s + case
+    when strpos(substr(whole, %s + 1), %s) > 0 then strpos(substr(whole, %s + 1), %s) + %s - 1 else 0
+  end) as prefix,
+  sum(is_there::int),
+  sum(case when is_there then octet_length(whole) + size else 0 end + claimed) as total
+from (
+  select coalesce(e.long_key, e.key) as whole, {LIVE} as is_there, {_SIZE} as size, {_CLAIMED_SIZE} as claimed
+  from entries e
+  where key >= %s and (%s::text is null or key < %s) and ({LIVE} or {_IN_ROWS})
+) each
+where starts_with(whole, %s)
+group by 1
+having sum(case when is_there then octet_length(whole) + size else 0 end + claimed) > 0
+order by 3 desc, 1
+"""
+
+
+def keys(pool: Pool, pattern: str | None, after: str, limit: int | None, reverse: bool) -> list[str]:
+    """Return the live keys that match, past `after` and at most `limit`, in code point order, all of one moment."""
+    size = PAGE_OF_KEYS if limit is None else min(max(limit, FEW_KEYS), PAGE_OF_KEYS)
+    found, following = page(pool, pattern, after, size, reverse)
+    if following is None or (limit is not None and len(found) >= limit):
+        return found[:limit]
+    # More than a page: from the first again, with all that follow.
+    with pool.snapshot():
+        found, following = page(pool, pattern, after, size, reverse)
+        while following is not None and (limit is None or len(found) < limit):
+            more, following = page(pool, pattern, following, size, reverse)
+            found += more
+    return found[:limit]
+
+
+def page(pool: Pool, pattern: str | None, after: str, limit: int, reverse: bool) -> tuple[list[str], str | None]:
+    """Return those of the next `limit` live keys past `after` ("": all) that match, and where to go on, or None."""
+    lower, upper = ("", None) if pattern is None else key_range(pattern)
+    if after and reverse:
+        # What shares the beginning of a long one may come before or after it here.
+        bound = _after_all(after) if is_long(after) else after
+        upper = bound if upper is None else min(upper, bound)
+    elif after:
+        # The least text above it that can be stored: no key holds NUL.
+        lower = max(lower, short(after) if is_long(after) else after + "\1")
+    lower = short(lower) if is_long(lower) else lower
+    if upper is not None and is_long(upper):
+        upper = _after_all(upper)
+    rows = pool.read(_ORDERED[reverse], (lower, upper, upper, limit), verb="keys", bulk=True)
+    is_last = len(rows) < limit
+    names = [whole or key for key, whole in rows]
+    if any(whole is not None for _, whole in rows):
+        if not is_last and is_long(names[-1]):
+            beginning = short(names[-1])
+            names += [
+                whole or key for key, whole in pool.read(_RUN, (beginning, beginning)) if (whole or key) not in names
+            ]
+        names.sort(reverse=reverse)
+    if after and is_long(after):
+        names = [name for name in names if (name < after if reverse else name > after)]
+    if not names:
+        return [], None
+    found = names if pattern is None else glob_filter(pattern, KEY_SEPARATOR.join(names))
+    return found, None if is_last else names[-1]
+
+
+def _after_all(key: str) -> str:
+    """Return a text above all that shares the beginning of a long key."""
+    return short(key) + "\U0010ffff"
+
+
+def describe(pool: Pool, names: list[str], preview: int) -> list[Entry]:
+    """Return what there is to say about those of some keys that are there, in their order."""
+    if not names:
+        return []
+    parameters = (preview, preview, preview, preview, [key_of(name) for name in names])
+    found = {row[0]: row for row in pool.read(_DESCRIBE, parameters, verb="entry", bulk=True)}
+    entries = []
+    for name in names:
+        if name in found:
+            key, kind, size, length, left_ms, text, beginning, n, f, claimed = found[name]
+            shown: str | bytes
+            if kind == "bytes":
+                shown = beginning
+            elif kind == "boolean":
+                shown, size = ("true" if n else "false"), 1
+            elif kind == "number":
+                shown = repr(f if n is None else n)[:preview]
+                size = len(repr(f if n is None else n))
+            else:
+                shown = unpacked(text) if kind == "string" else text
+            ttl = None if left_ms is None else left_ms / 1000
+            entries.append(Entry(key, kind, int(size), length, ttl, shown, claimed))
+    return entries
+
+
+def usage(pool: Pool, prefix: str, delimiter: str) -> list[Usage]:
+    """Return the sums of the keys that begin with `prefix`, by the part up to the next delimiter, the largest first."""
+    lower, upper = key_range(literal(prefix) + "*")
+    lower = short(lower) if is_long(lower) else lower
+    size = len(prefix)
+    parameters = (size, size, delimiter, size, delimiter, len(delimiter), lower, upper, upper, prefix)
+    return [
+        Usage(name, int(count), int(total))
+        for name, count, total in pool.read(_USAGE, parameters, verb="usage", bulk=True)
+    ]

@@ -1,0 +1,242 @@
+"""`protocol.LockTable`: a row says who holds a lock, the session of its owner that the owner lives."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from slothstate.descriptions import LockDescription
+from slothstate.engines.postgres.changes import Changes
+from slothstate.engines.postgres.owner import Owner, host
+from slothstate.engines.postgres.rows import key_of
+from slothstate.engines.postgres.schema import GATED
+from slothstate.errors import InvalidValue, SlothStateError, StateBusy
+
+if TYPE_CHECKING:
+    from slothstate.engines.postgres.pool import Pool
+
+__all__ = ["LockTable"]
+
+_ACQUIRE: Final = """
+select token, nonces, others_slots, others_shared from lock_acquire_v1(%s, %s, %s, %s, %s, %s, %s, %s)
+"""
+
+_HELD: Final = "is_held(l.expires_ms) and not is_dead(l.owner)"
+
+_RELEASE: Final = "select lock_release_v1(%s)"
+
+_OWN: Final = f"select nonce from locks l where name = %s and owner = %s and {_HELD} order by token limit 1"
+
+_HOLDERS: Final = f"select nonce from locks l where name = %s and {_HELD} order by token"
+
+_HOLDS: Final = f"select 1 from locks l where nonce = %s and name = %s and {_HELD}"
+
+_EXTEND: Final = f"with {GATED} update locks l set expires_ms = clock_ms() + %s where nonce = %s and name = %s and {_HELD} returning 1"
+
+_REMOVE: Final = f"with {GATED} delete from locks l where name = %s and (%s or not ({_HELD})) returning 1"
+
+_NAMES: Final = "select name from locks l where not ({_HELD})"
+
+_DESCRIBE: Final = """
+select name, host, pid, token, shared, slots, since_ms, expires_ms, not is_dead(owner)
+from locks
+where is_held(expires_ms)
+order by name, token
+"""
+
+_WAITING: Final = "select name, host, pid, since_ms from waiters where not is_dead(owner) order by turn"
+
+_WAIT: Final = """
+insert into waiters (nonce, name, owner, host, pid, alone, since_ms) values (%s, %s, %s, %s, %s, %s, clock_ms())
+on conflict do nothing
+"""
+
+_END_WAIT: Final = "delete from waiters where nonce = %s"
+
+_SWEEP: Final = f"with {GATED} delete from locks l where not ({_HELD}) returning 1"
+
+_SWEEP_WAITERS: Final = "delete from waiters where is_dead(owner)"
+
+# By then the clock is ahead of their tokens.
+_SWEEP_TOKENS: Final = """
+delete from tokens t
+where token < clock_ms() - 86400000 and not exists (select from locks where name = t.name)
+"""
+
+_END_OWNER: Final = f"with {GATED} delete from locks where owner = %s"
+
+_END_WAITS: Final = "delete from waiters where owner = %s"
+
+
+class LockTable:
+    """The locks of a store, as the one owner sees them that its engine is once it takes its first."""
+
+    def __init__(self, pool: Pool, owner: Owner, changes: Changes) -> None:
+        self._pool = pool
+        self._owner = owner
+        self._changes = changes
+        # Those of whom others know.
+        self._waits: set[int] = set()
+
+    def acquire(
+        self,
+        name: str,
+        nonce: int,
+        timeout: float | None,
+        ttl_ms: int | None,
+        blocked: Callable[[int], None],
+        /,
+        *,
+        shared: bool = False,
+        slots: int = 1,
+    ) -> int | None:
+        self._require_usable(name)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            while True:
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                try:
+                    if left is None or timeout == 0:
+                        token = self._look(name, nonce, ttl_ms, blocked, shared, slots, waits=left is None)
+                    else:
+                        with self._changes.within(max(left, 0.001)):
+                            token = self._look(name, nonce, ttl_ms, blocked, shared, slots, waits=left > 0)
+                except StateBusy:
+                    if deadline is None or timeout == 0 or time.monotonic() < deadline:
+                        raise
+                    return None
+                if token is not None:
+                    return token
+                if deadline is not None and time.monotonic() >= deadline:
+                    return None
+                self._changes.wait(None, 1.0 if deadline is None else max(0.0, deadline - time.monotonic()))
+        finally:
+            self.end_wait(nonce)
+
+    def attempt(
+        self,
+        name: str,
+        nonce: int,
+        ttl_ms: int | None,
+        blocked: Callable[[int], None],
+        /,
+        *,
+        shared: bool = False,
+        slots: int = 1,
+    ) -> int | None:
+        self._require_usable(name)
+        token = self._look(name, nonce, ttl_ms, blocked, shared, slots, waits=True)
+        if token is not None:
+            self.end_wait(nonce)
+        return token
+
+    def _look(
+        self,
+        name: str,
+        nonce: int,
+        ttl_ms: int | None,
+        blocked: Callable[[int], None],
+        shared: bool,
+        slots: int,
+        *,
+        waits: bool,
+    ) -> int | None:
+        owner = self._owner.become()
+        parameters = (key_of(name), nonce, owner, host(), os.getpid(), ttl_ms, shared, slots)
+        token, nonces, others_slots, others_shared = self._pool.write(_ACQUIRE, parameters, verb="lock")[0]
+        if token is not None:
+            return int(token)
+        for other_slots, is_shared in zip(others_slots, others_shared, strict=True):
+            if (is_shared, other_slots) != (shared, slots) and {other_slots, slots} != {1}:
+                raise InvalidValue(f"lock {name!r} is held with slots={other_slots}, asked for with slots={slots}")
+        if waits:
+            for other in nonces:
+                blocked(other)
+            self._announce(name, nonce, owner, alone=not shared and slots == 1)
+        return None
+
+    def _announce(self, name: str, nonce: int, owner: int, *, alone: bool) -> None:
+        """Tell others who waits, and since when: who comes later to have it alone does not keep this one out."""
+        if nonce not in self._waits:
+            self._waits.add(nonce)
+            self._pool.write(_WAIT, (nonce, key_of(name), owner, host(), os.getpid(), alone))
+
+    def end_wait(self, nonce: int, /) -> None:
+        if nonce in self._waits:
+            self._waits.discard(nonce)
+            # A dead owner's waits are not counted, and the next sweep removes them.
+            with suppress(SlothStateError):
+                self._pool.write(_END_WAIT, (nonce,))
+
+    def _require_usable(self, name: str) -> None:
+        if self._pool.is_caller_writing():
+            raise SlothStateError(f"lock {name!r} cannot be taken or freed inside a transaction or a snapshot")
+
+    def release(self, name: str, nonce: int, /) -> bool:
+        self._require_usable(name)
+        return bool(self._pool.write(_RELEASE, (nonce,), verb="unlock")[0][0])
+
+    def release_own(self, name: str, /) -> bool:
+        self._require_usable(name)
+        owner = self._owner.number
+        found = [] if owner is None else self._pool.read(_OWN, (key_of(name), owner), verb="unlock")
+        return bool(found) and self.release(name, found[0][0])
+
+    def holders(self, name: str, /) -> list[int]:
+        self._owner.ensure()
+        return [nonce for (nonce,) in self._pool.read(_HOLDERS, (key_of(name),))]
+
+    def holds(self, name: str, nonce: int, /) -> bool:
+        self._owner.ensure()
+        return bool(self._pool.read(_HOLDS, (nonce, key_of(name))))
+
+    def extend(self, name: str, nonce: int, ttl_ms: int, /) -> bool:
+        self._owner.ensure()
+        return bool(self._pool.write(_EXTEND, (ttl_ms, nonce, key_of(name))))
+
+    def remove(self, name: str, alive: bool, /) -> bool:
+        self._require_usable(name)
+        return bool(self._pool.write(_REMOVE, (key_of(name), alive)))
+
+    def describe(self) -> list[LockDescription]:
+        self._pool.require_usable()
+        waiting = self._pool.read(_WAITING)
+        return [
+            {
+                "name": name,
+                "owner": {"host": of_host or "", "pid": pid or 0},
+                "token": token,
+                "shared": shared,
+                "slots": None if shared else slots,
+                "since": since_ms / 1000,
+                "expires": None if expires_ms is None else expires_ms / 1000,
+                "alive": is_alive,
+                "waiting": [
+                    {"host": other_host or "", "pid": other_pid or 0, "since": began_ms / 1000}
+                    for lock, other_host, other_pid, began_ms in waiting
+                    if lock == name
+                ],
+            }
+            for name, of_host, pid, token, shared, slots, since_ms, expires_ms, is_alive in self._pool.read(_DESCRIBE)
+        ]
+
+    def sweep(self) -> int:
+        removed = len(self._pool.write(_SWEEP))
+        self._pool.write(_SWEEP_WAITERS)
+        self._pool.write(_SWEEP_TOKENS)
+        return removed
+
+    def forget(self) -> None:
+        self._owner.forget()
+        self._waits.clear()
+
+    def end(self) -> None:
+        owner = self._owner.number
+        if owner is not None:
+            with suppress(SlothStateError):
+                self._pool.write(_END_OWNER, (owner,))
+                self._pool.write(_END_WAITS, (owner,))
+        self._owner.end()

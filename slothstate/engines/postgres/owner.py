@@ -1,0 +1,90 @@
+"""Who owns locks, claims and watches: a State, as long as a session of its own holds an advisory lock on its number.
+
+The server drops the lock when the session ends, however the process ends; so a dead owner is known at once. The session
+is idle otherwise, and the server sees its end at once. Where it ends though the owner lives (the network, a restart of
+the server), the owner takes its number again, and keeps what nobody has taken meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+
+from slothstate.engines.postgres.connection import Connection, ConnectionLost, translate
+from slothstate.errors import StateIOError
+
+if TYPE_CHECKING:
+    from slothstate.engines.postgres.pool import Pool
+
+__all__ = ["Owner", "host"]
+
+_TAKE: Final = "select pg_try_advisory_lock(%s)"
+
+_PATIENCE: Final = 10.0
+
+host: Final = cache(socket.gethostname)
+
+
+class Owner:
+    """The one owner that an engine is once it needs to be one."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._mutex = threading.Lock()
+        self._session: Connection | None = None
+        self.number: int | None = None
+
+    def become(self) -> int:
+        """Be the owner that this engine is, and return its number. Raises: `StateIOError`."""
+        session = self._session
+        if session is not None and self.number is not None and session.is_alive():
+            return self.number
+        with self._mutex:
+            if self._session is None or self.number is None or not self._session.is_alive():
+                if self._session is not None:
+                    self._session.close()
+                if self.number is None:
+                    self.number = int.from_bytes(os.urandom(8)) >> 1
+                self._session = self._take(self.number)
+            return self.number
+
+    def _take(self, number: int) -> Connection:
+        session = self._pool.connect("owner")
+        deadline = time.monotonic() + _PATIENCE
+        try:
+            # Whoever asks whether it is dead holds the number for a moment, shared; the old session until it has ended.
+            while not session.execute(_TAKE, (number,), seconds=_PATIENCE)[0][0]:
+                if time.monotonic() >= deadline:
+                    raise StateIOError(f"the server does not end the lost session of this process ({self._pool.shown})")
+                time.sleep(0.005)
+        except (psycopg.Error, ConnectionLost) as error:
+            session.close()
+            raise translate(error, self._pool.shown, is_write=False) from error
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def ensure(self) -> None:
+        """Be alive to others again if the session was lost."""
+        if self.number is not None:
+            self.become()
+
+    def forget(self) -> None:
+        """Be nobody: what a forked child does."""
+        self._mutex = threading.Lock()
+        self._session = None
+        self.number = None
+
+    def end(self) -> None:
+        """Stop being an owner: whatever it still has is free."""
+        with self._mutex:
+            session, self._session, self.number = self._session, None, None
+        if session is not None:
+            session.close()

@@ -1,0 +1,132 @@
+"""`protocol.Fields`: parts of tables and lists, found and changed by the C layer in the text that the row holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from slothstate import fields
+from slothstate.engines.postgres.rows import LIVE, key_of
+from slothstate.errors import InvalidValue
+from slothstate.fields import Path
+from slothstate.native import json_encode
+from slothstate.values import EMPTY_LIST, EMPTY_TABLE, LEVELS_MAX, check_levels
+
+if TYPE_CHECKING:
+    from slothstate.engines.postgres.entries import Entries
+    from slothstate.engines.postgres.lists import Lists
+    from slothstate.engines.postgres.pool import Pool
+
+__all__ = ["Fields"]
+
+# Of a list in rows the item at a position, which counts from the end if it is negative.
+_FIND: Final = f"""
+select
+  e.kind, e.t, e.n,
+  case when e.kind = 'list' and e.t is null and %s::bigint between -e.n and e.n - 1 then (
+    select item from items where list_id = e.id order by pos
+    offset %s::bigint + case when %s::bigint < 0 then e.n else 0 end limit 1
+  ) end
+from entries e
+where key = %s and {LIVE}
+"""
+
+_WRITE: Final = "update entries set t = %s where key = %s"
+
+
+class Fields:
+    """Parts of values, which a path leads to."""
+
+    def __init__(self, pool: Pool, entries: Entries, lists: Lists) -> None:
+        self._pool = pool
+        self._entries = entries
+        self._lists = lists
+
+    def get(self, key: str, path: Path, /) -> str | None:
+        found = self._find(key, path)
+        self._pool.operations["get_field"] += 1
+        if found is None:
+            return None
+        kind, text, _, item = found
+        if kind not in ("table", "list"):
+            return None
+        if text is not None:
+            return fields.part(key, text, path)
+        if item is None or isinstance(path[0], str):
+            return None
+        return fields.part(key, item, path[1:]) if len(path) > 1 else item
+
+    def _find(self, key: str, path: Path) -> tuple[str, str | None, int, str | None] | None:
+        index = path[0] if isinstance(path[0], int) and abs(path[0]) < 2**62 else None
+        found = self._pool.read(_FIND, (index, index, index, key_of(key)))
+        return found[0] if found else None  # type: ignore[return-value]
+
+    def put(self, key: str, path: Path, value: str, /) -> None:
+        with self._pool.step():
+            self._put(key, path, value, "set a field of")
+            self._pool.operations["set_field"] += 1
+
+    def _put(self, key: str, path: Path, value: str, verb: str) -> None:
+        found = self._find(key, path)
+        if found is None:
+            text = fields.put(key, EMPTY_TABLE, path, value, verb) if isinstance(path[0], str) else None
+            if text is None:
+                raise fields.outside(key, path, 0)
+            self._entries.put(key, "table", text, None)
+            return
+        kind, text, size, item = found
+        if kind not in ("table", "list"):
+            raise fields.wrong_kind(verb, key, path, 0, kind)
+        if text is not None:
+            self._pool.write(_WRITE, (fields.put(key, text, path, value, verb), key_of(key)))
+            return
+        if isinstance(path[0], str):
+            raise fields.wrong_kind(verb, key, path, 0, kind)
+        if item is None:
+            raise fields.outside(key, path, 0)
+        new = fields.put(key, item, path[1:], value, verb, base=path[:1]) if len(path) > 1 else value
+        try:
+            check_levels(new)
+        except ValueError as error:
+            raise InvalidValue(f"value: nested too deep; at most {LEVELS_MAX} levels can be stored") from error
+        self._lists.replace_at(key, self._lists.open(key), path[0] % size, new)
+
+    def increment(self, key: str, path: Path, delta: int | float, /) -> int | float:
+        with self._pool.step():
+            total = fields.add(key, self.get(key, path), path, delta)
+            self._put(key, path, json_encode(total, "sum"), "increment a field of")
+            self._pool.operations["increment_field"] += 1
+            return total
+
+    def delete(self, key: str, path: Path, /) -> bool:
+        with self._pool.step():
+            found = self._find(key, path)
+            self._pool.operations["delete_field"] += 1
+            if found is None:
+                return False
+            kind, text, size, item = found
+            if kind not in ("table", "list") or (text is None and isinstance(path[0], str)):
+                raise fields.wrong_kind("delete a field of", key, path, 0, kind)
+            if text is not None:
+                return self._cut_text(key, text, path)
+            if item is None:
+                return False
+            assert isinstance(path[0], int)
+            index = path[0] % size
+            identity = self._lists.open(key)
+            if len(path) == 1:
+                self._lists.cut(identity, [index])
+                return True
+            rest = fields.cut(key, item, path[1:], base=path[:1])
+            if rest is not None:
+                self._lists.replace_at(key, identity, index, rest)
+            return rest is not None
+
+    def _cut_text(self, key: str, text: str, path: Path) -> bool:
+        rest = fields.cut(key, text, path)
+        if rest is None:
+            return False
+        if rest == EMPTY_LIST and len(path) == 1:
+            self._entries.delete(key)
+        else:
+            self._pool.write(_WRITE, (rest, key_of(key)))
+        return True

@@ -1,0 +1,418 @@
+"""The connections of a State: lent for a statement, held for a transaction or a snapshot, closed around a fork.
+
+One is in use per thread at work. psycopg_pool is not used because its threads do not survive a fork.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any, Final
+
+import psycopg
+
+from slothstate import native
+from slothstate.caller import Caller, current, thread_ident
+from slothstate.engines.postgres import schema
+from slothstate.engines.postgres.address import Address
+from slothstate.engines.postgres.blocks import SnapshotBlock, TransactionBlock
+from slothstate.engines.postgres.connection import Connection, ConnectionLost, Parameters, Row, translate
+from slothstate.engines.postgres.server import identify
+from slothstate.errors import SlothStateError, StateBusy, StateClosed, StateIOError
+
+__all__ = ["Pool"]
+
+IDLE_CONNECTIONS: Final = 8
+
+RECONNECT_PAUSE: Final = 0.05
+"""Seconds between two tries to reach a server that is not there."""
+
+LONGEST_RECONNECT: Final = 10.0
+
+NOTED_WAIT: Final = 0.05
+"""Seconds of beginning a transaction that are counted as a wait."""
+
+GRACE: Final = 1.0
+"""Seconds that the server gets beyond the wait for other writers before it counts as one that does not answer."""
+
+
+class Pool:
+    """The store as this process reaches it. `clock` (None: the server's) tells the time to the server, for tests."""
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        durability: str,
+        busy_timeout: float,
+        clock: Callable[[], float] | None = None,
+        creates: bool = True,
+    ) -> None:
+        self.address = address
+        self.shown = address.shown
+        self.durability = durability
+        self.busy_timeout = busy_timeout
+        self.refusal: SlothStateError | None = None
+        self.operations: Counter[str] = Counter()
+        self.busy_waits = 0
+        self.longest_busy_wait = 0.0
+        self._clock = clock
+        self._creates = creates
+        self._is_ready = False
+        self._identity: tuple[Any, ...] | None = None
+        self._mutex = threading.Lock()
+        self._idle: list[Connection] = []
+        self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
+        # The transaction or snapshot of each thread.
+        self.held: dict[int, Connection] = {}
+        self._afterwards: dict[int, list[Callable[[], object]]] = {}
+        self._within: dict[int, float] = {}
+        _pools.add(self)
+
+    # Whose turn it is.
+
+    @property
+    def in_transaction(self) -> bool:
+        return thread_ident() in self.held
+
+    def own(self) -> Connection | None:
+        """Return the connection of the caller's transaction or snapshot, None if it has none.
+
+        Raises: `StateBusy` if another task or greenlet of the thread holds one.
+        """
+        connection = self.held.get(thread_ident())
+        if connection is None:
+            return None
+        caller = current()
+        if connection.holder != caller:
+            what = "snapshot" if connection.moment else "transaction"
+            holder = connection.holder
+            raise StateBusy(
+                f"{caller.describe()} cannot use the state on {self.shown} while "
+                f"{holder.describe() if holder else 'nobody'} holds a {what} on it in the same thread: let nobody "
+                f"else run inside a {what} (no await, no sleep)"
+            )
+        return connection
+
+    def require_usable(self) -> None:
+        if self.refusal is not None:
+            raise type(self.refusal)(*self.refusal.args)
+        self.own()
+
+    def require_writable(self) -> None:
+        own = self.own()
+        if own is not None and own.moment:
+            raise SlothStateError("inside snapshot() nothing can be written: write before it, or after")
+
+    def is_caller_writing(self) -> bool:
+        self.require_usable()
+        return self.own() is not None
+
+    def refuse_wait_for_itself(self) -> None:
+        """Refuse to wait for a transaction that the calling thread itself holds through another State."""
+        holder = _writers.get((self.address.conninfo, self.address.schema))
+        if holder is not None and holder.shares_thread(current()):
+            raise StateBusy(
+                f"this thread itself holds the write transaction of another State on {self.shown}: {holder.describe()}"
+            )
+
+    def note_writer(self, writer: Caller | None) -> None:
+        """Note who holds the gate in this process."""
+        name = self.address.conninfo, self.address.schema
+        if writer is None:
+            _writers.pop(name, None)
+        else:
+            _writers[name] = writer
+
+    # Statements.
+
+    def read(self, statement: str, parameters: Parameters = (), *, verb: str = "", bulk: bool = False) -> list[Row]:
+        """Run a statement that writes nothing, in the caller's transaction if it has one.
+
+        It is run again on a new connection where one was lost. `verb` is what it is counted as; `bulk`: it may take as
+        long as it does.
+        """
+        self._begin(verb)
+        own = self.own()
+        seconds = None if bulk else self._patience() + GRACE
+        if own is not None:
+            return self._run_in(own, statement, parameters, seconds, is_write=False)
+        deadline = time.monotonic() + min(self.busy_timeout, LONGEST_RECONNECT)
+        while True:
+            try:
+                with self.lent() as connection:
+                    return connection.execute(statement, parameters, seconds=seconds)
+            except ConnectionLost as error:
+                if isinstance(error.__cause__, TimeoutError) or time.monotonic() >= deadline:
+                    raise translate(error, self.shown, is_write=False) from error
+            except psycopg.Error as error:
+                raise translate(error, self.shown, is_write=False) from error
+
+    def write(self, statement: str, parameters: Parameters = (), *, verb: str = "", bulk: bool = False) -> list[Row]:
+        """Run a statement that writes, in the caller's transaction or as one of its own.
+
+        Raises: `StateBusy` when other writers kept the store for too long; `OutcomeUnknown` for one that was sent.
+        """
+        self._begin(verb)
+        self.require_writable()
+        own = self.own()
+        patience = self._patience()
+        seconds = None if bulk else patience + GRACE
+        if own is not None:
+            return self._run_in(own, statement, parameters, seconds, is_write=True)
+        self.refuse_wait_for_itself()
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                with self.lent() as connection:
+                    connection.wait_for_locks(max(1, round(patience * 1000)))
+                    return connection.execute(statement, parameters, seconds=seconds)
+            except ConnectionLost as error:
+                raise translate(error, self.shown, is_write=True) from error
+            except psycopg.errors.DeadlockDetected as error:
+                # Two verbs of several lists: the server has undone this one.
+                if time.monotonic() >= deadline:
+                    raise translate(error, self.shown, is_write=True) from error
+            except psycopg.Error as error:
+                self._count_wait(error, patience)
+                raise translate(error, self.shown, is_write=True) from error
+
+    def apart(self, statement: str, parameters: Parameters = ()) -> list[Row]:
+        """Run a statement outside the caller's transaction, on a connection of its own."""
+        try:
+            with self.lent() as connection:
+                return connection.execute(statement, parameters, seconds=self._patience() + GRACE)
+        except (ConnectionLost, psycopg.Error) as error:
+            raise translate(error, self.shown, is_write=False) from error
+
+    def _begin(self, verb: str) -> None:
+        if self.refusal is not None:
+            raise type(self.refusal)(*self.refusal.args)
+        if verb:
+            self.operations[verb] += 1
+
+    def _run_in(
+        self, own: Connection, statement: str, parameters: Parameters, seconds: float | None, *, is_write: bool
+    ) -> list[Row]:
+        if own.db.closed:
+            raise StateIOError(f"the connection was lost; nothing of the transaction is kept ({self.shown})")
+        try:
+            self.set_clock(own)
+            return own.execute(statement, parameters, seconds=seconds)
+        except ConnectionLost as error:
+            # It did not come to COMMIT.
+            raise StateIOError(f"the connection was lost; nothing of the transaction is kept ({self.shown})") from error
+        except psycopg.Error as error:
+            raise translate(error, self.shown, is_write=is_write) from error
+
+    def _patience(self) -> float:
+        return min(self.busy_timeout, self._within.get(thread_ident(), self.busy_timeout))
+
+    def note_wait(self, seconds: float) -> None:
+        """Count a wait for another writer, as such if it was longer than a round trip."""
+        if seconds > NOTED_WAIT:
+            self.busy_waits += 1
+            self.longest_busy_wait = max(self.longest_busy_wait, seconds)
+
+    def _count_wait(self, error: psycopg.Error, seconds: float) -> None:
+        if error.sqlstate == "55P03":
+            self.note_wait(seconds)
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Let the calling thread's writes wait for other writers no longer than that."""
+        thread = thread_ident()
+        before = self._within.get(thread)
+        self._within[thread] = seconds
+        try:
+            yield
+        finally:
+            if before is None:
+                self._within.pop(thread, None)
+            else:
+                self._within[thread] = before
+
+    # Connections.
+
+    @contextmanager
+    def lent(self) -> Iterator[Connection]:
+        """Lend a connection that is in no transaction; it comes back unless its state is not known."""
+        connection = self.borrow()
+        is_known = False
+        try:
+            self.set_clock(connection)
+            yield connection
+            is_known = True
+        except psycopg.Error:
+            is_known = True
+            raise
+        finally:
+            if is_known:
+                self.give_back(connection)
+            else:
+                connection.close()
+
+    def borrow(self) -> Connection:
+        """Return an idle connection that the server has not ended, or a new one. Raises: as `translate`."""
+        while True:
+            with self._mutex:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
+                return self.connect("worker")
+            if connection.is_alive():
+                return connection
+            connection.close()
+
+    def give_back(self, connection: Connection) -> None:
+        if connection.process != os.getpid():
+            return
+        connection.holder, connection.moment, connection.depth = None, False, 0
+        with self._mutex:
+            if connection.is_idle and self.refusal is None and len(self._idle) < IDLE_CONNECTIONS:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def connect(self, role: str) -> Connection:
+        """Open a connection to the server that is known, or is now; waits for one that is not there.
+
+        Raises: `StateIOError`, `UnsafeState`, `StateReadOnly`, `StateBusy`.
+        """
+        if self.refusal is not None:
+            raise type(self.refusal)(*self.refusal.args)
+        patience = self._patience()
+        deadline = time.monotonic() + min(patience, LONGEST_RECONNECT)
+        while True:
+            try:
+                connection = Connection(
+                    self.address,
+                    durability=self.durability,
+                    lock_timeout_ms=max(1, round(self.busy_timeout * 1000)),
+                    role=role,
+                )
+                break
+            except psycopg.Error as error:
+                found = refusal_of(error, self.shown)
+                if not isinstance(found, StateIOError | StateBusy) or time.monotonic() >= deadline:
+                    raise found from None
+            time.sleep(RECONNECT_PAUSE)
+        try:
+            self._identity = identify(connection, self._identity, self.durability, self.shown)
+            if not self._is_ready:
+                schema.ensure(connection, self.address.schema, self.shown, create=self._creates)
+                self._is_ready = True
+        except psycopg.Error as error:
+            connection.close()
+            raise translate(error, self.shown, is_write=False) from error
+        except ConnectionLost as error:
+            connection.close()
+            raise translate(error, self.shown, is_write=False) from error
+        except BaseException:
+            connection.close()
+            raise
+        self._all.add(connection)
+        return connection
+
+    def set_clock(self, connection: Connection) -> None:
+        """Tell the server the time of this State's own clock, if it has one."""
+        if self._clock is not None and not connection.moment:
+            now = str(int(self._clock() * 1000))
+            if connection.now != now:
+                connection.execute("select set_config('slothstate.now_ms', %s, false)", (now,))
+                connection.now = now
+
+    # Blocks.
+
+    def transaction(self, first: Callable[[], object] | None = None) -> AbstractContextManager[None]:
+        block = TransactionBlock(self, first)
+        return native.Scope(block.begin, block.end)
+
+    def step(self) -> AbstractContextManager[None]:
+        """A transaction for one verb of several statements: to those who watch it is one change."""
+        block = TransactionBlock(self, is_step=True)
+        return native.Scope(block.begin, block.end)
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        block = SnapshotBlock(self)
+        return native.Scope(block.begin, block.end)
+
+    def after_transaction(self, callback: Callable[[], object]) -> None:
+        self._afterwards.setdefault(thread_ident(), []).append(callback)
+
+    def run_afterwards(self, thread: int) -> None:
+        callbacks = self._afterwards.get(thread, [])
+        while callbacks:
+            try:
+                callbacks[0]()
+            except Exception:
+                del callbacks[0]
+                raise
+            # Only now: one that Ctrl-C strikes is called again.
+            del callbacks[0]
+        self._afterwards.pop(thread, None)
+
+    # The end, and forks.
+
+    def close(self) -> None:
+        if self.refusal is None:
+            self.refusal = StateClosed(f"the state on {self.shown} is closed")
+        with self._mutex:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def forget(self) -> None:
+        """Be a forked child, which has nothing of its parent's: neither its connections nor its transactions."""
+        self._mutex = threading.Lock()
+        for connection in list(self._all):
+            connection.abandon()
+            _kept.append(connection)
+        self._all = weakref.WeakSet()
+        self._idle = []
+        self.held.clear()
+        self._afterwards.clear()
+        self._within.clear()
+
+
+def refusal_of(error: psycopg.Error, shown: str) -> SlothStateError:
+    """Return the error of ours for a connection that could not be made.
+
+    libpq gives no SQLSTATE there, so what cannot be told otherwise is told by the text.
+    """
+    text = str(error)
+    if "too many" in text or "remaining connection slots" in text:
+        return StateBusy(f"the server has too many connections ({shown})")
+    connection = error.pgconn
+    is_refused = connection is not None and (connection.used_password or connection.needs_password)
+    return translate(error, shown, is_write=False) if not is_refused else _unsafe(shown)
+
+
+def _unsafe(shown: str) -> SlothStateError:
+    from slothstate.errors import UnsafeState
+
+    return UnsafeState(f"the server refuses this role or its password ({shown})")
+
+
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+
+_writers: dict[tuple[str, str], Caller] = {}
+"""Who holds the gate of which store, of this process."""
+
+_kept: list[Connection] = []
+"""The connections of the parent of this process: they are never used, closed or collected."""
+
+
+def _forget_all() -> None:
+    _writers.clear()
+    for pool in list(_pools):
+        with suppress(Exception):
+            pool.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

