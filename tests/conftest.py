@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import slothstate
 from helpers import opened, planted
 from helpers.sqlite import state_at
 from helpers.support import Clock
-from helpers.tiers import TIERS, TOO_LONG
+from helpers.tiers import SAMPLE, TIERS, TOO_LONG
 from slothstate import State
 
 hypothesis.settings.register_profile("quick", derandomize=True, database=None, deadline=None)
@@ -53,6 +54,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("long") is None:
             for tier, modules in TIERS.items():
                 is_left_out = tier == "quick" and item.name.partition("[")[0] in TOO_LONG
+                if tier == "quick" and "postgresql" in item.keywords and zlib.crc32(item.nodeid.encode()) % SAMPLE:
+                    continue
                 if item.path.stem.removeprefix("test_") in modules and not is_left_out:
                     item.add_marker(tier)
 

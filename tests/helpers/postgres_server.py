@@ -74,6 +74,11 @@ def _as_somebody_else() -> tuple[str, ...] | None:
     return unshare, "-U"
 
 
+def _environment() -> dict[str, str]:
+    """Return this one's without what is preloaded into the interpreter, a sanitizer, and libpq's own settings."""
+    return {name: value for name, value in os.environ.items() if name != "LD_PRELOAD" and not name.startswith("PG")}
+
+
 class Server:
     """A server with a directory of its own, which it is reached through."""
 
@@ -119,6 +124,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
+                env=_environment(),
                 # Ctrl-C at the tests is not the server's.
                 start_new_session=True,
             )
@@ -176,6 +182,7 @@ def server_url(schema: str) -> str:
 
 
 _free: list[str] = []
+_emptying: dict[str, Connection] = {}
 _numbers = count(1)
 
 _EMPTY: Final = """
@@ -191,11 +198,9 @@ def take_url() -> str:
 
 def give_back(url: str) -> None:
     """Empty a store, for the next test; one whose tables a test has changed is not to be given back."""
-    connection = _connection(url)
-    try:
-        connection.command(_EMPTY)
-    finally:
-        connection.close()
+    if url not in _emptying:
+        _emptying[url] = _connection(url)
+    _emptying[url].command(_EMPTY)
     _free.append(url)
 
 

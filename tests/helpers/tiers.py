@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["TIERS", "TOO_LONG"]
+__all__ = ["SAMPLE", "TIERS", "TOO_LONG"]
 
 QUICK: Final = (
     *(
@@ -38,5 +38,8 @@ TOO_LONG: Final = (
     "test_documents_agree_with_the_standard_library",
 )
 """Tests of the modules of the quick tier that do not belong to it: each takes seconds."""
+
+SAMPLE: Final = 12
+"""One of so many tests on PostgreSQL belongs to the quick tier: each takes some hundredths of a second more."""
 
 TIERS: Final = {"quick": QUICK, "native": NATIVE}

@@ -1,1 +1,1 @@
-"""The engine for many machines: a schema of a PostgreSQL database is one store. Needs psycopg (`slothstate[postgresql]`)."""
+"""The engine for many machines: a schema of a PostgreSQL database is one store. Needs psycopg."""

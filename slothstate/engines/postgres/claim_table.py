@@ -90,7 +90,8 @@ class ClaimTable:
             _NEXT, (self._owner.number or 0, [key_of(key) for key in keys])
         )[0]
         pauses = [each / 1000 for each in (due_ms, expires_ms) if each is not None]
-        return max(SHORTEST_PAUSE, min(pauses + ([LIVENESS_INTERVAL] if has_others else [math.inf])))
+        shortest: float = min([*pauses, LIVENESS_INTERVAL if has_others else math.inf])
+        return max(SHORTEST_PAUSE, shortest)
 
     def done(self, place: Any, nonce: int, /) -> bool:
         return bool(self._pool.write(_DONE, (nonce,)))

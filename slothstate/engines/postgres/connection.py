@@ -150,7 +150,7 @@ class Connection:
         return cursor.fetchall() if cursor.description is not None else []
 
     def command(self, text: str, *, seconds: float | None = None) -> str:
-        """Run statements without parameters, in one round trip, and return the tag of the first. Raises: as `execute`."""
+        """Run statements without parameters in one round trip; return the tag of the first. Raises: as `execute`."""
         cursor = self.db.cursor()
         self._run(lambda: cursor.execute(text.encode(), prepare=False), seconds)
         return cursor.statusmessage or ""

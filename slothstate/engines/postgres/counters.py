@@ -1,4 +1,4 @@
-"""`protocol.Counters`: one statement for what is common, a small transaction for the rest, which names what is wrong."""
+"""`protocol.Counters`: one statement for what is common; a small transaction names what is wrong."""
 
 from __future__ import annotations
 

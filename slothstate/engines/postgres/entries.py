@@ -117,7 +117,10 @@ _PERSIST: Final = (
 
 _COUNT: Final = f"select count(*) from entries e where {LIVE}"
 
-_CLEAR: Final = f"with gone as (delete from entries e returning {LIVE} as was_live) select count(*) filter (where was_live) from gone"
+_CLEAR: Final = (
+    f"with gone as (delete from entries e returning {LIVE} as was_live) "
+    "select count(*) filter (where was_live) from gone"
+)
 
 _CLEAR_KEYS: Final = (
     f"with gone as (delete from entries e where key = any(%s) returning {LIVE} as was_live) "

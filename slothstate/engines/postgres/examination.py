@@ -16,7 +16,8 @@ _SERVER: Final = """
 select
   current_setting('server_version'), current_setting('fsync'), current_setting('full_page_writes'),
   current_setting('synchronous_standby_names'), (select count(*) from pg_stat_replication),
-  current_setting('max_connections')::int, (select count(*) from pg_stat_activity where backend_type = 'client backend'),
+  current_setting('max_connections')::int,
+  (select count(*) from pg_stat_activity where backend_type = 'client backend'),
   coalesce((select ssl from pg_stat_ssl where pid = pg_backend_pid()), false), inet_server_addr() is not null,
   current_setting('autovacuum'),
   (select rolsuper from pg_roles where rolname = current_user)

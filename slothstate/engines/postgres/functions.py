@@ -110,7 +110,9 @@ FUNCTIONS: Final = (
         "open_list_v1(k text, whole text)",
         "entries",
         """
-        declare e entries;
+        declare
+          e entries;
+          many bigint;
         begin
           loop
             e := lock_list_v1(k);
@@ -131,7 +133,8 @@ FUNCTIONS: Final = (
           elsif e.kind = 'list' and e.t is not null then
             insert into items (list_id, pos, item)
             select e.id, number, each::text from json_array_elements(e.t::json) with ordinality as u (each, number);
-            update entries set t = null, n = json_array_length(e.t::json), first = 1, last = json_array_length(e.t::json)
+            get diagnostics many = row_count;
+            update entries set t = null, n = many, first = 1, last = many
             where key = k
             returning * into e;
           end if;
@@ -215,11 +218,13 @@ FUNCTIONS: Final = (
           end if;
           {_GATE}
           e := lock_list_v1(k);
-          if e.key is null or not is_live(e.expires_at_ms) or many = 0 or e.t = '[]' or e.kind = 'table' and e.t = '{{}}'
+          if e.key is null or not is_live(e.expires_at_ms) or e.t = '[]' or e.kind = 'table' and e.t = '{{}}'
           then
             return;
           elsif e.kind <> 'list' then
             return query select null::text[], e.kind;
+            return;
+          elsif many = 0 then
             return;
           end if;
           e := open_list_v1(k, null);

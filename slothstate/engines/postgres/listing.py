@@ -47,7 +47,9 @@ case
 end
 """
 
-_CLAIMED_SIZE: Final = f"case when {_IN_ROWS} then coalesce((select sum(octet_length(item)) from claims where list_id = e.id), 0) else 0 end"
+_CLAIMED_SIZE: Final = f"""
+case when {_IN_ROWS} then coalesce((select sum(octet_length(item)) from claims where list_id = e.id), 0) else 0 end
+"""
 
 _DESCRIBE: Final = f"""
 select

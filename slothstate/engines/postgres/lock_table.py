@@ -34,7 +34,10 @@ _HOLDERS: Final = f"select nonce from locks l where name = %s and {_HELD} order 
 
 _HOLDS: Final = f"select 1 from locks l where nonce = %s and name = %s and {_HELD}"
 
-_EXTEND: Final = f"with {GATED} update locks l set expires_ms = clock_ms() + %s where nonce = %s and name = %s and {_HELD} returning 1"
+_EXTEND: Final = f"""
+with {GATED}
+update locks l set expires_ms = clock_ms() + %s where nonce = %s and name = %s and {_HELD} returning 1
+"""
 
 _REMOVE: Final = f"with {GATED} delete from locks l where name = %s and (%s or not ({_HELD})) returning 1"
 
@@ -95,6 +98,8 @@ class LockTable:
     ) -> int | None:
         self._require_usable(name)
         deadline = None if timeout is None else time.monotonic() + timeout
+        if timeout == 0 and self._pool.would_wait_for_itself():
+            return None
         try:
             while True:
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())

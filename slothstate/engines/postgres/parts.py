@@ -58,7 +58,7 @@ class Fields:
     def _find(self, key: str, path: Path) -> tuple[str, str | None, int, str | None] | None:
         index = path[0] if isinstance(path[0], int) and abs(path[0]) < 2**62 else None
         found = self._pool.read(_FIND, (index, index, index, key_of(key)))
-        return found[0] if found else None  # type: ignore[return-value]
+        return found[0] if found else None
 
     def put(self, key: str, path: Path, value: str, /) -> None:
         with self._pool.step():

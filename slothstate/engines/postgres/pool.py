@@ -113,6 +113,11 @@ class Pool:
         self.require_usable()
         return self.own() is not None
 
+    def would_wait_for_itself(self) -> bool:
+        """Return whether the calling thread holds a transaction of this store through another State."""
+        holder = _writers.get((self.address.conninfo, self.address.schema))
+        return holder is not None and holder.shares_thread(current())
+
     def refuse_wait_for_itself(self) -> None:
         """Refuse to wait for a transaction that the calling thread itself holds through another State."""
         holder = _writers.get((self.address.conninfo, self.address.schema))

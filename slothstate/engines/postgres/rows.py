@@ -1,10 +1,10 @@
 """Keys and values as columns: texts without NUL, long keys by their digest, a column for each type.
 
-PostgreSQL's text holds no NUL: in a string it is `\\x01\\x02`, and `\\x01` is `\\x01\\x03`. So concatenation, order of equal
-lengths and equality mean what they mean outside; the length is that without `\\x01`. JSON holds neither.
+PostgreSQL's text holds no NUL: in a string it is `\\x01\\x02`, and `\\x01` is `\\x01\\x03`. So concatenation and
+equality mean what they mean outside; the length is that without `\\x01`. JSON holds neither.
 
-A key of more than 2,560 bytes does not fit an entry of a B-tree (2,704 at 8 KiB pages): it is stored as its beginning and
-its digest, which is longer than any other stored key, and whole beside it.
+A key of more than 2,560 bytes may not fit an entry of a B-tree (2,704 at 8 KiB pages): it is stored as its beginning
+and its digest, which is longer than any other stored key, and whole beside it.
 """
 
 from __future__ import annotations
