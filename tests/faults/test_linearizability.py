@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import slothstate
+from helpers import postgres_server
 from helpers.checkers import UNLOCKED, linearizable, lock_model, replay
 from helpers.histories import Board, Operation, Recorder, SharedClock, Witness, read_logs
 from helpers.processes import Channel, Worker, processes
@@ -26,6 +27,7 @@ BULK_SECONDS = 6.0
 BULK_SECONDS_LONG = 120.0
 HISTORIES = 20
 HISTORIES_LONG = 200
+HISTORIES_ON_A_SERVER = 6
 HISTORY_OPERATIONS = 500
 READERS = 3
 STALE_SECONDS = 3.0
@@ -47,6 +49,8 @@ LOCK_NAMES = ("lock", "shared", "slots")
 
 def open_at(path: str, directory: str, worker: int) -> State:
     """Open a store; every other worker has a clock that the nemesis moves, the others read the real one in C."""
+    if "://" in path:
+        return slothstate.open(path)
     return state_at(path, SharedClock(f"{directory}/clock")) if worker % 2 else slothstate.open(path)
 
 
@@ -197,9 +201,12 @@ def read_versions(channel: Channel, path: str, name: str) -> tuple[int, int, lis
 class Nemesis:
     """Kills and stops workers, moves their clock and disturbs their store, at random times."""
 
-    def __init__(self, seed: int, path: str, start: Callable[[], Worker]) -> None:
+    def __init__(self, seed: int, path: str, directory: Path, start: Callable[[], Worker]) -> None:
         self.chance = random.Random(seed)
-        self._clock = SharedClock(os.path.join(os.path.dirname(path), "clock"))
+        self._clock = SharedClock(f"{directory}/clock")
+        self._strikes = [self.kill, self.stop, self.stop, self.sweep, self.reopen]
+        if "://" not in path:
+            self._strikes += [self.jump, self.checkpoint, self.compact]
         self.crashes: list[Operation] = []
         self._path = path
         self._start = start
@@ -216,9 +223,7 @@ class Nemesis:
 
     def strike(self) -> None:
         """Do one thing to the workers or their store."""
-        what = self.chance.choice(
-            (self.kill, self.stop, self.stop, self.jump, self.checkpoint, self.sweep, self.reopen, self.compact)
-        )
+        what = self.chance.choice(self._strikes)
         what()
         self.done[what.__name__] += 1
 
@@ -276,7 +281,7 @@ def bulk(path: str, directory: Path, seconds: float) -> str:
     """Let a nemesis loose on workers for a while, then replay what they did; return what was seen."""
     witness = Witness(f"{directory}/witness")
     with processes() as start:
-        nemesis = Nemesis(1, path, lambda: start(work_in_bulk, path, str(directory), nemesis.started))
+        nemesis = Nemesis(1, path, directory, lambda: start(work_in_bulk, path, str(directory), nemesis.started))
         for _ in range(WORKERS):
             nemesis.recruit()
         deadline = time.monotonic() + seconds
@@ -302,7 +307,9 @@ def bulk(path: str, directory: Path, seconds: float) -> str:
 def hot(path: str, directory: Path, seed: int) -> tuple[int, int]:
     """Record one short history under a nemesis and check it key by key; return operations and kills."""
     with processes() as start:
-        nemesis = Nemesis(seed, path, lambda: start(work_hot, path, str(directory), seed * 1000 + nemesis.started))
+        nemesis = Nemesis(
+            seed, path, directory, lambda: start(work_hot, path, str(directory), seed * 1000 + nemesis.started)
+        )
         for _ in range(WORKERS):
             nemesis.recruit()
         for worker in nemesis.workers.values():
@@ -392,6 +399,22 @@ def test_ten_million_reads_are_not_older(path: str, tmp_path: Path, figure: Call
 def test_long_bulk_history_is_strictly_serializable(path: str, tmp_path: Path, figure: Callable[[str], None]) -> None:
     """The same as the quick one, for two minutes."""
     figure(bulk(path, tmp_path, BULK_SECONDS_LONG))
+
+
+def test_hot_histories_on_postgresql_are_linearizable(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """The same on the other engine, whose workers wait for each other's transactions on a server."""
+    reason = postgres_server.reason_to_skip()
+    if reason is not None:
+        pytest.skip(reason)
+    operations = kills = 0
+    for seed in range(1, HISTORIES_ON_A_SERVER + 1):
+        directory = tmp_path / str(seed)
+        directory.mkdir()
+        url = postgres_server.take_url()
+        done, killed = hot(url, directory, seed)
+        postgres_server.give_back(url)
+        operations, kills = operations + done, kills + killed
+    figure(f"postgresql: {HISTORIES_ON_A_SERVER} histories, {operations} operations, {kills} kills, violations 0")
 
 
 @pytest.mark.long

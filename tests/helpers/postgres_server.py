@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from functools import cache
@@ -155,17 +156,37 @@ class Server:
         return f"postgresql://{user}@/{database}?host={self.directory}&schema={schema}"
 
 
+# Whoever runs the tests may be killed; the server and its directory go with them all the same.
+_GUARD: Final = """
+import os, shutil, signal, sys
+sys.stdin.read()
+try:
+    os.kill(int(open(sys.argv[1] + "/data/postmaster.pid").readline()), signal.SIGQUIT)
+except (OSError, ValueError):
+    pass
+shutil.rmtree(sys.argv[1], ignore_errors=True)
+"""
+
+
 @cache
 def _server() -> Server:
     # Not under the tests' own directory, which may be too long for a socket's name.
     directory = Path(tempfile.mkdtemp(prefix="slothpg"))
+    guard = subprocess.Popen(
+        [sys.executable, "-c", _GUARD, str(directory)],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+        env=_environment(),
+    )
     server = Server(directory)
     owner = os.getpid()
 
     def end() -> None:
         if os.getpid() == owner:
             server.stop(signal.SIGINT)
-            shutil.rmtree(directory, ignore_errors=True)
+            assert guard.stdin is not None
+            guard.stdin.close()
+            guard.wait(60)
 
     atexit.register(end)
     server.initialize()

@@ -68,6 +68,7 @@ class PostgresEngine:
         self.require_writable = pool.require_writable
         self._sweeper = Sweeper(pool, sweep_interval, self.tidy)
         if not is_resting:
+            pool.connected = self._sweeper.ensure_running
             self._sweeper.ensure_running()
 
     @classmethod
@@ -92,8 +93,9 @@ class PostgresEngine:
         return None
 
     def rest(self) -> None:
+        self.pool.connected = None
         self._sweeper.stop()
-        self.pool.close()
+        self.pool.close_idle()
 
     def close(self) -> None:
         self._sweeper.stop()

@@ -40,6 +40,12 @@ class Owner:
         self._session: Connection | None = None
         self.number: int | None = None
 
+    def __del__(self) -> None:
+        # Of a State that nobody closes.
+        session = self._session
+        if session is not None and session.process == os.getpid():
+            session.close()
+
     def become(self) -> int:
         """Be the owner that this engine is, and return its number. Raises: `StateIOError`."""
         session = self._session

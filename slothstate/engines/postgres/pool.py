@@ -61,6 +61,8 @@ class Pool:
         self.operations: Counter[str] = Counter()
         self.busy_waits = 0
         self.longest_busy_wait = 0.0
+        # Called whenever a connection has been made.
+        self.connected: Callable[[], object] | None = None
         self._clock = clock
         self._creates = creates
         self._is_ready = False
@@ -73,6 +75,8 @@ class Pool:
         self._afterwards: dict[int, list[Callable[[], object]]] = {}
         self._within: dict[int, float] = {}
         _pools.add(self)
+        # Of a State that nobody closes.
+        weakref.finalize(self, _close_all, self._idle).atexit = False
 
     # Whose turn it is.
 
@@ -321,6 +325,8 @@ class Pool:
             connection.close()
             raise
         self._all.add(connection)
+        if self.connected is not None:
+            self.connected()
         return connection
 
     def set_clock(self, connection: Connection) -> None:
@@ -366,10 +372,11 @@ class Pool:
     def close(self) -> None:
         if self.refusal is None:
             self.refusal = StateClosed(f"the state on {self.shown} is closed")
-        with self._mutex:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        self.close_idle()
+
+    def close_idle(self) -> None:
+        """Close the connections that nobody uses now."""
+        _close_all(self._idle)
 
     def forget(self) -> None:
         """Be a forked child, which has nothing of its parent's: neither its connections nor its transactions."""
@@ -378,10 +385,17 @@ class Pool:
             connection.abandon()
             _kept.append(connection)
         self._all = weakref.WeakSet()
-        self._idle = []
+        self._idle.clear()
         self.held.clear()
         self._afterwards.clear()
         self._within.clear()
+
+
+def _close_all(idle: list[Connection]) -> None:
+    while idle:
+        # In one expression: Ctrl-C strikes while nobody else knows the connection, which ends with it.
+        with suppress(IndexError):
+            idle.pop().close()
 
 
 def refusal_of(error: psycopg.Error, shown: str) -> SlothStateError:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from slothstate.errors import SlothStateError
+from slothstate.errors import SlothStateError, StateIOError
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.pool import Pool
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["Sweeper", "sweep_all"]
 
 BATCH: Final = 1000
+
+JOIN: Final = 5.0
+"""Seconds that a fork waits for a batch to end."""
 
 _CLAIMS: Final = "select claims_sweep_v1()"
 
@@ -43,25 +47,48 @@ def sweep_all(pool: Pool) -> int:
 
 
 class Sweeper:
-    """A daemon thread that sweeps every `interval` seconds, if no other process does, and ends with its engine."""
+    """A daemon thread that sweeps every `interval` seconds, if no other process does, and ends with its engine.
+
+    It is not alive while the process forks; parent and child start it again when they next connect.
+    """
 
     def __init__(self, pool: Pool, interval: float, tidy: Callable[[], object]) -> None:
         self._pool = weakref.ref(pool)
-        self._tidy = tidy
+        # Not the engine itself, which ends when nobody refers to it any more.
+        self._tidy: weakref.ref[Callable[[], object]] = weakref.WeakMethod(tidy)
         self._interval = min(interval, threading.TIMEOUT_MAX)
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
+        _sweepers.add(self)
 
     def ensure_running(self) -> None:
-        if self._thread is None and not self._ended.is_set():
-            self._thread = threading.Thread(target=self._run, name="slothstate-sweep", daemon=True)
-            self._thread.start()
+        """Start the thread unless it runs. Raises: `StateIOError` where the system has no room for another."""
+        if self._thread is not None:
+            return
+        self._ended = threading.Event()
+        thread = threading.Thread(target=self._run, args=(self._ended,), name="slothstate-sweep", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            if "shutdown" in str(error):
+                # From 3.12 on no thread can be started while Python ends; then there is nothing to sweep for.
+                return
+            raise StateIOError("the thread of the background sweep cannot be started") from error
+        self._thread = thread
 
-    def stop(self) -> None:
+    def stop(self, *, seconds: float = 0.0) -> None:
+        """Ask the thread to end, and wait so long for it."""
         self._ended.set()
+        thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(seconds)
 
-    def _run(self) -> None:
-        while not self._ended.wait(self._interval):
+    def forget(self) -> None:
+        """Know of no thread: what a forked child does."""
+        self._thread = None
+
+    def _run(self, ended: threading.Event) -> None:
+        while not ended.wait(self._interval):
             pool = self._pool()
             if pool is None or pool.refusal is not None:
                 return
@@ -80,6 +107,25 @@ class Sweeper:
             try:
                 sweep_all(pool)
                 pool.write(_OUTCOMES)
-                self._tidy()
+                tidy = self._tidy()
+                if tidy is not None:
+                    tidy()
             finally:
                 connection.execute(_TURN_OVER, seconds=10)
+
+
+_sweepers: weakref.WeakSet[Sweeper] = weakref.WeakSet()
+
+
+def _stop_all() -> None:
+    for sweeper in list(_sweepers):
+        sweeper.stop(seconds=JOIN)
+
+
+def _forget_all() -> None:
+    for sweeper in list(_sweepers):
+        sweeper.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_stop_all, after_in_child=_forget_all)
