@@ -16,7 +16,7 @@ import slothstate
 from helpers import opened, planted
 from helpers.sqlite import state_at
 from helpers.support import Clock
-from helpers.tiers import SAMPLE, TIERS, TOO_LONG
+from helpers.tiers import SAMPLE, SAMPLE_OF_GRID, TIERS, TOO_LONG
 from slothstate import State
 
 hypothesis.settings.register_profile("quick", derandomize=True, database=None, deadline=None)
@@ -49,12 +49,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
+def _is_left_out(item: pytest.Item, sample: int) -> bool:
+    """Return whether a test is not in a sample of one in so many, the same at each run."""
+    return zlib.crc32(item.nodeid.encode()) % sample != 0
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if item.path.stem == "test_state" and "postgresql" in item.keywords and _is_left_out(item, SAMPLE_OF_GRID):
+            item.add_marker("long")
         if item.get_closest_marker("long") is None:
             for tier, modules in TIERS.items():
                 is_left_out = tier == "quick" and item.name.partition("[")[0] in TOO_LONG
-                if tier == "quick" and "postgresql" in item.keywords and zlib.crc32(item.nodeid.encode()) % SAMPLE:
+                if tier == "quick" and "postgresql" in item.keywords and _is_left_out(item, SAMPLE):
                     continue
                 if item.path.stem.removeprefix("test_") in modules and not is_left_out:
                     item.add_marker(tier)

@@ -243,7 +243,7 @@ class Machine(RuleBasedStateMachine):
         self.directory.cleanup()
 
 
-EXAMPLES = dict.fromkeys(PLACES, 150) | {"model": 30}
+EXAMPLES = dict.fromkeys(PLACES, 150) | {"model": 30, "postgresql": 25}
 
 
 @pytest.mark.parametrize("engine", PLACES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["SAMPLE", "TIERS", "TOO_LONG"]
+__all__ = ["SAMPLE", "SAMPLE_OF_GRID", "TIERS", "TOO_LONG"]
 
 QUICK: Final = (
     *(
@@ -41,5 +41,8 @@ TOO_LONG: Final = (
 
 SAMPLE: Final = 12
 """One of so many tests on PostgreSQL belongs to the quick tier: each takes some hundredths of a second more."""
+
+SAMPLE_OF_GRID: Final = 8
+"""One of so many cases of the grid of all verbs and arguments is tried on PostgreSQL, the others in the long tier."""
 
 TIERS: Final = {"quick": QUICK, "native": NATIVE}

@@ -147,7 +147,8 @@ class Connection:
         """
         cursor = self._cursor
         self._run(lambda: cursor.execute(statement, parameters or None), seconds)
-        return cursor.fetchall() if cursor.description is not None else []
+        # Not by its description, which costs more than the rows.
+        return cursor.fetchall() if cursor.pgresult is not None and cursor.pgresult.nfields else []
 
     def command(self, text: str, *, seconds: float | None = None) -> str:
         """Run statements without parameters in one round trip; return the tag of the first. Raises: as `execute`."""
