@@ -91,8 +91,13 @@ class TransactionBlock:
         self._thread = thread_ident()
         self._is_outermost = True
         self._nonce = int.from_bytes(os.urandom(8)) >> 1
-        patience = pool._patience()
-        connection = pool.borrow()
+        patience = pool.patience()
+        self._connection = connection = pool.borrow()
+        # Before it begins: from now on `end` takes it back, wherever Ctrl-C strikes.
+        connection.serial += 1
+        self._serial = connection.serial
+        connection.holder = current()
+        pool.held[self._thread] = connection
         try:
             pool.set_clock(connection)
             connection.wait_for_locks(max(1, round(patience * 1000)))
@@ -101,18 +106,9 @@ class TransactionBlock:
             connection.command(begin, seconds=patience + GRACE)
             pool.note_wait(time.monotonic() - began)
         except (psycopg.Error, ConnectionLost) as error:
-            connection.close()
             # Nothing has been written.
             raise translate(error, pool.shown, is_write=False) from error
-        except BaseException:
-            connection.close()
-            raise
-        connection.serial += 1
         connection.depth = 1
-        connection.holder = current()
-        self._serial = connection.serial
-        self._connection = connection
-        pool.held[self._thread] = connection
         pool.note_writer(connection.holder)
 
     def _run(self, connection: Connection, statement: str) -> None:
@@ -166,7 +162,8 @@ class TransactionBlock:
         finally:
             if pool.held.get(self._thread) is connection:
                 del pool.held[self._thread]
-            pool.note_writer(None)
+            if connection.holder is not None:
+                pool.forget_writer(connection.holder)
             pool.give_back(connection)
             pool.run_afterwards(self._thread)
 
@@ -239,22 +236,19 @@ class SnapshotBlock:
 
     def _begin_outermost(self) -> Connection:
         pool = self._pool
-        connection = pool.borrow()
+        self._connection = connection = pool.borrow()
+        self._is_outermost = True
+        self._thread = thread_ident()
+        connection.serial += 1
+        self._serial = connection.serial
+        connection.holder = current()
+        pool.held[self._thread] = connection
         try:
             pool.set_clock(connection)
             connection.command("begin isolation level repeatable read read only", seconds=COMMIT_SECONDS)
         except (psycopg.Error, ConnectionLost) as error:
-            connection.close()
             raise translate(error, pool.shown, is_write=False) from error
-        except BaseException:
-            connection.close()
-            raise
-        self._is_outermost = True
-        self._thread = thread_ident()
-        connection.serial += 1
         connection.depth = 1
-        connection.holder = current()
-        pool.held[self._thread] = connection
         return connection
 
     def end(self, kind: type[BaseException] | None) -> None:

@@ -67,11 +67,12 @@ Parameters: TypeAlias = Sequence[object] | Mapping[str, object]
 
 
 class ConnectionLost(Exception):
-    """The connection has ended, or the server did not answer in time; `was_sent`: a statement may have run."""
+    """The connection has ended, or the server did not answer in time (`is_late`); `was_sent`: it may have run."""
 
-    def __init__(self, error: BaseException, *, was_sent: bool) -> None:
+    def __init__(self, error: BaseException, *, was_sent: bool, is_late: bool = False) -> None:
         super().__init__(str(error).strip().partition("\n")[0])
         self.was_sent = was_sent
+        self.is_late = is_late
 
 
 class _Late(Exception):
@@ -131,6 +132,8 @@ class Connection:
         self._cursor = self.db.cursor(binary=True)
         self._lock_timeout_ms = lock_timeout_ms
         self.process = os.getpid()
+        # In the middle of a statement, as a signal handler finds it.
+        self.is_busy = False
         self.depth = 0
         # Whether a verb of several statements is under way.
         self.is_step = False
@@ -158,16 +161,21 @@ class Connection:
 
     def _run(self, call: Callable[[], object], seconds: float | None) -> None:
         self.db.until = None if seconds is None else time.monotonic() + seconds
+        self.is_busy = True
         try:
             call()
         except _Late as error:
             self._end()
-            raise ConnectionLost(TimeoutError("the server did not answer in time"), was_sent=True) from error
+            raise ConnectionLost(
+                TimeoutError("the server did not answer in time"), was_sent=True, is_late=True
+            ) from error
         except psycopg.OperationalError as error:
             if self.db.closed or _is_end(error):
                 self.close()
                 raise ConnectionLost(error, was_sent=True) from error
             raise
+        finally:
+            self.is_busy = False
 
     def _end(self) -> None:
         """Cancel what is under way and end the connection."""

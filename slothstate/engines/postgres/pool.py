@@ -92,6 +92,11 @@ class Pool:
         connection = self.held.get(thread_ident())
         if connection is None:
             return None
+        if connection.is_busy:
+            raise StateBusy(
+                f"this thread is itself in the middle of a statement on {self.shown}: a signal handler cannot wait for "
+                "it; set a flag instead"
+            )
         caller = current()
         if connection.holder != caller:
             what = "snapshot" if connection.moment else "transaction"
@@ -130,13 +135,15 @@ class Pool:
                 f"this thread itself holds the write transaction of another State on {self.shown}: {holder.describe()}"
             )
 
-    def note_writer(self, writer: Caller | None) -> None:
+    def note_writer(self, writer: Caller) -> None:
         """Note who holds the gate in this process."""
+        _writers[self.address.conninfo, self.address.schema] = writer
+
+    def forget_writer(self, writer: Caller) -> None:
+        """Note that a writer has ended, unless the next one was noted already."""
         name = self.address.conninfo, self.address.schema
-        if writer is None:
-            _writers.pop(name, None)
-        else:
-            _writers[name] = writer
+        if _writers.get(name) is writer:
+            del _writers[name]
 
     # Statements.
 
@@ -148,7 +155,7 @@ class Pool:
         """
         self._begin(verb)
         own = self.own()
-        seconds = None if bulk else self._patience() + GRACE
+        seconds = None if bulk else self.patience() + GRACE
         if own is not None:
             return self._run_in(own, statement, parameters, seconds, is_write=False)
         deadline = time.monotonic() + min(self.busy_timeout, LONGEST_RECONNECT)
@@ -157,7 +164,7 @@ class Pool:
                 with self.lent() as connection:
                     return connection.execute(statement, parameters, seconds=seconds)
             except ConnectionLost as error:
-                if isinstance(error.__cause__, TimeoutError) or time.monotonic() >= deadline:
+                if error.is_late or time.monotonic() >= deadline:
                     raise translate(error, self.shown, is_write=False) from error
             except psycopg.Error as error:
                 raise translate(error, self.shown, is_write=False) from error
@@ -170,7 +177,7 @@ class Pool:
         self._begin(verb)
         self.require_writable()
         own = self.own()
-        patience = self._patience()
+        patience = self.patience()
         seconds = None if bulk else patience + GRACE
         if own is not None:
             return self._run_in(own, statement, parameters, seconds, is_write=True)
@@ -195,7 +202,7 @@ class Pool:
         """Run a statement outside the caller's transaction, on a connection of its own."""
         try:
             with self.lent() as connection:
-                return connection.execute(statement, parameters, seconds=self._patience() + GRACE)
+                return connection.execute(statement, parameters, seconds=self.patience() + GRACE)
         except (ConnectionLost, psycopg.Error) as error:
             raise translate(error, self.shown, is_write=False) from error
 
@@ -219,7 +226,8 @@ class Pool:
         except psycopg.Error as error:
             raise translate(error, self.shown, is_write=is_write) from error
 
-    def _patience(self) -> float:
+    def patience(self) -> float:
+        """Return the seconds that the calling thread's writes wait for other writers."""
         return min(self.busy_timeout, self._within.get(thread_ident(), self.busy_timeout))
 
     def note_wait(self, seconds: float) -> None:
@@ -294,7 +302,7 @@ class Pool:
         """
         if self.refusal is not None:
             raise type(self.refusal)(*self.refusal.args)
-        patience = self._patience()
+        patience = self.patience()
         deadline = time.monotonic() + min(patience, LONGEST_RECONNECT)
         while True:
             try:
