@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from slothstate.engines.postgres.pool import Pool
+    from slothstate.engines.postgres.store import Store
 
 __all__ = ["Changes"]
 
@@ -26,7 +26,7 @@ APART: Final = 0.5
 class Changes:
     """Every wait is a short sleep; there is no token for a state of the store."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Store) -> None:
         self._pool = pool
         self._local = threading.local()
 

@@ -16,7 +16,7 @@ from slothstate.engines.postgres.schema import GATED
 from slothstate.errors import SlothStateError, WrongType
 
 if TYPE_CHECKING:
-    from slothstate.engines.postgres.pool import Pool
+    from slothstate.engines.postgres.store import Store
 
 __all__ = ["ClaimTable"]
 
@@ -61,7 +61,7 @@ _IS_OWNER: Final = "select 1 from claims where owner = %s limit 1"
 class ClaimTable:
     """The claims of a store. A claim is found by its nonce alone, wherever insertions have moved it."""
 
-    def __init__(self, pool: Pool, owner: Owner) -> None:
+    def __init__(self, pool: Store, owner: Owner) -> None:
         self._pool = pool
         self._owner = owner
 

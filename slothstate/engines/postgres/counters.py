@@ -11,7 +11,7 @@ from slothstate.errors import OutOfRange, WrongType
 from slothstate.values import INTEGER_MAX, INTEGER_MIN, Kind, check_number
 
 if TYPE_CHECKING:
-    from slothstate.engines.postgres.pool import Pool
+    from slothstate.engines.postgres.store import Store
 
 __all__ = ["Counters"]
 
@@ -73,7 +73,7 @@ _APPEND_BYTES: Final = _APPEND.format(column="b", t="null", b=_JOINED.format("b"
 class Counters:
     """Numbers and texts that grow in place."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Store) -> None:
         self._pool = pool
 
     def increment(self, key: str, delta: int | float, ttl_ms: int | None = None, /) -> int | float:

@@ -14,7 +14,7 @@ from slothstate.engines.postgres.lists import Lists
 from slothstate.engines.postgres.lock_table import LockTable
 from slothstate.engines.postgres.owner import Owner
 from slothstate.engines.postgres.parts import Fields
-from slothstate.engines.postgres.pool import Pool
+from slothstate.engines.postgres.store import Store
 from slothstate.engines.postgres.sweep import Sweeper
 from slothstate.engines.postgres.upkeep import Transfer, Upkeep
 from slothstate.engines.postgres.watch_table import WatchTable
@@ -47,7 +47,7 @@ class PostgresEngine:
     ) -> None:
         parsed = address.parse(url)
         self.address = parsed.shown
-        self.pool = pool = Pool(parsed, durability=durability, busy_timeout=busy_timeout, clock=clock)
+        self.pool = pool = Store(parsed, durability=durability, busy_timeout=busy_timeout, clock=clock)
         # So that a server that is not there is told when the store is opened.
         pool.give_back(pool.connect("worker"))
         self.entries = Entries(pool)

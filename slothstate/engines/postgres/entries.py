@@ -15,7 +15,7 @@ from slothstate.native import glob_match
 from slothstate.values import Kind, Stored, as_python, decoded
 
 if TYPE_CHECKING:
-    from slothstate.engines.postgres.pool import Pool
+    from slothstate.engines.postgres.store import Store
 
 __all__ = ["Entries"]
 
@@ -133,7 +133,7 @@ _CLAIMED_ALONE: Final = f"select coalesce(long_key, key) from entries e where ki
 class Entries:
     """Keys of every kind."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Store) -> None:
         self._pool = pool
 
     def get(self, key: str, /) -> Row | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from slothstate.descriptions import Finding
 
 if TYPE_CHECKING:
-    from slothstate.engines.postgres.pool import Pool
+    from slothstate.engines.postgres.store import Store
 
 __all__ = ["examine"]
 
@@ -41,7 +41,7 @@ _FULL: Final = 0.8
 """The share of its connections at which a server is nearly out of them."""
 
 
-def examine(pool: Pool) -> Iterator[Finding]:
+def examine(pool: Store) -> Iterator[Finding]:
     """Look at the server's settings, its replicas, connections, the way to it, and what keeps vacuum from its work."""
     (row,) = pool.read(_SERVER)
     version, fsync, full_pages, standbys, replicas, most, clients, is_tls, is_remote, autovacuum, is_superuser = row

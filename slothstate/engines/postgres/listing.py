@@ -13,7 +13,7 @@ from slothstate.native import KEY_SEPARATOR, glob_filter
 from slothstate.patterns import key_range, literal
 
 if TYPE_CHECKING:
-    from slothstate.engines.postgres.pool import Pool
+    from slothstate.engines.postgres.store import Store
 
 __all__ = ["describe", "keys", "page", "usage"]
 
@@ -88,7 +88,7 @@ order by 3 desc, 1
 """
 
 
-def keys(pool: Pool, pattern: str | None, after: str, limit: int | None, reverse: bool) -> list[str]:
+def keys(pool: Store, pattern: str | None, after: str, limit: int | None, reverse: bool) -> list[str]:
     """Return the live keys that match, past `after` and at most `limit`, in code point order, all of one moment."""
     size = PAGE_OF_KEYS if limit is None else min(max(limit, FEW_KEYS), PAGE_OF_KEYS)
     found, following = page(pool, pattern, after, size, reverse)
@@ -103,7 +103,7 @@ def keys(pool: Pool, pattern: str | None, after: str, limit: int | None, reverse
     return found[:limit]
 
 
-def page(pool: Pool, pattern: str | None, after: str, limit: int, reverse: bool) -> tuple[list[str], str | None]:
+def page(pool: Store, pattern: str | None, after: str, limit: int, reverse: bool) -> tuple[list[str], str | None]:
     """Return those of the next `limit` live keys past `after` ("": all) that match, and where to go on, or None."""
     lower, upper = ("", None) if pattern is None else key_range(pattern)
     if after and reverse:
@@ -139,7 +139,7 @@ def _after_all(key: str) -> str:
     return short(key) + "\U0010ffff"
 
 
-def describe(pool: Pool, names: list[str], preview: int) -> list[Entry]:
+def describe(pool: Store, names: list[str], preview: int) -> list[Entry]:
     """Return what there is to say about those of some keys that are there, in their order."""
     if not names:
         return []
@@ -164,7 +164,7 @@ def describe(pool: Pool, names: list[str], preview: int) -> list[Entry]:
     return entries
 
 
-def usage(pool: Pool, prefix: str, delimiter: str) -> list[Usage]:
+def usage(pool: Store, prefix: str, delimiter: str) -> list[Usage]:
     """Return the sums of the keys that begin with `prefix`, by the part up to the next delimiter, the largest first."""
     lower, upper = key_range(literal(prefix) + "*")
     lower = short(lower) if is_long(lower) else lower

@@ -11,7 +11,7 @@ from slothstate.native import json_check, json_decode, json_encode
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, as_python, damaged, decoded, same
 
 if TYPE_CHECKING:
-    from slothstate.engines.postgres.pool import Pool
+    from slothstate.engines.postgres.store import Store
 
 __all__ = ["Lists", "bounds"]
 
@@ -101,7 +101,7 @@ class StoredList(NamedTuple):
 class Lists:
     """Lists, whose items are JSON texts."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Store) -> None:
         self._pool = pool
 
     def push(self, key: str, items: Sequence[str], /) -> int:

@@ -16,7 +16,7 @@ from slothstate.engines.postgres.schema import GATED
 from slothstate.errors import InvalidValue, SlothStateError, StateBusy
 
 if TYPE_CHECKING:
-    from slothstate.engines.postgres.pool import Pool
+    from slothstate.engines.postgres.store import Store
 
 __all__ = ["LockTable"]
 
@@ -77,7 +77,7 @@ _END_WAITS: Final = "delete from waiters where owner = %s"
 class LockTable:
     """The locks of a store, as the one owner sees them that its engine is once it takes its first."""
 
-    def __init__(self, pool: Pool, owner: Owner, changes: Changes) -> None:
+    def __init__(self, pool: Store, owner: Owner, changes: Changes) -> None:
         self._pool = pool
         self._owner = owner
         self._changes = changes

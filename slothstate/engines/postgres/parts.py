@@ -14,7 +14,7 @@ from slothstate.values import EMPTY_LIST, EMPTY_TABLE, LEVELS_MAX, check_levels
 if TYPE_CHECKING:
     from slothstate.engines.postgres.entries import Entries
     from slothstate.engines.postgres.lists import Lists
-    from slothstate.engines.postgres.pool import Pool
+    from slothstate.engines.postgres.store import Store
 
 __all__ = ["Fields"]
 
@@ -36,7 +36,7 @@ _WRITE: Final = "update entries set t = %s where key = %s"
 class Fields:
     """Parts of values, which a path leads to."""
 
-    def __init__(self, pool: Pool, entries: Entries, lists: Lists) -> None:
+    def __init__(self, pool: Store, entries: Entries, lists: Lists) -> None:
         self._pool = pool
         self._entries = entries
         self._lists = lists

@@ -11,16 +11,14 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import psycopg
 
-from slothstate import native
 from slothstate.caller import Caller, current, thread_ident
 from slothstate.engines.postgres import schema
 from slothstate.engines.postgres.address import Address
-from slothstate.engines.postgres.blocks import SnapshotBlock, TransactionBlock
 from slothstate.engines.postgres.connection import Connection, ConnectionLost, Parameters, Row, translate
 from slothstate.engines.postgres.server import identify
 from slothstate.errors import SlothStateError, StateBusy, StateClosed, StateIOError
@@ -42,7 +40,10 @@ GRACE: Final = 1.0
 
 
 class Pool:
-    """The store as this process reaches it. `clock` (None: the server's) tells the time to the server, for tests."""
+    """The base of `Store`: connections, lent and counted.
+
+    `clock` (None: the server's own) tells the server the time, for tests.
+    """
 
     def __init__(
         self,
@@ -344,21 +345,6 @@ class Pool:
             if connection.now != now:
                 connection.execute("select set_config('slothstate.now_ms', %s, false)", (now,))
                 connection.now = now
-
-    # Blocks.
-
-    def transaction(self, first: Callable[[], object] | None = None) -> AbstractContextManager[None]:
-        block = TransactionBlock(self, first)
-        return native.Scope(block.begin, block.end)
-
-    def step(self) -> AbstractContextManager[None]:
-        """A transaction for one verb of several statements: to those who watch it is one change."""
-        block = TransactionBlock(self, is_step=True)
-        return native.Scope(block.begin, block.end)
-
-    def snapshot(self) -> AbstractContextManager[None]:
-        block = SnapshotBlock(self)
-        return native.Scope(block.begin, block.end)
 
     def after_transaction(self, callback: Callable[[], object]) -> None:
         self._afterwards.setdefault(thread_ident(), []).append(callback)

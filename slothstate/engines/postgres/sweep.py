@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from slothstate.errors import SlothStateError, StateIOError
 
 if TYPE_CHECKING:
-    from slothstate.engines.postgres.pool import Pool
+    from slothstate.engines.postgres.store import Store
 
 __all__ = ["Sweeper", "sweep_all"]
 
@@ -34,7 +34,7 @@ _TURN: Final = "select pg_try_advisory_lock(hashtext(current_schema() || '.sweep
 _TURN_OVER: Final = "select pg_advisory_unlock(hashtext(current_schema() || '.sweep'), 1)"
 
 
-def sweep_all(pool: Pool) -> int:
+def sweep_all(pool: Store) -> int:
     """Bring claimed items back that are due, and remove everything that is expired now; return how many keys went."""
     if pool.read(_HAS_CLAIMS):
         pool.write(_CLAIMS)
@@ -52,7 +52,7 @@ class Sweeper:
     It is not alive while the process forks; parent and child start it again when they next connect.
     """
 
-    def __init__(self, pool: Pool, interval: float, tidy: Callable[[], object]) -> None:
+    def __init__(self, pool: Store, interval: float, tidy: Callable[[], object]) -> None:
         self._pool = weakref.ref(pool)
         # Not the engine itself, which ends when nobody refers to it any more.
         self._tidy: weakref.ref[Callable[[], object]] = weakref.WeakMethod(tidy)
@@ -100,7 +100,7 @@ class Sweeper:
             finally:
                 del pool
 
-    def _sweep(self, pool: Pool) -> None:
+    def _sweep(self, pool: Store) -> None:
         with pool.lent() as connection:
             if not connection.execute(_TURN, seconds=10)[0][0]:
                 return

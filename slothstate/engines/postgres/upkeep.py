@@ -16,7 +16,7 @@ from slothstate.native import glob_match
 from slothstate.patterns import key_range
 
 if TYPE_CHECKING:
-    from slothstate.engines.postgres.pool import Pool
+    from slothstate.engines.postgres.store import Store
 
 __all__ = ["Transfer", "Upkeep"]
 
@@ -134,7 +134,7 @@ where datname = current_database() and application_name like 'slothstate %' orde
 class Transfer:
     """Whole keys, out of one store and into another."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Store) -> None:
         self._pool = pool
 
     def records(self, pattern: str | None, /) -> Iterator[StoredRecord]:
@@ -170,7 +170,7 @@ class Transfer:
 class Upkeep:
     """Looking into a store and after it."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Store) -> None:
         self._pool = pool
 
     def sweep(self) -> int:

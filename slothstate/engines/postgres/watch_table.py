@@ -20,7 +20,7 @@ from slothstate.errors import SlothStateError
 from slothstate.native import glob_match
 
 if TYPE_CHECKING:
-    from slothstate.engines.postgres.pool import Pool
+    from slothstate.engines.postgres.store import Store
 
 __all__ = ["WatchTable"]
 
@@ -103,7 +103,7 @@ _OWNS: Final = "select 1 from watches where owner = %s limit 1"
 class WatchTable:
     """The watches of a store, as the one owner sees them that its engine is once it needs to be one."""
 
-    def __init__(self, pool: Pool, owner: Owner) -> None:
+    def __init__(self, pool: Store, owner: Owner) -> None:
         self._pool = pool
         self._owner = owner
         self._since_trim = 0
