@@ -18,11 +18,9 @@ import pytest
 from helpers.command import command, start
 from helpers.host import environment
 from helpers.support import until
-from helpers.terminal import in_terminal, invoke, output, refusal
+from helpers.terminal import STYLE, in_terminal, invoke, output, refusal
 from slothstate import State
 from slothstate import open as open_state
-
-STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @pytest.fixture
