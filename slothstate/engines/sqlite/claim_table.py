@@ -44,7 +44,9 @@ class ClaimTable:
         return self._store.write(claims.done, place, nonce, boot_ms())
 
     def release(self, place: Place, nonce: int, delay_ms: int, /) -> bool:
-        return self._store.write(claims.release, place, nonce, boot_ms(), delay_ms)
+        # A clock that the caller brought is the only one that counts.
+        boot = returning.this_boot() if self._store.is_real_time else ""
+        return self._store.write(claims.release, place, nonce, boot_ms(), delay_ms, boot)
 
     def extend(self, place: Place, nonce: int, ttl_ms: int, /) -> bool:
         now_boot_ms = boot_ms()
@@ -66,7 +68,7 @@ class ClaimTable:
                 "alive": None if row.owner is None else self._is_alive(row.owner),
                 "due": None if row.due_ms is None else row.due_ms / 1000,
             }
-            for row in self._store.read(claims.rows, key)
+            for row in self._store.read(claims.rows, key, boot_ms())
         ]
 
     def _is_alive(self, owner: str) -> bool | None:

@@ -41,8 +41,8 @@ class ClaimRow(NamedTuple):
     pid: int | None
     since_ms: int
     attempts: int
-    due_ms: int | None
     owner: str | None
+    due_ms: int | None
 
 
 _PLACE: Final = "list_id = ?1 and position = ?2 and nonce = ?3"
@@ -89,7 +89,7 @@ _EXTEND: Final = f"update claims set expires_boot_ms = ?5 where {_PLACE} and {_H
 
 _DELAY: Final = sql("""
 update claims
-set owner = null, host = null, pid = null, boot_id = null, expires_boot_ms = null, nonce = 0, due_ms = ?3
+set owner = null, host = null, pid = null, boot_id = ?4, expires_boot_ms = ?5, nonce = 0, due_ms = ?3
 where list_id = ?1 and position = ?2
 """)
 
@@ -98,7 +98,9 @@ _POSITION: Final = f"select position from claims where {_MOVED}"
 _BY_NONCE: Final = "select list_id, position from claims where nonce = ?1"
 
 _ROWS: Final = sql("""
-select key, host, pid, since_ms, attempts, due_ms, owner
+select
+  key, host, pid, since_ms, attempts, owner,
+  iif(owner is null and boot_id = ?3, ?2 + expires_boot_ms - ?4, due_ms)
 from claims join entries on entries.id = list_id
 where ifnull(key = ?1, 1)
 order by key, position
@@ -219,14 +221,20 @@ def holds(connection: Connection, now: int, place: Place, nonce: int, now_boot_m
     return _held_at(connection, place, nonce, now_boot_ms) is not None
 
 
-def release(connection: Connection, now: int, place: Place, nonce: int, now_boot_ms: int, delay_ms: int) -> bool:
-    """Give an item back, to be seen only after a delay; return whether the claim was still held."""
+def release(
+    connection: Connection, now: int, place: Place, nonce: int, now_boot_ms: int, delay_ms: int, boot: str
+) -> bool:
+    """Give an item back, to be seen only after a delay; return whether the claim was still held.
+
+    The delay is one of the boot clock of `boot`, until the system is booted anew; without, of the wall clock.
+    """
     with Atomic(connection):
         held_at = _held_at(connection, place, nonce, now_boot_ms)
         if held_at is None:
             return False
         if delay_ms:
-            connection.execute(_DELAY, (*held_at, now + delay_ms))
+            ends = (boot, now_boot_ms + delay_ms) if boot else (None, None)
+            connection.execute(_DELAY, (*held_at, now + delay_ms, *ends))
         else:
             returning.put_back(connection, now, held_at[0], [held_at[1]])
         return True
@@ -239,6 +247,7 @@ def abandon(connection: Connection, now: int, nonce: int) -> None:
             returning.put_back(connection, now, identity, [position])
 
 
-def rows(connection: Connection, now: int, key: str | None) -> list[ClaimRow]:
+def rows(connection: Connection, now: int, key: str | None, now_boot_ms: int) -> list[ClaimRow]:
     """Return the claims on a list, or all, by key and then in the order of the items."""
-    return [ClaimRow(*row) for row in connection.execute(_ROWS, (key,)).fetchall()]
+    found = connection.execute(_ROWS, (key, now, returning.this_boot(), now_boot_ms))
+    return [ClaimRow(*row) for row in found.fetchall()]
