@@ -72,10 +72,10 @@ def count_up(peer: Peer, begin_at: int, seconds: float) -> array[float]:
         began = now
 
 
-def contend(name: str, processes: int, seconds: float) -> Outcome:
+def contend(name: str, processes: int, seconds: float, **options: Any) -> Outcome:
     """Let so many processes of one peer count, and check that no increment was lost."""
     with directory_for(name) as directory, ExitStack() as stack:
-        workers = [stack.enter_context(Worker(name, directory)) for _ in range(processes)]
+        workers = [stack.enter_context(Worker(name, directory, **options)) for _ in range(processes)]
         for worker in workers:
             worker.load(count_up)
         begin_at = perf_counter_ns() + HEAD_START_NS

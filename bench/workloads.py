@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
 from typing import Any, Final
 
@@ -12,8 +13,10 @@ __all__ = [
     "TABLE",
     "append",
     "get",
+    "get_many",
     "get_table",
     "increment",
+    "list_length",
     "push_pop",
     "set_scalar",
     "set_table",
@@ -26,6 +29,20 @@ WRITTEN_KEYS: Final = 1_000
 
 TABLE: Final = {"app": "frontend", "version": "v2.1.0", "replicas": 3, "ratio": 0.25, "healthy": True}
 """Five fields of the types a configuration has."""
+
+
+NESTED: Final = {
+    "app": "web",
+    "ports": [80, 443],
+    "env": {"A": "1", "B": "2"},
+    "steps": [{"id": 1, "ok": True}, {"id": 2, "ok": False}],
+}
+
+DOCUMENTS: Final[dict[str, Callable[[int], Any]]] = {
+    "table": lambda number: {**TABLE, "replicas": number},
+    "list": lambda number: list(range(1000 * number, 1000 * number + 20)),
+    "nested": lambda number: {**NESTED, "number": number},
+}
 
 
 def scalar(kind: str, number: int) -> Any:
@@ -49,11 +66,11 @@ def get(peer: Peer, *, kind: str, keys: int = KEYS) -> Source:
     return source
 
 
-def get_table(peer: Peer) -> Source:
-    """Read a table of five fields under a few keys over and over."""
+def get_table(peer: Peer, *, document: str = "table") -> Source:
+    """Read a table of five fields, or another of DOCUMENTS, under a few keys over and over."""
     assert peer.set_table is not None
-    names = [peer.key(f"table:{number}") for number in range(KEYS)]
-    tables = [{**TABLE, "replicas": number} for number in range(KEYS)]
+    names = [peer.key(f"{document}:{number}") for number in range(KEYS)]
+    tables = [DOCUMENTS[document](number) for number in range(KEYS)]
     for name, table in zip(names, tables, strict=True):
         peer.set_table(name, table)
 
@@ -61,6 +78,37 @@ def get_table(peer: Peer) -> Source:
         chosen = [number % KEYS for number in range(operations)]
         assert peer.get_table is not None
         return Batch(peer.get_table, ([names[i] for i in chosen],), [tables[i] for i in chosen])
+
+    return source
+
+
+def get_many(peer: Peer, *, together: bool) -> Source:
+    """Read a hundred keys over and over, in one call or in one each; one operation is all of them."""
+    assert peer.get is not None
+    names = [f"many:{number}" for number in range(KEYS)]
+    values = {name: number for number, name in enumerate(names)}
+    state = peer.native
+    state.set_many(values)
+    read = state.get
+
+    def one_by_one(keys: list[str]) -> list[Any]:
+        return [read(key) for key in keys]
+
+    def source(operations: int) -> Batch:
+        if together:
+            return Batch(state.get_many, ([names] * operations,), [values] * operations)
+        return Batch(one_by_one, ([names] * operations,), [list(values.values())] * operations)
+
+    return source
+
+
+def list_length(peer: Peer) -> Source:
+    """Ask for the length of a list of ten items over and over."""
+    state = peer.native
+    state.list_push("measured", *range(10))
+
+    def source(operations: int) -> Batch:
+        return Batch(state.list_length, (["measured"] * operations,), [10] * operations)
 
     return source
 

@@ -119,4 +119,4 @@ class StateIOError(SlothStateError, OSError):
 
 
 class OutcomeUnknown(SlothStateError, RuntimeError):
-    """COMMIT itself failed: the write may or may not be there after the next open. Assume neither."""
+    """COMMIT or the sync after it failed: the write may or may not be there after the next open. Assume neither."""

@@ -199,10 +199,13 @@ if TYPE_CHECKING:
         _load: Callable[[str, Any], Any]
         _table: Callable[[str], Any]
         _list: Callable[[str], Any]
+        _encode: Callable[[Any, str], str] | None
         _put: Callable[..., None]
         _row_maker: tuple[Any, ...]
 
         def get(self, key: str, default: Any = None) -> Any: ...
+        def _known_length(self, key: str, /) -> int | None: ...
+        def _known_values(self, keys: list[Any], /) -> dict[str, Any] | None: ...
 
         # A TTL to keep and a new one exclude each other.
         @overload

@@ -48,7 +48,7 @@ def open(
       0600.
     - `durability`: `"process"`, an acknowledged write survives the death of any process; a power cut may cost the last
       moments but leaves a consistent earlier state. `"full"`, it survives a power cut too, at the price of a sync to
-      disk for every write.
+      disk for every write. What others wrote can be read up to one sync before it is durable.
     - `read_cache`: whether values that were read are kept in memory; they are valid as long as nothing is written.
     - `cache_size`: how many bytes of them at most.
     - `sweep_interval`: seconds between two removals of expired keys, which no verb sees meanwhile.
@@ -126,7 +126,7 @@ class State(  # type: ignore[misc]
         # What StateBase does `get` and `set` with. None of it may refer to the State: that would be a cycle.
         self._cache = None if fast is None else fast.cache
         self._load = _Loader(engine, codec) if fast is None else fast.load
-        self._table, self._list = codec.table, codec.list
+        self._table, self._list, self._encode = codec.table, codec.list, codec.encode
         self._put = engine.entries.put
         self._row_maker = _ROW_MAKER
 

@@ -31,8 +31,8 @@ def versions() -> dict[str, str]:
     return {"apsw": apsw.apsw_version()}
 
 
-def open(directory: Path, *, page_size: int | None = None) -> Peer:
-    """`page_size`: as slothstate's unless given."""
+def open(directory: Path, *, page_size: int | None = None, synchronous: str = "normal") -> Peer:
+    """`page_size`: as slothstate's unless given. `synchronous`: SQLite's pragma; "full" syncs each commit."""
     import apsw
 
     from slothstate.engines.sqlite.connection import WAL_CHECKPOINT_PAGES
@@ -43,7 +43,7 @@ def open(directory: Path, *, page_size: int | None = None) -> Peer:
     db.set_busy_timeout(30_000)
     db.execute(f"pragma page_size = {size}")
     db.execute("pragma journal_mode = wal").fetchall()
-    db.execute("pragma synchronous = normal")
+    db.execute(f"pragma synchronous = {synchronous}")
     db.execute(f"pragma wal_autocheckpoint = {WAL_CHECKPOINT_PAGES * PAGE_SIZE // size}").fetchall()
     db.execute("create table if not exists entries (key text not null primary key, value any) strict, without rowid")
     assert db.pragma("page_size") == size

@@ -1,37 +1,29 @@
 #include "cache/table.h"
+#include "python/tree.h"
 
-enum { CAPACITY_FIRST = 64, SMALL_OBJECT = 32, ALLOCATOR_ROUNDING = 32 };
+enum { CAPACITY_FIRST = 64, ALLOCATOR_ROUNDING = 32 };
 
 static size_t slots_size(size_t capacity)
 {
     return (capacity + SS_CACHE_WINDOW) * sizeof(ss_cache_entry);
 }
 
-/* About the memory of an object, and always the same for the same one. */
-static size_t cost_of(PyObject *object)
-{
-    if (object == NULL || PyBool_Check(object)) {
-        return 0;
-    }
-    if (PyBytes_Check(object)) {
-        return sizeof(PyBytesObject) + (size_t)PyBytes_GET_SIZE(object);
-    }
-    if (!PyUnicode_Check(object)) {
-        return SMALL_OBJECT;
-    }
-    size_t length = (size_t)PyUnicode_GET_LENGTH(object);
-    if (PyUnicode_IS_ASCII(object)) {
-        return sizeof(PyASCIIObject) + length + 1;
-    }
-    /* Python keeps the UTF-8 of a str in it once somebody has asked for it, as SQLite and the decoder do. */
-    size_t width = (size_t)PyUnicode_KIND(object);
-    size_t utf8_width = width == 4 ? 4 : width + 1;
-    return sizeof(PyCompactUnicodeObject) + (length + 1) * width + length * utf8_width;
-}
-
+/* The memory of an entry beside its slot; SIZE_MAX for what is not kept. */
 static size_t entry_cost(PyObject *key, PyObject *value)
 {
-    return cost_of(key) + cost_of(value) + ALLOCATOR_ROUNDING;
+    size_t cost = ss_plain_size(key) + ALLOCATOR_ROUNDING;
+    if (value == NULL || !(PyDict_CheckExact(value) || PyList_CheckExact(value))) {
+        cost += ss_plain_size(value);
+    } else if (!ss_tree_size(value, &cost)) {
+        return SIZE_MAX;
+    }
+    return cost;
+}
+
+/* Whether the table has room for it, with all else out if need be; more than that would push out everything else. */
+static bool is_small_enough(const ss_cache_table *table, size_t cost)
+{
+    return cost <= table->limit / 4 && cost <= UINT32_MAX;
 }
 
 static void drop(ss_cache_table *table, ss_cache_entry *slot)
@@ -42,7 +34,7 @@ static void drop(ss_cache_table *table, ss_cache_entry *slot)
         return;
     }
     table->count--;
-    table->bytes -= entry_cost(key, value);
+    table->bytes -= slot->cost;
     *slot = (ss_cache_entry){0};
     Py_DECREF(key);
     Py_XDECREF(value);
@@ -80,7 +72,7 @@ static void place(ss_cache_table *table, ss_cache_entry entry)
     ss_cache_entry *slot = vacate(table, entry.hash);
     *slot = entry;
     table->count++;
-    table->bytes += entry_cost(entry.key, entry.value);
+    table->bytes += entry.cost;
 }
 
 static void grow(ss_cache_table *table)
@@ -162,30 +154,55 @@ void ss_cache_table_free(ss_cache_table *table)
     }
 }
 
-void ss_cache_put(ss_cache_table *table, PyObject *key, PyObject *value, uint8_t form, int64_t expires_at_ms)
+static void put(ss_cache_table *table, ss_cache_entry entry)
 {
-    ss_cache_remove(table, key);
-    size_t cost = entry_cost(key, value);
-    if (cost > table->limit / 4) {
-        return;
-    }
+    ss_cache_remove(table, entry.key);
     if (table->count >= table->crowded) {
         relieve(table);
     }
-    while (table->count > 0 && table->bytes + cost > table->limit) {
+    while (table->count > 0 && table->bytes + entry.cost > table->limit) {
         evict_one(table);
     }
-    if (table->bytes + cost > table->limit) {
+    if (table->bytes + entry.cost > table->limit) {
         return;
     }
-    place(table, (ss_cache_entry){
-                     .key = Py_NewRef(key),
-                     .value = Py_XNewRef(value),
-                     .hash = PyObject_Hash(key),
-                     .generation = table->generation,
-                     .expires_at_ms = expires_at_ms,
-                     .form = form,
-                 });
+    entry.generation = table->generation;
+    Py_INCREF(entry.key);
+    Py_XINCREF(entry.value);
+    place(table, entry);
+}
+
+void ss_cache_put(ss_cache_table *table, PyObject *key, PyObject *value, uint8_t form, int64_t expires_at_ms)
+{
+    size_t cost = entry_cost(key, value);
+    if (!is_small_enough(table, cost)) {
+        ss_cache_remove(table, key);
+        return;
+    }
+    put(table, (ss_cache_entry){
+                   .key = key,
+                   .value = value,
+                   .hash = PyObject_Hash(key),
+                   .expires_at_ms = expires_at_ms,
+                   .cost = (uint32_t)cost,
+                   .form = form,
+               });
+}
+
+bool ss_cache_exchange(ss_cache_table *table, const ss_cache_entry *entry, PyObject *tree)
+{
+    size_t cost = entry_cost(entry->key, tree);
+    if (!is_small_enough(table, cost)) {
+        return false;
+    }
+    ss_tree_hide(tree);
+    ss_cache_entry exchanged = *entry;
+    exchanged.value = tree;
+    exchanged.cost = (uint32_t)cost;
+    Py_INCREF(exchanged.key); /* the entry, which goes first, may have the last reference */
+    put(table, exchanged);
+    Py_DECREF(exchanged.key);
+    return true;
 }
 
 void ss_cache_remove(ss_cache_table *table, PyObject *key)

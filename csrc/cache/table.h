@@ -6,8 +6,8 @@
  * was not asked for since it last passed (CLOCK): the slots are in the order of the hashes, so even keys that are read
  * in turn, more than fit, are found about every second time, where the oldest out first would never find any.
  *
- * Everything here runs under the GIL and calls no Python code: keys are exact str, values exact str, bytes, int, float
- * or bool, whose end runs none either.
+ * Everything here runs under the GIL and calls no Python code: keys are exact str, values exact str, bytes, int, float,
+ * bool or a tree (python/tree.h), whose end runs none either.
  */
 #ifndef SS_CACHE_TABLE_H
 #define SS_CACHE_TABLE_H
@@ -29,7 +29,9 @@ typedef struct ss_cache_entry {
     Py_hash_t hash;
     uint64_t generation;
     int64_t expires_at_ms; /* SS_CACHE_NEVER without a time to live; the caller's to judge */
+    uint32_t cost;         /* its part of the table's bytes */
     uint8_t form;          /* the caller's */
+    bool measured;         /* likewise */
     bool used;             /* found since the hand last passed */
 } ss_cache_entry;
 
@@ -53,6 +55,10 @@ void ss_cache_table_free(ss_cache_table *table);
 /* Keeps what is known of a key, in the place of what was known before; takes references of its own. It may be left out
  * or taken out again at any time: when it is larger than a quarter of the limit, or when memory runs out. */
 void ss_cache_put(ss_cache_table *table, PyObject *key, PyObject *value, uint8_t form, int64_t expires_at_ms);
+
+/* Puts a tree in the place of the text that an entry of this generation has; the entry is not to be used any more.
+ * False, and nothing is changed, if it is none, if anybody else has a part of it, or if it is too large. */
+bool ss_cache_exchange(ss_cache_table *table, const ss_cache_entry *entry, PyObject *tree);
 
 void ss_cache_remove(ss_cache_table *table, PyObject *key);
 

@@ -35,6 +35,18 @@ static PyObject *cache_sync(PyObject *object, PyObject *unused)
     return PyLong_FromUnsignedLongLong(token);
 }
 
+/* Keeps that the number of the items of a list is known, beside what else is known of the key if anything is. */
+static void store_length(ss_read_cache *self, PyObject *key, PyObject *length, int64_t expires_at_ms)
+{
+    if (ss_cache_find(&self->table, key) == NULL) {
+        ss_cache_put(&self->table, key, length, SS_FORM_LENGTH, expires_at_ms);
+    }
+    ss_cache_entry *entry = ss_cache_find(&self->table, key);
+    if (entry != NULL) {
+        entry->measured = true;
+    }
+}
+
 /* Whether a value can be kept: its end runs no Python code, and no cycle leads through it. */
 static bool is_plain(PyObject *value, long form)
 {
@@ -44,6 +56,7 @@ static bool is_plain(PyObject *value, long form)
                PyBool_Check(value) || PyBytes_CheckExact(value);
     case SS_FORM_TABLE:
     case SS_FORM_LIST: return PyUnicode_CheckExact(value);
+    case SS_FORM_LENGTH: return PyLong_CheckExact(value);
     default: return form == SS_FORM_ABSENT && value == Py_None;
     }
 }
@@ -66,7 +79,11 @@ bool ss_read_cache_store(ss_read_cache *self, uint64_t token, PyObject *key, lon
     ss_acquire_fence();
     if (PyUnicode_CheckExact(key) && token == self->seen.stamp && self->header != NULL &&
         ss_walindex_stamp(self->header) == token) {
-        ss_cache_put(&self->table, key, form == SS_FORM_ABSENT ? NULL : value, (uint8_t)form, expires);
+        if (form == SS_FORM_LENGTH) {
+            store_length(self, key, value, expires);
+        } else {
+            ss_cache_put(&self->table, key, form == SS_FORM_ABSENT ? NULL : value, (uint8_t)form, expires);
+        }
     }
     return true;
 }
@@ -155,8 +172,9 @@ static PyObject *cache_figures(PyObject *object, PyObject *unused)
 {
     (void)unused;
     ss_read_cache *self = (ss_read_cache *)object;
-    return Py_BuildValue("{sKsKsnsn}", "hits", self->hits, "misses", self->misses, "entries",
-                         (Py_ssize_t)self->table.count, "bytes", (Py_ssize_t)self->table.bytes);
+    return Py_BuildValue("{sKsKsKsKsnsn}", "hits", self->hits, "many_hits", self->many_hits, "length_hits",
+                         self->length_hits, "misses", self->misses, "entries", (Py_ssize_t)self->table.count, "bytes",
+                         (Py_ssize_t)self->table.bytes);
 }
 
 /* The type. */
@@ -201,7 +219,7 @@ static int cache_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->owner);
     Py_VISIT(self->clock);
     Py_VISIT(self->transactions);
-    return 0; /* no cycle leads through the table: `is_plain` */
+    return 0; /* no cycle leads through the table: `is_plain`, and trees are hidden from the collector */
 }
 
 static void cache_dealloc(PyObject *object)

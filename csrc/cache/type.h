@@ -18,7 +18,7 @@
 #include "cache/walindex.h"
 
 /* As in slothstate/engines/sqlite/read_cache.py. */
-enum ss_form { SS_FORM_SCALAR, SS_FORM_TABLE, SS_FORM_LIST, SS_FORM_ABSENT };
+enum ss_form { SS_FORM_SCALAR, SS_FORM_TABLE, SS_FORM_LIST, SS_FORM_ABSENT, SS_FORM_LENGTH };
 
 /* As in slothstate/engines/sqlite/read_cache.py. Every other mark is a version. */
 enum { SS_NO_MARK = -1, SS_UNVERIFIED = -2 };
@@ -36,8 +36,10 @@ typedef struct ss_read_cache {
     uint32_t attachment;    /* counts attaching and detaching; atomic: waiters read it without the GIL */
     unsigned waiters;       /* of this attachment */
     unsigned leaving;       /* waiters of earlier ones, which still look at the mapping for a moment */
-    unsigned long long hits;
-    unsigned long long misses;
+    unsigned long long hits;        /* of `get` */
+    unsigned long long many_hits;   /* of `get_many`, each one call */
+    unsigned long long length_hits; /* of `list_length` */
+    unsigned long long misses;      /* of all three */
 } ss_read_cache;
 
 /* Puts the type `ReadCache` into the dict `into`. 0, or -1 with an exception set. */
@@ -58,16 +60,25 @@ long long ss_read_cache_mark(ss_read_cache *self);
 bool ss_read_cache_settle(ss_read_cache *self, long long mark, PyObject *key);
 
 /* What reading a key needs, all owned by whoever has it: a cache (or None: nothing is kept), a function (key, default)
- * for what it does not answer, and functions that build the value of a table or list from its JSON text. */
+ * for what it does not answer, functions that build the value of a table or list from its JSON text, and json_encode,
+ * which gives the text of what is kept as a tree. With None in its place the builders are Python's own: what they build
+ * at the first hit is kept as a tree, and copies of it are handed out. */
 typedef struct ss_reader {
     PyObject *cache;
     PyObject *load;
     PyObject *table;
     PyObject *list;
+    PyObject *encode;
 } ss_reader;
 
 /* get(key, default=None) with the arguments of a METH_FASTCALL | METH_KEYWORDS function. */
 PyObject *ss_read_cache_get(const ss_reader *reader, PyObject *const *arguments, Py_ssize_t count, PyObject *names);
+
+/* The dict that get_many returns for a list of keys, all of one moment; None unless all is known. */
+PyObject *ss_read_cache_get_many(const ss_reader *reader, PyObject *keys);
+
+/* The number of items of a list, 0 for a missing key; None if it is not known. */
+PyObject *ss_read_cache_length(const ss_reader *reader, PyObject *key);
 
 /* Methods. */
 PyObject *ss_read_cache_remaining_ms(PyObject *self, PyObject *key);

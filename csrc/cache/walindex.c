@@ -3,23 +3,13 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/sqlite_file.h"
+
 enum { HEADER_SIZE = 48, CHANGE_OFFSET = 8, INITIALIZED_OFFSET = 12, STAMP_OFFSET = 40, REGION_SIZE = 32768 };
-
-/* The beginning of sqlite3_io_methods and sqlite3_file (sqlite3.h, unchanged since 3.7.0); xClose to
- * xDeviceCharacteristics are not called here and only counted. */
-struct io_methods {
-    int version;
-    int (*not_called[12])(void);
-    int (*shm_map)(void *file, int region, int region_size, int extend, void volatile **address);
-};
-
-struct file {
-    const struct io_methods *methods;
-};
 
 const uint8_t *ss_walindex_map(void *file)
 {
-    const struct io_methods *methods = ((struct file *)file)->methods;
+    const ss_io_methods *methods = ((const ss_sqlite_file *)file)->methods;
     void volatile *address = NULL;
     if (methods == NULL || methods->version < 2 || methods->shm_map == NULL) {
         return NULL;

@@ -9,8 +9,7 @@
  * whole (new salts, the same `change`, no change of content); and the recovery of an index whose writer was killed
  * within the few nanoseconds between the two copies, which starts `change` at 0 again.
  *
- * SQLite is not linked here: another copy of it in the process would drop the first one's POSIX locks. The mapping is
- * found through the public xShmMap method of the sqlite3_file that SQLITE_FCNTL_FILE_POINTER gives.
+ * The mapping is found through the public xShmMap method of SQLite's own file (base/sqlite_file.h).
  */
 #ifndef SS_CACHE_WALINDEX_H
 #define SS_CACHE_WALINDEX_H

@@ -26,6 +26,7 @@ enum { IDLE_CONNECTIONS = 8 };
     X(RUN_INSIDE, "_run_inside") \
     X(WRITE_INSIDE, "_write_inside") \
     X(SETTLE, "settle") \
+    X(SYNC, "sync") \
     X(THREAD, "thread") \
     X(TRIM, "_trim")
 #define NAME_INDEX(name, text) name,
@@ -258,6 +259,7 @@ static PyObject *run_outside(ss_lender *self, PyObject *connection, long long ma
     PyObject *result = operate(self, connection, arguments, count);
     bool is_idle = false;
     bool done = result != NULL && (use != WRITE_KEY || settle_cache(self, mark, log->committed, arguments[1])) &&
+                (log == NULL || !ss_log_is_behind(log) || call(connection, SYNC)) &&
                 (log == NULL || log->pages < log->limit || call(connection, CHECKPOINT)) &&
                 take_back(self, connection, &is_idle);
     if (!done && !is_idle) {

@@ -4,6 +4,7 @@
 
 #include "base/atomic.h"
 #include "base/export.h"
+#include "base/sqlite_file.h"
 #include "engine/log.h"
 
 /* The beginning of `sqlite3_api_routines`, in the order of sqlite3ext.h: SQLite only ever adds to its end. */
@@ -103,6 +104,79 @@ static PyObject *log_hook_directly(PyObject *object, PyObject *pointer)
     Py_RETURN_TRUE;
 }
 
+static PyObject *log_sync_commits(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
+{
+    ss_log *self = (ss_log *)object;
+    if (!ss_check_count("sync_commits", count, 2)) {
+        return NULL;
+    }
+    ss_sqlite_file *log = PyLong_AsVoidPtr(arguments[0]);
+    void *database = log == NULL ? NULL : PyLong_AsVoidPtr(arguments[1]);
+    if (database == NULL || log->methods == NULL) {
+        return PyErr_Occurred() ? NULL
+                                : PyErr_Format(PyExc_ValueError, "sync_commits() takes the addresses of open files");
+    }
+    self->file = log;
+    self->header = ss_walindex_map(database);
+    self->synced = 0; /* no checksum of a header: the first sync is always made */
+    Py_RETURN_NONE;
+}
+
+/* A result code of SQLite's VFS as Python's; NULL if a VFS in Python has raised an exception. */
+static PyObject *result_of(int code)
+{
+    return code != 0 && PyErr_Occurred() ? NULL : PyLong_FromLong(code);
+}
+
+static PyObject *log_sync(PyObject *object, PyObject *unused)
+{
+    enum { SQLITE_SYNC_NORMAL = 2 };
+    ss_log *self = (ss_log *)object;
+    (void)unused;
+    if (!ss_log_is_behind(self)) {
+        return PyLong_FromLong(0);
+    }
+    ss_sqlite_file *file = self->file;
+    /* Before the sync: of what is committed meanwhile nobody knows whether it is covered. */
+    uint64_t stamp = self->header == NULL ? 0 : ss_walindex_stamp(self->header);
+    int code;
+    Py_BEGIN_ALLOW_THREADS
+    code = file->methods->sync(file, SQLITE_SYNC_NORMAL);
+    Py_END_ALLOW_THREADS
+    if (code == 0) {
+        self->synced = stamp;
+    }
+    return result_of(code);
+}
+
+static int write_again(ss_sqlite_file *file)
+{
+    char bytes[4096];
+    long long size;
+    int code = file->methods->file_size(file, &size);
+    for (long long offset = 0; code == 0 && offset < size; offset += (long long)sizeof bytes) {
+        int count = size - offset < (long long)sizeof bytes ? (int)(size - offset) : (int)sizeof bytes;
+        code = file->methods->read(file, bytes, count, offset);
+        if (code == 0) {
+            code = file->methods->write(file, bytes, count, offset);
+        }
+    }
+    return code;
+}
+
+static PyObject *log_write_again(PyObject *object, PyObject *unused)
+{
+    ss_sqlite_file *file = ((ss_log *)object)->file;
+    int code = 0;
+    (void)unused;
+    if (file != NULL) {
+        Py_BEGIN_ALLOW_THREADS
+        code = write_again(file);
+        Py_END_ALLOW_THREADS
+    }
+    return result_of(code);
+}
+
 ss_log *ss_log_of(PyObject *object)
 {
     if (object != NULL && !Py_IS_TYPE(object, log_type)) {
@@ -118,6 +192,10 @@ int ss_log_export(PyObject *into)
         {"hook", SS_FASTCALL(log_hook), METH_FASTCALL, "hook(db, name, pages): SQLite's wal_hook."},
         {"hook_directly", log_hook_directly, METH_O,
          "hook_directly(pointer): let SQLite call the hook without Python."},
+        {"sync_commits", SS_FASTCALL(log_sync_commits), METH_FASTCALL,
+         "sync_commits(log, database): have commits synced; takes the addresses of two sqlite3_file."},
+        {"sync", log_sync, METH_NOARGS, "sync(): SQLite's result code of syncing what is not on the disk yet."},
+        {"write_again", log_write_again, METH_NOARGS, "write_again(): SQLite's result code of writing what is there."},
         {NULL, NULL, 0, NULL},
     };
     static PyMemberDef members[] = {

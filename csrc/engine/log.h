@@ -9,13 +9,29 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cache/walindex.h"
 
 typedef struct ss_log {
     PyObject_HEAD
     long long pages; /* in the log after the last commit that wrote to it */
     long long limit; /* pages after which it is to be copied into the database */
     char committed;  /* whether there was such a commit since this was last set to 0 */
+
+    /* Of a connection that has its log on the disk before a write is acknowledged; NULL in others, and then the rest means
+     * nothing. All of it is borrowed from the connection, like the object's use. */
+    void *file; /* SQLite's own of the log */
+    const uint8_t *header; /* of the wal-index, NULL where there is no mapping */
+    uint64_t synced; /* the header's stamp: all that it counts in is on the disk */
 } ss_log;
+
+/* Whether there may be something in the log that is not on the disk, of this connection or of any other of any process. */
+static inline bool ss_log_is_behind(const ss_log *self)
+{
+    return self->file != NULL && (self->header == NULL || ss_walindex_stamp(self->header) != self->synced);
+}
 
 /* `object` itself, or NULL with an exception set if it is none. Takes the reference over. */
 ss_log *ss_log_of(PyObject *object);

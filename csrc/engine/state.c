@@ -30,6 +30,18 @@ static PyObject *state_get(PyObject *object, PyObject *const *arguments, Py_ssiz
     return self->reader.cache == NULL ? refuse(self) : ss_read_cache_get(&self->reader, arguments, count, keywords);
 }
 
+static PyObject *state_known_values(PyObject *object, PyObject *keys)
+{
+    ss_state *self = (ss_state *)object;
+    return self->reader.cache == NULL ? refuse(self) : ss_read_cache_get_many(&self->reader, keys);
+}
+
+static PyObject *state_known_length(PyObject *object, PyObject *key)
+{
+    ss_state *self = (ss_state *)object;
+    return self->reader.cache == NULL ? refuse(self) : ss_read_cache_length(&self->reader, key);
+}
+
 /* The row (kind, stored) of a common key and value as a new reference, else None. */
 static PyObject *make_row(PyObject *row_maker, PyObject *key, PyObject *value)
 {
@@ -97,6 +109,7 @@ static int state_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->reader.load);
     Py_VISIT(self->reader.table);
     Py_VISIT(self->reader.list);
+    Py_VISIT(self->reader.encode);
     Py_VISIT(self->row_maker);
     Py_VISIT(self->put);
     return 0;
@@ -109,6 +122,7 @@ static int state_clear(PyObject *object)
     Py_CLEAR(self->reader.load);
     Py_CLEAR(self->reader.table);
     Py_CLEAR(self->reader.list);
+    Py_CLEAR(self->reader.encode);
     Py_CLEAR(self->row_maker);
     Py_CLEAR(self->put);
     return 0;
@@ -134,6 +148,10 @@ int ss_state_export(PyObject *into)
          "get($self, /, key, default=None)\n--\n\n"
          "Return the value of a key, `default` if it is missing or expired. Tables and lists are fresh copies.\n\n"
          ">>> state.get(\"missing\", \"fallback\")\n'fallback'"},
+        {"_known_length", state_known_length, METH_O,
+         "_known_length($self, key, /)\n--\n\nWhat list_length returns, if nothing has to be read for it; else None."},
+        {"_known_values", state_known_values, METH_O,
+         "_known_values($self, keys, /)\n--\n\nWhat get_many returns, if nothing has to be read for it; else None."},
         {"set", METHOD(state_set),
          "set($self, /, key, value, ttl=None, *, when=None, keep_ttl=False)\n--\n\n"
          "Set a key to a value, replacing value, kind and TTL: without `ttl` (seconds) the key does not expire.\n\n"
@@ -145,8 +163,13 @@ int ss_state_export(PyObject *into)
         {NULL, NULL, 0, NULL},
     };
     static PyMemberDef members[] = {
-        MEMBER("_cache", reader.cache), MEMBER("_load", reader.load),    MEMBER("_table", reader.table),
-        MEMBER("_list", reader.list),   MEMBER("_row_maker", row_maker), MEMBER("_put", put),
+        MEMBER("_cache", reader.cache),
+        MEMBER("_load", reader.load),
+        MEMBER("_table", reader.table),
+        MEMBER("_list", reader.list),
+        MEMBER("_encode", reader.encode),
+        MEMBER("_row_maker", row_maker),
+        MEMBER("_put", put),
         {NULL, 0, 0, 0, NULL},
     };
     static PyType_Slot slots[] = {

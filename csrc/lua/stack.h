@@ -5,16 +5,11 @@
 #include <string.h>
 
 #include "lua/api.h"
+#include "base/inline.h"
 #include "lua/lua.h"
 
 #define SS_PROBLEM_SIZE 640
 #define SS_NOT_HELD "the integer %" PRId64 " is past 2^53: this Lua cannot hold it exactly"
-
-#ifdef __GNUC__
-#define SS_NO_INLINE __attribute__((noinline))
-#else
-#define SS_NO_INLINE
-#endif
 
 /* ---- error.c ---- */
 

@@ -85,12 +85,14 @@ class Codec(NamedTuple):
     """How a stored value becomes one of the calling language.
 
     `decode(kind, stored)` builds any value and raises `ValueError` for damaged JSON; `table` and `list` build one of
-    these kinds from its JSON text. `unit` is what the language counts in a text.
+    these kinds from its JSON text. `encode(value, name)` gives the text back of a value that a read cache keeps as
+    Python's; None if the values are Python's, so that copies will do. `unit` is what the language counts in a text.
     """
 
     decode: Callable[[Kind, Stored], Any]
     table: Callable[[str], Any]
     list: Callable[[str], Any]
+    encode: Callable[[Any, str], str] | None
     unit: Unit
 
 

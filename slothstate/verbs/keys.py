@@ -137,7 +137,12 @@ class KeyVerbs(Verbs):
         >>> state.get_many(["a", "b", "c"])
         {'a': 1, 'b': 2}
         """
-        rows = self._engine.entries.get_many([check_key(key) for key in _check_keys(keys)])
+        entries = self._engine.entries
+        names = list(_check_keys(keys))
+        known = self._known_values(names)
+        if known is not None:
+            return known
+        rows = entries.get_many([check_key(key) for key in names])
         decode = self._codec.decode
         return {key: decoded(decode, key, kind, stored) for key, (kind, stored, _) in rows.items()}
 

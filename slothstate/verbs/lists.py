@@ -217,7 +217,8 @@ class ListVerbs(Verbs):
         >>> state.list_length("missing")
         0
         """
-        return self._engine.lists.length(check_key(key))
+        known = self._known_length(key)
+        return self._engine.lists.length(check_key(key)) if known is None else known
 
     def list_range(self, key: str, start: int = 0, stop: int = -1) -> list[Any]:
         """Return the items from `start` to `stop`, both inclusive, from 0; negative ones count from the end.

@@ -262,10 +262,11 @@ def test_compact_while_another_connection_empties_the_log(path: str) -> None:
     class Copying(RecordingDisk):
         compacted = False
 
-        def before(self, call: str, file: str, place: int, data: bytes) -> None:
+        def before(self, call: str, file: str, place: int, data: bytes) -> int:
             if call == "xWrite" and file == "state.db" and not self.compacted:
                 self.compacted = True
                 state.compact()
+            return super().before(call, file, place, data)
 
     with package.open(path) as state:
         state.set_many({f"key:{number}": "x" * 500 for number in range(100)})

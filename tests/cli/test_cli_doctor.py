@@ -60,7 +60,7 @@ def test_a_sound_store(home: Path, state: State) -> None:
         *("space", "expired", "locks", "claims", "watches", "audit"),
     }
     assert {severity for severity, _, _ in found.values()} <= {"ok", "note"}
-    assert found["settings"][1] == "journal wal, synchronous normal, pages of 2048 bytes"
+    assert found["settings"][1] == "journal wal, durability process, pages of 2048 bytes"
     assert found["audit"][1].startswith("2 keys")
     assert "audit" not in examined(home, 0, "--quick")
 

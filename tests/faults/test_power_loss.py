@@ -11,6 +11,7 @@ import pytest
 
 import slothstate
 from helpers.faulty_disk import RecordingDisk
+from helpers.files import lay_out, read_files
 from helpers.numbered import PROMISES, contents, state_after, write_number
 from slothstate.engines.sqlite import connection
 from slothstate.engines.sqlite.engine import SqliteEngine
@@ -27,12 +28,6 @@ CHECKPOINT_PAGES = 60
 """Small, so that checkpoints and the reuse of the log are among what is cut short."""
 
 
-def read_files(path: str) -> dict[str, bytes]:
-    """Read the files of a closed store."""
-    with open(path, "rb") as file:
-        return {os.path.basename(path): file.read()}
-
-
 def record(path: str, durability: str, monkeypatch: pytest.MonkeyPatch) -> tuple[RecordingDisk, dict[str, bytes]]:
     monkeypatch.setattr(connection, "WAL_CHECKPOINT_PAGES", CHECKPOINT_PAGES)
     slothstate.open(path).close()
@@ -45,15 +40,6 @@ def record(path: str, durability: str, monkeypatch: pytest.MonkeyPatch) -> tuple
     state.close()
     assert sum(event.kind == "write" and event.file == "state.db" for event in disk.events) > 0, "no checkpoint"
     return disk, start
-
-
-def lay_out(files: dict[str, bytes], directory: str) -> str:
-    """Write the files of an image into a new directory; return the path of the store."""
-    os.makedirs(directory)
-    for name, content in files.items():
-        with open(os.path.join(directory, name), "wb") as file:
-            file.write(content)
-    return os.path.join(directory, "state.db")
 
 
 def examine(disk: RecordingDisk, start: dict[str, bytes], directory: str, cut: int, seed: int) -> tuple[int, int]:

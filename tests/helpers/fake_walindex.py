@@ -22,10 +22,21 @@ def reader(
     cache: Any, load: Callable[[str, Any], Any], table: Callable[[str], Any], list_: Callable[[str], Any]
 ) -> Callable[..., Any]:
     """Return the `get` of a State that has this cache."""
+    return base_of(cache, load, table, list_).get
+
+
+def base_of(
+    cache: Any,
+    load: Callable[[str, Any], Any],
+    table: Callable[[str], Any],
+    list_: Callable[[str], Any],
+    encode: Callable[[Any, str], str] | None = None,
+) -> native.StateBase:
+    """Return what a State that has this cache is made from; with `encode` its values are built from text each time."""
     base = native.StateBase()
-    base._cache, base._load, base._table, base._list = cache, load, table, list_
+    base._cache, base._load, base._table, base._list, base._encode = cache, load, table, list_, encode
     base._put, base._row_maker = print, (print, (), tuple)
-    return base.get
+    return base
 
 
 class _Methods(ctypes.Structure):

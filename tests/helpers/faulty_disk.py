@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -19,7 +19,12 @@ SECTOR = 512
 
 
 class Event(NamedTuple):
-    """One thing that happened to a file: `write` (place, data), `truncate` (place: the size), `sync`; or an `ack`."""
+    """One thing that happened to a file: `write` (place, data), `truncate` (place: the size), `sync`; or an `ack`.
+
+    A `sync` stands where it ended, its place is where it began: it covers the events before that. A `failed` one makes
+    the system take for written what it was to cover (fsync(2)), so no later sync does. The data of an `ack` is whose
+    it is.
+    """
 
     kind: str
     file: str
@@ -37,14 +42,17 @@ class _File(apsw.VFSFile):
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
         self._disk.before("xWrite", self._name, offset, bytes(data))
         super().xWrite(data, offset)
+        self._disk.after("write", self._name, offset, bytes(data))
 
     def xTruncate(self, size: int) -> None:  # noqa: N802
         self._disk.before("xTruncate", self._name, size, b"")
         super().xTruncate(size)
+        self._disk.after("truncate", self._name, size, b"")
 
     def xSync(self, flags: int) -> None:  # noqa: N802
-        self._disk.before("xSync", self._name, 0, b"")
+        began = self._disk.before("xSync", self._name, 0, b"")
         super().xSync(flags)
+        self._disk.after("sync", self._name, began, b"")
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802
         self._disk.before("xRead", self._name, offset, b"")
@@ -64,8 +72,12 @@ class _Disk(apsw.VFS):
         self.name = name
         super().__init__(name, "")
 
-    def before(self, call: str, file: str, place: int, data: bytes) -> None:
-        """Note a call, or fail it."""
+    def before(self, call: str, file: str, place: int, data: bytes) -> int:
+        """Fail a call, or return what `after` is given as the place of a sync."""
+        return 0
+
+    def after(self, kind: str, file: str, place: int, data: bytes) -> None:
+        """Note what a call has done."""
 
     def xOpen(self, name: Any, flags: list[int]) -> _File:  # noqa: N802
         path = name.filename() if isinstance(name, apsw.URIFilename) else name
@@ -80,19 +92,34 @@ class _Disk(apsw.VFS):
 class RecordingDisk(_Disk):
     """A disk that keeps the order of writes, truncations and syncs, to make the images a power cut can leave."""
 
-    KINDS: ClassVar = {"xWrite": "write", "xTruncate": "truncate", "xSync": "sync"}
-
     def __init__(self, name: str = "recording") -> None:
         super().__init__(name)
         self.events: list[Event] = []
 
-    def before(self, call: str, file: str, place: int, data: bytes) -> None:
-        if call in self.KINDS:
-            self.events.append(Event(self.KINDS[call], file, place, data))
+    def before(self, call: str, file: str, place: int, data: bytes) -> int:
+        return len(self.events)
 
-    def acknowledge(self, number: int) -> None:
+    def after(self, kind: str, file: str, place: int, data: bytes) -> None:
+        self.events.append(Event(kind, file, place, data))
+
+    def acknowledge(self, number: int, writer: bytes = b"") -> None:
         """Note that the program was told that write `number` is kept."""
-        self.events.append(Event("ack", "", number))
+        self.events.append(Event("ack", "", number, writer))
+
+    def _safe(self, cut: int) -> set[int]:
+        """Return which of the events before `cut` no power cut at it can undo."""
+        safe: set[int] = set()
+        pending: dict[str, list[int]] = {}
+        for index, event in enumerate(self.events[:cut]):
+            waiting = pending.setdefault(event.file, [])
+            if event.kind in ("sync", "failed"):
+                covered = [number for number in waiting if number < event.place]
+                pending[event.file] = waiting[len(covered) :]
+                if event.kind == "sync":
+                    safe.update(covered)
+            elif event.kind != "ack":
+                waiting.append(index)
+        return safe
 
     def image(self, start: dict[str, bytes], cut: int, random: Random) -> dict[str, bytes]:
         """Return what the files may hold if power fails before event `cut`; `start` is what they held at first.
@@ -101,12 +128,12 @@ class RecordingDisk(_Disk):
         reached the disk, in any order.
         """
         files = {name: bytearray(content) for name, content in start.items()}
-        synced = {event.file: index for index, event in enumerate(self.events[:cut]) if event.kind == "sync"}
+        safe = self._safe(cut)
         for index, event in enumerate(self.events[:cut]):
             if event.kind not in ("write", "truncate"):
                 continue
             content = files.setdefault(event.file, bytearray())
-            fate = 0.0 if index < synced.get(event.file, -1) else random.random()
+            fate = 0.0 if index in safe else random.random()
             if event.kind == "truncate":
                 if fate < 0.5:
                     del content[event.place :]
@@ -146,9 +173,9 @@ class FailingDisk(_Disk):
         finally:
             self._fail_at = None
 
-    def before(self, call: str, file: str, place: int, data: bytes) -> None:
+    def before(self, call: str, file: str, place: int, data: bytes) -> int:
         if self._fail_at is None or call == "xDelete":
-            return
+            return 0
         self.calls += 1
         if self.calls == self._fail_at or (self._sticky and self.calls > self._fail_at):
             self.failed += 1
@@ -157,3 +184,4 @@ class FailingDisk(_Disk):
             error.result = apsw.SQLITE_FULL if self._error is apsw.FullError else apsw.SQLITE_IOERR
             error.extendedresult = error.result
             raise error
+        return 0

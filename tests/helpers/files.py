@@ -49,3 +49,18 @@ try:
 except slothstate.SlothStateError as error:
     print(type(error).__name__, error, sep=": ")
 """
+
+
+def read_files(path: str) -> dict[str, bytes]:
+    """Read the files of a closed store."""
+    with open(path, "rb") as file:
+        return {os.path.basename(path): file.read()}
+
+
+def lay_out(files: dict[str, bytes], directory: str) -> str:
+    """Write the files of an image into a new directory; return the path of the store."""
+    os.makedirs(directory)
+    for name, content in files.items():
+        with open(os.path.join(directory, name), "wb") as file:
+            file.write(content)
+    return os.path.join(directory, "state.db")

@@ -147,6 +147,11 @@ def acknowledged_before_commit() -> None:
     store.Store.write_key = promise  # type: ignore[assignment]
 
 
+def acknowledged_before_the_sync() -> None:
+    """With `durability="full"` a write is acknowledged when it is committed, and its sync is left to a later one."""
+    Connection.sync = lambda self: None  # type: ignore[method-assign]
+
+
 def uncommitted_values_are_cached() -> None:
     """What a transaction reads is kept in the cache, and stays there when it is rolled back."""
     make = read_cache.make
@@ -259,6 +264,7 @@ BUGS: Final = {
         ),
         Bug(sweep_without_a_second_look, "sqlite/test_sweep.py::test_key_that_is_set_again_as_a_sweep_begins"),
         Bug(acknowledged_before_commit, "faults/test_crash.py::test_nothing_acknowledged_is_lost_by_kill"),
+        Bug(acknowledged_before_the_sync, "faults/test_synced_commits.py::test_power_loss_with_several_writers"),
         Bug(
             watch_that_begins_before_its_triggers,
             "conformance/test_watch.py::test_own_writes_and_patterns",

@@ -44,6 +44,9 @@ CRASHES: Final = 4
 
 FOR_EVER: Final = 2**62
 
+READS: Final = ("get", "get_many", "exists", "undone", "abandon")
+"""What commits nothing."""
+
 CHOICES: Final = {
     ("get", "n"): 6,
     ("exists", "n"): 1,
@@ -316,12 +319,17 @@ class Run:
             f"{found!r} after a power cut before event {cut} (durability {self.durability}) is no state of the history"
         )
 
+    def _may_be_undone(self, operation: Timed) -> bool:
+        """Whether a power cut may take back what an operation saw: with "full" too, if it committed nothing itself."""
+        is_read = operation.verb in READS or operation.result == REFUSED
+        return self.durability == "full" and is_read
+
     def _until(self, last: int) -> Iterator[Timed]:
         """The history up to an event: what had not returned by then has no known result. Locks are left out."""
         for one in self.history:
             if one.verb == "fenced" and one.result:
                 one = replace(one, verb="set", result=True)
-            if one.called <= last and one.verb not in (*LOCK_VERBS, "fenced"):
+            if one.called <= last and one.verb not in (*LOCK_VERBS, "fenced") and not self._may_be_undone(one):
                 yield one if one.returned <= last else replace(one, result=UNKNOWN, returned=math.inf)
 
     def __str__(self) -> str:

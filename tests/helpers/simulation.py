@@ -149,9 +149,9 @@ class Disk(RecordingDisk):
         super().__init__("simulated")
         self._turns = turns
 
-    def before(self, call: str, file: str, place: int, data: bytes) -> None:
+    def before(self, call: str, file: str, place: int, data: bytes) -> int:
         self._turns.step(f"{call} {file} {place} {len(data)}")
-        super().before(call, file, place, data)
+        return super().before(call, file, place, data)
 
     def xSleep(self, microseconds: int) -> int:  # noqa: N802
         self._turns.sleep(microseconds / 10**6)

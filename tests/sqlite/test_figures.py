@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+import slothstate
 from helpers.sqlite import store_of
 from helpers.support import Clock
 from slothstate import State
@@ -34,12 +35,15 @@ def test_stats(state: State, clock: Clock, path: str) -> None:
     assert tuple(map(int, stats["sqlite_version"].split("."))) >= (3, 44, 6)
 
 
-def test_health_reads_the_settings_back(state: State) -> None:
+def test_health_reads_the_settings_back(state: State, path: str) -> None:
     """What the engine asked of SQLite is what SQLite says it does."""
     state.set("a", 1)
     settings = state.health()["settings"]
     wanted = {"journal_mode": "wal", "synchronous": 1, "mmap_size": 0, "defensive": 1, "trusted_schema": 0}
     assert {name: settings[name] for name in wanted} == wanted
+    assert settings["durability"] == "process"
+    with slothstate.open(path, durability="full") as full:
+        assert full.health()["settings"] == settings | {"durability": "full"}
 
 
 def test_health_counts_the_commits_of_all(state: State, open_state: Callable[[], State]) -> None:

@@ -44,7 +44,11 @@ class Counted(Protocol):
 def operations(store: Counted) -> dict[str, int]:
     """Return how often this process used the store, by verb."""
     counted = by_verb(store.operations)
-    counted["get"] = counted.get("get", 0) + store.cache.figures()["hits"]
+    cache = store.cache.figures()
+    counted["get"] = counted.get("get", 0) + cache["hits"]
+    for verb, hits in (("get_many", cache["many_hits"]), ("list_length", cache["length_hits"])):
+        if hits:
+            counted[verb] = counted.get(verb, 0) + hits
     return counted
 
 

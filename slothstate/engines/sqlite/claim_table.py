@@ -27,6 +27,8 @@ class ClaimTable:
     def __init__(self, store: Store, ownership: Ownership) -> None:
         self._store = store
         self._ownership = ownership
+        # The list that had an item last.
+        self._likely: str | None = None
 
     def take(
         self, keys: Sequence[str], nonce: int, ttl_ms: int | None, max_attempts: int | None, dead: str | None, /
@@ -35,7 +37,9 @@ class ClaimTable:
         claimant = claims.Claimant(
             nonce, self._ownership.become(), host(), os.getpid(), returning.this_boot(), expires_boot_ms
         )
-        return self._store.write(claims.take, keys, claimant, max_attempts, dead)
+        found = self._store.write(claims.take, keys, claimant, max_attempts, dead, self._likely)
+        self._likely = None if found is None else found.key
+        return found
 
     def pause(self, keys: Sequence[str], /) -> float:
         return self._store.read(returning.pause, keys)

@@ -64,12 +64,14 @@ order by position
 limit 1
 """)
 
-_REMOVE_FIRST: Final = sql("""
+_REMOVE_FIRST: Final = sql(f"""
 delete from list_items
-where list_id = ?1 and position = ?2 and attempts < ?3
-and not exists (select 1 from list_items where list_id = ?1 and position < ?2)
-and (select value from entries where id = ?1) = -1
-returning item, attempts, exists (select 1 from list_items where list_id = ?1 and position > ?2)
+where (list_id, position) = ({_FIRST}) and attempts < ?4
+returning
+  list_id, position, item, attempts,
+  exists (
+    select 1 from list_items as other where other.list_id = list_items.list_id and position > list_items.position
+  )
 """)
 
 _CLAIM: Final = sql("""
@@ -114,18 +116,18 @@ def take(
     claimant: Claimant,
     max_attempts: int | None,
     dead: str | None,
+    likely: str | None,
 ) -> Claimed | None:
     """Claim the first item of the first list that has any; None where none has.
 
-    An item that was claimed `max_attempts` times already goes to the list `dead`, or that of its key, instead.
+    An item that was claimed `max_attempts` times already goes to the list `dead`, or that of its key, instead. A list
+    that is not `likely` to have an item is looked at first: who waits looks often, and must not be in the way of those
+    who write.
     """
     for key in names:
-        # Looked at first: who waits looks often, and must not be in the way of those who write.
-        place = connection.execute(_FIRST, (now, key, claimant.owner)).get
-        is_there = place is not None or keys.exists(connection, now, key) or returning.has_due(connection, now, key)
-        if is_there:
+        if key == likely or keys.exists(connection, now, key) or returning.has_due(connection, now, key):
             with Atomic(connection):
-                claimed = None if place is None else _take_first(connection, now, key, claimant, max_attempts, place)
+                claimed = _take_first(connection, now, key, claimant, max_attempts)
                 if claimed is None:
                     claimed = _take(connection, now, key, claimant, max_attempts, dead or dead_key(key))
             if claimed is not None:
@@ -134,17 +136,17 @@ def take(
 
 
 def _take_first(
-    connection: Connection, now: int, key: str, claimant: Claimant, max_attempts: int | None, place: Place
+    connection: Connection, now: int, key: str, claimant: Claimant, max_attempts: int | None
 ) -> Claimed | None:
-    """Claim the item that was the first of a list a moment ago, if it still is."""
+    """Claim the first item of a list in the usual case, None in any other."""
     most = INTEGER_MAX if max_attempts is None else max_attempts
-    found = connection.execute(_REMOVE_FIRST, (*place, most)).get
+    found = connection.execute(_REMOVE_FIRST, (now, key, claimant.owner, most)).get
     if found is None:
         return None
-    item, attempts, is_more = found
-    claimed = _keep(connection, now, key, claimant, place, item, attempts)
+    identity, position, item, attempts, is_more = found
+    claimed = _keep(connection, now, key, claimant, (identity, position), item, attempts)
     if not is_more:
-        list_rows.settle(connection, place[0], 0)
+        list_rows.settle(connection, identity, 0)
     return claimed
 
 

@@ -107,12 +107,14 @@ class Connection:
         "execute",
         "holder",
         "inherited",
+        "is_log_doubtful",
         "log",
         "moment",
         "owners",
         "path",
         "serial",
         "step",
+        "syncs_commits",
         "thread",
         "working",
     )
@@ -155,6 +157,9 @@ class Connection:
         self.changes: Callable[[], int] = db.changes
         self.depth = 0
         self.inherited = False
+        self.syncs_commits = False
+        # A sync of the log has failed, and none succeeded since that covers the same.
+        self.is_log_doubtful = False
         # Inside `snapshot()` the reading of the clock at its beginning, in milliseconds: nothing may be written.
         self.moment: int | None = None
         # Tells which owners of claims live; None: nobody's does so here.
@@ -171,7 +176,42 @@ class Connection:
 
     def sqlite_file(self) -> int:
         """Return the address of the connection's `sqlite3_file`."""
-        return sqlite_file(lambda pointer: self.db.file_control("main", apsw.SQLITE_FCNTL_FILE_POINTER, pointer))
+        return self._file(apsw.SQLITE_FCNTL_FILE_POINTER)
+
+    def _file(self, control: int) -> int:
+        return sqlite_file(lambda pointer: self.db.file_control("main", control, pointer))
+
+    def sync_commits(self) -> None:
+        """Let `sync` have an effect; the connection must have read from the database before, in WAL mode."""
+        self.syncs_commits = True
+        self.log.sync_commits(self._file(apsw.SQLITE_FCNTL_JOURNAL_POINTER), self.sqlite_file())
+
+    def sync(self) -> None:
+        """Have on the disk what is committed, by whomever. Raises: `OutcomeUnknown`.
+
+        COMMIT itself syncs nothing (`synchronous=NORMAL`), and so holds the write lock for no longer than it takes to
+        write: this comes after it and before the write is acknowledged, and the disk serves several writers at once.
+        """
+        try:
+            self._sync()
+        except (apsw.Error, SlothStateError) as error:
+            if not self.is_log_doubtful:
+                self.is_log_doubtful = True
+                # At once: the kernel tells of the failure whoever has the log open now, and nobody who opens it later.
+                with suppress(apsw.Error, SlothStateError):
+                    self._sync()
+            # Without the error's own text: it may say of the mending that nothing was written.
+            raise OutcomeUnknown(f"a sync to disk failed, the write may or may not be kept ({self.path})") from error
+
+    def _sync(self) -> None:
+        if self.is_log_doubtful:
+            level = self.begin()
+            try:
+                _require(self.log.write_again())
+            finally:
+                self.rollback(level)
+        _require(self.log.sync())
+        self.is_log_doubtful = False
 
     def close(self) -> None:
         self.db.close()
@@ -187,7 +227,7 @@ class Connection:
 
     def checkpoint(self) -> None:
         """Copy the log into the database if it has grown long; what cannot be copied now is copied later."""
-        if self.log.pages >= WAL_CHECKPOINT_PAGES and not self.inherited:
+        if self.log.pages >= WAL_CHECKPOINT_PAGES and not self.inherited and not self.is_log_doubtful:
             self.log.pages = 0
             # The write that brought us here is committed: a full disk or a busy reader must not make it an error.
             with suppress(apsw.Error):
@@ -288,6 +328,12 @@ class Step:
 
     def end(self) -> None:
         self._number = None
+
+
+def _require(code: int) -> None:
+    """Raise the error of one of SQLite's result codes, unless it stands for none."""
+    if code:
+        raise apsw.exception_for(code)
 
 
 class Atomic:

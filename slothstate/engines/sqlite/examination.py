@@ -23,6 +23,7 @@ __all__ = ["examine"]
 
 EXPECTED_SETTINGS: Final = {
     "journal_mode": "wal",
+    "synchronous": 1,
     "mmap_size": 0,
     "cell_size_check": 1,
     "defensive": 1,
@@ -30,8 +31,6 @@ EXPECTED_SETTINGS: Final = {
     "enable_trigger": 1,
     "enable_view": 0,
 }
-
-SYNCHRONOUS: Final = {1: "normal", 2: "full"}
 
 IN_MEMORY: Final = frozenset(("tmpfs", "ramfs"))
 
@@ -130,8 +129,7 @@ def _settings(found: dict[str, int | str]) -> Iterator[Finding]:
         text = f"{name} reads back as {value}, not as {EXPECTED_SETTINGS[name]}"
         yield Finding("error", "settings", text, "another program changed the file, or this SQLite was built otherwise")
     if not wrong:
-        synchronous = SYNCHRONOUS.get(int(found["synchronous"]), "?")
-        text = f"journal {found['journal_mode']}, synchronous {synchronous}, pages of {found['page_size']} bytes"
+        text = f"journal {found['journal_mode']}, durability {found['durability']}, pages of {found['page_size']} bytes"
         yield Finding("ok", "settings", text)
 
 

@@ -43,8 +43,9 @@ _LOCKS_OF_THE_SYSTEM: Final = "/proc/locks"
 
 
 def settings(connection: Connection, now: int) -> dict[str, int | str]:
-    """Return the settings of a connection as SQLite reads them back, not as they were asked for."""
+    """Return the settings of a connection as SQLite reads them back, not as they were asked for; and its durability."""
     found: dict[str, int | str] = {name: connection.execute(f"pragma {name}").get for name in _PRAGMAS}
+    found["durability"] = "full" if connection.syncs_commits else "process"
     return found | {name: connection.db.config(switch, _READ_CURRENT) for name, switch in _SWITCHES.items()}
 
 

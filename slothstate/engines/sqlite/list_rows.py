@@ -45,6 +45,7 @@ class StoredList(NamedTuple):
     first: int
     last: int
     mark: int | None = None
+    expires_at_ms: int | None = None
 
     @property
     def has_gaps(self) -> bool:
@@ -63,7 +64,8 @@ select
   value,
   case when {IN_ROWS} then (select min(position) from list_items where list_id = id) end,
   case when {IN_ROWS} then (select max(position) from list_items where list_id = id) end,
-  {LIVE}
+  {LIVE},
+  expires_at_ms
 from entries
 where key = ?2
 """)
@@ -123,7 +125,7 @@ def find(
     found = connection.execute(_FIND, (now, key)).get
     if found is None:
         return None
-    identity, kind, value, first, last, is_live = found
+    identity, kind, value, first, last, is_live, expires_at_ms = found
     if bring_back is not None and kind == "list" and isinstance(value, int) and bring_back(connection, now, identity):
         return find(connection, now, key, verb)
     if not is_live:
@@ -131,10 +133,10 @@ def find(
     if kind != "list" and not (kind == "table" and value == EMPTY_TABLE):
         raise WrongType.of(verb, key, "list", kind)
     if isinstance(value, str):
-        return StoredList(identity, value, 0, -1)
+        return StoredList(identity, value, 0, -1, None, expires_at_ms)
     if first is None:
         raise damaged(key, "items are missing")
-    return StoredList(identity, None, first, last, value)
+    return StoredList(identity, None, first, last, value, expires_at_ms)
 
 
 def open_for_change(connection: Connection, now: int, key: str, verb: str) -> StoredList:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 import apsw
 
@@ -34,7 +34,7 @@ from slothstate.native import json_check, json_encode
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, damaged
 
 __all__ = [
-    "length",
+    "measure",
     "pop",
     "pop_first",
     "pop_many",
@@ -228,23 +228,34 @@ def _take_many(connection: Connection, now: int, key: str, verb: str, start: int
         return items
 
 
-def length(connection: Connection, now: int, key: str) -> int | None:
-    """Return the number of items, 0 if the key is missing; None if something must be brought back before it is known.
+class Measured(NamedTuple):
+    """How many items a list has, None if the key is missing, and until when.
 
-    Raises: `WrongType`.
+    `may_have_claims`: the number may change without a commit, when an owner dies; `is_due`: something must be brought
+    back before it is known.
     """
-    is_due = False
+
+    size: int | None
+    expires_at_ms: int | None
+    may_have_claims: bool
+    is_due: bool
+
+
+def measure(connection: Connection, now: int, key: str) -> Measured:
+    """Return the number of items of a list. Raises: `WrongType`."""
+    may_have_claims = is_due = False
 
     def look(connection: Connection, now: int, identity: int) -> bool:
-        nonlocal is_due
+        nonlocal may_have_claims, is_due
+        may_have_claims = True
         # Inside `snapshot()` nothing can be written.
         is_due = connection.moment is None and bool(returning.due(connection, now, identity))
         return False
 
     with Snapshot(connection):
         found = find(connection, now, key, "measure", look)
-        size = 0 if found is None else size_of(key, found)
-    return None if is_due else size
+        size, expires_at_ms = (None, None) if found is None else (size_of(key, found), found.expires_at_ms)
+    return Measured(size, expires_at_ms, may_have_claims, is_due)
 
 
 def section(connection: Connection, now: int, key: str, start: int, stop: int) -> str:

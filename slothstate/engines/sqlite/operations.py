@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, cast
 
-from slothstate.engines.protocol import NO_KEY, StoredRecord
+from slothstate.engines.protocol import NO_KEY, Row, StoredRecord
 from slothstate.engines.sqlite import claims, clearing, counters, edits, fields, keys, list_rows, lists, returning
+from slothstate.engines.sqlite.read_cache import ABSENT, FORMS, LENGTH
 from slothstate.errors import StateReadOnly
 
 if TYPE_CHECKING:
@@ -65,11 +66,14 @@ _VERBS: Final[dict[Callable[..., object], str]] = {
     edits.insert: "list_insert",
     edits.remove: "list_remove",
     edits.trim: "list_trim",
-    lists.length: "list_length",
+    lists.measure: "list_length",
     lists.section: "list_range",
     claims.take: "list_claim",
 }
 """What each operation is counted as in `State.stats()`."""
+
+
+_NO_ROW: Final = (None, None, None)
 
 
 def by_verb(counted: dict[Callable[..., object], int]) -> dict[str, int]:
@@ -100,7 +104,6 @@ class EntryOperations:
     def __init__(self, store: Runner) -> None:
         self._store = store
         self.get = _reading(store, keys.get)
-        self.get_many = _reading(store, keys.get_many)
         self.put = _writing_key(store, keys.put)
         self.put_many = _writing(store, keys.put_many)
         self.put_when = _writing_key(store, keys.put_when)
@@ -119,6 +122,20 @@ class EntryOperations:
         self.clear = _writing(store, clearing.clear)
         self.keys = _reading(store, keys.keys)
         self.page = _reading(store, keys.page_of_keys)
+
+    def get_many(self, names: Sequence[str], /) -> dict[str, Row]:
+        self._store.ensure_identity()
+        cache = self._store.cache
+        token = cache.sync()
+        rows = self._store.read(keys.get_many, names)
+        if token is not None:
+            for key in names:
+                kind, stored, expires_at_ms = rows.get(key, _NO_ROW)
+                if kind is None:
+                    cache.store(token, key, ABSENT, None, None)
+                else:
+                    cache.store(token, key, FORMS[kind], stored == 1 if kind == "boolean" else stored, expires_at_ms)
+        return rows
 
     def exists(self, key: str, /) -> bool:
         left_ms = self._store.cache.remaining_ms(key)
@@ -193,13 +210,21 @@ class ListOperations:
         self.section = _reading(store, lists.section)
 
     def length(self, key: str, /) -> int:
-        length = self._store.read(lists.length, key)
-        if length is not None:
-            return length
-        try:
-            return self._store.write_key(returning.length, key)
-        except StateReadOnly:
-            return self._store.read(list_rows.length, key)
+        self._store.ensure_identity()
+        cache = self._store.cache
+        token = cache.sync()
+        measured = self._store.read(lists.measure, key)
+        if measured.is_due:
+            try:
+                return self._store.write_key(returning.length, key)
+            except StateReadOnly:
+                return self._store.read(list_rows.length, key)
+        size = measured.size or 0
+        if not measured.may_have_claims:
+            if measured.size is None:
+                cache.store(token, key, ABSENT, None, None)
+            cache.store(token, key, LENGTH, size, measured.expires_at_ms)
+        return size
 
 
 class TransferOperations:

@@ -35,12 +35,12 @@ GREENLET_PAUSE: Final = 0.001
 class Pool(Lender):
     """The base of `Store`. `vfs` names the SQLite VFS of its connections: a failing disk, in tests."""
 
-    def __init__(self, path: str, *, synchronous: str, busy: BusyWait, vfs: str | None) -> None:
+    def __init__(self, path: str, *, syncs_commits: bool, busy: BusyWait, vfs: str | None) -> None:
         self.path = path
         self.busy = busy
         # Set once the file is there, and so not known to the anchor, which is never lent.
         self.owners: Owners | None = None
-        self._synchronous = synchronous
+        self._syncs_commits = syncs_commits
         self._vfs = vfs
         self._idle = []
         # What was idle when a fork or the end of the process began.
@@ -233,12 +233,12 @@ class Pool(Lender):
         try:
             if not prepared:
                 creation.prepare(self.path, self.busy.timeout)
-            connection = Connection(
-                self.path, synchronous=self._synchronous, wait=self.busy, vfs=self._vfs, now=self.now
-            )
+            connection = Connection(self.path, synchronous="normal", wait=self.busy, vfs=self._vfs, now=self.now)
             connection.owners = self.owners
             try:
                 schema.check(connection.db, self.path)
+                if self._syncs_commits:
+                    connection.sync_commits()
                 self._identity = location.same_files(self.path, self._identity)
                 self._connections.add(weakref.ref(connection, self._connections.discard))
             except BaseException:

@@ -12,11 +12,18 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from slothstate import native
+from slothstate.values import Kind
 
-__all__ = ["ABSENT", "NO_MARK", "UNVERIFIED", "ReadCache", "make"]
+__all__ = ["ABSENT", "FORMS", "LENGTH", "NO_MARK", "UNVERIFIED", "ReadCache", "make"]
+
+FORMS: Final[dict[Kind, int]] = {"string": 0, "number": 0, "boolean": 0, "bytes": 0, "table": 1, "list": 2}
+"""The form of a value, by its kind; see `ReadCache.store`."""
 
 ABSENT: Final = 3
-"""The form of a key that is known to be missing; see `ReadCache.store`."""
+"""The form of a key that is known to be missing."""
+
+LENGTH: Final = 4
+"""The form of a list of which only the number of items is known."""
 
 NO_MARK: Final = -1
 """What `mark` gives where nothing can be kept, and what a write that committed nothing passes to `settle`."""
@@ -44,7 +51,8 @@ class ReadCache(Protocol):
         """Keep what was read since `sync()` gave `token`, unless anything was committed meanwhile.
 
         `form` says what a hit does with `value`: 0 hand it out (a scalar), 1 build a table and 2 a list from its JSON
-        text, `ABSENT` (with None) say that the key is missing.
+        text, `ABSENT` (with None) say that the key is missing. `LENGTH` says that only a commit, or the end of the key,
+        changes the number of items, which alone answers `list_length`; what else is known of the key stays.
         """
 
     def mark(self) -> int:
@@ -84,7 +92,7 @@ class ReadCache(Protocol):
         """Return how many commits there were since the wal-index was made (or recovered); -1 if that is not known."""
 
     def figures(self) -> dict[str, int]:
-        """Return hits and misses of `get`, entries and bytes."""
+        """Return hits of `get`, `get_many` and `list_length`, misses of all three, entries and bytes."""
 
 
 def make(limit: int, clock: Callable[[], float] | None, transactions: dict[int, Any]) -> ReadCache:

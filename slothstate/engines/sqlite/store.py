@@ -25,9 +25,7 @@ from slothstate.engines.sqlite.sweeper import Sweeper
 from slothstate.engines.sqlite.transaction import MomentBlock, SnapshotBlock, TransactionBlock
 from slothstate.errors import SlothStateError, StateClosed
 
-__all__ = ["SYNCHRONOUS", "Store"]
-
-SYNCHRONOUS: Final = {"process": "normal", "full": "full"}
+__all__ = ["Store"]
 
 A = TypeVarTuple("A")
 R = TypeVar("R")
@@ -55,7 +53,7 @@ class Store(Pool):
         vfs: str | None = None,
         is_resting: bool = False,
     ) -> None:
-        super().__init__(path, synchronous=SYNCHRONOUS[durability], busy=BusyWait(busy_timeout), vfs=vfs)
+        super().__init__(path, syncs_commits=durability == "full", busy=BusyWait(busy_timeout), vfs=vfs)
         # The reading of the clock in milliseconds since the epoch, the one of an operation.
         self.is_real_time = clock is time.time
         self.now = native.now_ms if self.is_real_time else lambda: int(clock() * 1000)

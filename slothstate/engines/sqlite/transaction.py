@@ -79,6 +79,8 @@ class TransactionBlock:
         except apsw.Error as error:
             raise translate(error, self._pool.path) from error
         if self._is_outermost:
+            if kind is None:
+                connection.sync()
             self._give_back(connection)
         self._connection = None
 

@@ -43,7 +43,7 @@ class UpkeepOperations:
             "path": store.path,
             "backend": "sqlite",
             "operations": activity_publisher.operations(store),
-            "cache_hits": cache["hits"],
+            "cache_hits": cache["hits"] + cache["many_hits"] + cache["length_hits"],
             "cache_misses": cache["misses"],
             "cache_used": cache["bytes"],
             "busy_waits": store.busy.count,

@@ -32,6 +32,29 @@ class Log(Protocol):
     def hook_directly(self, pointer: int, /) -> bool:
         """Let SQLite note the commits of the `sqlite3` at this address without a call of Python; False if it cannot."""
 
+    def sync_commits(self, log: int, database: int, /) -> None:
+        """Let `sync` have an effect, on SQLite's own files of the connection: the addresses of two `sqlite3_file`."""
+
+    def sync(self) -> int:
+        """Have on the disk what is committed, by whatever connection of whatever process, unless it is known to be.
+
+        Returns SQLite's result code. The GIL is free meanwhile.
+
+        A sync of the log covers every commit before it: the log is one sequence of frames, in one file. What is no
+        longer in it is in the database, and on the disk: `walCheckpoint` (https://sqlite.org/src/file?name=src/wal.c)
+        syncs the log before it copies the first page, and the database after the last one; only then does it say by
+        `nBackfill` that the log may begin anew, which `walRestartHdr` does. With `synchronous=NORMAL` a commit does all
+        that one with FULL does but this sync, and a padding that SQLite leaves out on every disk that it takes for one
+        with `SQLITE_IOCAP_POWERSAFE_OVERWRITE`, as it does here.
+        """
+
+    def write_again(self) -> int:
+        """Write what is in the log over itself; the caller holds the write lock. Returns SQLite's result code.
+
+        After a sync that failed: what the kernel could not write it takes for written (fsync(2), "EIO"), and the next
+        sync would succeed without it.
+        """
+
 
 def attach(db: apsw.Connection, limit: int) -> Log:
     """Return the log of a connection, for a lender that has it copied into the database at `limit` pages.
