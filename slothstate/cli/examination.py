@@ -120,7 +120,7 @@ def _claims(figures: dict[str, Any]) -> Iterator[Finding]:
         advice = "nothing: whoever claims next gets them; slothstate sweep brings them back now"
         yield Finding("note", "claims", text, advice)
     elif figures["most_attempts"] >= ATTEMPTS_WARNING:
-        advice = "look at those items (State.claims); --max-attempts puts what always fails aside"
+        advice = "look at those items: slothstate claims; --max-attempts puts what always fails aside"
         yield Finding("warning", "claims", text, advice)
     else:
         yield Finding("ok", "claims", text)
