@@ -53,6 +53,7 @@ FAMILIES = {
         "length": "lists",
         "range": "lists",
         "claim": "claim",
+        "claims": "claims",
     },
     "Waiting": {
         "wait": "watch",

@@ -94,7 +94,12 @@ _NEXT_EXPIRY: Final = (
 )
 
 _ROWS: Final = """
-select name, pattern, owner is null, host, pid, since_ms, abs(revision), not is_dead(owner) from watches order by id
+select
+  name, pattern, host, pid, since_ms, abs(w.revision), case when owner is not null then not is_dead(owner) end,
+  count(c.id), min(c.at_ms)
+from watches w left join changes c on c.revision is null or c.revision > abs(w.revision)
+group by w.nonce
+order by w.id
 """
 
 _OWNS: Final = "select 1 from watches where owner = %s limit 1"
@@ -164,17 +169,7 @@ class WatchTable:
         return math.inf if left_ms is None else max(0, left_ms) / 1000
 
     def describe(self) -> list[WatchDescription]:
-        return [
-            {
-                "name": name,
-                "pattern": pattern,
-                "owner": None if is_free else {"host": of_host or "", "pid": pid or 0},
-                "since": since_ms / 1000,
-                "revision": revision,
-                "alive": None if is_free else is_alive,
-            }
-            for name, pattern, is_free, of_host, pid, since_ms, revision, is_alive in self._pool.read(_ROWS)
-        ]
+        return [_described(*row) for row in self._pool.read(_ROWS)]
 
     def sweep(self) -> None:
         self._pool.write(_NUMBER)
@@ -188,3 +183,27 @@ class WatchTable:
         with suppress(SlothStateError):
             if owner is not None and self._pool.read(_OWNS, (owner,)):
                 self._pool.write(_END_OWNER, (owner, owner))
+
+
+def _described(
+    name: str | None,
+    pattern: str | None,
+    host: str | None,
+    pid: int | None,
+    since_ms: int,
+    revision: int,
+    is_alive: bool | None,
+    behind: int,
+    behind_since_ms: int | None,
+) -> WatchDescription:
+    return {
+        "name": name,
+        "pattern": pattern,
+        # Nobody runs it.
+        "owner": None if is_alive is None else {"host": host or "", "pid": pid or 0},
+        "since": since_ms / 1000,
+        "revision": revision,
+        "alive": is_alive,
+        "behind": behind,
+        "behind_since": None if behind_since_ms is None else behind_since_ms / 1000,
+    }
