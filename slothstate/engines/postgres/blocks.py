@@ -143,6 +143,8 @@ class TransactionBlock:
             else:
                 with suppress(SlothStateError):
                     self._run(connection, f"rollback to savepoint s{self._level}; release savepoint s{self._level}")
+                # What was set inside is undone, too.
+                connection.now = ""
                 connection.depth = self._level
         finally:
             if self._is_step:
@@ -159,6 +161,7 @@ class TransactionBlock:
             elif not connection.db.closed:
                 with suppress(psycopg.Error, ConnectionLost):
                     connection.command("rollback", seconds=COMMIT_SECONDS)
+                connection.now = ""
         finally:
             if pool.held.get(self._thread) is connection:
                 del pool.held[self._thread]
@@ -271,6 +274,7 @@ class SnapshotBlock:
             with suppress(psycopg.Error, ConnectionLost):
                 if not connection.db.closed:
                     connection.command("rollback", seconds=COMMIT_SECONDS)
+            connection.now = ""
             pool.give_back(connection)
             pool.run_afterwards(self._thread)
         if kind is None and not is_current:
