@@ -131,6 +131,19 @@ def sanitize(session: nox.Session) -> None:
 
 
 @nox.session
+def postgres(session: nox.Session) -> None:
+    """The quick tests of the engine on PostgreSQL, on the system's own server: an older one than the package's."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        session.skip("there is no PostgreSQL of the system")
+    session.install("-e", ".[test]")
+    session.run(
+        *("pytest", "--quiet", "-k", "postgresql", *(session.posargs or ("-m", "quick"))),
+        env={"SLOTHSTATE_TEST_POSTGRES_BIN": str(found[-1].parent)},
+    )
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Print which lines of Python and C no test of the quick and native tiers runs; CONTRIBUTING.md says why."""
     shutil.rmtree("build", ignore_errors=True)  # also what is left of modules that were moved
