@@ -104,6 +104,15 @@ def reopened(state: State, path: str) -> None:
             opened.append(other)
 
 
+def read_once(state: State, path: str) -> None:
+    with slothstate.open(path) as other:
+        try:
+            other.get("text")
+            other.get("a")
+        finally:
+            opened.append(other)
+
+
 def first_use_after_a_fork(state: State, path: str) -> None:
     fork(state, path)
     state.set("a", 1)
@@ -141,6 +150,7 @@ OPERATIONS: dict[str, Callable[[State, str], None]] = {
     "refused": refused,
     "with_lock": one_verb(lambda state: state.with_lock("job", lambda: 1)),
     "open and close": reopened,
+    "open, first read and close": read_once,
     "fork": fork,
     "first use after a fork": first_use_after_a_fork,
 }

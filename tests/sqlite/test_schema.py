@@ -177,6 +177,7 @@ def test_sound_library(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
 def test_connection_settings(store: Path) -> None:
     """Each connection is defensive, trusts no schema, runs no trigger or view, and reads no double-quoted strings."""
     with slothstate.open(store) as state:
+        store_of(state).settle()
         db = store_of(state)._anchor.db  # type: ignore[union-attr]
         settings = {
             name: db.config(getattr(apsw, f"SQLITE_DBCONFIG_{name}"), -1)
@@ -185,6 +186,7 @@ def test_connection_settings(store: Path) -> None:
         assert settings == {name: int(name == "DEFENSIVE") for name in settings}
         assert (db.pragma("synchronous"), db.pragma("mmap_size"), db.pragma("cell_size_check")) == (1, 0, 1)
     with slothstate.open(store, durability="full") as state:
+        store_of(state).settle()
         assert store_of(state)._anchor.db.pragma("synchronous") == 2  # type: ignore[union-attr]
 
 

@@ -93,9 +93,20 @@ class Connection:
         "working",
     )
 
-    def __init__(self, path: str, *, synchronous: str, wait: busy.BusyWait, vfs: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        synchronous: str,
+        wait: busy.BusyWait,
+        vfs: str | None = None,
+        look: Callable[[str, apsw.Connection], object] | None = None,
+    ) -> None:
+        """Open `path`; `look` is called before anything is read, and may refuse the file."""
         db = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW, vfs=vfs)
         try:
+            if look is not None:
+                look(path, db)
             for setting, value in _SETTINGS:
                 db.config(setting, value)
             db.set_busy_handler(wait.handler(path))

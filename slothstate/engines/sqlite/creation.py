@@ -15,7 +15,7 @@ from slothstate.engines.sqlite import access, location, schema, turn
 from slothstate.engines.sqlite.connection import translate
 from slothstate.errors import StateIOError, UnsafeState
 
-__all__ = ["create_file", "directory_for", "prepare"]
+__all__ = ["create_file", "create_missing", "directory_for", "prepare", "refuse_foreign"]
 
 CREATION_TIMEOUT: Final = 60.0
 CREATION_POLL: Final = 0.005
@@ -30,17 +30,26 @@ def prepare(path: str) -> None:
 
     Raises: `UnsafeState`, `StateCorrupt`, `StateIOError`; an existing file is left as it was.
     """
+    create_missing(path)
+    refuse_foreign(path)
+
+
+def create_missing(path: str) -> None:
+    """Create a store if there is nothing at `path`, or an empty file. Raises: `StateIOError`."""
     if location.size(path):
-        _refuse_foreign(path)
         return
     with directory_for(path), directory_for(turn.file(path, _TURN)), _creating(path):
-        if location.size(path):
-            _refuse_foreign(path)
-        else:
+        if not location.size(path):
             _create(path)
 
 
-def _refuse_foreign(path: str) -> None:
+def refuse_foreign(path: str, db: apsw.Connection | None = None) -> None:
+    """Refuse an existing file that is no store of our version, and leave it as it was.
+
+    `db` is a connection that has just been opened to it and has not read anything.
+    """
+    if db is not None and schema.is_ours(db):
+        return
     application, version = schema.identify(path)
     if application != schema.APPLICATION_ID:
         raise UnsafeState(schema.describe_foreign(path))

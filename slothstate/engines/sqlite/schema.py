@@ -7,7 +7,7 @@ file with an added trigger, view or constraint is not taken for a store.
 from __future__ import annotations
 
 import os
-import shlex
+import struct
 from contextlib import closing, suppress
 from typing import Final
 
@@ -87,6 +87,11 @@ create table lock_waiters (
 ) strict""",
 )
 
+# SQLite keeps the text but writes the first words in capitals.
+_STORED: Final = sorted(
+    sql.replace("create table", "CREATE TABLE", 1).replace("create index", "CREATE INDEX", 1) for sql in _TABLES
+)
+
 _SCHEMA: Final = "select sql from sqlite_schema where sql is not null and name not like 'sqlite_%'"
 
 
@@ -131,6 +136,27 @@ def open_plain(path: str) -> apsw.Connection:
     return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
 
 
+_MAIN_FILE: Final = 0
+_HEADER_BYTES: Final = 100
+_MAGIC: Final = b"SQLite format 3\0"
+_OUR_HEADER: Final = struct.Struct(">60xI4xI28x")
+"""`user_version` and `application_id` in the header of a database: https://sqlite.org/fileformat2.html#database_header."""
+
+
+def is_ours(db: apsw.Connection) -> bool:
+    """Return whether the header of the file says that it is a store of our version; False does not say what it is.
+
+    Read through the descriptor that SQLite has just opened, without a lock and without a look at the log: a database
+    of another program is left as it was, and needs no second connection.
+    """
+    try:
+        is_whole, header = db.read("main", _MAIN_FILE, 0, _HEADER_BYTES)
+    except apsw.Error:
+        return False
+    is_sqlite = is_whole and header.startswith(_MAGIC)
+    return is_sqlite and _OUR_HEADER.unpack(header) == (SCHEMA_VERSION, APPLICATION_ID)
+
+
 def identify(path: str) -> tuple[int, int]:
     """Return `application_id` and `user_version` of an existing database without changing it or its neighbours.
 
@@ -155,6 +181,8 @@ _SLOTH_RUNNER: Final = "select count(*) from pragma_table_info('state') where na
 
 def describe_foreign(path: str) -> str:
     """Return what to say of another program's database; of sloth-runner's, whose default path is ours, what to do."""
+    import shlex
+
     with suppress(apsw.Error), closing(open_immutable(path)) as db:
         if db.execute(_SLOTH_RUNNER).get == 2:
             other = os.path.join(os.path.dirname(path), "slothstate.db")
@@ -180,13 +208,8 @@ def check(db: apsw.Connection, path: str) -> None:
     """Refuse a database whose version or tables are not ours, and leave it in WAL mode. Raises: `UnsafeState`."""
     # Once more, through the log: before, only what the main file holds was looked at.
     check_version(db.pragma("user_version"), path)
-    # SQLite keeps the text but writes the first words in capitals.
-    found = [
-        sql.replace("CREATE TABLE", "create table", 1).replace("CREATE INDEX", "create index", 1)
-        for (sql,) in db.execute(_SCHEMA)
-    ]
     # VACUUM writes the tables before the indexes, whatever came first.
-    if sorted(found) != sorted(_TABLES):
+    if sorted(sql for (sql,) in db.execute(_SCHEMA)) != _STORED:
         raise UnsafeState(f"{path} is not a slothstate store: its tables, indexes or triggers are not ours")
     if db.pragma("journal_mode") != "wal":
         # Some tool switched it. The first statement in the new mode makes the -wal and -shm, whose identity matters.

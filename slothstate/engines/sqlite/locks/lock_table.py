@@ -39,7 +39,6 @@ class LockTable:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._boot_id = boot_id()
         self._ownership = Ownership(store.path)
         self._announcements = Announcements(store, self._ownership)
         store.upkeep = weakref.WeakMethod(self.sweep)
@@ -57,6 +56,9 @@ class LockTable:
         slots: int = 1,
     ) -> int | None:
         self._require_usable(name)
+        if self._ownership.name is None:
+            # The sweep keeps the owner's file, however long it rests with its lock.
+            self._store.settle()
         if shared or slots != 1:
             raise NotSupported(f"lock {name!r}: shared locks and slots are not supported yet")
         if timeout == 0:
@@ -108,7 +110,7 @@ class LockTable:
                 is_announced = self._announcements.announce(name, nonce, began)
                 announce_at = math.inf if is_announced else now + ANNOUNCE_AFTER
             pause = LIVENESS_INTERVAL if deadline is None else min(LIVENESS_INTERVAL, deadline - now)
-            if row is not None and row.expires_boot_ms is not None and row.boot_id == self._boot_id:
+            if row is not None and row.expires_boot_ms is not None and row.boot_id == boot_id():
                 pause = min(pause, (row.expires_boot_ms - now_boot_ms) / 1000)
             if is_cooperative():
                 # The wait in C would keep all greenlets of the thread from running, the holder's as well.
@@ -129,7 +131,7 @@ class LockTable:
         owner = self._ownership.become()
         began = boot_ms()
         expires_boot_ms = None if ttl_ms is None else began + ttl_ms
-        claim = table.Claim(name, nonce, owner, host(), os.getpid(), self._boot_id, expires_boot_ms)
+        claim = table.Claim(name, nonce, owner, host(), os.getpid(), boot_id(), expires_boot_ms)
         try:
             if deadline is None:
                 token = self._store.write(table.acquire, claim, self._is_free)
@@ -208,7 +210,7 @@ class LockTable:
         ]
 
     def sweep(self) -> int:
-        removed = self._store.write(table.remove_expired, boot_ms(), self._boot_id)
+        removed = self._store.write(table.remove_expired, boot_ms(), boot_id())
         for row in self._store.read(table.rows):
             if self._is_expired(row, boot_ms()) or self._ownership.is_dead(row.owner):
                 removed += self._store.write(table.remove, row.name, row.nonce)
@@ -248,4 +250,4 @@ class LockTable:
 
     def _is_expired(self, row: table.LockRow, now_boot_ms: int) -> bool:
         # Of another boot only the owner's file can tell: the clocks do not compare.
-        return row.expires_boot_ms is not None and row.boot_id == self._boot_id and row.expires_boot_ms <= now_boot_ms
+        return row.expires_boot_ms is not None and row.boot_id == boot_id() and row.expires_boot_ms <= now_boot_ms
