@@ -7,8 +7,6 @@ import sys
 import time
 from typing import IO
 
-import click
-
 from slothstate import printable as escaped
 from slothstate.quantities import duration, quantity, shortened, size
 
@@ -49,6 +47,8 @@ def styled(text: str, **style: bool | str) -> str:
     """Return the text in a style of `click.style` where stdout shows it: on a terminal, without NO_COLOR."""
     if not is_terminal() or os.environ.get("NO_COLOR") or is_dumb():
         return text
+    import click
+
     return click.style(text, **style)  # type: ignore[arg-type]
 
 

@@ -10,20 +10,11 @@ from typing import Any
 import click
 
 from slothstate import State
-from slothstate.cli.exits import Failure
+from slothstate.cli import verbs
+from slothstate.cli.exits import DONE, MISUSE, NO, Failure, say_no
 from slothstate.cli.formatting import duration, escaped, is_terminal, one_line, quantity, size, styled
-from slothstate.cli.options import (
-    DONE,
-    MISUSE,
-    NO,
-    SECONDS,
-    complete_key,
-    key_argument,
-    open_state,
-    say_no,
-    store_command,
-    store_path,
-)
+from slothstate.cli.options import SECONDS, complete_key, key_argument, store_command
+from slothstate.cli.store import open_state, store_path
 from slothstate.cli.table import print_table, terminal_width
 from slothstate.cli.values import (
     Form,
@@ -32,7 +23,6 @@ from slothstate.cli.values import (
     delivering,
     output_options,
     parse_value,
-    print_value,
     shown,
     value_options,
     write,
@@ -57,8 +47,6 @@ __all__ = [
 NO_TTL = -1
 NO_KEY = -2
 
-_MISSING: Any = object()
-
 pattern_argument = click.argument("pattern", required=False)
 
 
@@ -80,15 +68,7 @@ def get(db: str | None, key: str, default: str | None, shape: Shape) -> int:
       slothstate get photo --raw > photo.jpg
       slothstate get config --json | jq .debug
     """
-    with open_state(db) as state:
-        value = state.get(key, _MISSING)
-    if value is not _MISSING:
-        print_value(value, shape)
-    elif default is not None:
-        print_value(parse_value(default), shape)
-    else:
-        _say_no_key(key)
-    return DONE
+    return verbs.get(db, key, default, shape)
 
 
 @store_command("set")
@@ -109,10 +89,7 @@ def set_(db: str | None, key: str, value: str, ttl: float | None, form: Form) ->
       slothstate set zip --string 01234
       slothstate set photo --bytes - < photo.jpg
     """
-    parsed = _storable(parse_value(value, form))
-    with open_state(db, create=True) as state:
-        state.set(key, parsed, ttl)
-    return DONE
+    return verbs.set_(db, key, value, ttl, form)
 
 
 @store_command("delete")
@@ -129,7 +106,7 @@ def delete(db: str | None, keys: tuple[str, ...]) -> int:
     with open_state(db) as state, state.transaction():
         missing = [key for key in dict.fromkeys(keys) if not state.delete(key)]
     if missing:
-        _say_no_key(*missing)
+        verbs.say_no_key(*missing)
     return DONE
 
 
@@ -144,14 +121,7 @@ def exists(db: str | None, key: str) -> int:
     Example:
       slothstate exists deploy:version || echo "never deployed"
     """
-    with open_state(db) as state:
-        return DONE if state.exists(key) else NO
-
-
-def _storable(value: Any) -> Any:
-    if value is None:
-        raise Failure("null is no value, except in a table or list: --string null stores the text", MISUSE)
-    return value
+    return verbs.exists(db, key)
 
 
 def listing_options(function: Any) -> Any:
@@ -282,7 +252,7 @@ def ttl(db: str | None, key: str) -> int:
     if left == NO_KEY:
         if not is_terminal():
             write(str(left))
-        _say_no_key(key)
+        verbs.say_no_key(key)
     if is_terminal():
         write(f"{left}  {styled('no TTL' if left == NO_TTL else duration(left), dim=True)}")
     else:
@@ -304,7 +274,7 @@ def set_ttl(db: str | None, key: str, seconds: float) -> int:
     """
     with open_state(db) as state:
         if not state.set_ttl(key, seconds):
-            _say_no_key(key)
+            verbs.say_no_key(key)
     return DONE
 
 
@@ -347,7 +317,7 @@ def compare_swap(db: str | None, key: str, values: tuple[str, ...], absent: bool
     if values == ("-", "-"):
         raise click.UsageError("only one value can be read from stdin")
     *old, new = (parse_value(value, form) for value in values)
-    _storable(new)
+    verbs.storable(new)
     if old == [None]:
         raise Failure("OLD is null, which no key holds: --absent swaps only if the key is missing", MISUSE)
     with open_state(db, create=absent) as state:
@@ -391,8 +361,3 @@ def sweep(db: str | None) -> int:
         removed = state.sweep()
     write(f"{quantity(removed, 'key')} removed" if is_terminal() else str(removed))
     return DONE
-
-
-def _say_no_key(*keys: str) -> None:
-    *others, last = map(repr, keys)
-    say_no(f"there is no key {', '.join(others)}{' or ' if others else ''}{last}")

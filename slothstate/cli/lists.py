@@ -6,8 +6,10 @@ from typing import Any
 
 import click
 
+from slothstate.cli.exits import DONE, say_no
 from slothstate.cli.formatting import is_terminal, styled
-from slothstate.cli.options import DONE, key_argument, open_state, say_no, store_command
+from slothstate.cli.options import key_argument, store_command
+from slothstate.cli.store import open_state
 from slothstate.cli.values import (
     Form,
     Shape,
