@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 # First of all: it refuses a Python that the rest would fail on in some other way.
 from slothstate import interpreter as _interpreter  # noqa: F401  # isort: skip
-from slothstate.descriptions import LockDescription, Owner, Waiter
 from slothstate.engines.sqlite.naming import absolute_path, default_path, refuse_address
 from slothstate.engines.sqlite.schema import check_library
 from slothstate.errors import (
@@ -42,7 +41,7 @@ from slothstate.state import State, open
 from slothstate.values import parse_json, to_json
 
 if TYPE_CHECKING:
-    from slothstate.descriptions import Activity, Entry, Finding, Health, Usage, User
+    from slothstate.descriptions import Activity, Entry, Finding, Health, LockDescription, Owner, Usage, User, Waiter
     from slothstate.engines.sqlite.restore import restore
     from slothstate.escaping import printable
     from slothstate.record import Record
@@ -96,9 +95,12 @@ _LATE: Final = {
     "Entry": "slothstate.descriptions",
     "Finding": "slothstate.descriptions",
     "Health": "slothstate.descriptions",
+    "LockDescription": "slothstate.descriptions",
+    "Owner": "slothstate.descriptions",
     "Record": "slothstate.record",
     "Usage": "slothstate.descriptions",
     "User": "slothstate.descriptions",
+    "Waiter": "slothstate.descriptions",
     "printable": "slothstate.escaping",
     "restore": "slothstate.engines.sqlite.restore",
 }

@@ -77,10 +77,16 @@ def _leaving_on_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _open(child: _Child, db: str | None) -> contextlib.AbstractContextManager[State]:
-    # The threads of a State inherit the mask: a signal that one of them took would not be there to be passed on.
-    with child.signals_blocked():
-        return open_state(db, create=True)
+@contextlib.contextmanager
+def _open(child: _Child, db: str | None) -> Iterator[State]:
+    with contextlib.ExitStack() as stack:
+        # The thread of a State inherits the mask: a signal that it took would not be there to be passed on. What comes
+        # after opening starts it, if it is more than one read.
+        with child.signals_blocked():
+            state = stack.enter_context(open_state(db, create=True))
+            with state.snapshot():
+                pass
+        yield state
 
 
 @contextlib.contextmanager

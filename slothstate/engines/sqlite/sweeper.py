@@ -9,10 +9,11 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from slothstate.engines.sqlite import sweep, turn
 from slothstate.errors import SlothStateError, StateIOError
+from slothstate.shapes import Protocol
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.lender import Run
