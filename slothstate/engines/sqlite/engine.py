@@ -6,12 +6,12 @@ import os
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from slothstate.engines.protocol import Codec, FastPath, Limits
 from slothstate.engines.sqlite import keys, location
 from slothstate.engines.sqlite.changes import CommitWatch
-from slothstate.engines.sqlite.locks.lock_table import LockTable
+from slothstate.engines.sqlite.locks.late_lock_table import LateLockTable
 from slothstate.engines.sqlite.operations import (
     CounterOperations,
     EntryOperations,
@@ -25,6 +25,9 @@ from slothstate.engines.sqlite.upkeep import UpkeepOperations
 from slothstate.errors import SlothStateError
 from slothstate.native import value_loader
 from slothstate.values import KEY_MAX_BYTES, VALUE_MAX_BYTES, check_key, decoded
+
+if TYPE_CHECKING:
+    from slothstate.engines.sqlite.locks.lock_table import LockTable
 
 __all__ = ["SqliteEngine"]
 
@@ -52,7 +55,7 @@ class SqliteEngine:
         self.counters = CounterOperations(store)
         self.lists = ListOperations(store)
         self.fields = FieldOperations(store)
-        self.locks = LockTable(store)
+        self.locks: LockTable = cast("LockTable", LateLockTable(store))
         self.changes = CommitWatch(store)
         self.transfer = TransferOperations(store)
         self.upkeep = UpkeepOperations(store)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import os
 import time
-import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -41,7 +40,6 @@ class LockTable:
         self._store = store
         self._ownership = Ownership(store.path)
         self._announcements = Announcements(store, self._ownership)
-        store.upkeep = weakref.WeakMethod(self.sweep)
 
     def acquire(
         self,
@@ -56,9 +54,6 @@ class LockTable:
         slots: int = 1,
     ) -> int | None:
         self._require_usable(name)
-        if self._ownership.name is None:
-            # The sweep keeps the owner's file, however long it rests with its lock.
-            self._store.settle()
         if shared or slots != 1:
             raise NotSupported(f"lock {name!r}: shared locks and slots are not supported yet")
         if timeout == 0:

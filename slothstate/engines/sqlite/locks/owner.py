@@ -23,7 +23,7 @@ from slothstate.engines.sqlite import beside, location, turn
 from slothstate.engines.sqlite.locks.boot_clock import boot_id
 from slothstate.engines.sqlite.locks.byte_locks import ByteLocks
 from slothstate.engines.sqlite.pool import IDENTITY_CHECK_INTERVAL
-from slothstate.errors import StateIOError, UnsafeState
+from slothstate.errors import StateIOError
 
 __all__ = ["POLL", "Ownership", "host"]
 
@@ -47,9 +47,6 @@ class Ownership:
         self._bytes = ByteLocks(os.path.dirname(path))
         # Part of a byte's number: a copy of the store holds the rows of owners, but none of them owns anything there.
         self._inode = location.inode(path)
-        # It can be older than what the database's mode is now.
-        with suppress(UnsafeState):
-            beside.give_directory(path, location.lock_directory(path))
         self._own: dict[str, _Own] = {}
         self.forget()
 
