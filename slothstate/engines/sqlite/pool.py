@@ -323,10 +323,11 @@ class Pool(Lender):
     def ensure_identity(self) -> None:
         """Look, at most every 50 ms, whether files and layout are still what was opened. Raises: `UnsafeState`."""
         now = time.monotonic()
-        if now < self._kept_until:
-            self.cache.verified(self._kept_until - now)
-        elif now >= self._identity_until:
-            self._check_identity()
+        if now >= self._identity_until:
+            if now < self._kept_until:
+                self.cache.verified(self._kept_until - now)
+            else:
+                self._check_identity()
 
     def _check_identity(self) -> None:
         self.settle()
