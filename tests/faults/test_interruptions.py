@@ -169,6 +169,15 @@ def reopened(state: State, path: str) -> None:
             opened.append(other)
 
 
+def read_once(state: State, path: str) -> None:
+    with slothstate.open(path) as other:
+        try:
+            other.get("text")
+            other.get("a")
+        finally:
+            opened.append(other)
+
+
 def first_use_after_a_fork(state: State, path: str) -> None:
     fork(state, path)
     state.set("a", 1)
@@ -221,6 +230,7 @@ OPERATIONS: dict[str, Callable[[State, str], None]] = {
     "one of the slots of a lock": take_a_place,
     "waiting to have a lock alone": wait_to_have_it_alone,
     "open and close": reopened,
+    "open, first read and close": read_once,
     "fork": fork,
     "first use after a fork": first_use_after_a_fork,
 }

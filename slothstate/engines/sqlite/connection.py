@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import apsw
 
-from slothstate.engines.sqlite import access, busy, wal_hook
+from slothstate.engines.sqlite import access, busy, schema, wal_hook
 from slothstate.errors import (
     InvalidValue,
     OutcomeUnknown,
@@ -127,8 +127,14 @@ class Connection:
         wait: busy.BusyWait,
         vfs: str | None = None,
         now: Callable[[], int] = now_ms,
+        prepare: Callable[[], object] | None = None,
     ) -> None:
-        db = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW, vfs=vfs)
+        """Open `path`; if its header does not say that it is ours, after `prepare`, which may refuse it."""
+        db = _open(path, vfs)
+        if prepare is not None and not schema.is_ours(db):
+            db.close()
+            prepare()
+            db = _open(path, vfs)
         try:
             for setting, value in _SETTINGS:
                 db.config(setting, value)
@@ -305,6 +311,10 @@ class Connection:
             raise StateClosed("this transaction belongs to the process that began it: a forked child cannot end it")
         if (self.depth or self.moment is not None) and not self.db.in_transaction:
             raise StateIOError("SQLite rolled the transaction back after an earlier error; nothing of it is kept")
+
+
+def _open(path: str, vfs: str | None) -> apsw.Connection:
+    return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW, vfs=vfs)
 
 
 class Step:

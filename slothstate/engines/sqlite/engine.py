@@ -6,14 +6,14 @@ import os
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from slothstate.engines.protocol import Codec, FastPath, Limits
-from slothstate.engines.sqlite import keys, location
+from slothstate.engines.sqlite import beside, keys, location
 from slothstate.engines.sqlite.changes import CommitWatch
-from slothstate.engines.sqlite.claim_table import ClaimTable
-from slothstate.engines.sqlite.locks.lock_table import LockTable
+from slothstate.engines.sqlite.late import Late
 from slothstate.engines.sqlite.locks.owner import Ownership
 from slothstate.engines.sqlite.operations import (
     CounterOperations,
@@ -25,10 +25,14 @@ from slothstate.engines.sqlite.operations import (
 from slothstate.engines.sqlite.schema import check_library
 from slothstate.engines.sqlite.store import Store
 from slothstate.engines.sqlite.upkeep import UpkeepOperations
-from slothstate.engines.sqlite.watch_table import WatchTable
-from slothstate.errors import SlothStateError
+from slothstate.errors import SlothStateError, UnsafeState
 from slothstate.native import value_loader
 from slothstate.values import KEY_MAX_BYTES, VALUE_MAX_BYTES, check_key, decoded
+
+if TYPE_CHECKING:
+    from slothstate.engines.sqlite.claim_table import ClaimTable
+    from slothstate.engines.sqlite.locks.lock_table import LockTable
+    from slothstate.engines.sqlite.watch_table import WatchTable
 
 __all__ = ["SqliteEngine"]
 
@@ -56,11 +60,15 @@ class SqliteEngine:
         self.counters = CounterOperations(store)
         self.lists = ListOperations(store)
         self.fields = FieldOperations(store)
-        store.owners = ownership = Ownership(path)
+        # It can be older than what the database's mode is now, and others who may use the store need it.
+        with suppress(UnsafeState):
+            beside.give_directory(path, location.lock_directory(path))
+        self._ownership = Ownership(path)
+        store.recognise(self._ownership)
         self.changes = CommitWatch(store)
-        self.locks = LockTable(store, ownership, self.changes)
-        self.claims = ClaimTable(store, ownership)
-        self.watches = WatchTable(store, ownership)
+        self.locks: LockTable = self._late("locks", "forget", "end")
+        self.claims: ClaimTable = self._late("claims", "end")
+        self.watches: WatchTable = self._late("watches", "close")
         store.upkeep = weakref.WeakMethod(self.tidy)
         self.transfer = TransferOperations(store)
         self.upkeep = UpkeepOperations(store)
@@ -76,6 +84,10 @@ class SqliteEngine:
         """Open or create the store at `path`, which may be anything that `slothstate.open` is given."""
         check_library()
         return cls(location.resolve(path, allow_remote=allow_remote), **options)
+
+    def _late(self, name: str, *quiet: str) -> Any:
+        # A part that refers to its engine would keep it from being closed as soon as nobody refers to it.
+        return Late(partial(_made, weakref.ref(self), name), *quiet)
 
     @property
     def in_transaction(self) -> bool:
@@ -97,3 +109,39 @@ class SqliteEngine:
     def fast(self, codec: Codec, /) -> FastPath | None:
         load = partial(_load_value, self.store, codec.decode)
         return FastPath(self.store.cache if self._is_cached else None, load)
+
+
+def _made(reference: weakref.ref[SqliteEngine], name: str) -> Any:
+    """Return the part of an engine that has this name, from now on in place of its `Late`."""
+    engine = reference()
+    if engine is None:
+        raise ReferenceError("the engine is gone")
+    store = engine.store
+    # A fork waits until all is imported: a child could never end what another thread of its parent has begun.
+    with store.settled():
+        # Whoever is an owner has a table of locks, which ends that.
+        for part in ("locks", name):
+            if isinstance(getattr(engine, part), Late):
+                setattr(engine, part, _MAKERS[part](engine))
+    return getattr(engine, name)
+
+
+def _locks(engine: SqliteEngine) -> LockTable:
+    from slothstate.engines.sqlite.locks.lock_table import LockTable
+
+    return LockTable(engine.store, engine._ownership, engine.changes)
+
+
+def _claims(engine: SqliteEngine) -> ClaimTable:
+    from slothstate.engines.sqlite.claim_table import ClaimTable
+
+    return ClaimTable(engine.store, engine._ownership)
+
+
+def _watches(engine: SqliteEngine) -> WatchTable:
+    from slothstate.engines.sqlite.watch_table import WatchTable
+
+    return WatchTable(engine.store, engine._ownership)
+
+
+_MAKERS: Final[dict[str, Callable[[SqliteEngine], Any]]] = {"locks": _locks, "claims": _claims, "watches": _watches}
