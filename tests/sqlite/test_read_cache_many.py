@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -111,6 +112,28 @@ def test_a_length_ends_with_its_key(open_state: Callable[[], State], clock: Cloc
     assert state.list_length("k") == 2
     clock.advance(0.001)
     assert [state.list_length("k"), state.get_many(["k"])] == [0, {}]
+
+
+@pytest.mark.parametrize("items", [["a"], ["a", "b"]], ids=["alone", "with others"])
+def test_a_length_grows_without_a_commit(path: str, items: list[str]) -> None:
+    """What an owner that died had claimed counts at once, whatever is known of the list."""
+    with slothstate.open(path) as state:
+        state.list_push("q", *items)
+        with processes() as start:
+            owner = start(claim, path)
+            owner.receive()
+            for _ in range(3):
+                assert state.list_length("q") == len(items) - 1
+                assert state.get("q", []) == items[1:]
+            owner.kill()
+            assert state.list_length("q") == len(items)
+        assert state.get("q") == items
+
+
+def claim(channel: Channel, path: str) -> None:
+    with slothstate.open(path) as state, state.list_claim("q") or nullcontext():
+        channel.send()
+        channel.receive()
 
 
 def test_another_kind_has_no_length(path: str) -> None:

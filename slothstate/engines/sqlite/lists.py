@@ -229,13 +229,13 @@ def _take_many(connection: Connection, now: int, key: str, verb: str, start: int
 
 
 class Measured(NamedTuple):
-    """How many items a list has, 0 if the key is missing, and until when.
+    """How many items a list has, None if the key is missing, and until when.
 
     `may_have_claims`: the number may change without a commit, when an owner dies; `is_due`: something must be brought
     back before it is known.
     """
 
-    size: int
+    size: int | None
     expires_at_ms: int | None
     may_have_claims: bool
     is_due: bool
@@ -254,7 +254,7 @@ def measure(connection: Connection, now: int, key: str) -> Measured:
 
     with Snapshot(connection):
         found = find(connection, now, key, "measure", look)
-        size, expires_at_ms = (0, None) if found is None else (size_of(key, found), found.expires_at_ms)
+        size, expires_at_ms = (None, None) if found is None else (size_of(key, found), found.expires_at_ms)
     return Measured(size, expires_at_ms, may_have_claims, is_due)
 
 

@@ -219,9 +219,12 @@ class ListOperations:
                 return self._store.write_key(returning.length, key)
             except StateReadOnly:
                 return self._store.read(list_rows.length, key)
+        size = measured.size or 0
         if not measured.may_have_claims:
-            cache.store(token, key, LENGTH, measured.size, measured.expires_at_ms)
-        return measured.size
+            if measured.size is None:
+                cache.store(token, key, ABSENT, None, None)
+            cache.store(token, key, LENGTH, size, measured.expires_at_ms)
+        return size
 
 
 class TransferOperations:
