@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from slothstate.engines.protocol import Codec, FastPath, Limits
 from slothstate.engines.sqlite import beside, keys, location
-from slothstate.engines.sqlite.changes import CommitWatch
 from slothstate.engines.sqlite.late import Late
 from slothstate.engines.sqlite.locks.owner import Ownership
 from slothstate.engines.sqlite.operations import (
@@ -30,6 +29,7 @@ from slothstate.native import value_loader
 from slothstate.values import KEY_MAX_BYTES, VALUE_MAX_BYTES, check_key, decoded
 
 if TYPE_CHECKING:
+    from slothstate.engines.sqlite.changes import CommitWatch
     from slothstate.engines.sqlite.claim_table import ClaimTable
     from slothstate.engines.sqlite.locks.lock_table import LockTable
     from slothstate.engines.sqlite.watch_table import WatchTable
@@ -65,7 +65,7 @@ class SqliteEngine:
             beside.give_directory(path, location.lock_directory(path))
         self._ownership = Ownership(path)
         store.recognise(self._ownership)
-        self.changes = CommitWatch(store)
+        self.changes: CommitWatch = self._late("changes", "forget", "close")
         self.locks: LockTable = self._late("locks", "forget", "end")
         self.claims: ClaimTable = self._late("claims", "end")
         self.watches: WatchTable = self._late("watches", "close")
@@ -88,6 +88,12 @@ class SqliteEngine:
     def _late(self, name: str, *quiet: str) -> Any:
         # A part that refers to its engine would keep it from being closed as soon as nobody refers to it.
         return Late(partial(_made, weakref.ref(self), name), *quiet)
+
+    def _part(self, name: str) -> Any:
+        """Return a part, which is made if it is not there."""
+        if isinstance(getattr(self, name), Late):
+            setattr(self, name, _MAKERS[name](self))
+        return getattr(self, name)
 
     @property
     def in_transaction(self) -> bool:
@@ -119,29 +125,39 @@ def _made(reference: weakref.ref[SqliteEngine], name: str) -> Any:
     store = engine.store
     # A fork waits until all is imported: a child could never end what another thread of its parent has begun.
     with store.settled():
-        # Whoever is an owner has a table of locks, which ends that.
-        for part in ("locks", name):
-            if isinstance(getattr(engine, part), Late):
-                setattr(engine, part, _MAKERS[part](engine))
-    return getattr(engine, name)
+        return engine._part(name)
+
+
+def _changes(engine: SqliteEngine) -> CommitWatch:
+    from slothstate.engines.sqlite.changes import CommitWatch
+
+    return CommitWatch(engine.store)
 
 
 def _locks(engine: SqliteEngine) -> LockTable:
     from slothstate.engines.sqlite.locks.lock_table import LockTable
 
-    return LockTable(engine.store, engine._ownership, engine.changes)
+    return LockTable(engine.store, engine._ownership, engine._part("changes"))
 
 
 def _claims(engine: SqliteEngine) -> ClaimTable:
     from slothstate.engines.sqlite.claim_table import ClaimTable
 
+    engine._part("locks")
     return ClaimTable(engine.store, engine._ownership)
 
 
 def _watches(engine: SqliteEngine) -> WatchTable:
     from slothstate.engines.sqlite.watch_table import WatchTable
 
+    engine._part("locks")
     return WatchTable(engine.store, engine._ownership)
 
 
-_MAKERS: Final[dict[str, Callable[[SqliteEngine], Any]]] = {"locks": _locks, "claims": _claims, "watches": _watches}
+# Whoever is an owner has a table of locks, too, which ends that.
+_MAKERS: Final[dict[str, Callable[[SqliteEngine], Any]]] = {
+    "changes": _changes,
+    "locks": _locks,
+    "claims": _claims,
+    "watches": _watches,
+}

@@ -22,7 +22,12 @@ class Late:
     def __getattr__(self, member: str) -> Any:
         if member.startswith("__"):
             raise AttributeError(member)
-        return _nothing if member in self._quiet else getattr(self._make(), member)
+        if member in self._quiet:
+            return _nothing
+        found = getattr(self._make(), member)
+        # For who goes on asking this one.
+        self.__dict__[member] = found
+        return found
 
 
 def _nothing() -> None:

@@ -10,14 +10,13 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from functools import partial
 from typing import Any, Final
 
 import apsw
 
 from slothstate import native
 from slothstate.caller import current, thread_ident
-from slothstate.engines.sqlite import creation, foreign_sqlite, forking, location, schema
+from slothstate.engines.sqlite import foreign_sqlite, forking, location, schema
 from slothstate.engines.sqlite.busy import BusyWait, can_wait_for
 from slothstate.engines.sqlite.connection import Connection, Owners, translate
 from slothstate.engines.sqlite.idle import Departing, Fresh, close_last
@@ -320,7 +319,7 @@ class Pool(Lender):
             raise _again(self._refusal)
         forking.refuse_inherited(self.path)
         try:
-            prepare = None if prepared else partial(creation.prepare, self.path, self.busy.timeout)
+            prepare = None if prepared else self._prepare
             if prepare is not None and not location.size(self.path):
                 prepare()
             connection = Connection(
@@ -341,6 +340,13 @@ class Pool(Lender):
         except (apsw.Error, UnicodeDecodeError) as error:
             raise translate(error, self.path) from error
         return connection
+
+    def _prepare(self) -> None:
+        """Create the store, or bring it to our version, or refuse what is not ours."""
+        # Imported here: nearly always the store is there.
+        from slothstate.engines.sqlite import creation
+
+        creation.prepare(self.path, self.busy.timeout)
 
     def ensure_identity(self) -> None:
         """Look, at most every 50 ms, whether files and layout are still what was opened. Raises: `UnsafeState`."""

@@ -43,10 +43,11 @@ def _look() -> None:
     global _offset_ns
     _offset_ns = 0
     try:
-        with open(_OFFSETS, encoding="ascii") as file:
+        # As bytes: this is looked at by each program that starts, and decoding takes a module more.
+        with open(_OFFSETS, "rb", buffering=0) as file:
             for line in file:
                 clock, seconds, nanoseconds = line.split()
-                if clock == "boottime":
+                if clock == b"boottime":
                     _offset_ns = int(seconds) * 1_000_000_000 + int(nanoseconds)
     except OSError:
         # A kernel without time namespaces, or a system without /proc.
