@@ -11,12 +11,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import FileIO
 from types import FrameType
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NoReturn
 
 from slothstate import State
 from slothstate.cli.exits import Failure
 from slothstate.cli.formatting import is_terminal
 from slothstate.cli.opening import open_state
+from slothstate.shapes import NamedTuple
 
 __all__ = ["Child", "leaving_on_signals", "open_beside"]
 

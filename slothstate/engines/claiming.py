@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from slothstate.shapes import Protocol
+from slothstate.shapes import NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from slothstate.descriptions import ClaimDescription
