@@ -11,13 +11,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import FileIO
 from types import FrameType
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeAlias
 
 from slothstate import State
 from slothstate.cli.exits import Failure
 from slothstate.cli.formatting import is_terminal
 from slothstate.cli.opening import open_state
-from slothstate.shapes import NamedTuple
 
 __all__ = ["Child", "leaving_on_signals", "open_beside"]
 
@@ -60,12 +59,8 @@ def open_beside(child: Child, db: str | None, *, create: bool = True) -> Iterato
         yield state
 
 
-class _Turn(NamedTuple):
-    """What a child is told when its turn comes: environment variables, stdin, and which variables may be left out."""
-
-    variables: dict[str, str]
-    stdin: bytes | None
-    large: list[str]
+_Turn: TypeAlias = "tuple[dict[str, str], bytes | None, list[str]]"
+"""What a child is told when its turn comes: environment variables, stdin, and which variables may be left out."""
 
 
 class Child:
@@ -121,7 +116,8 @@ class Child:
         """
         with self.signals_blocked():
             with contextlib.suppress(BrokenPipeError):
-                _write_all(self._turn, marshal.dumps(tuple(_Turn(dict(variables), stdin, list(large)))))
+                turn: _Turn = dict(variables), stdin, list(large)
+                _write_all(self._turn, marshal.dumps(turn))
             self._turn.close()
             problem = self._failure.read()
             if problem:
@@ -178,7 +174,8 @@ def _become(command: Sequence[str], turn: int, failure: int) -> None:
         message = pipe.read()
     if not message:
         return
-    variables, stdin, large = _Turn(*marshal.loads(message))
+    told: _Turn = marshal.loads(message)
+    variables, stdin, large = told
     if stdin is not None:
         import tempfile  # with all that it needs, and few commands read anything here
 

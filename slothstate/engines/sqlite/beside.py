@@ -86,7 +86,7 @@ def write(database: str, file: str, text: str, modified: float | None = None) ->
     draft = f"{file}.{os.urandom(4).hex()}"
     try:
         # A partial of C functions: Ctrl-C cannot come between the descriptor and the file that closes it.
-        with open(draft, "x", encoding="ascii", opener=partial(os.open, mode=0o600)) as lines:
+        with open(draft, "x", encoding="utf-8", opener=partial(os.open, mode=0o600)) as lines:
             give(database, lines.fileno())
             lines.write(text)
         if modified is not None:

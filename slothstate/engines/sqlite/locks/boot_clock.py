@@ -30,7 +30,7 @@ def boot_id() -> str:
     """Return what tells one boot of this system from another; "" where the system has no such thing."""
     global _boot_id
     if not _boot_id:
-        with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
             _boot_id = file.read().strip()
     return _boot_id
 
@@ -43,11 +43,10 @@ def _look() -> None:
     global _offset_ns
     _offset_ns = 0
     try:
-        # As bytes: this is looked at by each program that starts, and decoding takes a module more.
-        with open(_OFFSETS, "rb", buffering=0) as file:
+        with open(_OFFSETS, encoding="utf-8") as file:
             for line in file:
                 clock, seconds, nanoseconds = line.split()
-                if clock == b"boottime":
+                if clock == "boottime":
                     _offset_ns = int(seconds) * 1_000_000_000 + int(nanoseconds)
     except OSError:
         # A kernel without time namespaces, or a system without /proc.
