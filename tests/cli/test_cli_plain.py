@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from helpers.command import command
 from helpers.host import environment
 from slothstate import State
+from slothstate.cli.program import commands
 from slothstate.cli.quick import plain_call
 
 PLAIN = [
@@ -62,6 +64,43 @@ FOR_CLICK = [
     ["get", "k", "--", "with-lock"],
 ]
 
+OPTIONS = {
+    "get": [
+        ["get", "table", "--field", ".a[0]"],
+        ["get", "missing", "--default", "5"],
+        ["get", "octets", "--json"],
+        ["get", "octets", "--raw"],
+        ["get", "number", "text", "missing"],
+    ],
+    "set": [
+        ["set", "new", "5", "--ttl", "1h"],
+        ["set", "number", "5", "--keep-ttl"],
+        ["set", "number", "5", "--absent"],
+        ["set", "new", "5", "--present"],
+        ["set", "table", "5", "--field", ".b"],
+        ["set", "--pairs", "a=1", "b=x"],
+        ["set", "new", "5", "--string"],
+        ["set", "new", "[", "--json"],
+        ["set", "new", "5", "--bytes"],
+        ["set", "new", "!", "--base64"],
+        ["set", "number", "5", "--absent", "--present"],
+        ["set", "new", "-5"],
+    ],
+    "exists": [],
+    "with-lock": [
+        ["with-lock", "job", "--timeout", "0", "--", "true"],
+        ["with-lock", "job", "--shared", "--", "sh", "-c", "exit 5"],
+        ["with-lock", "job", "--slots", "2", "--", "true"],
+        ["with-lock", "job", "--ttl", "9", "--", "true"],
+        ["with-lock", "job", "-E", "9", "--shared", "--slots", "2", "--", "true"],
+    ],
+}
+"""Calls with each of the options that these commands have alone, and what goes with them."""
+
+STORED = {"number": 1.5, "table": {"a": [1, None]}, "text": "two\nlines", "octets": b"\xff\x00"}
+
+OF_ALL = [["--durability", "full"], ["--busy-timeout", "5"], ["--allow-remote"]]
+
 
 def outcome(words: list[str], home: Path, *, through_click: bool) -> tuple[int, bytes, bytes]:
     """Run a command line in a process of its own, if need be with the plain way closed."""
@@ -81,7 +120,7 @@ def outcome(words: list[str], home: Path, *, through_click: bool) -> tuple[int, 
 def test_plain_and_click_agree(home: Path, state: State, words: list[str], where: str) -> None:
     """Output, messages and exit codes are the same, wherever the store is named."""
     assert plain_call(words) is not None
-    state.set_many({"number": 1.5, "table": {"a": [1, None]}, "text": "two\nlines", "octets": b"\xff\x00"})
+    state.set_many(STORED)
     store = ["--db", str(home / "state.db")]
     if where == "before":
         words = store + words
@@ -90,6 +129,31 @@ def test_plain_and_click_agree(home: Path, state: State, words: list[str], where
     plain = outcome(words, home, through_click=False)
     assert plain == outcome(words, home, through_click=True)
     assert b"Traceback" not in plain[2]
+
+
+def contents(state: State) -> list[tuple[str, object, bool]]:
+    return [(key, value, state.get_ttl(key) > 0) for key, value in state.items()]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_mean_the_same_on_both_ways(home: Path, state: State, name: str) -> None:
+    """Whatever option a command has or gets, it is none that the plain way overlooks."""
+    called = [*OPTIONS[name], *([*words, name, "job", *["--", "true"] * (name == "with-lock")] for words in OF_ALL)]
+    for words in called:
+        state.clear()
+        state.set_many(STORED)
+        assert plain_call(words) is None
+        plain = outcome(words, home, through_click=False)
+        kept = contents(state)
+        state.clear()
+        state.set_many(STORED)
+        assert plain == outcome(words, home, through_click=True)
+        assert kept == contents(state)
+    command = commands.get_command(click.Context(commands), name)
+    assert command is not None
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    spoken = {word for words in called for word in words}
+    assert [option.opts for option in options if "--db" not in option.opts and spoken.isdisjoint(option.opts)] == []
 
 
 def test_plain_and_click_agree_without_a_store(home: Path) -> None:

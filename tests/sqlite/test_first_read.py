@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,28 @@ import slothstate as package
 from helpers.files import make_store
 from helpers.sqlite import store_of
 from slothstate import State, UnsafeState
+from slothstate.engines.sqlite.late import Late
 
 
 def write_in_a_transaction(state: State) -> None:
     with state.transaction():
         state.set("k", 2)
+
+
+def follow(state: State) -> None:
+    with state.watch("w*") as changes:
+        state.set("w", 1)
+        assert next(iter(changes)).key == "w"
+
+
+def claim(state: State) -> None:
+    state.list_push("jobs", "a")
+    claimed = state.list_claim("jobs")
+    assert claimed is not None
+    with claimed as item:
+        assert item == "a"
+        assert len(state.claims("jobs")) == 1
+    assert state.claims() == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
@@ -34,8 +53,29 @@ def write_in_a_transaction(state: State) -> None:
         lambda state: [state.get("k"), state.get("missing")],
         lambda state: [state.keys(), state.keys()],
         lambda state: [time.sleep(0.06), state.get("k")],
+        lambda state: state.wait("k", 1, timeout=0.1),
+        lambda state: state.list_claim("jobs"),
+        claim,
+        follow,
+        lambda state: [state.claims(), state.watches(), state.locks()],
+        lambda state: state.sweep(),
     ],
-    ids=["set", "set_many", "increment", "lock", "transaction", "two gets", "two listings", "a late get"],
+    ids=[
+        "set",
+        "set_many",
+        "increment",
+        "lock",
+        "transaction",
+        "two gets",
+        "two listings",
+        "a late get",
+        "wait",
+        "no claim",
+        "claim",
+        "watch",
+        "descriptions",
+        "sweep",
+    ],
 )
 def test_one_read_opens_one_connection_and_no_thread(tmp_path: Path, use: Callable[[State], object]) -> None:
     """A store that is opened, read once and closed costs no more; any longer use has all that long use needs."""
@@ -87,3 +127,32 @@ def test_a_file_replaced_after_opening(tmp_path: Path) -> None:
             state.set("k", 2)
         with pytest.raises(UnsafeState, match="replaced"):
             state.get("k")
+
+
+def test_what_is_never_asked_for_is_never_made(tmp_path: Path) -> None:
+    """Keys alone need no table of locks, claims or watches, and closing does not make them; a fork does not either."""
+    with package.open(tmp_path / "state.db") as state:
+        state.set("k", 1)
+        state._locks.forget()
+        engine = state._engine
+        state.list_push("q", 1)
+    parts = (engine.changes, engine.locks, engine.claims, engine.watches)
+    assert all(isinstance(part, Late) for part in parts)
+
+
+def test_a_part_is_made_once(tmp_path: Path) -> None:
+    """Threads that ask for the first lock at the same moment are one owner, whose end frees all of them."""
+    path = tmp_path / "state.db"
+    for _ in range(20):
+        with package.open(path) as state, ThreadPoolExecutor(8) as pool:
+            barrier = threading.Barrier(8)
+
+            def first(number: int, state: State = state, barrier: threading.Barrier = barrier) -> int:
+                barrier.wait()
+                assert state.lock(f"job {number}")
+                return id(state._engine.locks)
+
+            assert len(set(pool.map(first, range(8)))) == 1
+            assert len(state.locks()) == 8
+    with package.open(path) as state:
+        assert state.locks() == []
