@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
@@ -25,6 +25,7 @@ from slothstate.native import now_ms, sqlite_file
 
 if TYPE_CHECKING:
     from slothstate.caller import Caller
+    from slothstate.engines.sqlite.locks.owner import Ownership
 
 __all__ = [
     "EXPIRED",
@@ -34,7 +35,6 @@ __all__ = [
     "WAL_CHECKPOINT_PAGES",
     "Atomic",
     "Connection",
-    "Owners",
     "Snapshot",
     "Step",
     "sql",
@@ -78,17 +78,6 @@ _SETTINGS: Final = (
     (apsw.SQLITE_DBCONFIG_DQS_DDL, 0),
     (apsw.SQLITE_DBCONFIG_DQS_DML, 0),
 )
-
-
-class Owners(Protocol):
-    """What tells which owners live (`locks.owner.Ownership`)."""
-
-    @property
-    def name(self) -> str | None:
-        """The name of this process's own, None if there is none."""
-
-    def is_dead(self, name: str) -> bool:
-        """Return whether an owner is dead for certain."""
 
 
 class Connection:
@@ -169,7 +158,7 @@ class Connection:
         # Inside `snapshot()` the reading of the clock at its beginning, in milliseconds: nothing may be written.
         self.moment: int | None = None
         # Tells which owners of claims live; None: nobody's does so here.
-        self.owners: Owners | None = None
+        self.owners: Ownership | None = None
         self.serial = 0
         self.path = path
         # Who used it last; only that thread may ask what it is doing. 0: nobody since it was given back.

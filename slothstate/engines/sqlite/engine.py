@@ -74,7 +74,7 @@ class SqliteEngine:
         self.upkeep = UpkeepOperations(store)
         self.transaction = store.transaction
         self.snapshot = store.moment
-        self.after_transaction = store.after_transaction
+        self.after_transaction = store.afterwards.add
         self.require_usable = store.require_usable
         self.require_writable = store.require_writable
         self.rest = store.rest

@@ -18,9 +18,10 @@ from __future__ import annotations
 import os
 import struct
 import sys
+import weakref
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from slothstate import native
 
@@ -31,7 +32,7 @@ if sys.platform == "linux":
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.location import Identity
 
-__all__ = ["forget", "protect", "release"]
+__all__ = ["Guard", "forget", "protect", "release"]
 
 # The bytes that each connection holds a read lock on while it is open, and that whoever deletes the -wal and -shm must
 # have to itself: SHARED_FIRST and SHARED_SIZE of the database (https://sqlite.org/src/file/src/os.h), and the "dead man
@@ -84,6 +85,33 @@ def release(store: Identity) -> None:
             _locked.pop(store, None)
         # Last: a release that Ctrl-C cuts short is done again.
         _protected.pop(id(store), None)
+
+
+class Guard:
+    """The protection of one store, for a pool that keeps a connection to it open."""
+
+    def __init__(self, pool: object) -> None:
+        self._pool = weakref.ref(pool)
+        self._store: Identity = ()
+        self._release: weakref.finalize[Any, Any] | None = None
+
+    def keep(self, store: Identity) -> None:
+        """Protect the store, through the connection that was just opened."""
+        if self._release is None:
+            # A tuple of its own.
+            self._store = (*store,)
+            # Also when nobody closes the pool: it must come before the collector closes the connection.
+            self._release = weakref.finalize(self._pool(), release, self._store)
+            # The pool's own end at the end of the process is `rest`.
+            self._release.atexit = False
+        protect(self._store)
+
+    def end(self) -> None:
+        """Let go of the store: before what may be the last connection is closed."""
+        if self._release is not None:
+            release(self._store)
+            self._release.detach()
+            self._release = None
 
 
 def forget() -> None:

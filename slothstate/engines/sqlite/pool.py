@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import apsw
 
 from slothstate import native
 from slothstate.caller import current, thread_ident
 from slothstate.engines.sqlite import foreign_sqlite, forking, location, schema
+from slothstate.engines.sqlite.afterwards import Afterwards
 from slothstate.engines.sqlite.busy import BusyWait, can_wait_for
-from slothstate.engines.sqlite.connection import Connection, Owners, translate
+from slothstate.engines.sqlite.connection import Connection, translate
 from slothstate.engines.sqlite.idle import Departing, Fresh, close_last
 from slothstate.engines.sqlite.lender import Lender
 from slothstate.errors import SlothStateError, StateBusy, StateClosed, StateIOError, UnsafeState
+
+if TYPE_CHECKING:
+    from slothstate.engines.sqlite.locks.owner import Ownership
 
 __all__ = ["IDENTITY_CHECK_INTERVAL", "IDLE_CONNECTIONS", "Pool"]
 
@@ -39,7 +42,7 @@ class Pool(Lender):
     def __init__(self, path: str, *, syncs_commits: bool, busy: BusyWait, vfs: str | None) -> None:
         self.path = path
         self.busy = busy
-        self.owners: Owners | None = None
+        self.owners: Ownership | None = None
         self._syncs_commits = syncs_commits
         self._vfs = vfs
         self._idle = []
@@ -51,7 +54,7 @@ class Pool(Lender):
         # References, and not a WeakSet: one that other threads change cannot be iterated over, but a set be copied.
         self._connections: set[weakref.ref[Connection]] = set()
         self._transactions = {}
-        self._afterwards: dict[int, list[Callable[[], object]]] = {}
+        self.afterwards = Afterwards()
         self._opening = native.Mutex()
         self._paused: native.Holding | None = None
         self._is_resting = False
@@ -61,8 +64,7 @@ class Pool(Lender):
         # Never lent: while it is open nothing we close is the last connection, which would delete the -wal and -shm.
         # Only `_check_version` reads through it. A store that is opened for one read and closed again has none.
         self._anchor: Connection | None = None
-        self._unguard: weakref.finalize[Any, Any] | None = None
-        self._protected: location.Identity = ()
+        self._guard = foreign_sqlite.Guard(self)
         # That of the layout that was found to be ours last.
         self._cookie = -1
 
@@ -94,22 +96,6 @@ class Pool(Lender):
             time.sleep(GREENLET_PAUSE)
             connection = self._transactions.get(thread_ident())
         return connection
-
-    def after_transaction(self, callback: Callable[[], object]) -> None:
-        """Call `callback` when the transaction of the calling thread has ended, whichever way."""
-        self._afterwards.setdefault(thread_ident(), []).append(callback)
-
-    def _run_afterwards(self, thread: int) -> None:
-        callbacks = self._afterwards.get(thread, [])
-        while callbacks:
-            try:
-                callbacks[0]()
-            except Exception:
-                del callbacks[0]
-                raise
-            # Only now: one that Ctrl-C strikes is called again.
-            del callbacks[0]
-        self._afterwards.pop(thread, None)
 
     @property
     def refusal(self) -> SlothStateError | None:
@@ -162,14 +148,14 @@ class Pool(Lender):
             connection = self._connect(prepared=False)
             self._kept.append(connection)
             self.cache.attach(connection.sqlite_file(), connection)
-            self._guard()
+            self._guard.keep(self._identity)
             self._idle = Fresh(weakref.WeakMethod(self._keep))
             self._kept_until = time.monotonic() + IDENTITY_CHECK_INTERVAL - CACHE_CLOCK_TICK
         except BaseException:
             native.to_the_end(self._drop_anchor)
             raise
 
-    def recognise(self, owners: Owners) -> None:
+    def recognise(self, owners: Ownership) -> None:
         """Ask `owners` which owners of claims live."""
         self.owners = owners
         for connection in self._kept:
@@ -213,34 +199,16 @@ class Pool(Lender):
         try:
             self._anchor = self._connect()
             self.cache.attach(self._anchor.sqlite_file(), self._anchor)
-            self._guard()
+            self._guard.keep(self._identity)
             self._verified()
         except BaseException:
             native.to_the_end(self._undo_anchor)
             raise
 
-    def _guard(self) -> None:
-        """Keep other SQLite libraries from the store, through the connection that was just opened."""
-        if self._unguard is None:
-            # A tuple of its own.
-            self._protected = (*self._identity,)
-            # Also when nobody closes the engine: it must come before the collector closes the connection.
-            self._unguard = weakref.finalize(self, foreign_sqlite.release, self._protected)
-            # The engine's own end at the end of the process is `rest`.
-            self._unguard.atexit = False
-        foreign_sqlite.protect(self._protected)
-
-    def _release_guard(self) -> None:
-        """Undo `_guard`: before what may be the last connection is closed."""
-        self.cache.detach()
-        if self._unguard is not None:
-            foreign_sqlite.release(self._protected)
-            self._unguard.detach()
-            self._unguard = None
-
     def _drop_anchor(self) -> None:
         """Close the anchor, or what is kept in place of it; run to the end, and the caller holds `_opening`."""
-        self._release_guard()
+        self.cache.detach()
+        self._guard.end()
         while self._kept:
             close_last(self._kept)
         self._undo_anchor()
@@ -249,7 +217,7 @@ class Pool(Lender):
         """Close the anchor; what is kept in place of it serves on."""
         self.cache.detach()
         if not self._kept:
-            self._release_guard()
+            self._guard.end()
         if self._anchor is not None:
             self._close(self._anchor)
             self._anchor = None
@@ -302,7 +270,8 @@ class Pool(Lender):
     def _close_idle(self) -> None:
         """Close all connections that are idle now; run to the end."""
         if self._kept and self._anchor is None:
-            self._release_guard()
+            self.cache.detach()
+            self._guard.end()
         for idle in (self._dismissed, self._idle, self._kept):
             while idle:
                 close_last(idle)
