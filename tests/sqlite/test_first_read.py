@@ -15,9 +15,8 @@ import pytest
 
 import slothstate as package
 from helpers.files import make_store
-from helpers.sqlite import store_of
+from helpers.sqlite import parts_of, store_of
 from slothstate import State, UnsafeState
-from slothstate.engines.sqlite.late import Late
 
 
 def write_in_a_transaction(state: State) -> None:
@@ -134,10 +133,9 @@ def test_what_is_never_asked_for_is_never_made(tmp_path: Path) -> None:
     with package.open(tmp_path / "state.db") as state:
         state.set("k", 1)
         state._locks.forget()
-        engine = state._engine
         state.list_push("q", 1)
-    parts = (engine.changes, engine.locks, engine.claims, engine.watches)
-    assert all(isinstance(part, Late) for part in parts)
+        parts = parts_of(state)
+    assert parts.made == {}
 
 
 def test_a_part_is_made_once(tmp_path: Path) -> None:
@@ -150,7 +148,7 @@ def test_a_part_is_made_once(tmp_path: Path) -> None:
             def first(number: int, state: State = state, barrier: threading.Barrier = barrier) -> int:
                 barrier.wait()
                 assert state.lock(f"job {number}")
-                return id(state._engine.locks)
+                return id(parts_of(state).made["locks"])
 
             assert len(set(pool.map(first, range(8)))) == 1
             assert len(state.locks()) == 8

@@ -25,7 +25,7 @@ from slothstate.native import now_ms, sqlite_file
 
 if TYPE_CHECKING:
     from slothstate.caller import Caller
-    from slothstate.engines.sqlite.locks.owner import Ownership
+    from slothstate.engines.sqlite.owners import Owners
 
 __all__ = [
     "EXPIRED",
@@ -158,7 +158,7 @@ class Connection:
         # Inside `snapshot()` the reading of the clock at its beginning, in milliseconds: nothing may be written.
         self.moment: int | None = None
         # Tells which owners of claims live; None: nobody's does so here.
-        self.owners: Ownership | None = None
+        self.owners: Owners | None = None
         self.serial = 0
         self.path = path
         # Who used it last; only that thread may ask what it is doing. 0: nobody since it was given back.

@@ -90,18 +90,17 @@ def release(store: Identity) -> None:
 class Guard:
     """The protection of one store, for a pool that keeps a connection to it open."""
 
-    def __init__(self, pool: object) -> None:
-        self._pool = weakref.ref(pool)
+    def __init__(self) -> None:
         self._store: Identity = ()
         self._release: weakref.finalize[Any, Any] | None = None
 
-    def keep(self, store: Identity) -> None:
-        """Protect the store, through the connection that was just opened."""
+    def keep(self, pool: object, store: Identity) -> None:
+        """Protect the store, through the connection that the pool has just opened."""
         if self._release is None:
             # A tuple of its own.
             self._store = (*store,)
             # Also when nobody closes the pool: it must come before the collector closes the connection.
-            self._release = weakref.finalize(self._pool(), release, self._store)
+            self._release = weakref.finalize(pool, release, self._store)
             # The pool's own end at the end of the process is `rest`.
             self._release.atexit = False
         protect(self._store)

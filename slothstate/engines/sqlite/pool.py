@@ -24,7 +24,7 @@ from slothstate.engines.sqlite.lender import Lender
 from slothstate.errors import SlothStateError, StateBusy, StateClosed, StateIOError, UnsafeState
 
 if TYPE_CHECKING:
-    from slothstate.engines.sqlite.locks.owner import Ownership
+    from slothstate.engines.sqlite.owners import Owners
 
 __all__ = ["IDENTITY_CHECK_INTERVAL", "IDLE_CONNECTIONS", "Pool"]
 
@@ -42,7 +42,7 @@ class Pool(Lender):
     def __init__(self, path: str, *, syncs_commits: bool, busy: BusyWait, vfs: str | None) -> None:
         self.path = path
         self.busy = busy
-        self.owners: Ownership | None = None
+        self.owners: Owners | None = None
         self._syncs_commits = syncs_commits
         self._vfs = vfs
         self._idle = []
@@ -64,7 +64,7 @@ class Pool(Lender):
         # Never lent: while it is open nothing we close is the last connection, which would delete the -wal and -shm.
         # Only `_check_version` reads through it. A store that is opened for one read and closed again has none.
         self._anchor: Connection | None = None
-        self._guard = foreign_sqlite.Guard(self)
+        self._guard = foreign_sqlite.Guard()
         # That of the layout that was found to be ours last.
         self._cookie = -1
 
@@ -148,14 +148,14 @@ class Pool(Lender):
             connection = self._connect(prepared=False)
             self._kept.append(connection)
             self.cache.attach(connection.sqlite_file(), connection)
-            self._guard.keep(self._identity)
+            self._guard.keep(self, self._identity)
             self._idle = Fresh(weakref.WeakMethod(self._keep))
             self._kept_until = time.monotonic() + IDENTITY_CHECK_INTERVAL - CACHE_CLOCK_TICK
         except BaseException:
             native.to_the_end(self._drop_anchor)
             raise
 
-    def recognise(self, owners: Ownership) -> None:
+    def recognise(self, owners: Owners) -> None:
         """Ask `owners` which owners of claims live."""
         self.owners = owners
         for connection in self._kept:
@@ -199,7 +199,7 @@ class Pool(Lender):
         try:
             self._anchor = self._connect()
             self.cache.attach(self._anchor.sqlite_file(), self._anchor)
-            self._guard.keep(self._identity)
+            self._guard.keep(self, self._identity)
             self._verified()
         except BaseException:
             native.to_the_end(self._undo_anchor)
