@@ -27,6 +27,8 @@ class Scale:
     """How long hot reads go on beside a writer."""
     handovers: int
     takeovers: int
+    waiters: int
+    """Processes that wait for the items of one list."""
     starts: int
     """Interpreters started to time an import."""
 
@@ -44,6 +46,7 @@ FULL: Final = Scale(
     foreign_seconds=0.5,
     handovers=100,
     takeovers=15,
+    waiters=16,
     starts=15,
 )
 
@@ -60,6 +63,7 @@ QUICK: Final = Scale(
     foreign_seconds=0.2,
     handovers=10,
     takeovers=2,
+    waiters=4,
     starts=5,
 )
 
@@ -76,6 +80,7 @@ TINY: Final = Scale(
     foreign_seconds=0.02,
     handovers=2,
     takeovers=1,
+    waiters=2,
     starts=1,
 )
 """Only shows that the benches run."""

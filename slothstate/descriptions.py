@@ -63,7 +63,8 @@ class Waiter(Owner):
 class WatchDescription(TypedDict):
     """A watch. `since` is in seconds since the epoch; `owner` and `alive` are None while nobody runs the `name`.
 
-    All changes up to `revision` are known to be handled.
+    All changes up to `revision` are known to be handled. At most `behind` are kept that are not, since `behind_since`;
+    those of keys that it is not about are among them.
     """
 
     name: str | None
@@ -72,6 +73,8 @@ class WatchDescription(TypedDict):
     since: float
     revision: int
     alive: bool | None
+    behind: int
+    behind_since: float | None
 
 
 class LockDescription(TypedDict):

@@ -19,7 +19,7 @@ PAGE: Final = 256
 """Changes that are read at a time."""
 
 UNMARKED: Final = 1_000
-"""Revisions that a watch without a name may be ahead of what the store knows that it has handled."""
+"""Revisions that a watch may be ahead of what the store knows that it has handled; with a name, if none match."""
 
 
 class Change(NamedTuple):
@@ -117,8 +117,10 @@ class Watch:
                     -revision,
                 )
             self._waiting = [Change(key, op, number) for number, key, op in reversed(found)]  # type: ignore[arg-type]
-            if self._name is None and self._seen - self._marked >= UNMARKED and not self._engine.in_transaction:
-                self._mark(self._seen, len(found))
+            # With a name only what is about other keys: the rest is handled when the next is asked for.
+            unmarked = self._seen - self._marked
+            if unmarked >= UNMARKED and not (self._name and found) and not self._engine.in_transaction:
+                self._mark(self._seen, unmarked)
             if self._seen == before:
                 return None
         change = self._waiting.pop()

@@ -19,7 +19,10 @@ from typing import Any, Final
 
 __all__ = ["NAMES", "Peer", "load", "missing"]
 
-NAMES: Final = ("slothstate", "apsw", "lmdb", "diskcache", "sqlitedict", "redis", "filelock", "orjson", "json")
+NAMES: Final = (
+    *("slothstate", "apsw", "lmdb", "diskcache", "sqlitedict", "redis", "persist_queue", "huey"),
+    *("filelock", "orjson", "json"),
+)
 
 PROCESS_DEATH: Final = "survives the death of any process, no sync per write"
 
@@ -56,6 +59,13 @@ class Peer:
     push: Callable[..., Any] | None = None
     push_many: Callable[..., Any] | None = None
     pop: Callable[..., Any] | None = None
+    shift: Callable[[Any], Any] | None = None
+    wait: Callable[[Any, float], Any] | None = None
+    """Wait up to so many seconds for the first item of a queue, which is gone then; None if there is none."""
+    claim: Callable[[Any, float], Any] | None = None
+    """The same with an item that is given back unless it is acknowledged, and acknowledge it."""
+    tidy: Callable[[Any], Any] | None = None
+    """What a queue needs now and then, outside the clock."""
     keys: Callable[[str], list[Any]] | None = None
     """Every key that matches a pattern, as one list."""
     lock: Callable[[str], Any] | None = None

@@ -6,9 +6,12 @@ Every write goes to the append-only file before it is answered, and the file is 
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
+from contextlib import suppress
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +37,8 @@ def versions() -> dict[str, str]:
     return {"Redis": server, "redis-py": redis.__version__ + (" with hiredis" if find_spec("hiredis") else "")}
 
 
-def open(directory: Path) -> Peer:
+def open(directory: Path, *, streams: bool = False) -> Peer:
+    """With `streams` a queue is a stream with a group of consumers instead of a list."""
     import redis
 
     socket = directory / "redis.sock"
@@ -55,6 +59,33 @@ def open(directory: Path) -> Peer:
     def push_many(key: str, items: list[Any]) -> Any:
         return client.rpush(key, *items)
 
+    def wait(key: str, seconds: float) -> Any:
+        found = client.blpop(key, seconds)
+        return None if found is None else found[1]
+
+    @cache
+    def group(key: str) -> str:
+        # Another process may have been faster.
+        with suppress(redis.ResponseError):
+            client.xgroup_create(key, "workers", id="0", mkstream=True)
+        return "workers"
+
+    def add(key: str, item: Any) -> Any:
+        return client.xadd(key, {b"item": item})
+
+    def claim(key: str, seconds: float) -> Any:
+        found: Any = client.xreadgroup(group(key), str(os.getpid()), {key: ">"}, count=1, block=int(seconds * 1000))
+        if not found:
+            return None
+        # A dict where redis-py speaks RESP3, its default of late.
+        ((_, entries),) = found.items() if isinstance(found, dict) else found
+        ((identity, fields),) = entries[0] if isinstance(entries[0], list) else entries
+        with client.pipeline(transaction=False) as both:
+            both.xack(key, "workers", identity)
+            both.xdel(key, identity)
+            both.execute()
+        return fields[b"item"]
+
     def lock(name: str) -> None:
         locks[name] = client.lock(name)
         locks[name].acquire()
@@ -73,9 +104,12 @@ def open(directory: Path) -> Peer:
         set_many=set_many,
         increment=client.incr,
         append=client.append,
-        push=client.rpush,
+        push=add if streams else client.rpush,
         push_many=push_many,
         pop=client.rpop,
+        shift=client.lpop,
+        wait=wait,
+        claim=claim,
         keys=client.keys,
         lock=lock,
         unlock=unlock,

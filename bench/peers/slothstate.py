@@ -55,6 +55,13 @@ def open(
         with slothstate.open(other) as opened:
             return opened.get(key)
 
+    def claim(key: str, seconds: float) -> Any:
+        claimed = state.list_claim(key, seconds)
+        if claimed is None:
+            return None
+        claimed.done()
+        return claimed.item
+
     return Peer(
         name="slothstate",
         close=state.close,
@@ -70,6 +77,9 @@ def open(
         push=state.list_push,
         push_many=push_many,
         pop=state.list_pop,
+        shift=state.list_shift,
+        wait=lambda key, seconds: state.list_shift(key, timeout=seconds),
+        claim=claim,
         keys=state.keys,
         lock=state.lock,
         unlock=state.unlock,

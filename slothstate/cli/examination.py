@@ -5,16 +5,17 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import platform
+import shlex
 import time
 from collections.abc import Iterator
 from typing import Any, Final
 
 import slothstate
-from slothstate import Finding, SlothStateError, State
+from slothstate import Finding, SlothStateError, State, WatchDescription
 from slothstate.cli.exits import Failure
 from slothstate.cli.formatting import duration, quantity, shortened
 from slothstate.cli.opening import open_state, store_path
-from slothstate.cli.queue_figures import claims_line
+from slothstate.cli.queue_figures import claims_line, watches_line
 from slothstate.processes import Commands
 
 __all__ = ["examine"]
@@ -22,6 +23,10 @@ __all__ = ["examine"]
 EXPIRED_WARNING: Final = 10_000
 HELD_NOTE: Final = 86_400
 ATTEMPTS_WARNING: Final = 10
+BEHIND_WARNING: Final = 50_000
+"""Changes that a watch has not handled, half of what is kept for it."""
+BEHIND_SINCE_WARNING: Final = 12 * 3600
+"""Seconds since the first of them: half of the time that they are kept."""
 COMMAND_WIDTH: Final = 60
 """Characters of a command line that are shown in a sentence."""
 
@@ -90,6 +95,7 @@ def _examine_store(state: State, path: str, quick: bool) -> Iterator[Finding]:
     yield from state.examine()
     yield from _expired(figures["expired_pending"])
     yield from _claims(figures)
+    yield from _watches(state.watches(), figures)
     yield from _locks(state, Commands(state.health()["users"]))
     if not quick:
         problems = state.check()
@@ -114,10 +120,38 @@ def _claims(figures: dict[str, Any]) -> Iterator[Finding]:
         advice = "nothing: whoever claims next gets them; slothstate sweep brings them back now"
         yield Finding("note", "claims", text, advice)
     elif figures["most_attempts"] >= ATTEMPTS_WARNING:
-        advice = "look at those items (State.claims); --max-attempts puts what always fails aside"
+        advice = "look at those items: slothstate claims; --max-attempts puts what always fails aside"
         yield Finding("warning", "claims", text, advice)
     else:
         yield Finding("ok", "claims", text)
+
+
+def _watches(watches: list[WatchDescription], figures: dict[str, Any]) -> Iterator[Finding]:
+    is_sound = True
+    for watch in watches:
+        behind, since, owner = watch["behind"], watch["behind_since"], watch["owner"]
+        late = 0.0 if since is None else max(0.0, time.time() - since)
+        if behind < BEHIND_WARNING and late < BEHIND_SINCE_WARNING:
+            continue
+        is_sound = False
+        which = f"of {watch['pattern'] or '*'!r}" if watch["name"] is None else repr(watch["name"])
+        text = (
+            f"the watch {which} has {quantity(behind, 'change')} to handle, the first from {duration(late)} ago; past "
+            "100,000 or 24 hours they are lost"
+        )
+        if owner is None:
+            advice = f"run it again, or forget it: slothstate unwatch {shlex.quote(watch['name'] or '')}"
+            yield Finding("warning", "watches", f"{text}; nobody runs it", advice)
+        elif watch["alive"] is False:
+            yield Finding("warning", "watches", f"{text}; its owner is dead", "slothstate sweep")
+        else:
+            advice = f"look whether process {owner['pid']} on {owner['host']}, which runs it, hangs or is too slow"
+            yield Finding("warning", "watches", text, advice)
+    if is_sound:
+        behind = max((watch["behind"] for watch in watches), default=0)
+        since = min((watch["behind_since"] for watch in watches if watch["behind_since"]), default=None)
+        kept = f", {quantity(behind, 'change')} kept since {duration(max(0.0, time.time() - since))}" if since else ""
+        yield Finding("ok", "watches", watches_line(figures) + kept)
 
 
 def _locks(state: State, commands: Commands) -> Iterator[Finding]:

@@ -21,16 +21,16 @@ from slothstate.cli.table import print_table
 from slothstate.cli.values import as_json, write
 from slothstate.processes import Commands
 
-__all__ = ["holder_of", "lock", "locks", "unlock"]
+__all__ = ["STATUS", "STATUS_COLOURS", "holder_of", "lock", "locks", "unlock"]
 
 LOOK_EVERY: Final = 0.5
 """Seconds between two looks whether the lock is still held."""
 
 READ_SIZE: Final = 65_536
 
-_COLOURS: Final = {"dead": "red", "waits": "yellow", "unknown": "yellow"}
+STATUS_COLOURS: Final = {"dead": "red", "waits": "yellow", "unknown": "yellow"}
 
-_STATUS: Final = {True: "alive", False: "dead", None: "unknown"}
+STATUS: Final = {True: "alive", False: "dead", None: "unknown"}
 
 
 @store_command("lock")
@@ -194,7 +194,7 @@ def _lines(found: list[LockDescription]) -> Iterator[_Line]:
     last = {lock["name"]: lock for lock in found}
     for lock in found:
         name, owner, token = lock["name"], lock["owner"], str(lock["token"])
-        status = _STATUS[lock["alive"]]
+        status = STATUS[lock["alive"]]
         yield _Line(status, owner["pid"], owner["host"], token, lock["since"], lock["expires"], name, held_as(lock))
         for waiter in lock["waiting"] if lock is last[name] else ():
             yield _Line("waits", waiter["pid"], waiter["host"], "", waiter["since"], None, name)
@@ -211,7 +211,7 @@ def _rows(found: list[LockDescription], commands: Commands) -> Iterator[list[str
     now = time.time()
     for line in _lines(found):
         yield [
-            styled(line.status, fg=_COLOURS[line.status]) if line.status in _COLOURS else line.status,
+            styled(line.status, fg=STATUS_COLOURS[line.status]) if line.status in STATUS_COLOURS else line.status,
             escaped(f"{line.pid}@{line.host}"),
             line.token,
             duration(max(0.0, now - line.since)),

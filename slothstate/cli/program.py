@@ -43,6 +43,7 @@ FAMILIES = {
         "length": "lists",
         "range": "lists",
         "claim": "claim",
+        "claims": "claims",
     },
     "Waiting": {
         "wait": "watch",

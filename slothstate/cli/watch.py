@@ -22,6 +22,8 @@ __all__ = ["unwatch", "wait", "watch", "watches"]
 CANNOT_EXECUTE: Final = 126
 NOT_FOUND: Final = 127
 
+_HEADINGS: Final = ("OWNER", "PID", "HOST", "HANDLED", "BEHIND", "NAME", "PATTERN")
+
 
 @store_command("wait")
 @key_argument
@@ -109,7 +111,7 @@ def watches(db: str | None, as_json_: bool) -> int:
     """List who watches.
 
     In a pipe one line each, separated by tabs: alive, dead or nobody, pid, host, the last revision that it has handled,
-    name, pattern.
+    name, pattern. On a terminal and with --json also how many changes it is behind.
 
     \b
     Example:
@@ -120,21 +122,23 @@ def watches(db: str | None, as_json_: bool) -> int:
     if as_json_:
         write(as_json(found))
         return DONE
+    is_shown = is_terminal()
     rows = [
         [
             "nobody" if each["owner"] is None else "alive" if each["alive"] else "dead",
             str(each["owner"]["pid"]) if each["owner"] else "",
             escaped(each["owner"]["host"]) if each["owner"] else "",
             str(each["revision"]),
+            *([f"{each['behind']:,}"] if is_shown else []),
             escaped(each["name"] or ""),
             escaped(each["pattern"] or "*"),
         ]
         for each in found
     ]
-    if not is_terminal():
+    if not is_shown:
         for row in rows:
             write("\t".join(row))
-    elif not print_table(["OWNER", "PID", "HOST", "HANDLED", "NAME", "PATTERN"], rows, right=["PID", "HANDLED"]):
+    elif not print_table(_HEADINGS, rows, right=["PID", "HANDLED", "BEHIND"]):
         write(styled("nobody watches", dim=True))
     return DONE
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -13,7 +14,9 @@ import pytest
 from helpers.command import SECONDS, command, slothstate, start
 from helpers.host import environment
 from helpers.support import until
+from helpers.terminal import STYLE, in_terminal, output
 from slothstate import State
+from slothstate import open as open_state
 
 SHOW = 'cat; echo "|$SLOTHSTATE_ITEM|$SLOTHSTATE_KEY|$SLOTHSTATE_ATTEMPT|$SLOTHSTATE_DB"'
 
@@ -151,3 +154,37 @@ def test_claims_are_counted(home: Path, state: State) -> None:
     assert 'owner="alive"} 1' in metrics
     assert 'owner="none"} 1' in metrics
     assert "1 item claimed, 1 delayed, the oldest for" in slothstate("doctor", home=home)
+
+
+def test_who_has_what(home: Path, state: State) -> None:
+    """`claims` lists what is out of the lists that match: status, process, attempt, since, due, and what runs there."""
+    assert output("claims", home=home) == ""
+    assert "no claims" in in_terminal("claims", home=home)
+    state.list_push("a", 1)
+    state.list_push("jobs:\x1b\t", 2)
+    process = start("claim", "jobs:\x1b\t", "--", "sh", "-c", "echo ready; exec sleep 60", home=home)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    # By the wall clock, as the commands are.
+    with open_state(home / "state.db") as real:
+        delayed = real.list_claim("a")
+        assert delayed is not None
+        delayed.release(delay=60)
+    late, held = (line.split("\t") for line in output("claims", home=home).splitlines())
+    assert (late[:4], late[6]) == (["delayed", "-", "-", "1"], "a")
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", late[5])
+    assert held[:2] + held[3:4] + held[5:] == ["alive", str(process.pid), "1", "-", r"jobs:\x1b\t"]
+    (described,) = json.loads(output("claims", "j*", "--json", home=home))
+    (said,) = state.claims("jobs:\x1b\t")
+    command = described["owner"].pop("command")
+    assert described == said
+    if Path("/proc/self/cmdline").exists():
+        assert "slothstate claim" in command
+    shown = STYLE.sub("", in_terminal("claims", home=home, columns=200))
+    assert re.search(r"^delayed +1 +\S+ +(59s|1m) +a$", shown, re.MULTILINE)
+    assert re.search(rf"^alive +{process.pid}@\S+ +1 +\S+ +jobs:\\x1b\\t$", shown, re.MULTILINE)
+    process.kill()
+    process.communicate(timeout=SECONDS)
+    assert output("claims", "jobs:*", home=home).startswith(f"dead\t{process.pid}\t")
+    assert output("claims", "*x", home=home) == ""
+    assert "is not closed" in slothstate("claims", "[", home=home, code=2)

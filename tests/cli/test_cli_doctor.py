@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,6 +24,7 @@ from slothstate.cli import examination
 from slothstate.cli.examination import examine
 from slothstate.engines.sqlite import examination as files
 from slothstate.engines.sqlite import health, location
+from slothstate.engines.sqlite.engine import SqliteEngine
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def test_a_sound_store(home: Path, state: State) -> None:
     found = examined(home, 0)
     assert set(found) == {
         *("slothstate", "SQLite", "C layer", "Lua", "store", "modes", "file system", "settings", "open in", "log"),
-        *("space", "expired", "locks", "claims", "audit"),
+        *("space", "expired", "locks", "claims", "watches", "audit"),
     }
     assert {severity for severity, _, _ in found.values()} <= {"ok", "note"}
     assert found["settings"][1] == "journal wal, durability process, pages of 2048 bytes"
@@ -250,3 +252,34 @@ def test_lua_that_is_not_installed(home: Path, state: State, monkeypatch: pytest
     assert examined(home, 0)["Lua"][2] == "pip install 'slothstate[lua]'"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "lupa.lua54" or None)
     assert examined(home, 0)["Lua"][1].startswith("lua54, but not luajit21")
+
+
+def test_watches(home: Path, state: State) -> None:
+    """Who watches, and what is kept; a watch that will soon lose changes is a warning, whoever does not run it."""
+    assert examined(home, 0, "--quick")["watches"][1] == "0 running"
+    state.watch(name="mailer's").close()
+    with State(SqliteEngine(str(home / "state.db"), clock=lambda: time.time() - 13 * 3600)) as earlier:
+        earlier.set("order:1", 1)
+        severity, text, advice = examined(home, 1, "--quick")["watches"]
+        assert severity == "warning"
+        assert text.startswith("""the watch "mailer's" has 1 change to handle, the first from 13h ago""")
+        assert text.endswith("nobody runs it")
+        assert advice == """run it again, or forget it: slothstate unwatch 'mailer'"'"'s'"""
+        with state.watch(name="mailer's") as mailer:
+            _, text, advice = examined(home, 1, "--quick")["watches"]
+            assert "nobody" not in text
+            assert f"look whether process {os.getpid()} on" in advice
+            assert mailer.next(0) is not None
+            assert mailer.next(0) is None
+    assert state.unwatch("mailer's")
+    state.watch(name="new").close()
+    state.set("order:3", 3)
+    severity, text, _ = examined(home, 0, "--quick")["watches"]
+    assert severity == "ok"
+    assert text.startswith("0 running, 1 with a name that nobody runs, 1 change kept since ")
+    state.unwatch("new")
+    with state.watch("*") as slow:
+        for number in range(50):
+            state.set_many({f"k{key}": number for key in range(1000)})
+        assert "the watch of '*' has 50,000 changes" in examined(home, 1, "--quick")["watches"][1]
+        assert slow.next(0) is not None

@@ -75,7 +75,8 @@ def test_edit(home: Path, state: State, key: str, script: str, value: object) ->
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     found = state.get(key)
     assert (found, type(found)) == (value, type(value))
-    assert ttl in (-2, state.get_ttl(key))
+    # The machine may be slow; a TTL that was lost is -1.
+    assert ttl < 0 or ttl - 60 < state.get_ttl(key) <= ttl
     assert left(home) == []
 
 

@@ -19,11 +19,9 @@ import pytest
 from helpers.command import SECONDS, slothstate, start
 from helpers.sqlite import raw
 from helpers.support import until
-from helpers.terminal import ESC, Terminal, in_terminal, invoke, output, refusal
+from helpers.terminal import ESC, STYLE, Terminal, in_terminal, invoke, output, refusal
 from slothstate import State
 from slothstate import open as open_state
-
-STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @pytest.fixture

@@ -14,12 +14,10 @@ import pytest
 
 from helpers.command import SECONDS, start
 from helpers.support import until
-from helpers.terminal import in_terminal, output
+from helpers.terminal import STYLE, in_terminal, output
 from slothstate import State
 from slothstate import open as open_state
 from slothstate.processes import LONGEST, Commands, command_line
-
-STYLE = re.compile(r"\x1b\[[\d;]*m")
 
 RUNS = "-m slothstate lock job"
 

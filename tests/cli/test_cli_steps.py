@@ -18,11 +18,9 @@ import pytest
 from helpers.command import command, start
 from helpers.host import environment
 from helpers.support import until
-from helpers.terminal import in_terminal, invoke, output, refusal
+from helpers.terminal import STYLE, in_terminal, invoke, output, refusal
 from slothstate import State
 from slothstate import open as open_state
-
-STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @pytest.fixture
@@ -365,6 +363,9 @@ def test_who_watches_is_told(home: Path, state: State) -> None:
         assert lines[0].endswith("\tn\t*")
         assert lines[1].endswith(f"\t{os.uname().nodename}\t{lines[1].split(chr(9))[3]}\t\ta*")
         assert [each["name"] for each in json.loads(output("watches", "--json", home=home))] == ["n", None]
+        assert re.search(
+            r"^alive +\d+ +\S+ +\d+ +0 +a\*$", STYLE.sub("", in_terminal("watches", home=home)), re.MULTILINE
+        )
         assert "watches\t1\n" in output("stats", home=home)
         assert 'slothstate_watches{path="' in output("stats", "--prometheus", home=home)
         assert "1 running, 1 with a name that nobody runs" in in_terminal("stats", home=home)

@@ -1,4 +1,8 @@
-"""Claims among all that changes lists, on SQLite and on the model at once: any series has the same outcome on both."""
+"""Claims among all that changes lists, on SQLite and on the model at once: any series has the same outcome on both.
+
+`test_stateful` has a model of values alone; here the places of items count, and attempts, which that one would have to
+keep for every verb.
+"""
 
 from __future__ import annotations
 
@@ -91,6 +95,8 @@ class Machine(RuleBasedStateMachine):
         self.places = [PLACES[engine](Path(self.directory.name)) for engine in ("sqlite", "model")]
         self.clock = Clock()
         self.handles = [self.open(), self.open()]
+        self.watches = [state.watch() for state in self.open()]
+        self.told: list[set[str]] = [set(), set()]
         self.claims: list[list[Claim]] = []
         self.transactions: list[list[AbstractContextManager[None]]] = []
 
@@ -147,6 +153,17 @@ class Machine(RuleBasedStateMachine):
             for other in (0, 1):
                 self.same(other, "list_length", [key])
 
+    @precondition(lambda self: not self.transactions)
+    @rule(handle=st.integers(0, 1))
+    def look_at_one_moment(self, handle: int) -> None:
+        """Nothing comes back while it lasts, and nothing can be claimed."""
+        seen = []
+        for state in self.handles[handle]:
+            with state.snapshot():
+                lengths = [attempt(lambda: state.list_length(key)) for key in ("a", "b")]  # noqa: B023
+                seen.append((exactly(dict(state.items())), lengths, attempt(lambda: state.list_claim("a"))))  # noqa: B023
+        assert seen[0] == seen[1]
+
     @precondition(lambda self: len(self.transactions) < 2)
     @rule()
     def begin(self) -> None:
@@ -159,6 +176,14 @@ class Machine(RuleBasedStateMachine):
     def end_transaction(self, keep: bool) -> None:
         for transaction in self.transactions.pop():
             transaction.__exit__(*((None, None, None) if keep else (LookupError, LookupError(), None)))
+
+    @precondition(lambda self: not self.transactions)
+    @invariant()
+    def watches_lead_to_the_keys(self) -> None:
+        for watch, keys, state in zip(self.watches, self.told, self.handles[0], strict=True):
+            while (change := watch.next(0)) is not None:
+                (keys.add if change.op == "set" else keys.discard)(change.key)
+            assert keys == set(state)
 
     @invariant()
     def both_are_the_same(self) -> None:

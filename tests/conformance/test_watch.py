@@ -215,6 +215,36 @@ def test_a_name_goes_on(place: Place) -> None:
     assert writer.watches() == []
 
 
+def test_how_far_behind(state: State, clock: Clock) -> None:
+    """`watches` says how many changes are kept for a watch, and since when the first of them is."""
+
+    def told() -> list[Any]:
+        return [(each["behind"], each["behind_since"]) for each in state.watches()]
+
+    watch = state.watch("k", name="w")
+    assert told() == [(0, None)]
+    first = clock()
+    state.set("k", 1)
+    clock.advance(5)
+    state.set("k", 2)
+    assert told() == [(2, pytest.approx(first, abs=0.01))]
+    assert [watch.next(0) is None, watch.next(0) is None] == [False, False]
+    assert told() == [(1, pytest.approx(clock(), abs=0.01))]
+    assert watch.next(0) is None
+    assert told() == [(0, None)]
+    # What it is not about does not pile up for it; but what it gave and nobody handled does.
+    for number in range(4):
+        state.set_many({f"other{key}": number for key in range(600)})
+    assert watch.next(0) is None
+    assert told()[0][0] < 1000
+    state.set("k", 3)
+    state.set_many({f"other{key}": 4 for key in range(1200)})
+    assert watch.next(0) is not None
+    assert told()[0][0] > 1200
+    watch.close()
+    state.unwatch("w")
+
+
 def test_one_at_a_time_has_a_name(place: Place) -> None:
     """A second waits, and takes over when the first ends."""
     writer, first, second = place.open(), place.open(), place.open()

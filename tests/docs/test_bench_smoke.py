@@ -23,7 +23,7 @@ def test_every_topic_runs_and_the_page_and_the_chart_are_written(tmp_path: Path)
     assert run.returncode == 0, run.stderr
     page = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
     chart = (tmp_path / "benchmarks.svg").read_text(encoding="utf-8")
-    for topic in ("Reads", "Writes", "Keys", "Contention", "Growth", "Page size"):
+    for topic in ("Reads", "Writes", "Keys", "Contention", "Growth", "Queues", "Page size"):
         assert f"### {topic}\n" in page
     assert "import slothstate: beyond the start of Python" in page
     assert chart.startswith("<svg ")

@@ -34,7 +34,7 @@ ALLOWED: Final[dict[str, frozenset[str]]] = {
     "__pyinstaller": frozenset(),
     "acquisition": GROUND,
     "aio": ABOVE | {"aio", "claims", "state"},
-    "cli": PUBLIC | {"cli", "importers", "lua"},
+    "cli": PUBLIC | {"cli", "importers", "lua", "patterns"},
     "claims": ABOVE,
     "codec": GROUND | {"engines.protocol"},
     "engines": GROUND | {"engines.protocol", "engines.sqlite"},

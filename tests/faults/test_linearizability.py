@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -17,9 +16,10 @@ import pytest
 import slothstate
 from helpers.checkers import UNLOCKED, linearizable, lock_model, replay
 from helpers.histories import Board, Operation, Recorder, SharedClock, Witness, read_logs
-from helpers.processes import Channel, Worker, processes
-from helpers.sqlite import raw, state_at
-from slothstate import Lock, LockLost, LockTimeout, State, StateBusy
+from helpers.nemesis import Nemesis
+from helpers.processes import Channel, processes
+from helpers.sqlite import state_at
+from slothstate import Lock, LockLost, LockTimeout, State
 
 WORKERS = 4
 BULK_SECONDS = 6.0
@@ -191,84 +191,6 @@ def read_versions(channel: Channel, path: str, name: str) -> tuple[int, int, lis
         return reads, state.stats()["cache_hits"], wrong
 
 
-# What is done to the workers
-
-
-class Nemesis:
-    """Kills and stops workers, moves their clock and disturbs their store, at random times."""
-
-    def __init__(self, seed: int, path: str, start: Callable[[], Worker]) -> None:
-        self.chance = random.Random(seed)
-        self._clock = SharedClock(os.path.join(os.path.dirname(path), "clock"))
-        self.crashes: list[Operation] = []
-        self._path = path
-        self._start = start
-        self._junk = 0
-        self._state = slothstate.open(path)
-        self.workers: dict[int, Worker] = {}
-        self.started = 0
-        self.done: defaultdict[str, int] = defaultdict(int)
-
-    def recruit(self) -> None:
-        """Start one more worker."""
-        self.started += 1
-        self.workers[self.started] = self._start()
-
-    def strike(self) -> None:
-        """Do one thing to the workers or their store."""
-        what = self.chance.choice(
-            (self.kill, self.stop, self.stop, self.jump, self.checkpoint, self.sweep, self.reopen, self.compact)
-        )
-        what()
-        self.done[what.__name__] += 1
-
-    def _victim(self) -> int:
-        alive = [number for number, worker in self.workers.items() if worker.process.is_alive()]
-        return self.chance.choice(alive or list(self.workers))
-
-    def kill(self) -> None:
-        number = self._victim()
-        called = time.monotonic_ns()
-        self.workers.pop(number).kill()
-        for name in LOCK_NAMES:
-            self.crashes.append(Operation(number, 2**31, "crash", (name,), called))
-        self.recruit()
-
-    def stop(self) -> None:
-        worker = self.workers[self._victim()]
-        # One that has just ended cannot be stopped.
-        with suppress(ProcessLookupError):
-            worker.signal(signal.SIGSTOP)
-            time.sleep(self.chance.choice((0.01, 0.05, 0.2)))
-            worker.signal(signal.SIGCONT)
-
-    def jump(self) -> None:
-        """Set the clock an hour ahead, two hours back, to 1970, to 2100, or right."""
-        now = time.time()
-        self._clock.jump(self.chance.choice((3600, -7200, 86_400 - now, 4_102_444_800 - now, 0)))
-
-    def checkpoint(self) -> None:
-        raw(self._path, "pragma wal_checkpoint(truncate)")
-
-    def compact(self) -> None:
-        with suppress(StateBusy):
-            self._state.compact()
-
-    def sweep(self) -> None:
-        for _ in range(20):
-            self._junk += 1
-            self._state.set(f"junk:{self._junk}", self._junk, ttl=0.001)
-        time.sleep(0.002)
-        self._state.sweep()
-
-    def reopen(self) -> None:
-        self._state.close()
-        self._state = slothstate.open(self._path)
-
-    def close(self) -> None:
-        self._state.close()
-
-
 # The tests
 
 
@@ -319,7 +241,9 @@ def hot(path: str, directory: Path, seed: int) -> tuple[int, int]:
             worker.result()
         nemesis.close()
     crashes = [
-        Operation(seed * 1000 + one.worker, one.number, one.verb, one.arguments, one.called) for one in nemesis.crashes
+        Operation(seed * 1000 + number, 2**31, "crash", (name,), called)
+        for number, called in nemesis.crashes
+        for name in LOCK_NAMES
     ]
     by_key: defaultdict[str, list[Operation]] = defaultdict(list)
     for operation in [*read_logs(directory.glob("*.log")), *crashes]:

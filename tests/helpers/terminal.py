@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import struct
 import subprocess
@@ -20,6 +21,9 @@ from slothstate.cli import commands
 fcntl, pty, termios = map(pytest.importorskip, ("fcntl", "pty", "termios"))
 
 ESC = "\x1b"
+
+STYLE = re.compile(r"\x1b\[[0-9;]*m")
+"""What colours and styles are written as."""
 
 
 def invoke(*arguments: str | Path, home: Path, stdin: bytes | str = b"") -> Result:

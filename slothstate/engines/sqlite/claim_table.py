@@ -30,6 +30,8 @@ class ClaimTable:
     def __init__(self, store: Store, ownership: Ownership) -> None:
         self._store = store
         self._ownership = ownership
+        # The list that had an item last.
+        self._likely: str | None = None
 
     def take(
         self, keys: Sequence[str], nonce: int, ttl_ms: int | None, max_attempts: int | None, dead: str | None, /
@@ -38,7 +40,9 @@ class ClaimTable:
         claimant = claims.Claimant(
             nonce, self._ownership.become(), host(), os.getpid(), returning.this_boot(), expires_boot_ms
         )
-        return self._store.write(claims.take, keys, claimant, max_attempts, dead)
+        found = self._store.write(claims.take, keys, claimant, max_attempts, dead, self._likely)
+        self._likely = None if found is None else found.key
+        return found
 
     def pause(self, keys: Sequence[str], /) -> float:
         return self._store.read(returning.pause, keys)
@@ -47,7 +51,9 @@ class ClaimTable:
         return self._store.write(claims.done, place, nonce, boot_ms())
 
     def release(self, place: Place, nonce: int, delay_ms: int, /) -> bool:
-        return self._store.write(claims.release, place, nonce, boot_ms(), delay_ms)
+        # A clock that the caller brought is the only one that counts.
+        boot = returning.this_boot() if self._store.is_real_time else ""
+        return self._store.write(claims.release, place, nonce, boot_ms(), delay_ms, boot)
 
     def extend(self, place: Place, nonce: int, ttl_ms: int, /) -> bool:
         now_boot_ms = boot_ms()
@@ -69,7 +75,7 @@ class ClaimTable:
                 "alive": None if row.owner is None else self._is_alive(row.owner),
                 "due": None if row.due_ms is None else row.due_ms / 1000,
             }
-            for row in self._store.read(claims.rows, key)
+            for row in self._store.read(claims.rows, key, boot_ms())
         ]
 
     def _is_alive(self, owner: str) -> bool | None:

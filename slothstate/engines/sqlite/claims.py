@@ -42,8 +42,8 @@ class ClaimRow(NamedTuple):
     pid: int | None
     since_ms: int
     attempts: int
-    due_ms: int | None
     owner: str | None
+    due_ms: int | None
 
 
 _PLACE: Final = "list_id = ?1 and position = ?2 and nonce = ?3"
@@ -65,12 +65,14 @@ order by position
 limit 1
 """)
 
-_REMOVE_FIRST: Final = sql("""
+_REMOVE_FIRST: Final = sql(f"""
 delete from list_items
-where list_id = ?1 and position = ?2 and attempts < ?3
-and not exists (select 1 from list_items where list_id = ?1 and position < ?2)
-and (select value from entries where id = ?1) = -1
-returning item, attempts, exists (select 1 from list_items where list_id = ?1 and position > ?2)
+where (list_id, position) = ({_FIRST}) and attempts < ?4
+returning
+  list_id, position, item, attempts,
+  exists (
+    select 1 from list_items as other where other.list_id = list_items.list_id and position > list_items.position
+  )
 """)
 
 _CLAIM: Final = sql("""
@@ -90,7 +92,7 @@ _EXTEND: Final = f"update claims set expires_boot_ms = ?5 where {_PLACE} and {_H
 
 _DELAY: Final = sql("""
 update claims
-set owner = null, host = null, pid = null, boot_id = null, expires_boot_ms = null, nonce = 0, due_ms = ?3
+set owner = null, host = null, pid = null, boot_id = ?4, expires_boot_ms = ?5, nonce = 0, due_ms = ?3
 where list_id = ?1 and position = ?2
 """)
 
@@ -99,7 +101,9 @@ _POSITION: Final = f"select position from claims where {_MOVED}"
 _BY_NONCE: Final = "select list_id, position from claims where nonce = ?1"
 
 _ROWS: Final = sql("""
-select key, host, pid, since_ms, attempts, due_ms, owner
+select
+  key, host, pid, since_ms, attempts, owner,
+  iif(owner is null and boot_id = ?3, ?2 + expires_boot_ms - ?4, due_ms)
 from claims join entries on entries.id = list_id
 where ifnull(key = ?1, 1)
 order by key, position
@@ -113,18 +117,18 @@ def take(
     claimant: Claimant,
     max_attempts: int | None,
     dead: str | None,
+    likely: str | None,
 ) -> Claimed | None:
     """Claim the first item of the first list that has any; None where none has.
 
-    An item that was claimed `max_attempts` times already goes to the list `dead`, or that of its key, instead.
+    An item that was claimed `max_attempts` times already goes to the list `dead`, or that of its key, instead. A list
+    that is not `likely` to have an item is looked at first: who waits looks often, and must not be in the way of those
+    who write.
     """
     for key in names:
-        # Looked at first: who waits looks often, and must not be in the way of those who write.
-        place = connection.execute(_FIRST, (now, key, claimant.owner)).get
-        is_there = place is not None or keys.exists(connection, now, key) or returning.has_due(connection, now, key)
-        if is_there:
+        if key == likely or keys.exists(connection, now, key) or returning.has_due(connection, now, key):
             with Atomic(connection):
-                claimed = None if place is None else _take_first(connection, now, key, claimant, max_attempts, place)
+                claimed = _take_first(connection, now, key, claimant, max_attempts)
                 if claimed is None:
                     claimed = _take(connection, now, key, claimant, max_attempts, dead or dead_key(key))
             if claimed is not None:
@@ -133,17 +137,17 @@ def take(
 
 
 def _take_first(
-    connection: Connection, now: int, key: str, claimant: Claimant, max_attempts: int | None, place: Place
+    connection: Connection, now: int, key: str, claimant: Claimant, max_attempts: int | None
 ) -> Claimed | None:
-    """Claim the item that was the first of a list a moment ago, if it still is."""
+    """Claim the first item of a list in the usual case, None in any other."""
     most = INTEGER_MAX if max_attempts is None else max_attempts
-    found = connection.execute(_REMOVE_FIRST, (*place, most)).get
+    found = connection.execute(_REMOVE_FIRST, (now, key, claimant.owner, most)).get
     if found is None:
         return None
-    item, attempts, is_more = found
-    claimed = _keep(connection, now, key, claimant, place, item, attempts)
+    identity, position, item, attempts, is_more = found
+    claimed = _keep(connection, now, key, claimant, (identity, position), item, attempts)
     if not is_more:
-        list_rows.settle(connection, place[0], 0)
+        list_rows.settle(connection, identity, 0)
     return claimed
 
 
@@ -220,14 +224,20 @@ def holds(connection: Connection, now: int, place: Place, nonce: int, now_boot_m
     return _held_at(connection, place, nonce, now_boot_ms) is not None
 
 
-def release(connection: Connection, now: int, place: Place, nonce: int, now_boot_ms: int, delay_ms: int) -> bool:
-    """Give an item back, to be seen only after a delay; return whether the claim was still held."""
+def release(
+    connection: Connection, now: int, place: Place, nonce: int, now_boot_ms: int, delay_ms: int, boot: str
+) -> bool:
+    """Give an item back, to be seen only after a delay; return whether the claim was still held.
+
+    The delay is one of the boot clock of `boot`, until the system is booted anew; without, of the wall clock.
+    """
     with Atomic(connection):
         held_at = _held_at(connection, place, nonce, now_boot_ms)
         if held_at is None:
             return False
         if delay_ms:
-            connection.execute(_DELAY, (*held_at, now + delay_ms))
+            ends = (boot, now_boot_ms + delay_ms) if boot else (None, None)
+            connection.execute(_DELAY, (*held_at, now + delay_ms, *ends))
         else:
             returning.put_back(connection, now, held_at[0], [held_at[1]])
         return True
@@ -240,6 +250,7 @@ def abandon(connection: Connection, now: int, nonce: int) -> None:
             returning.put_back(connection, now, identity, [position])
 
 
-def rows(connection: Connection, now: int, key: str | None) -> list[ClaimRow]:
+def rows(connection: Connection, now: int, key: str | None, now_boot_ms: int) -> list[ClaimRow]:
     """Return the claims on a list, or all, by key and then in the order of the items."""
-    return [ClaimRow(*row) for row in connection.execute(_ROWS, (key,)).fetchall()]
+    found = connection.execute(_ROWS, (key, now, returning.this_boot(), now_boot_ms))
+    return [ClaimRow(*row) for row in found.fetchall()]

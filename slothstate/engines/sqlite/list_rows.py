@@ -78,7 +78,7 @@ from entries
 where key = ?2 and {IN_ROWS} and exists (select 1 from claims where list_id = id)
 """)
 
-_CREATE: Final = "insert into entries (key, kind) values (?1, 'list') returning id"
+_CREATE: Final = "insert into entries (key, kind) values (?1, 'list') on conflict (key) do nothing returning id"
 
 _REVIVE: Final = "update entries set value = -1, expires_at_ms = null where id = ?1"
 
@@ -148,6 +148,10 @@ def open_for_change(connection: Connection, now: int, key: str, verb: str) -> St
     found = find(connection, now, key, verb)
     if found is not None:
         return unpack(connection, key, found)
+    # The usual case; else there is a row under the key that nobody sees: it has expired, or its claims keep it.
+    identity = connection.execute(_CREATE, (key,)).get
+    if identity is not None:
+        return StoredList(identity, None, 0, -1)
     identity = connection.execute(_HIDDEN, (now, key)).get
     if identity is None:
         keys.remove(connection, now, key)

@@ -38,12 +38,17 @@ this_boot: Final = cache(boot_id)
 
 _CLAIMED: Final = sql(f"select id from entries where key = ?1 and {IN_ROWS} and value is not null")
 
-# All but those that cannot be due: of an owner of this process without an end, and delayed ones before their time.
+# All but those that cannot be due: of an owner of this process without an end, and delayed ones before their time. That
+# is one of the boot clock, which nobody can set, as long as the system runs that they were delayed on.
 _SUSPECTS: Final = sql("""
 select position, owner, boot_id, expires_boot_ms
 from claims
 where list_id = ?1
-and case when owner is null then ifnull(due_ms, 0) <= ?2 else owner is not ?3 or expires_boot_ms is not null end
+and case
+  when owner is not null then owner is not ?3 or expires_boot_ms is not null
+  when boot_id = ?4 then expires_boot_ms <= ?5
+  else ifnull(due_ms, 0) <= ?2
+end
 """)
 
 _UNCLAIM: Final = "delete from claims where list_id = ?1 and position = ?2 returning item, attempts"
@@ -64,7 +69,7 @@ where id = ?2
 
 _NEXT: Final = sql("""
 select
-  min(due_ms),
+  min(iif(boot_id = ?2, null, due_ms)),
   min(iif(boot_id = ?2, expires_boot_ms, null)),
   max(ifnull(owner <> ifnull(?3, ''), 0))
 from claims
@@ -101,11 +106,11 @@ def due(connection: Connection, now: int, identity: int) -> list[int]:
     """Return the positions of the claimed items of a list that are due."""
     owners = connection.owners
     own = None if owners is None else owners.name
-    suspects = connection.execute(_SUSPECTS, (identity, now, own)).fetchall()
+    now_boot_ms, boot = boot_ms(), this_boot()
+    suspects = connection.execute(_SUSPECTS, (identity, now, own, boot, now_boot_ms)).fetchall()
     if not suspects:
         return []
     is_dead: Callable[[str], bool] = cache(_nobody if owners is None else owners.is_dead)
-    now_boot_ms, boot = boot_ms(), this_boot()
     return [
         position
         for position, owner, of_boot, expires_boot_ms in suspects

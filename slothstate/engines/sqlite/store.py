@@ -58,8 +58,9 @@ class Store(Pool):
     ) -> None:
         super().__init__(path, syncs_commits=durability == "full", busy=BusyWait(busy_timeout), vfs=vfs)
         # The reading of the clock in milliseconds since the epoch, the one of an operation.
-        self.now = native.now_ms if clock is time.time else lambda: int(clock() * 1000)
-        self.cache = read_cache.make(cache_size, None if clock is time.time else clock, self._transactions)
+        self.is_real_time = clock is time.time
+        self.now = native.now_ms if self.is_real_time else lambda: int(clock() * 1000)
+        self.cache = read_cache.make(cache_size, None if self.is_real_time else clock, self._transactions)
         self.operations = defaultdict(int)
         self._sweep_interval = sweep_interval
         # What else the background sweep does, a weak reference: it must not keep its owner, and thereby us, alive.

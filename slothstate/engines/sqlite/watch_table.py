@@ -77,6 +77,8 @@ class WatchTable:
                 "since": row.since_ms / 1000,
                 "revision": abs(row.revision),
                 "alive": None if row.owner is None else not self._ownership.is_dead(row.owner),
+                "behind": max(0, row.behind),
+                "behind_since": None if row.behind_since_ms is None else row.behind_since_ms / 1000,
             }
             for row in self._store.read(watches.rows)
         ]

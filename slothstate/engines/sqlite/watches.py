@@ -18,7 +18,10 @@ KEPT_MS: Final = 24 * 3600 * 1000
 
 
 class WatchRow(NamedTuple):
-    """A row of the table, as stored; `owner` is None while nobody runs a watch that has a name."""
+    """A row of the table, as stored; `owner` is None while nobody runs a watch that has a name.
+
+    Behind what is stored: how many revisions it has not handled, and when the first of them was written.
+    """
 
     nonce: int
     name: str | None
@@ -28,9 +31,18 @@ class WatchRow(NamedTuple):
     host: str | None
     pid: int | None
     since_ms: int
+    behind: int = 0
+    behind_since_ms: int | None = None
 
 
-_ROWS: Final = "select nonce, name, pattern, revision, owner, host, pid, since_ms from watches order by id"
+_ROWS: Final = sql("""
+select
+  nonce, name, pattern, revision, owner, host, pid, since_ms,
+  (select ifnull(max(revision), 0) from changes) - abs(revision),
+  (select at_ms from changes where changes.revision > abs(watches.revision) order by changes.revision limit 1)
+from watches
+order by id
+""")
 
 _FIND: Final = "select id, owner, nonce from watches where name = ?1"
 

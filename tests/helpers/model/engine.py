@@ -163,7 +163,7 @@ class ModelEngine:
         """Let everybody see these rows. The caller is the writer."""
         # Not only if they differ: 1 equals 1.0.
         self.memory.rows = rows
-        self.memory.log()
+        self.memory.log(self.now_ms())
         self.memory.commits += 1
 
     @contextmanager

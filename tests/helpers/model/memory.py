@@ -108,15 +108,15 @@ class Memory:
         self.tokens: dict[str, int] = {}
         self.dead: set[object] = set()
         """Owners of claims that are closed."""
-        # By nonce; and what they may still have to read: (revision, key, op).
+        # By nonce; and what they may still have to read: (revision, key, op), and when that was.
         self.watches: dict[int, WatchEntry] = {}
-        self.changes: list[tuple[int, str, str]] = []
+        self.changes: list[tuple[int, str, str, int]] = []
         self.noted: list[tuple[str, str]] = []
         self.revision = 0
 
-    def log(self) -> None:
+    def log(self, now_ms: int) -> None:
         """Give revisions to what was noted, if anybody watches."""
         for key, op in self.noted if self.watches else ():
             self.revision += 1
-            self.changes.append((self.revision, key, op))
+            self.changes.append((self.revision, key, op, now_ms))
         self.noted = []

@@ -47,7 +47,7 @@ class Watches(Part):
         self.engine.require_usable()
         entry = memory.watches.get(nonce)
         page = [change for change in memory.changes if change[0] > after][:limit]
-        found = [change for change in page if pattern is None or glob_match(pattern, change[1])]
+        found = [change[:3] for change in page if pattern is None or glob_match(pattern, change[1])]
         return WatchPage(None if entry is None else entry.revision, found, page[-1][0] if page else after)
 
     def handled(self, nonce: int, revision: int, count: int, /) -> bool:
@@ -91,6 +91,7 @@ class Watches(Part):
 
     def describe(self) -> list[WatchDescription]:
         self.engine.require_usable()
+        memory = self.engine.memory
         return [
             {
                 "name": entry.name,
@@ -99,8 +100,12 @@ class Watches(Part):
                 "since": entry.since,
                 "revision": entry.revision,
                 "alive": None if entry.owner is None else True,
+                "behind": memory.revision - entry.revision,
+                "behind_since": next(
+                    (change[3] / 1000 for change in memory.changes if change[0] > entry.revision), None
+                ),
             }
-            for entry in self.engine.memory.watches.values()
+            for entry in memory.watches.values()
         ]
 
     def sweep(self) -> None:

@@ -1,0 +1,99 @@
+"""`slothstate claims`: which items are out of their lists, and who has them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import click
+
+from slothstate import ClaimDescription, patterns
+from slothstate.cli.exits import DONE
+from slothstate.cli.formatting import clock_time, duration, escaped, is_terminal, styled
+from slothstate.cli.locks import STATUS, STATUS_COLOURS
+from slothstate.cli.opening import open_state
+from slothstate.cli.options import complete_key, json_option, store_command
+from slothstate.cli.table import print_table
+from slothstate.cli.values import as_json, write
+from slothstate.processes import Commands
+
+__all__ = ["claims"]
+
+_HEADINGS: Final = ("STATUS", "PROCESS", "ATTEMPT", "FOR", "DUE IN", "LIST")
+
+
+@store_command("claims")
+@click.argument("pattern", required=False, shell_complete=complete_key)
+@json_option
+def claims(db: str | None, pattern: str | None, as_json_: bool) -> int:
+    """List the items that are claimed: who has them, since when.
+
+    Of the lists that match PATTERN. Also what is delayed, which nobody has. A dead owner's items are back in their list
+    for whoever wants one next. What was given up after --max-attempts is in a list like any other: `range` shows it.
+
+    In a pipe the fields are separated by tabs: alive, dead, unknown (doctor says why) or delayed, process, host,
+    attempt, since, due (both in UTC), list. On a terminal and with --json also the command that the process runs, where
+    the system tells.
+
+    \b
+    Examples:
+      slothstate claims
+      slothstate claims 'jobs:*' --json
+    """
+    if pattern is not None:
+        patterns.check(pattern)
+    with open_state(db) as state:
+        found = [claim for claim in state.claims() if pattern is None or patterns.match(pattern, claim["key"])]
+        commands = Commands(state.health()["users"])
+    if as_json_:
+        write(as_json([_with_command(claim, commands) for claim in found]))
+    elif not is_terminal():
+        for claim in found:
+            write("\t".join(map(escaped, _fields(claim))))
+    elif not print_table(_HEADINGS, _rows(found, commands), right=["ATTEMPT"]):
+        write(styled("no claims", dim=True))
+    return DONE
+
+
+def _status(claim: ClaimDescription) -> str:
+    return "delayed" if claim["owner"] is None else STATUS[claim["alive"]]
+
+
+def _command_of_owner(claim: ClaimDescription, commands: Commands) -> str | None:
+    """Return what a claim's owner runs; a dead one's pid may be another process by now."""
+    owner = claim["owner"]
+    return commands.of(owner["pid"], owner["host"]) if owner is not None and claim["alive"] else None
+
+
+def _with_command(claim: ClaimDescription, commands: Commands) -> dict[str, Any]:
+    if claim["owner"] is None:
+        return {**claim}
+    return {**claim, "owner": {**claim["owner"], "command": _command_of_owner(claim, commands)}}
+
+
+def _fields(claim: ClaimDescription) -> Iterator[str]:
+    owner, due = claim["owner"], claim["due"]
+    yield _status(claim)
+    yield from ("-", "-") if owner is None else (str(owner["pid"]), owner["host"])
+    yield str(claim["attempt"])
+    yield clock_time(claim["since"])
+    yield "-" if due is None else clock_time(due)
+    yield claim["key"]
+
+
+def _rows(found: list[ClaimDescription], commands: Commands) -> Iterator[list[str]]:
+    now = time.time()
+    for claim in found:
+        status, owner, due = _status(claim), claim["owner"], claim["due"]
+        yield [
+            styled(status, fg=STATUS_COLOURS[status]) if status in STATUS_COLOURS else status,
+            "" if owner is None else escaped(f"{owner['pid']}@{owner['host']}"),
+            str(claim["attempt"]),
+            duration(max(0.0, now - claim["since"])),
+            "" if due is None else duration(max(0.0, due - now)),
+            escaped(claim["key"]),
+        ]
+        command = _command_of_owner(claim, commands)
+        if command is not None:
+            yield ["", escaped(command)]
