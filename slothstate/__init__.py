@@ -37,7 +37,7 @@ from slothstate.errors import (
     WrongType,
 )
 from slothstate.locks import Lock
-from slothstate.patterns import literal
+from slothstate.patterns import literal, matches
 from slothstate.state import State, open
 from slothstate.values import parse_json, same, to_json
 
@@ -104,6 +104,7 @@ __all__ = [
     "default_path",
     "format_path",
     "literal",
+    "matches",
     "open",
     "parse_json",
     "parse_path",

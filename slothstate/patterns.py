@@ -23,7 +23,7 @@ from typing import Final
 
 from slothstate.native import glob_check, glob_filter, glob_match, glob_prefix
 
-__all__ = ["check", "exact", "filter", "key_range", "literal", "match", "prefix"]
+__all__ = ["check", "exact", "filter", "key_range", "literal", "match", "matches", "prefix"]
 
 check = glob_check
 match = glob_match
@@ -64,6 +64,18 @@ def literal(text: str) -> str:
     'price \\\\*'
     """
     return "".join(f"\\{character}" if character in _SPECIAL else character for character in text)
+
+
+def matches(pattern: str, key: str) -> bool:
+    """Return whether a pattern matches a key, as `State.keys` decides it; for what is no key, or is one elsewhere.
+
+    Raises: `PatternError`.
+
+    >>> from slothstate import matches
+    >>> matches("user:*", "user:1"), matches("user:?", "user:10")
+    (True, False)
+    """
+    return glob_match(pattern, key)
 
 
 def key_range(pattern: str) -> tuple[str, str | None]:

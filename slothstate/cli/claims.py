@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from slothstate import ClaimDescription, patterns
+from slothstate import ClaimDescription, matches
 from slothstate.cli.exits import DONE
 from slothstate.cli.formatting import clock_time, duration, escaped, is_terminal, styled
 from slothstate.cli.locks import STATUS, STATUS_COLOURS
@@ -42,9 +42,10 @@ def claims(db: str | None, pattern: str | None, as_json_: bool) -> int:
       slothstate claims 'jobs:*' --json
     """
     if pattern is not None:
-        patterns.check(pattern)
+        # A pattern that is none is an error also where nothing is claimed.
+        matches(pattern, "")
     with open_state(db) as state:
-        found = [claim for claim in state.claims() if pattern is None or patterns.match(pattern, claim["key"])]
+        found = [claim for claim in state.claims() if pattern is None or matches(pattern, claim["key"])]
         commands = Commands(state.health()["users"])
     if as_json_:
         write(as_json([_with_command(claim, commands) for claim in found]))

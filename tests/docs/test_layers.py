@@ -34,7 +34,7 @@ ALLOWED: Final[dict[str, frozenset[str]]] = {
     "__pyinstaller": frozenset(),
     "acquisition": GROUND,
     "aio": ABOVE | {"aio", "claims", "state"},
-    "cli": PUBLIC | {"cli", "importers", "lua", "patterns"},
+    "cli": PUBLIC | {"cli", "importers", "lua"},
     "claims": ABOVE,
     "codec": GROUND | {"engines.protocol"},
     "engines": GROUND | {"engines.protocol", "engines.sqlite"},

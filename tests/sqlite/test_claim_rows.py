@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,22 @@ def test_restored(state: State, path: str, tmp_path: Path) -> None:
         assert dict(other.items()) == {"alone": [1], "q": ["a", "c"]}
         assert [claim["owner"] for claim in other.claims()] == [None]
         assert claimed(other, "q").attempt == 2
+
+
+def test_delays_over_a_boot(path: str) -> None:
+    """A delay ends by the boot clock, whatever the wall clock says; by the latter once the system was booted anew."""
+    with slothstate.open(path) as state:
+        state.list_push("q", "a")
+        claimed(state, "q").release(delay=60)
+        raw(path, "update claims set due_ms = 1")
+        assert state.list_length("q") == 0
+        assert state.claims()[0]["due"] == pytest.approx(time.time() + 60, abs=30)
+        raw(path, "update claims set boot_id = 'another', due_ms = 4102444800000")
+        assert (state.list_length("q"), state.claims()[0]["due"]) == (0, 4102444800)
+        raw(path, "update claims set expires_boot_ms = 1")
+        assert state.list_length("q") == 0
+        raw(path, "update claims set due_ms = 1")
+        assert state.list_length("q") == 1
 
 
 def test_where_one_may_only_read(path: str, state: State) -> None:
