@@ -35,11 +35,16 @@ def start(statement: str, compiled: str) -> float:
     is kept in the directory `compiled`: elsewhere PYTHONDONTWRITEBYTECODE would make a checkout compile every time what
     installed packages bring compiled. The first start of each statement fills it.
     """
-    environment = {**_environment(), "PYTHONPYCACHEPREFIX": compiled}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     before = _children()
-    subprocess.run([sys.executable, "-S", "-c", f"import site; {statement}"], check=True, env=environment)
+    subprocess.run([sys.executable, "-S", "-c", f"import site; {statement}"], check=True, env=environment(compiled))
     return _children() - before
+
+
+def environment(compiled: str) -> dict[str, str]:
+    """Return the environment of an interpreter that finds what we do and keeps bytecode in this directory."""
+    variables = {**_environment(), "PYTHONPYCACHEPREFIX": compiled}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
+    return variables
 
 
 def _children() -> float:

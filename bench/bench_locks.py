@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from contextlib import ExitStack
+from itertools import count
 from time import perf_counter_ns, sleep
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ TOPIC: Final = "locks"
 
 UNCONTENDED: Final = "lock + unlock, uncontended"
 TRY: Final = "try_lock + unlock, uncontended"
+UPSERTS: Final = "two upserts"
 HANDOVER: Final = "unlock until a waiting process has the lock"
 TAKEOVER: Final = "kill -9 of the owner until a waiting process has the lock"
 
@@ -51,9 +53,23 @@ def try_pair(peer: Peer) -> Source:
     return lambda operations: Batch(both, ([NAME] * operations,), [True] * operations)
 
 
+def two_upserts(peer: Peer) -> Source:
+    """Two commits, the least that taking and releasing a lock can be."""
+    set_ = peer.set
+    assert set_ is not None
+    turns = count()
+
+    def both(name: str) -> None:
+        set_(name, next(turns))
+        set_(name, next(turns))
+
+    return lambda operations: Batch(both, ([NAME] * operations,))
+
+
 LANES: Final = (
     *(Lane(what=UNCONTENDED, peer=peer, workload=pair) for peer in ("slothstate", "filelock", "diskcache", "redis")),
     Lane(what=TRY, peer="slothstate", workload=try_pair),
+    Lane(what=UPSERTS, peer="apsw", workload=two_upserts),
 )
 
 
@@ -112,6 +128,9 @@ def take_over(name: str, times: int) -> Series:
 def run(report: Report) -> None:
     report.measure(TOPIC, LANES)
     report.at_least("lock + unlock: times faster than filelock", 2, report.times(UNCONTENDED, "filelock"))
+    report.at_least(
+        "lock + unlock: speed beside two bare upserts", 0.45, report.times(UPSERTS, "apsw", its=UNCONTENDED)
+    )
     for what, experiment, times in (
         (HANDOVER, hand_over, report.scale.handovers),
         (TAKEOVER, take_over, report.scale.takeovers),

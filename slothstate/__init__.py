@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 # First of all: it refuses a Python that the rest would fail on in some other way.
 from slothstate import interpreter as _interpreter  # noqa: F401  # isort: skip
-from slothstate.claims import Claim
-from slothstate.descriptions import ClaimDescription, LockDescription, Owner, Waiter, WatchDescription
 from slothstate.engines.sqlite.naming import absolute_path, default_path, refuse_address
 from slothstate.engines.sqlite.schema import check_library
 from slothstate.errors import (
@@ -44,7 +42,20 @@ from slothstate.state import State, open
 from slothstate.values import parse_json, same, to_json
 
 if TYPE_CHECKING:
-    from slothstate.descriptions import Activity, Entry, Finding, Health, Usage, User
+    from slothstate.claims import Claim
+    from slothstate.descriptions import (
+        Activity,
+        ClaimDescription,
+        Entry,
+        Finding,
+        Health,
+        LockDescription,
+        Owner,
+        Usage,
+        User,
+        Waiter,
+        WatchDescription,
+    )
     from slothstate.engines.sqlite.restore import restore
     from slothstate.escaping import printable
     from slothstate.fields import format_path, parse_path
@@ -108,13 +119,19 @@ __all__ = [
 _LATE: Final = {
     "Activity": "slothstate.descriptions",
     "Change": "slothstate.watching",
+    "Claim": "slothstate.claims",
+    "ClaimDescription": "slothstate.descriptions",
     "Entry": "slothstate.descriptions",
     "Finding": "slothstate.descriptions",
     "Health": "slothstate.descriptions",
+    "LockDescription": "slothstate.descriptions",
+    "Owner": "slothstate.descriptions",
     "Record": "slothstate.record",
     "Usage": "slothstate.descriptions",
     "User": "slothstate.descriptions",
+    "Waiter": "slothstate.descriptions",
     "Watch": "slothstate.watching",
+    "WatchDescription": "slothstate.descriptions",
     "format_path": "slothstate.fields",
     "parse_path": "slothstate.fields",
     "printable": "slothstate.escaping",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final, Literal, TypeAlias
 
 from slothstate.errors import InvalidValue, OutOfRange, WrongType
@@ -44,16 +45,19 @@ _FOUND: Final = 0
 _MISSING: Final = 1
 _OUTSIDE: Final = 2
 
-_PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PLAIN_NAME: Final = r"[A-Za-z_][A-Za-z0-9_]*"
 
 # What may come next in a written path: a name, a name in quotes (after a dot or in brackets), a position.
-_STEP: Final = re.compile(
-    r"""\.(?P<name>[A-Za-z_][A-Za-z0-9_]*)
+_STEP: Final = r"""\.(?P<name>[A-Za-z_][A-Za-z0-9_]*)
     |   \.(?P<quoted>"(?:[^"\\]|\\.)*")
     |   \.?\[(?P<bracketed>"(?:[^"\\]|\\.)*")\]
-    |   \.?\[(?P<position>-?[0-9]+)\]""",
-    re.VERBOSE | re.DOTALL,
-)
+    |   \.?\[(?P<position>-?[0-9]+)\]"""
+
+
+@cache
+def _step() -> re.Pattern[str]:
+    # Compiled when it is first asked for: few programs write paths.
+    return re.compile(_STEP, re.VERBOSE | re.DOTALL)
 
 
 class FromOne(int):
@@ -94,7 +98,7 @@ def format_path(path: Path) -> str:
         if isinstance(step, int):
             written += f"[{step}]"
         else:
-            written += f".{step if _PLAIN_NAME.fullmatch(step) else json_encode(step, 'name')}"
+            written += f".{step if re.fullmatch(_PLAIN_NAME, step) else json_encode(step, 'name')}"
     return written or "."
 
 
@@ -107,7 +111,7 @@ def parse_path(text: str) -> Path:
     steps: list[str | int] = []
     at = 0
     while at < len(text):
-        found = _STEP.match(text, at)
+        found = _step().match(text, at)
         if found is None:
             break
         name, position = found["quoted"] or found["bracketed"], found["position"]

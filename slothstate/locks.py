@@ -7,6 +7,7 @@ State: it belongs to a thread and, in it, to a task or greenlet.
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from contextlib import AbstractContextManager, suppress
 from functools import partial
@@ -172,7 +173,8 @@ class Locks:
         mine = current()
         held = list(self._held.values())
         others = [each for each in held if not each.caller.shares_thread(mine) and not each.caller.has_ended()]
-        if not others:
+        # Another thread may be acquiring one just now, which is not among these yet.
+        if not others and threading.active_count() == 1:
             self.release_all()
             return
         for each in held:

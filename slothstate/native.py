@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
 # Which _native needs, and imports in C: what collects the modules of a program sees only an import that is written.
 import _cffi_backend  # noqa: F401
@@ -17,6 +17,7 @@ import _cffi_backend  # noqa: F401
 from slothstate import _native
 from slothstate._native import ffi, lib
 from slothstate.errors import InvalidValue, OutOfRange, PatternError
+from slothstate.shapes import Protocol
 
 __all__ = [
     "KEY_SEPARATOR",

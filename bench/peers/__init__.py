@@ -74,6 +74,8 @@ class Peer:
     decode: Callable[..., Any] | None = None
     encode_arguments: tuple[Any, ...] = ()
     """What `encode` takes after the value."""
+    look: Callable[[str], Any] | None = None
+    """Opens another store of this process alone, gets a key from it, and closes it."""
     native: Any = None
     """The library's own handle, for a topic that is about this library alone."""
 

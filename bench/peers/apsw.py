@@ -67,6 +67,16 @@ def open(directory: Path, *, page_size: int | None = None, synchronous: str = "n
     def keys(pattern: str) -> list[Any]:
         return [key for (key,) in execute(_KEYS, (pattern,)).fetchall()]
 
+    other = str(directory / "other.db")
+
+    def look(key: str) -> Any:
+        opened = apsw.Connection(other)
+        opened.execute("pragma journal_mode = wal").fetchall()
+        opened.execute("create table if not exists entries (key text primary key, value any) strict")
+        found = opened.execute(_SELECT, (key,)).get
+        opened.close()
+        return found
+
     return Peer(
         name="apsw",
         close=db.close,
@@ -76,6 +86,7 @@ def open(directory: Path, *, page_size: int | None = None, synchronous: str = "n
         set_many=set_many,
         increment=increment,
         keys=keys,
+        look=look,
         native=execute,
         **through_json(get, set_),
     )

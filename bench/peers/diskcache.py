@@ -37,6 +37,12 @@ def open(directory: Path) -> Peer:
     def pop(key: str) -> Any:
         return cache.pull(prefix=key, side="back")[1]
 
+    other = str(directory / "other")
+
+    def look(key: str) -> Any:
+        with diskcache.Cache(other) as opened:
+            return opened.get(key)
+
     def lock(name: str) -> None:
         locks[name] = diskcache.Lock(cache, name)
         locks[name].acquire()
@@ -55,6 +61,7 @@ def open(directory: Path) -> Peer:
         increment=cache.incr,
         push=push,
         pop=pop,
+        look=look,
         lock=lock,
         unlock=unlock,
     )

@@ -49,6 +49,12 @@ def open(
     def push_many(key: str, items: list[Any]) -> int:
         return state.list_push(key, *items)
 
+    other = directory / "other.db"
+
+    def look(key: str) -> Any:
+        with slothstate.open(other) as opened:
+            return opened.get(key)
+
     def claim(key: str, seconds: float) -> Any:
         claimed = state.list_claim(key, seconds)
         if claimed is None:
@@ -77,6 +83,7 @@ def open(
         keys=state.keys,
         lock=state.lock,
         unlock=state.unlock,
+        look=look,
         encode=native.json_encode,
         encode_arguments=("value",),
         decode=native.json_decode,

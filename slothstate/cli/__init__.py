@@ -11,134 +11,23 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import click
+from slothstate.cli.exits import drop_unread, exit_code
+from slothstate.cli.quick import plain_call
 
-from slothstate.cli.command_group import CommandGroup, drop_unread
-from slothstate.cli.options import db_option
+if TYPE_CHECKING:
+    from slothstate.cli.program import FAMILIES, commands
 
-__all__ = ["run_command_line"]
-
-FAMILIES = {
-    "Keys": {
-        "get": "keys",
-        "set": "keys",
-        "take": "keys",
-        "delete": "keys",
-        "exists": "keys",
-        "keys": "listing",
-        "scan": "listing",
-        "clear": "keys",
-        "compare-swap": "keys",
-        "rename": "keys",
-        "copy": "keys",
-        "edit": "edit",
-        "ttl": "expiry",
-        "set-ttl": "expiry",
-        "persist": "expiry",
-    },
-    "Numbers and text": {
-        "increment": "counters",
-        "decrement": "counters",
-        "append": "counters",
-    },
-    "Lists": {
-        "push": "lists",
-        "unshift": "lists",
-        "pop": "lists",
-        "shift": "lists",
-        "insert": "lists",
-        "remove-item": "lists",
-        "trim": "lists",
-        "length": "lists",
-        "range": "lists",
-        "claim": "claim",
-        "claims": "claims",
-    },
-    "Waiting": {
-        "wait": "watch",
-        "watch": "watch",
-        "watches": "watch",
-        "unwatch": "watch",
-    },
-    "Locks": {
-        "with-lock": "with_lock",
-        "lock": "locks",
-        "unlock": "locks",
-        "locks": "locks",
-    },
-    "Scripts": {
-        "run": "run",
-        "runs": "runs",
-        "shell": "shell",
-        "batch": "batch",
-    },
-    "Looking": {
-        "stats": "inspect",
-        "inspect": "inspect",
-        "du": "inspect",
-        "top": "top",
-        "doctor": "doctor",
-    },
-    "Moving data": {
-        "dump": "dump",
-        "load": "dump",
-        "import": "imports",
-        "backup": "backup",
-        "restore": "backup",
-        "compact": "backup",
-    },
-    "The store": {
-        "path": "store",
-        "sweep": "store",
-    },
-}
-"""Every command's module in this package, by family: the order of the help."""
+__all__ = ["FAMILIES", "commands", "run_command_line"]
 
 
-def _print_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        import slothstate
+def __getattr__(name: str) -> Any:
+    if name in ("FAMILIES", "commands"):
+        from slothstate.cli import program
 
-        click.echo(f"slothstate {slothstate.__version__}")
-        context.exit()
-
-
-@click.group(
-    cls=CommandGroup,
-    families=FAMILIES,
-    invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-@db_option
-@click.option(
-    "-V",
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_print_version,
-    help="Show the version.",
-)
-@click.pass_context
-def commands(context: click.Context, db: str | None) -> None:
-    """A persistent state store for Python and Lua programs that run side by side.
-
-    \b
-    Examples:
-      slothstate set deploy:version v1.2.3 --ttl 1h
-      slothstate get deploy:version
-      slothstate keys 'deploy:*'
-      slothstate help keys
-
-    Exit codes: 0 done; 1 the answer is no (absent, not swapped, not locked); 2 misuse; 3 the store cannot be used;
-    130 interrupted.
-    """
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help())
-    if db is not None:
-        # What is given before the command's name is the default of the command's own option.
-        context.default_map = {name: {"db": db} for name in commands.list_commands(context)}
+        return getattr(program, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def run_command_line(arguments: Sequence[str] | None = None) -> int:
@@ -146,9 +35,14 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    if "_SLOTHSTATE_COMPLETE" in os.environ:
-        import slothstate.cli.completion  # noqa: F401 - registers the shells
     try:
+        plain = plain_call(sys.argv[1:] if arguments is None else arguments)
+        if plain is not None:
+            return exit_code(plain)
+        from slothstate.cli.program import commands
+
+        if "_SLOTHSTATE_COMPLETE" in os.environ:
+            import slothstate.cli.completion  # noqa: F401 - registers the shells
         code: int = commands.main(arguments, prog_name="slothstate", standalone_mode=False)
         return code
     finally:

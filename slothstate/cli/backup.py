@@ -11,18 +11,10 @@ import click
 
 import slothstate
 from slothstate import State, UnsafeState
-from slothstate.cli.exits import Failure
+from slothstate.cli.exits import MISUSE, NO, STORE_ERROR, Failure
 from slothstate.cli.formatting import escaped, is_terminal, quantity, size
-from slothstate.cli.options import (
-    MISUSE,
-    NO,
-    STORE_ERROR,
-    file_named,
-    open_settings,
-    open_state,
-    store_command,
-    store_path,
-)
+from slothstate.cli.opening import open_settings, open_state, store_path
+from slothstate.cli.options import file_named, store_command
 from slothstate.cli.progress import working
 from slothstate.cli.values import write
 

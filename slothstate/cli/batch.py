@@ -14,10 +14,11 @@ import click
 from click.core import ParameterSource
 
 from slothstate.cli.command_group import exit_code
-from slothstate.cli.exits import Failure, OutputFailure
+from slothstate.cli.exits import DONE, MISUSE, NO, Failure, OutputFailure, flush
 from slothstate.cli.formatting import is_terminal
-from slothstate.cli.options import DONE, MISUSE, NO, sharing_state, store_command
-from slothstate.cli.values import flush, stdin_lines
+from slothstate.cli.opening import sharing_state
+from slothstate.cli.options import store_command
+from slothstate.cli.values import stdin_lines
 
 __all__ = ["batch", "words_of"]
 

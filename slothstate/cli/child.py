@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import errno
-import json
+import marshal
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import FileIO
 from types import FrameType
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NoReturn, TypeAlias
 
 from slothstate import State
 from slothstate.cli.exits import Failure
 from slothstate.cli.formatting import is_terminal
-from slothstate.cli.options import open_state
+from slothstate.cli.opening import open_state
 
 __all__ = ["Child", "leaving_on_signals", "open_beside"]
 
@@ -48,19 +46,21 @@ def leaving_on_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def open_beside(child: Child, db: str | None, *, create: bool = True) -> contextlib.AbstractContextManager[State]:
+@contextlib.contextmanager
+def open_beside(child: Child, db: str | None, *, create: bool = True) -> Iterator[State]:
     """Open the store while a command waits for its turn."""
-    # The threads of a State inherit the mask: a signal that one of them took would not be there to be passed on.
-    with child.signals_blocked():
-        return open_state(db, create=create)
+    with contextlib.ExitStack() as stack:
+        # The thread of a State inherits the mask: a signal that it took would not be there to be passed on. What comes
+        # after opening starts it, if it is more than one read.
+        with child.signals_blocked():
+            state = stack.enter_context(open_state(db, create=create))
+            with state.snapshot():
+                pass
+        yield state
 
 
-class _Turn(NamedTuple):
-    """What a child is told when its turn comes: environment variables, stdin as base64, and which may be left out."""
-
-    variables: dict[str, str]
-    stdin: str | None
-    large: list[str]
+_Turn: TypeAlias = "tuple[dict[str, str], bytes | None, list[str]]"
+"""What a child is told when its turn comes: environment variables, stdin, and which variables may be left out."""
 
 
 class Child:
@@ -116,8 +116,8 @@ class Child:
         """
         with self.signals_blocked():
             with contextlib.suppress(BrokenPipeError):
-                turn = _Turn(dict(variables), None if stdin is None else base64.b64encode(stdin).decode(), list(large))
-                _write_all(self._turn, json.dumps(turn).encode())
+                turn: _Turn = dict(variables), stdin, list(large)
+                _write_all(self._turn, marshal.dumps(turn))
             self._turn.close()
             problem = self._failure.read()
             if problem:
@@ -174,11 +174,14 @@ def _become(command: Sequence[str], turn: int, failure: int) -> None:
         message = pipe.read()
     if not message:
         return
-    variables, stdin, large = json.loads(message)
+    told: _Turn = marshal.loads(message)
+    variables, stdin, large = told
     if stdin is not None:
+        import tempfile  # with all that it needs, and few commands read anything here
+
         # A file and not a pipe: nobody has to fill it while the command runs.
         with tempfile.TemporaryFile() as file:
-            file.write(base64.b64decode(stdin))
+            file.write(stdin)
             file.seek(0)
             os.dup2(file.fileno(), 0)
     # Python ignores these two; a command expects them as they are by default.

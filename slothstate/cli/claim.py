@@ -8,17 +8,9 @@ import click
 
 from slothstate import LockLost
 from slothstate.cli.child import Child, leaving_on_signals, open_beside
-from slothstate.cli.exits import Failure
-from slothstate.cli.options import (
-    MISUSE,
-    NO,
-    SECONDS,
-    STORE_ERROR,
-    StoreCommand,
-    complete_key,
-    store_command,
-    store_path,
-)
+from slothstate.cli.exits import MISUSE, NO, STORE_ERROR, Failure
+from slothstate.cli.opening import store_path
+from slothstate.cli.options import SECONDS, StoreCommand, complete_key, store_command
 from slothstate.cli.values import as_json
 
 __all__ = ["claim"]

@@ -9,9 +9,11 @@ from typing import Any, Final
 import click
 
 from slothstate import ClaimDescription, matches
+from slothstate.cli.exits import DONE
 from slothstate.cli.formatting import clock_time, duration, escaped, is_terminal, styled
 from slothstate.cli.locks import STATUS, STATUS_COLOURS
-from slothstate.cli.options import DONE, complete_key, json_option, open_state, store_command
+from slothstate.cli.opening import open_state
+from slothstate.cli.options import complete_key, json_option, store_command
 from slothstate.cli.table import print_table
 from slothstate.cli.values import as_json, write
 from slothstate.processes import Commands

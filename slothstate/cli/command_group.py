@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 import click
 
-from slothstate import SlothStateError
-from slothstate.cli.exits import Failure
-from slothstate.cli.formatting import escaped
-from slothstate.cli.options import BUG, CLOSED_PIPE, INTERRUPTED, MISUSE, STORE_ERROR, exit_code_of
-from slothstate.cli.values import flush
+from slothstate.cli import exits
+from slothstate.cli.exits import INTERRUPTED, MISUSE, Failure, finish
 from slothstate.cli.wording import ALIASES, hint, too_much
 
-__all__ = ["CommandGroup", "drop_unread", "exit_code"]
+__all__ = ["CommandGroup", "exit_code"]
 
 _NAME_WIDTH: Final = 12
-
-_SHOW_TRACEBACK: Final = "SLOTHSTATE_TRACEBACK"
 
 
 class CommandGroup(click.Group):
@@ -73,16 +66,8 @@ class CommandGroup(click.Group):
                 formatter.write_dl([(name.ljust(_NAME_WIDTH), text) for name, text in rows])
 
     def invoke(self, context: click.Context) -> Any:
-        try:
-            result = super().invoke(context)
-            flush()
-            return result
-        except KeyboardInterrupt as error:
-            raise Failure("interrupted", INTERRUPTED) from error
-        except BrokenPipeError as error:
-            # Whoever read our output has enough (`| head`).
-            drop_unread(sys.stdout)
-            raise click.exceptions.Exit(CLOSED_PIPE) from error
+        invoke: Callable[[click.Context], Any] = super().invoke
+        return finish(lambda: invoke(context))
 
     def main(self, *arguments: Any, standalone_mode: bool = True, **options: Any) -> Any:
         """Run one command; returns the exit code, or exits with it in `standalone_mode`."""
@@ -91,17 +76,6 @@ class CommandGroup(click.Group):
         if standalone_mode:
             sys.exit(code)
         return code
-
-
-def drop_unread(stream: TextIO | None) -> None:
-    """Flush; into nothing where nobody reads any more, so that Python does not stumble over it on its way out."""
-    if stream is None:
-        return
-    try:
-        stream.flush()
-    except (OSError, ValueError):
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _usage_hint(error: click.UsageError) -> str:
@@ -119,41 +93,18 @@ def _usage_hint(error: click.UsageError) -> str:
 
 
 def exit_code(run: Callable[[], Any], where: str = "") -> int:
-    """Call what runs a command; return its exit code, after one line on stderr if it failed, which names `where`."""
+    """Do what `exits.exit_code` does, for errors of click's as well."""
 
-    def fail(message: str, code: int) -> int:
-        return _fail(f"{where}{message}" if message else "", code)
+    def run_with_click() -> Any:
+        try:
+            return run()
+        except click.UsageError as error:
+            path = error.ctx.command_path if error.ctx is not None else "slothstate"
+            message = " ".join(error.format_message().split()).rstrip(".") + _usage_hint(error)
+            raise Failure(f"{message} (see '{path} --help')", MISUSE) from error
+        except click.ClickException as error:
+            raise Failure(error.format_message(), error.exit_code) from error
+        except click.Abort as error:
+            raise Failure("interrupted", INTERRUPTED) from error
 
-    try:
-        code = run()
-    except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx is not None else "slothstate"
-        message = " ".join(error.format_message().split()).rstrip(".") + _usage_hint(error)
-        return fail(f"{message} (see '{path} --help')", MISUSE)
-    except click.ClickException as error:
-        return fail(error.format_message(), error.exit_code)
-    except Failure as error:
-        return fail(str(error), error.exit_code)
-    except SlothStateError as error:
-        return fail(escaped(str(error)), exit_code_of(error))
-    except click.Abort:
-        return fail("interrupted", INTERRUPTED)
-    except OSError as error:
-        return fail(f"cannot read or write: {error}", STORE_ERROR)
-    except MemoryError:
-        return fail("out of memory", STORE_ERROR)
-    except ModuleNotFoundError:
-        raise  # slothstate.__main__ says which extra is missing
-    except Exception as error:
-        if os.environ.get(_SHOW_TRACEBACK):
-            raise
-        what = f"{type(error).__name__}: {error}"
-        return fail(f"a bug in slothstate: {escaped(what)}; {_SHOW_TRACEBACK}=1 shows where: please report it", BUG)
-    return code if isinstance(code, int) else 0
-
-
-def _fail(message: str, code: int) -> int:
-    if message:
-        with contextlib.suppress(OSError, ValueError):
-            click.echo(f"slothstate: {escaped(message, keep=chr(10))}", err=True)
-    return code
+    return exits.exit_code(run_with_click, where)

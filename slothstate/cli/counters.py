@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
-from slothstate.cli.options import DONE, FIELD, NUMBER, SECONDS, Field, key_argument, open_state, store_command
+from slothstate.cli.exits import DONE
+from slothstate.cli.opening import open_state
+from slothstate.cli.options import FIELD, NUMBER, SECONDS, Field, key_argument, store_command
 from slothstate.cli.values import Form, as_json, delivering, parse_value, write
 
 __all__ = ["append", "decrement", "increment"]

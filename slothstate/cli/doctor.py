@@ -11,8 +11,10 @@ import click
 
 from slothstate import Finding
 from slothstate.cli.examination import examine
+from slothstate.cli.exits import DONE, NO, STORE_ERROR
 from slothstate.cli.formatting import escaped, is_terminal, quantity, styled
-from slothstate.cli.options import DONE, NO, STORE_ERROR, json_option, store_command, store_path
+from slothstate.cli.opening import store_path
+from slothstate.cli.options import json_option, store_command
 from slothstate.cli.table import terminal_width
 from slothstate.cli.values import as_json, write
 

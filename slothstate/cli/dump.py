@@ -15,9 +15,10 @@ from typing import IO, Any, Final, NoReturn
 import click
 
 from slothstate import Record, SlothStateError, State, to_json
-from slothstate.cli.exits import Failure
+from slothstate.cli.exits import MISUSE, Failure
 from slothstate.cli.formatting import escaped, is_terminal, quantity
-from slothstate.cli.options import MISUSE, file_named, open_state, store_command
+from slothstate.cli.opening import open_state
+from slothstate.cli.options import file_named, store_command
 from slothstate.cli.progress import advancing
 from slothstate.cli.values import write, write_octets
 

@@ -14,19 +14,10 @@ from typing import Any
 import click
 
 from slothstate import OutcomeUnknown, SlothStateError
-from slothstate.cli.exits import Failure
+from slothstate.cli.exits import DONE, INTERRUPTED, MISUSE, NO, Failure, exit_code_of
 from slothstate.cli.formatting import escaped, is_terminal, styled
-from slothstate.cli.options import (
-    DONE,
-    INTERRUPTED,
-    MISUSE,
-    NO,
-    exit_code_of,
-    has_store,
-    key_argument,
-    open_state,
-    store_command,
-)
+from slothstate.cli.opening import has_store, open_state
+from slothstate.cli.options import key_argument, store_command
 from slothstate.cli.values import parse_line, write
 
 __all__ = ["edit"]

@@ -14,7 +14,7 @@ import slothstate
 from slothstate import Finding, SlothStateError, State, WatchDescription
 from slothstate.cli.exits import Failure
 from slothstate.cli.formatting import duration, quantity, shortened
-from slothstate.cli.options import open_state, store_path
+from slothstate.cli.opening import open_state, store_path
 from slothstate.cli.queue_figures import claims_line, watches_line
 from slothstate.processes import Commands
 

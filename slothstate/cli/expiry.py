@@ -6,8 +6,10 @@ from typing import Final
 
 import click
 
+from slothstate.cli.exits import DONE, say_no, say_no_key
 from slothstate.cli.formatting import duration, is_terminal, styled
-from slothstate.cli.options import DONE, SECONDS, key_argument, open_state, say_no, say_no_key, store_command
+from slothstate.cli.opening import open_state
+from slothstate.cli.options import SECONDS, key_argument, store_command
 from slothstate.cli.values import write
 
 __all__ = ["persist", "set_ttl", "ttl"]

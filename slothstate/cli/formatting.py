@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-import click
-
-from slothstate import LockDescription
 from slothstate import printable as escaped
 from slothstate.quantities import duration, quantity, shortened, size
+
+if TYPE_CHECKING:
+    from slothstate import LockDescription
 
 __all__ = [
     "clock_time",
@@ -51,6 +51,8 @@ def styled(text: str, **style: bool | str) -> str:
     """Return the text in a style of `click.style` where stdout shows it: on a terminal, without NO_COLOR."""
     if not is_terminal() or os.environ.get("NO_COLOR") or is_dumb():
         return text
+    import click
+
     return click.style(text, **style)  # type: ignore[arg-type]
 
 

@@ -12,9 +12,10 @@ from typing import Final
 import click
 
 from slothstate import InvalidKey, InvalidValue, OutOfRange, Record, State
-from slothstate.cli.exits import Failure
+from slothstate.cli.exits import DONE, MISUSE, NO, Failure
 from slothstate.cli.formatting import escaped, quantity
-from slothstate.cli.options import DONE, MISUSE, NO, file_named, open_state, store_command, store_path
+from slothstate.cli.opening import open_state, store_path
+from slothstate.cli.options import file_named, store_command
 from slothstate.cli.progress import advancing
 from slothstate.cli.values import write
 from slothstate.importers import READERS, Found, NotReadable, Options, Skipped

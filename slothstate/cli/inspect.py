@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from slothstate import Entry, State, Usage, literal
+from slothstate.cli.exits import DONE, flush, say_no
 from slothstate.cli.formatting import clock_time, duration, escaped, is_terminal, quantity, size, styled
-from slothstate.cli.options import DONE, json_option, key_argument, open_state, say_no, store_command
+from slothstate.cli.opening import open_state
+from slothstate.cli.options import json_option, key_argument, store_command
 from slothstate.cli.prometheus import exposition
 from slothstate.cli.queue_figures import claims_line, watches_line
 from slothstate.cli.table import cut, print_table, terminal_width
-from slothstate.cli.values import as_json, flush, shown, write
+from slothstate.cli.values import as_json, shown, write
 
 if TYPE_CHECKING:
     from rich.tree import Tree

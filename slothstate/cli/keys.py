@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from slothstate import format_path
-from slothstate.cli.exits import Failure
+from slothstate.cli import verbs
+from slothstate.cli.exits import DONE, MISUSE, NO, Failure, say_no, say_no_key
 from slothstate.cli.formatting import escaped, is_terminal, quantity
-from slothstate.cli.options import (
-    DONE,
-    FIELD,
-    MISUSE,
-    NO,
-    SECONDS,
-    Field,
-    complete_key,
-    key_argument,
-    open_state,
-    say_no,
-    say_no_key,
-    store_command,
-    store_path,
-)
+from slothstate.cli.opening import open_state, store_path
+from slothstate.cli.options import FIELD, SECONDS, Field, complete_key, key_argument, store_command
 from slothstate.cli.values import (
     Form,
     Shape,
@@ -80,17 +68,7 @@ def get(db: str | None, keys: tuple[str, ...], default: str | None, field: Field
             raise click.UsageError("--raw, --default and --field take one key alone")
         return _get_several(db, keys, shape)
     [key] = keys
-    with open_state(db) as state:
-        value = state.get(key, _MISSING) if field is None else state.get_field(key, field, _MISSING)
-    if value is not _MISSING:
-        print_value(value, shape)
-    elif default is not None:
-        print_value(parse_value(default), shape)
-    elif field is not None:
-        say_no(f"key {key!r} is missing or has no {format_path(field)}")
-    else:
-        say_no_key(key)
-    return DONE
+    return verbs.get(db, key, default, field, shape)
 
 
 def _get_several(db: str | None, keys: tuple[str, ...], shape: Shape) -> int:
@@ -171,13 +149,8 @@ def set_(
         with open_state(db, create=True) as state:
             state.set_field(key, field, part)
         return DONE
-    parsed = _storable(parse_value(value, form))
-    when: Any = "absent" if absent else "present" if present else None
-    with open_state(db, create=not present) as state:
-        options: dict[str, Any] = {"keep_ttl": True} if keep_ttl else {"ttl": ttl}
-        if not state.set(key, parsed, when=when, **options):
-            say_no(f"not set: key {key!r} {'is there' if absent else 'is missing'}")
-    return DONE
+    when: Literal["absent", "present"] | None = "absent" if absent else "present" if present else None
+    return verbs.set_(db, key, value, ttl, form, when, keep_ttl=keep_ttl)
 
 
 def _set_pairs(db: str | None, words: tuple[str, ...], ttl: float | None, form: Form) -> int:
@@ -191,7 +164,7 @@ def _set_pairs(db: str | None, words: tuple[str, ...], ttl: float | None, form: 
         mapping[key] = value
     if list(mapping.values()).count("-") > 1:
         raise click.UsageError("only one value can be read from stdin")
-    parsed = {key: _storable(parse_value(value, form)) for key, value in mapping.items()}
+    parsed = {key: verbs.storable(parse_value(value, form)) for key, value in mapping.items()}
     with open_state(db, create=True) as state:
         state.set_many(parsed, ttl)
     return DONE
@@ -292,14 +265,7 @@ def exists(db: str | None, key: str) -> int:
     Example:
       slothstate exists deploy:version || echo "never deployed"
     """
-    with open_state(db) as state:
-        return DONE if state.exists(key) else NO
-
-
-def _storable(value: Any) -> Any:
-    if value is None:
-        raise Failure("null is no value, except in a table or list: --string null stores the text", MISUSE)
-    return value
+    return verbs.exists(db, key)
 
 
 @store_command("clear")
@@ -363,10 +329,10 @@ def compare_swap(
     if values == ("-", "-"):
         raise click.UsageError("only one value can be read from stdin")
     parsed = [parse_value(value, form) for value in values]
-    old, new = (None, parsed[0]) if absent else (parsed[0], None if deletes else _storable(parsed[1]))
+    old, new = (None, parsed[0]) if absent else (parsed[0], None if deletes else verbs.storable(parsed[1]))
     if old is None and not absent:
         raise Failure("OLD is null, which no key holds: --absent swaps only if the key is missing", MISUSE)
-    _storable(new if absent else old)
+    verbs.storable(new if absent else old)
     with open_state(db, create=absent) as state:
         if not state.compare_swap(key, old, new, ttl=ttl):
             say_no(f"not swapped: key {key!r} {'is there' if absent else 'holds another value, or is missing'}")

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import click
 
 from slothstate import Entry, State
+from slothstate.cli.exits import DONE
 from slothstate.cli.formatting import duration, escaped, is_terminal, one_line, size, styled
-from slothstate.cli.options import DONE, complete_key, open_state, store_command
+from slothstate.cli.opening import open_state
+from slothstate.cli.options import complete_key, store_command
 from slothstate.cli.table import print_table, terminal_width
 from slothstate.cli.values import as_json, shown, write, write_octets
 

@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from slothstate import State
-from slothstate.cli.exits import Failure
+from slothstate.cli.exits import DONE, MISUSE, Failure, say_no
 from slothstate.cli.formatting import is_terminal, styled
-from slothstate.cli.options import DONE, MISUSE, SECONDS, file_named, key_argument, open_state, say_no, store_command
+from slothstate.cli.opening import open_state
+from slothstate.cli.options import SECONDS, file_named, key_argument, store_command
 from slothstate.cli.values import (
     Form,
     Shape,

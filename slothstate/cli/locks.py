@@ -12,22 +12,13 @@ from typing import Any, Final, NamedTuple
 import click
 
 from slothstate import Lock, LockDescription, LockLost, LockTimeout, State
-from slothstate.cli.exits import Failure
+from slothstate.cli.exits import DONE, NO, STORE_ERROR, Failure, flush, say_no
 from slothstate.cli.formatting import clock_time, duration, escaped, held_as, is_terminal, quantity, styled
-from slothstate.cli.options import (
-    DONE,
-    NO,
-    SECONDS,
-    STORE_ERROR,
-    complete_lock,
-    json_option,
-    open_state,
-    say_no,
-    store_command,
-)
+from slothstate.cli.opening import open_state
+from slothstate.cli.options import SECONDS, complete_lock, json_option, store_command
 from slothstate.cli.signals import until_signalled
 from slothstate.cli.table import print_table
-from slothstate.cli.values import as_json, flush, write
+from slothstate.cli.values import as_json, write
 from slothstate.processes import Commands
 
 __all__ = ["STATUS", "STATUS_COLOURS", "holder_of", "lock", "locks", "unlock"]

@@ -1,78 +1,34 @@
-"""What commands share: where the store is, how it is opened, the exit codes, and arguments of common types."""
+"""What the declarations of commands share: options, and arguments of common types."""
 
 from __future__ import annotations
 
-import os
 import re
-import stat
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import click
 
 import slothstate
-from slothstate import (
-    InvalidKey,
-    InvalidValue,
-    LockTimeout,
-    OutOfRange,
-    PatternError,
-    SlothStateError,
-    State,
-    WrongType,
-    literal,
-    parse_json,
-    parse_path,
-)
+from slothstate import InvalidValue, SlothStateError, State, literal, parse_json, parse_path
 from slothstate.cli.exits import Failure
-from slothstate.cli.formatting import escaped, is_terminal
+from slothstate.cli.opening import SETTINGS, open_state
 
 __all__ = [
-    "BUG",
-    "CLOSED_PIPE",
-    "DONE",
     "FIELD",
-    "INTERRUPTED",
-    "MISUSE",
-    "NO",
     "NUMBER",
     "SECONDS",
-    "STORE_ERROR",
     "Field",
     "StoreCommand",
     "complete_key",
     "complete_lock",
     "db_option",
-    "exit_code_of",
     "file_named",
-    "has_store",
     "json_option",
     "key_argument",
     "lua_option",
-    "open_settings",
-    "open_state",
-    "say_no",
-    "say_no_key",
-    "sharing_state",
     "store_command",
-    "store_path",
 ]
-
-DONE: Final = 0
-NO: Final = 1
-"""The answer is no: absent, not swapped, not locked."""
-MISUSE: Final = 2
-"""What was asked cannot be: an unknown option, a bad key, value or pattern, a verb on a key of another kind."""
-STORE_ERROR: Final = 3
-"""The store cannot do it now: missing, busy, full, damaged, not one to trust."""
-BUG: Final = 70
-"""Something that no code here expects; EX_SOFTWARE of sysexits.h."""
-INTERRUPTED: Final = 130
-CLOSED_PIPE: Final = 141
-
-_MISUSES: Final = (InvalidKey, InvalidValue, OutOfRange, PatternError, WrongType)
 
 _NEGATIVE: Final = re.compile(r"-\.?[0-9]")
 
@@ -85,24 +41,6 @@ _PLAIN: Final = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
 _PART: Final = rf"({_PLAIN})\s*(ms|[smhdw])\s*"
 
 _COMPLETIONS: Final = 200
-
-
-def exit_code_of(error: SlothStateError) -> int:
-    """Return the exit code that an error of the store ends a command with."""
-    if isinstance(error, LockTimeout):
-        return NO
-    return MISUSE if isinstance(error, _MISUSES) else STORE_ERROR
-
-
-def say_no(why: str) -> NoReturn:
-    """End the command with the exit code `NO`, and say why where somebody looks at it; a pipe needs only the code."""
-    raise Failure(why if is_terminal() else "", NO)
-
-
-def say_no_key(*keys: str) -> NoReturn:
-    """End the command with the exit code `NO`: these keys are missing."""
-    *others, last = map(repr, keys)
-    say_no(f"there is no key {', '.join(others)}{' or ' if others else ''}{last}")
 
 
 class StoreCommand(click.Command):
@@ -148,13 +86,10 @@ def store_command(
     return decorate
 
 
-_SETTINGS: Final = "slothstate.settings"
-
-
 def _keep_setting(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     # `meta` is shared with the contexts below: what stands before the command's name holds for the command.
     if context.get_parameter_source(str(parameter.name)) is not click.core.ParameterSource.DEFAULT:
-        context.meta.setdefault(_SETTINGS, {})[parameter.name] = value
+        context.meta.setdefault(SETTINGS, {})[parameter.name] = value
 
 
 def db_option(function: Callable[..., Any], *, opens: bool = True) -> Callable[..., Any]:
@@ -189,71 +124,12 @@ def db_option(function: Callable[..., Any], *, opens: bool = True) -> Callable[.
     )
 
 
-def open_settings() -> dict[str, Any]:
-    """Return how the command was told to open its store: arguments of `slothstate.open`."""
-    context = click.get_current_context(silent=True)
-    return {} if context is None else dict(context.meta.get(_SETTINGS, {}))
-
-
 def file_named(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
     """Let an argument name a file, the callback of its parameter: addresses, which may hold a password, are refused."""
     for name in value if isinstance(value, tuple) else (value,):
         if name is not None:
             slothstate.refuse_address(name, parameter.human_readable_name)
     return value
-
-
-def store_path(db: str | None) -> str:
-    """Return the path of the store that `db` stands for (None: the default), whether or not it is there."""
-    return db if db == "" else slothstate.absolute_path(db)
-
-
-def open_state(db: str | None, *, create: bool = False) -> AbstractContextManager[State]:
-    """Open the store; a missing one is created only if `create`: reading must not make an empty store appear.
-
-    Inside `sharing_state` it is the one that was opened before, and stays open.
-
-    Raises: `Failure` with the code `STORE_ERROR` if there is no store.
-    """
-    context = click.get_current_context(silent=True)
-    shared: ExitStack | None = None if context is None else context.meta.get(_SHARED)
-    if context is None or shared is None:
-        return _open(db, create)
-    if _STATE not in context.meta:
-        context.meta[_STATE] = shared.enter_context(_open(db, create))
-    return nullcontext(context.meta[_STATE])
-
-
-_SHARED: Final = "slothstate.shared"
-
-_STATE: Final = "slothstate.state"
-
-
-@contextmanager
-def sharing_state(context: click.Context) -> Iterator[None]:
-    """Let all commands that run in the block, below this context, work on one open store: the first one opens it."""
-    with ExitStack() as context.meta[_SHARED]:
-        yield
-
-
-def _open(db: str | None, create: bool) -> State:
-    path = store_path(db)
-    if not create and not has_store(db):
-        advice = "name another with --db or $SLOTHSTATE_DB; 'slothstate set' creates it"
-        raise Failure(f"there is no store at {escaped(path)}: {advice}", STORE_ERROR)
-    return slothstate.open(db, **open_settings())
-
-
-def has_store(db: str | None) -> bool:
-    """Return whether there is a store, or something in its place that opening it will tell of."""
-    path = store_path(db)
-    try:
-        found = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError):
-        return True  # opening it says what is wrong
-    return found.st_size > 0 or not stat.S_ISREG(found.st_mode) or os.path.exists(path + "-wal")
 
 
 def complete_key(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:

@@ -17,8 +17,9 @@ import click
 
 import slothstate
 from slothstate import State
-from slothstate.cli.exits import Failure
-from slothstate.cli.options import DONE, MISUSE, NO, db_option, file_named, has_store, lua_option, open_state
+from slothstate.cli.exits import DONE, MISUSE, NO, Failure
+from slothstate.cli.opening import has_store, open_state
+from slothstate.cli.options import db_option, file_named, lua_option
 
 if TYPE_CHECKING:
     from slothstate.lua.host.host import Host

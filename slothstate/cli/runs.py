@@ -8,9 +8,10 @@ from typing import Any, Final
 import click
 
 from slothstate import State
-from slothstate.cli.exits import Failure
+from slothstate.cli.exits import DONE, NO, Failure
 from slothstate.cli.formatting import clock_time, duration, escaped, is_terminal, quantity, styled
-from slothstate.cli.options import DONE, NO, SECONDS, json_option, open_state, store_command
+from slothstate.cli.opening import open_state
+from slothstate.cli.options import SECONDS, json_option, store_command
 from slothstate.cli.table import print_table
 from slothstate.cli.values import as_json, write
 

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from slothstate import SlothStateError, State, literal
-from slothstate.cli.exits import Failure
+from slothstate.cli.exits import MISUSE, NO, Failure, flush
 from slothstate.cli.formatting import escaped, is_terminal, quantity
-from slothstate.cli.options import MISUSE, NO, lua_option, open_state, store_command, store_path
+from slothstate.cli.opening import open_state, store_path
+from slothstate.cli.options import lua_option, store_command
 from slothstate.cli.run import stderr_reporter
 from slothstate.cli.supervise import check_output
-from slothstate.cli.values import flush, stdin_lines, write
+from slothstate.cli.values import stdin_lines, write
 from slothstate.lua.host.report import printable
 
 if TYPE_CHECKING:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
+from slothstate.cli.exits import DONE
 from slothstate.cli.formatting import escaped, is_terminal, quantity, styled
-from slothstate.cli.options import DONE, open_state, store_command, store_path
+from slothstate.cli.opening import open_state, store_path
+from slothstate.cli.options import store_command
 from slothstate.cli.values import write, write_octets
 
 __all__ = ["path", "sweep"]

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from slothstate.cli.exits import Failure, OutputFailure
-from slothstate.cli.options import CLOSED_PIPE, STORE_ERROR
+from slothstate.cli.exits import CLOSED_PIPE, STORE_ERROR, Failure, OutputFailure
 from slothstate.cli.signals import ENDING, Ended, raising_when_ended
 
 if TYPE_CHECKING:

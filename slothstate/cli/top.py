@@ -14,11 +14,13 @@ import click
 from rich.console import Console
 from rich.live import Live
 
+from slothstate.cli.exits import DONE, flush
 from slothstate.cli.formatting import is_dumb, is_terminal
-from slothstate.cli.options import DONE, SECONDS, open_state, store_command
+from slothstate.cli.opening import open_state
+from slothstate.cli.options import SECONDS, store_command
 from slothstate.cli.signals import until_signalled
 from slothstate.cli.top_screen import History, render
-from slothstate.cli.values import flush, write
+from slothstate.cli.values import write
 
 __all__ = ["top"]
 

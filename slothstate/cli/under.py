@@ -7,9 +7,12 @@ outlived its lock, or that came from another store, says nothing.
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from slothstate import Lock, LockDescription, State
+from slothstate import Lock, State
+
+if TYPE_CHECKING:
+    from slothstate import LockDescription
 
 __all__ = ["REASON", "VARIABLE", "extended", "runs_under"]
 

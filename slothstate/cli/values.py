@@ -6,29 +6,21 @@ same way back: a string as its text, everything else as JSON.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from typing import IO, Any, AnyStr, Final, Literal, TypeAlias
 
-import click
-
 from slothstate import SlothStateError, State, parse_json, to_json
-from slothstate.cli.exits import Failure, OutputFailure
+from slothstate.cli.exits import CLOSED_PIPE, MISUSE, STORE_ERROR, Failure, OutputFailure, flush
 from slothstate.cli.formatting import escaped, is_terminal, one_line
-from slothstate.cli.options import CLOSED_PIPE, MISUSE, STORE_ERROR
 
 __all__ = [
     "Form",
     "Shape",
     "as_json",
     "delivering",
-    "flush",
     "output_options",
     "parse_line",
     "parse_value",
@@ -64,24 +56,28 @@ _PAST_LIMITS: Final = (
 
 def value_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say how a typed value is to be read; the function gets `form`."""
+    from click import option  # here and below: what few commands need takes time to import
+
     for name, text in (
         ("base64", "The value is base64 of bytes."),
         ("bytes", "The value is bytes, kept exactly."),
         ("json", "The value is JSON."),
         ("string", "The value is a string, whatever it looks like."),
     ):
-        add: Callable[..., Any] = click.option(f"--{name}", "form", flag_value=name, default=None, help=text)
+        add: Callable[..., Any] = option(f"--{name}", "form", flag_value=name, default=None, help=text)
         function = add(function)
     return function
 
 
 def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--json` and `--raw`; the function gets `shape`."""
+    from click import option
+
     for name, text in (
         ("raw", "Print exactly the value: nothing escaped, no newline."),
         ("json", "Print JSON, bytes as base64."),
     ):
-        add: Callable[..., Any] = click.option(f"--{name}", "shape", flag_value=name, default=None, help=text)
+        add: Callable[..., Any] = option(f"--{name}", "shape", flag_value=name, default=None, help=text)
         function = add(function)
     return function
 
@@ -138,9 +134,11 @@ def _parsed(text: str, form: Form) -> Any:
     if form == "string":
         return text
     if form == "base64":
+        import base64
+
         try:
             return base64.b64decode("".join(text.split()), validate=True)
-        except (binascii.Error, ValueError) as error:
+        except ValueError as error:
             raise Failure(f"the value is not base64: {error}", MISUSE) from error
     try:
         return parse_json(text)
@@ -206,7 +204,11 @@ def as_json(value: Any) -> str:
 
 def plain(value: Any) -> Any:
     """Return a value as JSON knows it: bytes as a string of base64."""
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+    if not isinstance(value, bytes):
+        return value
+    import base64
+
+    return base64.b64encode(value).decode()
 
 
 def _octets(value: Any) -> bytes:
@@ -218,23 +220,9 @@ def _octets(value: Any) -> bytes:
 def write(text: str) -> None:
     """Write a line to stdout: in UTF-8 to a pipe or file, whatever the locale."""
     if is_terminal():
-        click.echo(text)
+        print(text)
     else:
         write_octets(text.encode(errors="backslashreplace") + b"\n")
-
-
-def flush() -> None:
-    """Hand on at once what was written: somebody waits for it. Raises: `Failure`, `BrokenPipeError`."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise _lost(error) from error
-
-
-def _lost(error: OSError) -> OutputFailure:
-    return OutputFailure(f"cannot write to stdout: {error.strerror}", STORE_ERROR)
 
 
 def write_octets(octets: bytes) -> None:
@@ -249,7 +237,7 @@ def write_octets(octets: bytes) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise _lost(error) from error
+        raise OutputFailure(f"cannot write to stdout: {error.strerror}", STORE_ERROR) from error
 
 
 @contextlib.contextmanager
@@ -298,6 +286,9 @@ def _in_time() -> Iterator[None]:
 
     def end(*_: object) -> None:
         raise TimeoutError(0, f"its reader did not take it within {DELIVERY_TIMEOUT:.0f} s")
+
+    import signal
+    import threading
 
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield

@@ -10,21 +10,12 @@ from typing import Any, Final
 import click
 
 from slothstate import Change, same
-from slothstate.cli.exits import Failure
+from slothstate.cli.exits import DONE, Failure, flush, say_no
 from slothstate.cli.formatting import escaped, is_terminal, styled
-from slothstate.cli.options import (
-    DONE,
-    SECONDS,
-    complete_key,
-    json_option,
-    key_argument,
-    open_state,
-    say_no,
-    store_command,
-    store_path,
-)
+from slothstate.cli.opening import open_state, store_path
+from slothstate.cli.options import SECONDS, complete_key, json_option, key_argument, store_command
 from slothstate.cli.table import print_table
-from slothstate.cli.values import Form, as_json, flush, parse_value, print_value, value_options, write
+from slothstate.cli.values import Form, as_json, parse_value, print_value, value_options, write
 
 __all__ = ["unwatch", "wait", "watch", "watches"]
 

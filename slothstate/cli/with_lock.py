@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
-
 import click
 
-from slothstate import Lock, LockLost, LockTimeout, State
-from slothstate.cli import under
-from slothstate.cli.child import Child, leaving_on_signals, open_beside
-from slothstate.cli.exits import Failure
-from slothstate.cli.formatting import escaped, is_terminal
-from slothstate.cli.options import (
-    MISUSE,
-    NO,
-    SECONDS,
-    STORE_ERROR,
-    complete_lock,
-    store_command,
-    store_path,
-)
+from slothstate.cli.exits import NO
+from slothstate.cli.locked_command import run_locked
+from slothstate.cli.options import SECONDS, complete_lock, store_command
 
 __all__ = ["with_lock"]
-
-NOTICE_AFTER: Final = 1.0
-"""Seconds of waiting after which a terminal is told for whom."""
 
 
 @store_command("with-lock")
@@ -78,47 +58,4 @@ def with_lock(
     """
     if shared and slots is not None:
         raise click.UsageError("--shared and --slots exclude each other")
-    options: dict[str, Any] = {"shared": shared, "slots": slots or 1, "ttl": ttl}
-    if not hasattr(os, "fork"):
-        raise Failure("with-lock needs fork(), which this system does not have", MISUSE)
-    with leaving_on_signals(), Child(command) as child, open_beside(child, db) as state:
-        code = 0
-        if under.runs_under(state, name):
-            raise Failure(f"lock {name!r} was not acquired: {under.REASON}", conflict)
-        try:
-            with _held(state, name, timeout, options) as lock:
-                code = child.run(
-                    {
-                        "SLOTHSTATE_LOCK_NAME": name,
-                        "SLOTHSTATE_LOCK_TOKEN": str(lock.token),
-                        "SLOTHSTATE_DB": store_path(db),
-                        under.VARIABLE: under.extended(state, lock),
-                    }
-                )
-        except LockTimeout as error:
-            raise Failure(f"lock {name!r} was not acquired: {_holder(state, name)}", conflict) from error
-        except LockLost as error:
-            raise Failure(f"{error}; the command ended with code {code}", STORE_ERROR) from error
-        return code
-
-
-@contextlib.contextmanager
-def _held(state: State, name: str, timeout: float | None, options: Mapping[str, Any]) -> Iterator[Lock]:
-    """Hold the lock; who waits for it at a terminal is told who has it."""
-    with contextlib.ExitStack() as stack:
-        if is_terminal(sys.stderr) and (timeout is None or timeout > NOTICE_AFTER):
-            try:
-                lock = stack.enter_context(state.locked(name, NOTICE_AFTER, **options))
-            except LockTimeout:
-                click.echo(escaped(f"slothstate: waiting for lock {name!r}: {_holder(state, name)}"), err=True)
-                rest = None if timeout is None else timeout - NOTICE_AFTER
-                lock = stack.enter_context(state.locked(name, rest, **options))
-        else:
-            lock = stack.enter_context(state.locked(name, timeout, **options))
-        yield lock
-
-
-def _holder(state: State, name: str) -> str:
-    from slothstate.cli.locks import holder_of  # what it needs takes time to import, and few have to wait
-
-    return holder_of(state, name)
+    return run_locked(db, name, command, timeout, conflict, ttl, shared=shared, slots=slots or 1)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
-from slothstate.descriptions import ClaimDescription
+from slothstate.shapes import NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from slothstate.descriptions import ClaimDescription
 
 __all__ = ["Claimed", "Claims", "dead_key"]
 

@@ -20,13 +20,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from slothstate.descriptions import Activity, Entry, Finding, Health, LockDescription, Usage, WatchDescription
-from slothstate.engines.claiming import Claims
 from slothstate.errors import SlothStateError
-from slothstate.fields import Path
+from slothstate.shapes import NamedTuple, Protocol
 from slothstate.values import Kind, Stored
+
+if TYPE_CHECKING:
+    from slothstate.descriptions import Activity, Entry, Finding, Health, LockDescription, Usage, WatchDescription
+    from slothstate.engines.claiming import Claims
+    from slothstate.fields import Path
 
 __all__ = [
     "DURABILITIES",

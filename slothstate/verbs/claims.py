@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from slothstate.claims import Claim
-from slothstate.descriptions import ClaimDescription
-from slothstate.engines.claiming import Claimed, dead_key
 from slothstate.errors import InvalidValue, OutcomeUnknown, SlothStateError
 from slothstate.values import Seconds, check_key, describe
 from slothstate.verbs.base import Verbs, check_keys, check_timeout, milliseconds
 from slothstate.verbs.waiting import wait_until
+
+if TYPE_CHECKING:
+    from slothstate.claims import Claim
+    from slothstate.descriptions import ClaimDescription
+    from slothstate.engines.claiming import Claimed
 
 __all__ = ["ClaimVerbs"]
 
@@ -49,6 +52,9 @@ class ClaimVerbs(Verbs):
         keys = check_keys(key)
         seconds = check_timeout(timeout)
         ttl_ms = None if ttl is None else milliseconds(ttl, "ttl")
+        # Imported here: few programs claim.
+        from slothstate.claims import Claim
+
         _check_attempts(keys, max_attempts, dead)
         engine = self._engine.claims
         nonce = int.from_bytes(os.urandom(8)) >> 1
@@ -88,6 +94,8 @@ def _check_attempts(keys: Sequence[str], max_attempts: int | None, dead: str | N
         return
     if isinstance(max_attempts, bool) or not isinstance(max_attempts, int) or max_attempts < 1:
         raise InvalidValue(f"max_attempts must be an int >= 1, got {describe(max_attempts)}")
+    from slothstate.engines.claiming import dead_key
+
     for key in keys:
         # Also refuses a key that the addition makes too long.
         target = check_key(dead_key(key) if dead is None else dead, "dead")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from slothstate.descriptions import LockDescription
 from slothstate.errors import InvalidValue
 from slothstate.locks import Lock, holding
 from slothstate.values import INTEGER_MAX, Seconds, check_flag, check_key, check_seconds, describe
 from slothstate.verbs.base import Verbs, check_timeout
+
+if TYPE_CHECKING:
+    from slothstate.descriptions import LockDescription
 
 __all__ = ["LockVerbs"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from slothstate.descriptions import WatchDescription
 from slothstate.values import check_key
 from slothstate.verbs.base import Verbs, check_pattern
 
 if TYPE_CHECKING:
+    from slothstate.descriptions import WatchDescription
     from slothstate.watching import Watch
 
 __all__ = ["WatchingVerbs"]

@@ -17,7 +17,7 @@ PACKAGE: Final = Path(slothstate.__file__).parent
 GROUND: Final = frozenset(
     (
         *("_native", "caller", "descriptions", "errors", "escaping", "fields", "interpreter", "native", "patterns"),
-        *("processes", "quantities", "record", "values"),
+        *("processes", "quantities", "record", "shapes", "values"),
     )
 )
 """What everybody may use; among themselves they need no other."""

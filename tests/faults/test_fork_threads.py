@@ -25,6 +25,8 @@ def threads() -> int:
 def fork_and_count(channel: Channel, path: str) -> list[Any]:
     """Return the numbers of threads: before, in the fork's own hook, in child and parent after it, and once used."""
     states = [slothstate.open(path), slothstate.open(path)]
+    for state in states:
+        state.increment("key")
     seen: list[Any] = [threads()]
     os.register_at_fork(after_in_parent=lambda: seen.append(threads()))
     pipe, theirs = os.pipe()

@@ -169,6 +169,36 @@ def reopened(state: State, path: str) -> None:
             opened.append(other)
 
 
+def read_once(state: State, path: str) -> None:
+    with slothstate.open(path) as other:
+        try:
+            other.get("text")
+            other.get("a")
+        finally:
+            opened.append(other)
+
+
+def lock_first(state: State, path: str) -> None:
+    with slothstate.open(path) as other:
+        try:
+            assert [held for held in other.locks() if held["name"] == "first"] == []
+            with other.locked("first", 0):
+                pass
+        finally:
+            opened.append(other)
+
+
+def claim_first(state: State, path: str) -> None:
+    state.list_push("first jobs", 1)
+    with slothstate.open(path) as other:
+        try:
+            job = other.list_claim("first jobs")
+            assert job is not None
+            job.done()
+        finally:
+            opened.append(other)
+
+
 def first_use_after_a_fork(state: State, path: str) -> None:
     fork(state, path)
     state.set("a", 1)
@@ -221,6 +251,9 @@ OPERATIONS: dict[str, Callable[[State, str], None]] = {
     "one of the slots of a lock": take_a_place,
     "waiting to have a lock alone": wait_to_have_it_alone,
     "open and close": reopened,
+    "open, first read and close": read_once,
+    "open, first lock and close": lock_first,
+    "open, first claim and close": claim_first,
     "fork": fork,
     "first use after a fork": first_use_after_a_fork,
 }

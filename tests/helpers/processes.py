@@ -145,8 +145,9 @@ class Worker:
             return
         self._ended = True
         if self.process.is_alive():
-            # A stopped process takes no SIGTERM before it goes on.
-            self.signal(signal.SIGCONT)
+            # A stopped process takes no SIGTERM before it goes on; one that ends meanwhile takes neither.
+            with suppress(ProcessLookupError):
+                self.signal(signal.SIGCONT)
             self.process.terminate()
             self.process.join(END)
         if self.process.is_alive():

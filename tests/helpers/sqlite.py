@@ -11,6 +11,7 @@ import apsw
 
 from slothstate import State
 from slothstate.engines.sqlite.engine import SqliteEngine
+from slothstate.engines.sqlite.parts import Parts
 from slothstate.engines.sqlite.read_cache import ReadCache
 from slothstate.engines.sqlite.store import Store
 
@@ -30,6 +31,12 @@ def store_of(state: State) -> Store:
     """Return the store below a State on SQLite."""
     assert isinstance(state._engine, SqliteEngine)
     return state._engine.store
+
+
+def parts_of(state: State) -> Parts:
+    """Return what of the engine below a State on SQLite is made late."""
+    assert isinstance(state._engine, SqliteEngine)
+    return state._engine.parts
 
 
 def current_token(cache: ReadCache) -> int:

@@ -192,6 +192,7 @@ def test_sound_library(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
 def test_connection_settings(store: Path) -> None:
     """Each connection is defensive, trusts no schema, runs no view, and reads no double-quoted strings."""
     with slothstate.open(store) as state:
+        store_of(state).settle()
         db = store_of(state)._anchor.db  # type: ignore[union-attr]
         settings = {
             name: db.config(getattr(apsw, f"SQLITE_DBCONFIG_{name}"), -1)

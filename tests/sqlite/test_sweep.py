@@ -146,12 +146,14 @@ def test_sweeper_ends_with_its_state(tmp_path: Path) -> None:
     """Closing a State ends its thread; so does forgetting it."""
     state = State(SqliteEngine(str(tmp_path / "closed.db")))
     sweeper = store_of(state)._sweeper
+    state.set("k", 1)
     assert sweeper.is_running
     state.close()
     until(lambda: not sweeper.is_running)
 
     state = State(SqliteEngine(str(tmp_path / "forgotten.db")))
     sweeper = store_of(state)._sweeper
+    state.set("k", 1)
     assert sweeper.is_running
     gone = weakref.ref(state)
     del state
@@ -170,15 +172,25 @@ def test_sweeper_does_not_keep_the_interpreter_alive(tmp_path: Path) -> None:
 
 
 def test_no_thread_for_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no thread can be started, opening is `StateIOError` with its cause; later it works."""
+    """Where no thread can be started, the first use that needs one is `StateIOError` with its cause; later it works."""
 
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    with monkeypatch.context() as patch, pytest.raises(StateIOError, match="background sweep") as caught:
+    with slothstate.open(tmp_path / "state.db") as state:
+        assert state.get("key") is None
+        with monkeypatch.context() as patch:
+            patch.setattr(store_of(state)._sweeper, "_start", refuse)
+            for _ in range(2):
+                with pytest.raises(StateIOError, match="background sweep") as caught:
+                    state.set("key", 0)
+                assert isinstance(caught.value.__cause__, RuntimeError)
+        assert state.get("key") is None
+        assert state.set("key", 1)
+        assert store_of(state)._sweeper.is_running
+    with monkeypatch.context() as patch, pytest.raises(StateIOError, match="background sweep"):
         patch.setattr(_thread, "start_new_thread", refuse)
-        slothstate.open(tmp_path / "state.db")
-    assert isinstance(caught.value.__cause__, RuntimeError)
+        slothstate.open(tmp_path / "state.db", sweep_interval=1)
     with slothstate.open(tmp_path / "state.db") as state:
         assert state.set("key", 1)
         assert store_of(state)._sweeper.is_running

@@ -42,7 +42,7 @@ def _read(file: str) -> Activity | None:
             os.unlink(file)
             return None
         if "." not in os.path.basename(file):
-            with open(file, encoding="ascii") as lines:
+            with open(file, encoding="utf-8") as lines:
                 activity = Activity(*map(int, lines.read().split()))
             return activity if activity.elapsed_ns > 0 else None
     return None

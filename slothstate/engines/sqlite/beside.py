@@ -36,23 +36,36 @@ def give(database: str, descriptor: int) -> None:
         with suppress(OSError):
             os.fchown(descriptor, wanted.st_uid if os.geteuid() == 0 else -1, wanted.st_gid)
             found = os.fstat(descriptor)
-    mode = stat.S_IMODE(wanted.st_mode) & 0o666 | 0o600
-    if found.st_gid != wanted.st_gid:
-        # What the database's group may do is not for another group.
-        mode &= ~0o070
-    if stat.S_ISDIR(found.st_mode):
-        mode |= (mode & 0o444) >> 2 | found.st_mode & stat.S_ISGID
+    mode = _mode_beside(wanted, found)
     if stat.S_IMODE(found.st_mode) != mode:
         with suppress(OSError):
             os.fchmod(descriptor, mode)
 
 
+def _mode_beside(database: os.stat_result, found: os.stat_result) -> int:
+    """Return the mode that something beside a database is to have."""
+    mode = stat.S_IMODE(database.st_mode) & 0o666 | 0o600
+    if found.st_gid != database.st_gid:
+        # What the database's group may do is not for another group.
+        mode &= ~0o070
+    if stat.S_ISDIR(found.st_mode):
+        mode |= (mode & 0o444) >> 2 | found.st_mode & stat.S_ISGID
+    return mode
+
+
 def give_directory(database: str, directory: str) -> None:
     """Do the same for the directory of lock files. Raises: `UnsafeState` for a link, through which root would give."""
-    if os.path.islink(directory):
-        raise UnsafeState(f"{directory} is a symbolic link: remove it, the directory is made again")
     # Who may not read the directory cannot own it either.
     with suppress(OSError):
+        found = os.lstat(directory)
+        if stat.S_ISLNK(found.st_mode):
+            raise UnsafeState(f"{directory} is a symbolic link: remove it, the directory is made again")
+        wanted = os.stat(database)
+        if (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (
+            *(wanted.st_uid, wanted.st_gid),
+            _mode_beside(wanted, found),
+        ):
+            return
         # In a list, filled and emptied by one call each: Ctrl-C between two calls would lose the descriptor.
         descriptors: list[int] = []
         try:
@@ -73,7 +86,7 @@ def write(database: str, file: str, text: str, modified: float | None = None) ->
     draft = f"{file}.{os.urandom(4).hex()}"
     try:
         # A partial of C functions: Ctrl-C cannot come between the descriptor and the file that closes it.
-        with open(draft, "x", encoding="ascii", opener=partial(os.open, mode=0o600)) as lines:
+        with open(draft, "x", encoding="utf-8", opener=partial(os.open, mode=0o600)) as lines:
             give(database, lines.fileno())
             lines.write(text)
         if modified is not None:

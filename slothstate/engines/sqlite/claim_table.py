@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from slothstate.engines.sqlite import claims, returning
 from slothstate.engines.sqlite.locks.boot_clock import boot_ms
 from slothstate.engines.sqlite.locks.owner import Ownership, host
+from slothstate.engines.sqlite.operations import VERBS
 from slothstate.errors import SlothStateError, StateIOError
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from slothstate.engines.sqlite.store import Store
 
 __all__ = ["ClaimTable"]
+
+VERBS[claims.take] = "list_claim"
 
 
 class ClaimTable:

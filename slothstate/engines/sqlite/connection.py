@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
-from slothstate.engines.sqlite import access, busy, wal_hook
+from slothstate.engines.sqlite import access, busy, schema, wal_hook
 from slothstate.errors import (
     InvalidValue,
     OutcomeUnknown,
@@ -25,6 +25,7 @@ from slothstate.native import now_ms, sqlite_file
 
 if TYPE_CHECKING:
     from slothstate.caller import Caller
+    from slothstate.engines.sqlite.owners import Owners
 
 __all__ = [
     "EXPIRED",
@@ -34,7 +35,6 @@ __all__ = [
     "WAL_CHECKPOINT_PAGES",
     "Atomic",
     "Connection",
-    "Owners",
     "Snapshot",
     "Step",
     "sql",
@@ -80,17 +80,6 @@ _SETTINGS: Final = (
 )
 
 
-class Owners(Protocol):
-    """What tells which owners live (`locks.owner.Ownership`)."""
-
-    @property
-    def name(self) -> str | None:
-        """The name of this process's own, None if there is none."""
-
-    def is_dead(self, name: str) -> bool:
-        """Return whether an owner is dead for certain."""
-
-
 class Connection:
     """A configured SQLite connection that one thread uses at a time.
 
@@ -127,8 +116,14 @@ class Connection:
         wait: busy.BusyWait,
         vfs: str | None = None,
         now: Callable[[], int] = now_ms,
+        prepare: Callable[[], object] | None = None,
     ) -> None:
-        db = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW, vfs=vfs)
+        """Open `path`; if its header does not say that it is ours, after `prepare`, which may refuse it."""
+        db = _open(path, vfs)
+        if prepare is not None and not schema.is_ours(db):
+            db.close()
+            prepare()
+            db = _open(path, vfs)
         try:
             for setting, value in _SETTINGS:
                 db.config(setting, value)
@@ -305,6 +300,10 @@ class Connection:
             raise StateClosed("this transaction belongs to the process that began it: a forked child cannot end it")
         if (self.depth or self.moment is not None) and not self.db.in_transaction:
             raise StateIOError("SQLite rolled the transaction back after an earlier error; nothing of it is kept")
+
+
+def _open(path: str, vfs: str | None) -> apsw.Connection:
+    return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW, vfs=vfs)
 
 
 class Step:

@@ -6,14 +6,12 @@ import os
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from slothstate.engines.protocol import Codec, FastPath, Limits
-from slothstate.engines.sqlite import keys, location
-from slothstate.engines.sqlite.changes import CommitWatch
-from slothstate.engines.sqlite.claim_table import ClaimTable
-from slothstate.engines.sqlite.locks.lock_table import LockTable
+from slothstate.engines.sqlite import beside, keys, location
 from slothstate.engines.sqlite.locks.owner import Ownership
 from slothstate.engines.sqlite.operations import (
     CounterOperations,
@@ -22,13 +20,19 @@ from slothstate.engines.sqlite.operations import (
     ListOperations,
     TransferOperations,
 )
+from slothstate.engines.sqlite.parts import Late, Parts
 from slothstate.engines.sqlite.schema import check_library
 from slothstate.engines.sqlite.store import Store
 from slothstate.engines.sqlite.upkeep import UpkeepOperations
-from slothstate.engines.sqlite.watch_table import WatchTable
-from slothstate.errors import SlothStateError
+from slothstate.errors import SlothStateError, UnsafeState
 from slothstate.native import value_loader
 from slothstate.values import KEY_MAX_BYTES, VALUE_MAX_BYTES, check_key, decoded
+
+if TYPE_CHECKING:
+    from slothstate.engines.sqlite.changes import CommitWatch
+    from slothstate.engines.sqlite.claim_table import ClaimTable
+    from slothstate.engines.sqlite.locks.lock_table import LockTable
+    from slothstate.engines.sqlite.watch_table import WatchTable
 
 __all__ = ["SqliteEngine"]
 
@@ -56,17 +60,22 @@ class SqliteEngine:
         self.counters = CounterOperations(store)
         self.lists = ListOperations(store)
         self.fields = FieldOperations(store)
-        store.owners = ownership = Ownership(path)
-        self.changes = CommitWatch(store)
-        self.locks = LockTable(store, ownership, self.changes)
-        self.claims = ClaimTable(store, ownership)
-        self.watches = WatchTable(store, ownership)
+        # It can be older than what the database's mode is now, and others who may use the store need it.
+        with suppress(UnsafeState):
+            beside.give_directory(path, location.lock_directory(path))
+        ownership = Ownership(path)
+        store.recognise(ownership)
+        self.parts = parts = Parts(store, ownership)
+        self.changes = cast("CommitWatch", Late(parts, "changes", "forget", "close"))
+        self.locks = cast("LockTable", Late(parts, "locks", "forget", "end"))
+        self.claims = cast("ClaimTable", Late(parts, "claims", "end"))
+        self.watches = cast("WatchTable", Late(parts, "watches", "close"))
         store.upkeep = weakref.WeakMethod(self.tidy)
         self.transfer = TransferOperations(store)
         self.upkeep = UpkeepOperations(store)
         self.transaction = store.transaction
         self.snapshot = store.moment
-        self.after_transaction = store.after_transaction
+        self.after_transaction = store.afterwards.add
         self.require_usable = store.require_usable
         self.require_writable = store.require_writable
         self.rest = store.rest

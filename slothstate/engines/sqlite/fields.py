@@ -5,7 +5,7 @@ A value that is one JSON text is written anew with the part changed; of a list i
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from slothstate import fields
 from slothstate.engines.sqlite import edits, keys, list_rows
@@ -13,6 +13,7 @@ from slothstate.engines.sqlite.connection import LIVE, Atomic, Connection, Snaps
 from slothstate.errors import InvalidValue
 from slothstate.fields import Path
 from slothstate.native import json_encode
+from slothstate.shapes import NamedTuple
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, LEVELS_MAX, Kind, check_levels, damaged, verify
 
 __all__ = ["delete", "get", "increment", "put"]

@@ -18,8 +18,10 @@ from __future__ import annotations
 import os
 import struct
 import sys
+import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from slothstate import native
 
@@ -30,7 +32,7 @@ if sys.platform == "linux":
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.location import Identity
 
-__all__ = ["forget", "protect", "release"]
+__all__ = ["Guard", "forget", "protect", "release"]
 
 # The bytes that each connection holds a read lock on while it is open, and that whoever deletes the -wal and -shm must
 # have to itself: SHARED_FIRST and SHARED_SIZE of the database (https://sqlite.org/src/file/src/os.h), and the "dead man
@@ -49,6 +51,9 @@ _process = os.getpid()
 _protected: dict[int, Identity] = {}
 """What each anchor of this process protects, by the id of the very tuple: the locks stay until the last is released."""
 
+_locked: dict[Identity, set[int]] = {}
+"""The descriptors that were locked for a store, some of them another file's by now."""
+
 
 def protect(store: Identity) -> None:
     """Keep other libraries in this process from deleting the store's -wal and -shm until `release` of the same object.
@@ -57,7 +62,12 @@ def protect(store: Identity) -> None:
     """
     with _turn.hold():
         _protected[id(store)] = store
-        _lock_all(store, shared=True)
+        if sys.platform == "linux":
+            with suppress(OSError):
+                # On all that lead there: nothing says which of them is whose, and a connection that is closed takes
+                # those on its own with it. The one that listed the directory, or another thread's, is closed already.
+                descriptors = map(int, os.listdir("/proc/self/fd"))
+                _locked.setdefault(store, set()).update(filter(partial(_lock, store, shared=True), descriptors))
 
 
 def release(store: Identity) -> None:
@@ -70,9 +80,37 @@ def release(store: Identity) -> None:
             # A forked child lets go of what its parent protected, and goes on protecting.
             return
         if list(_protected.values()).count(store) == 1:
-            _lock_all(store, shared=False)
+            for descriptor in list(_locked.get(store, ())):
+                _lock(store, descriptor, shared=False)
+            _locked.pop(store, None)
         # Last: a release that Ctrl-C cuts short is done again.
         _protected.pop(id(store), None)
+
+
+class Guard:
+    """The protection of one store, for a pool that keeps a connection to it open."""
+
+    def __init__(self) -> None:
+        self._store: Identity = ()
+        self._release: weakref.finalize[Any, Any] | None = None
+
+    def keep(self, pool: object, store: Identity) -> None:
+        """Protect the store, through the connection that the pool has just opened."""
+        if self._release is None:
+            # A tuple of its own.
+            self._store = (*store,)
+            # Also when nobody closes the pool: it must come before the collector closes the connection.
+            self._release = weakref.finalize(pool, release, self._store)
+            # The pool's own end at the end of the process is `rest`.
+            self._release.atexit = False
+        protect(self._store)
+
+    def end(self) -> None:
+        """Let go of the store: before what may be the last connection is closed."""
+        if self._release is not None:
+            release(self._store)
+            self._release.detach()
+            self._release = None
 
 
 def forget() -> None:
@@ -81,25 +119,20 @@ def forget() -> None:
     _turn = native.Mutex()
     _process = os.getpid()
     _protected.clear()
+    _locked.clear()
 
 
-def _lock_all(store: Identity, *, shared: bool) -> None:
-    """Take or drop the locks on every descriptor that leads to the store's files.
-
-    On all, because nothing says which of them is whose: a connection that is closed takes those on its own with it.
-    """
-    if sys.platform != "linux":
-        return
+def _lock(store: Identity, descriptor: int, *, shared: bool) -> bool:
+    """Take or drop the lock of a descriptor, if it leads to one of the store's files; return whether it does."""
     database, _, shared_memory = store
-    with suppress(OSError):
-        for name in os.listdir("/proc/self/fd"):
-            descriptor = int(name)
-            # The one that listed the directory, or another thread's, is closed already.
-            with suppress(OSError):
-                found = os.fstat(descriptor)
-                identity = (found.st_dev, found.st_ino)
-                if identity in (database, shared_memory):
-                    start, length = _DATABASE if identity == database else _SHARED_MEMORY
-                    kind = fcntl.F_RDLCK if shared else fcntl.F_UNLCK
-                    lock = struct.pack(_FLOCK, kind, os.SEEK_SET, start, length, 0)
-                    fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, lock)
+    try:
+        found = os.fstat(descriptor)
+        identity = (found.st_dev, found.st_ino)
+        if identity not in (database, shared_memory):
+            return False
+        start, length = _DATABASE if identity == database else _SHARED_MEMORY
+        kind = fcntl.F_RDLCK if shared else fcntl.F_UNLCK
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, kind, os.SEEK_SET, start, length, 0))
+    except OSError:
+        return False
+    return True

@@ -68,7 +68,7 @@ def users(path: str) -> list[User] | None:
     if sys.platform != "linux":
         return None
     try:
-        with open(_LOCKS_OF_THE_SYSTEM, encoding="ascii") as file:
+        with open(_LOCKS_OF_THE_SYSTEM, encoding="utf-8") as file:
             lines = [line.split() for line in file]
         database, shared = _name(path), _name(path + "-shm")
     except OSError:

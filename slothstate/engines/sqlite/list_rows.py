@@ -7,12 +7,13 @@ list in rows. A list that claims made anything but a plain one is put into the r
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from slothstate.engines.sqlite import keys
 from slothstate.engines.sqlite.connection import IN_ROWS, LIVE, Connection, sql
 from slothstate.errors import WrongType
 from slothstate.native import json_encode
+from slothstate.shapes import NamedTuple
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, as_python, damaged, decoded
 
 __all__ = [

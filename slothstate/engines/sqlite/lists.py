@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final
 
 import apsw
 
@@ -31,6 +31,7 @@ from slothstate.engines.sqlite.list_rows import (
 )
 from slothstate.errors import StateCorrupt
 from slothstate.native import json_check, json_encode
+from slothstate.shapes import NamedTuple
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, damaged
 
 __all__ = [

@@ -11,8 +11,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from slothstate.engines.sqlite import access, beside
@@ -172,7 +171,7 @@ def _stat(path: str) -> os.stat_result | None:
 
 def _refuse_mounted(path: str) -> None:
     """Refuse a file that a container got without its directory: whoever has the directory writes another log."""
-    mounted = {point for point, _ in _mounts()}
+    mounted = [point for point, _ in _mounts() if point.startswith(path)]
     for file in (path, *(path + suffix for suffix in ("-wal", "-shm", "-journal")), lock_directory(path)):
         if file in mounted:
             raise UnsafeState(
@@ -205,30 +204,44 @@ def _refuse_remote(path: str) -> None:
 def file_system(path: str) -> str | None:
     """Return the type of the file system that holds `path`, where the system tells (Linux), else None."""
     best, kind = "", None
+    inside = path + "/"
     for point, found in _mounts():
         # A later mount on the same point hides the earlier one.
-        if len(point) >= len(best) and (path + "/").startswith(point.rstrip("/") + "/"):
+        if inside.startswith(point) and len(point) >= len(best) and inside.startswith(point.rstrip("/") + "/"):
             best, kind = point, found
     return kind
 
 
-def _mounts() -> Iterator[tuple[str, str]]:
-    """Yield the points and types of what is mounted; nothing where the system does not tell.
+def _mounts() -> list[tuple[str, str]]:
+    """Return the points and types of what is mounted; nothing where the system does not tell.
 
     https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
     """
     if not sys.platform.startswith("linux"):
-        return
+        return []
     try:
-        with open("/proc/self/mountinfo", mode="rb") as mounts:
-            lines = mounts.read().split(b"\n")
+        with open("/proc/self/mountinfo", mode="rb", buffering=0) as table:
+            return _parsed(table.read())
     except OSError:
-        return
-    for line in lines:
-        fields = line.split(b" ")
-        if b"-" in fields[6:-1]:
-            point = re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), fields[4])
-            yield os.fsdecode(point), os.fsdecode(fields[fields.index(b"-", 6) + 1])
+        return []
+
+
+@lru_cache(maxsize=1)
+def _parsed(table: bytes) -> list[tuple[str, str]]:
+    """Return the points and types in a table of mounts, which is nearly always the one of the time before."""
+    found = []
+    for line in os.fsdecode(table).split("\n"):
+        fields = line.split(" ")
+        if "-" in fields[6:-1]:
+            # Decoded before: a surrogate escape stands for a byte that is none of these.
+            found.append((_unescaped(fields[4]), fields[fields.index("-", 6) + 1]))
+    return found
+
+
+def _unescaped(point: str) -> str:
+    if "\\" not in point:
+        return point
+    return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), os.fsencode(point)))
 
 
 def lock_directory(path: str) -> str:

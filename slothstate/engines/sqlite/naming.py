@@ -15,7 +15,7 @@ __all__ = ["absolute_path", "check_path", "default_path", "refuse_address"]
 _DEFAULT: Final = os.path.join("~", ".sloth-runner", "state.db")
 
 # `word://…`, and the URIs of SQLite. Any other colon is a letter of a name, as it is everywhere on Unix.
-_ADDRESS: Final = re.compile(r"(\w[\w+.-]*)://|(file):", re.IGNORECASE)
+_ADDRESS: Final = r"(\w[\w+.-]*)://|(file):"
 
 
 def default_path() -> str:
@@ -44,7 +44,8 @@ def absolute_path(path: str | os.PathLike[str] | None = None, name: str = "path"
 
 def refuse_address(text: str, name: str) -> None:
     """Refuse what is no path but an address. Raises: `UnsafeState`."""
-    address = _ADDRESS.match(text)
+    # Few paths hold a colon.
+    address = re.match(_ADDRESS, text, re.IGNORECASE) if ":" in text else None
     if address is not None:
         # Nothing but the first word: the rest may hold a password.
         raise UnsafeState(

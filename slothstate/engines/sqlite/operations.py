@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, cast
 
 from slothstate.engines.protocol import NO_KEY, Row, StoredRecord
-from slothstate.engines.sqlite import claims, clearing, counters, edits, fields, keys, list_rows, lists, returning
+from slothstate.engines.sqlite import clearing, counters, edits, fields, keys, list_rows, lists, returning
 from slothstate.engines.sqlite.read_cache import ABSENT, FORMS, LENGTH
 from slothstate.errors import StateReadOnly
 
@@ -21,12 +21,20 @@ if TYPE_CHECKING:
     from slothstate.engines.sqlite.connection import Connection
     from slothstate.engines.sqlite.lender import Runner
 
-__all__ = ["CounterOperations", "EntryOperations", "FieldOperations", "ListOperations", "TransferOperations", "by_verb"]
+__all__ = [
+    "VERBS",
+    "CounterOperations",
+    "EntryOperations",
+    "FieldOperations",
+    "ListOperations",
+    "TransferOperations",
+    "by_verb",
+]
 
 A = TypeVarTuple("A")
 R = TypeVar("R")
 
-_VERBS: Final[dict[Callable[..., object], str]] = {
+VERBS: Final[dict[Callable[..., object], str]] = {
     keys.get: "get",
     keys.get_many: "get_many",
     keys.put: "set",
@@ -68,9 +76,8 @@ _VERBS: Final[dict[Callable[..., object], str]] = {
     edits.trim: "list_trim",
     lists.measure: "list_length",
     lists.section: "list_range",
-    claims.take: "list_claim",
 }
-"""What each operation is counted as in `State.stats()`."""
+"""What each operation is counted as in `State.stats()`; what is imported late adds its own."""
 
 
 _NO_ROW: Final = (None, None, None)
@@ -80,7 +87,7 @@ def by_verb(counted: dict[Callable[..., object], int]) -> dict[str, int]:
     """Return how often each verb was used, from how often each operation was run."""
     verbs: dict[str, int] = {}
     for operation, count in list(counted.items()):
-        verb = _VERBS.get(operation)
+        verb = VERBS.get(operation)
         if verb is not None:
             verbs[verb] = verbs.get(verb, 0) + count
     return verbs

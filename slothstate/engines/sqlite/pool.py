@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import apsw
 
 from slothstate import native
 from slothstate.caller import current, thread_ident
-from slothstate.engines.sqlite import creation, foreign_sqlite, forking, location, schema
+from slothstate.engines.sqlite import foreign_sqlite, forking, location, schema
+from slothstate.engines.sqlite.afterwards import Afterwards
 from slothstate.engines.sqlite.busy import BusyWait, can_wait_for
-from slothstate.engines.sqlite.connection import Connection, Owners, translate
+from slothstate.engines.sqlite.connection import Connection, translate
+from slothstate.engines.sqlite.idle import Departing, Fresh, close_last
 from slothstate.engines.sqlite.lender import Lender
 from slothstate.errors import SlothStateError, StateBusy, StateClosed, StateIOError, UnsafeState
+
+if TYPE_CHECKING:
+    from slothstate.engines.sqlite.owners import Owners
 
 __all__ = ["IDENTITY_CHECK_INTERVAL", "IDLE_CONNECTIONS", "Pool"]
 
@@ -38,17 +42,19 @@ class Pool(Lender):
     def __init__(self, path: str, *, syncs_commits: bool, busy: BusyWait, vfs: str | None) -> None:
         self.path = path
         self.busy = busy
-        # Set once the file is there, and so not known to the anchor, which is never lent.
         self.owners: Owners | None = None
         self._syncs_commits = syncs_commits
         self._vfs = vfs
         self._idle = []
         # What was idle when a fork or the end of the process began.
         self._dismissed: list[Connection] = []
+        # The connection that opened the store, until `_settle` makes the anchor of it.
+        self._kept: list[Connection] = []
+        self._kept_until = 0.0
         # References, and not a WeakSet: one that other threads change cannot be iterated over, but a set be copied.
         self._connections: set[weakref.ref[Connection]] = set()
         self._transactions = {}
-        self._afterwards: dict[int, list[Callable[[], object]]] = {}
+        self.afterwards = Afterwards()
         self._opening = native.Mutex()
         self._paused: native.Holding | None = None
         self._is_resting = False
@@ -56,10 +62,9 @@ class Pool(Lender):
         self._identity: location.Identity = ()
         self._identity_until = 0.0
         # Never lent: while it is open nothing we close is the last connection, which would delete the -wal and -shm.
-        # Only `_check_version` reads through it.
+        # Only `_check_version` reads through it. A store that is opened for one read and closed again has none.
         self._anchor: Connection | None = None
-        self._unguard: weakref.finalize[Any, Any] | None = None
-        self._protected: location.Identity = ()
+        self._guard = foreign_sqlite.Guard()
         # That of the layout that was found to be ours last.
         self._cookie = -1
 
@@ -91,22 +96,6 @@ class Pool(Lender):
             time.sleep(GREENLET_PAUSE)
             connection = self._transactions.get(thread_ident())
         return connection
-
-    def after_transaction(self, callback: Callable[[], object]) -> None:
-        """Call `callback` when the transaction of the calling thread has ended, whichever way."""
-        self._afterwards.setdefault(thread_ident(), []).append(callback)
-
-    def _run_afterwards(self, thread: int) -> None:
-        callbacks = self._afterwards.get(thread, [])
-        while callbacks:
-            try:
-                callbacks[0]()
-            except Exception:
-                del callbacks[0]
-                raise
-            # Only now: one that Ctrl-C strikes is called again.
-            del callbacks[0]
-        self._afterwards.pop(thread, None)
 
     @property
     def refusal(self) -> SlothStateError | None:
@@ -140,45 +129,95 @@ class Pool(Lender):
             forking.notice_child()
 
     def _borrow(self) -> Connection:
-        # Of an engine that refuses none is idle.
-        try:
-            return self._idle.pop()
-        except IndexError:
-            pass
-        # Both under one lock: a fork holds it, and waits for whoever has a connection in use.
+        # All under one lock: a fork holds it, and waits for whoever has a connection in use.
         with self._opening.hold():
-            if self._anchor is None:
-                self._raise_anchor()
-            self._woken()
+            if time.monotonic() < self._kept_until:
+                # Once: who comes a second time uses the store for more than a look into it.
+                self._kept_until = 0.0
+                with suppress(IndexError):
+                    return self._kept.pop()
+            self._settle()
+            # Of an engine that refuses none is idle.
+            with suppress(IndexError):
+                return self._idle.pop()
             return self._connect()
 
-    def _woken(self) -> None:
-        """Do what the first use after a fork asks for."""
-
-    def _raise_anchor(self, *, prepared: bool = True) -> None:
-        """Open the anchor; the caller holds `_opening`."""
+    def _open(self) -> None:
+        """Open the store with one connection, which serves the first read, too; the caller holds `_opening`."""
         try:
-            self._anchor = self._connect(prepared=prepared)
-            self.cache.attach(self._anchor.sqlite_file(), self._anchor)
-            # A tuple of its own.
-            protected = (*self._identity,)
-            # Also when nobody closes the engine: it must come before the collector closes the anchor.
-            self._unguard = weakref.finalize(self, foreign_sqlite.release, protected)
-            # The engine's own end at the end of the process is `rest`.
-            self._unguard.atexit = False
-            self._protected = protected
-            foreign_sqlite.protect(protected)
+            connection = self._connect(prepared=False)
+            self._kept.append(connection)
+            self.cache.attach(connection.sqlite_file(), connection)
+            self._guard.keep(self, self._identity)
+            self._idle = Fresh(weakref.WeakMethod(self._keep))
+            self._kept_until = time.monotonic() + IDENTITY_CHECK_INTERVAL - CACHE_CLOCK_TICK
         except BaseException:
             native.to_the_end(self._drop_anchor)
             raise
 
+    def recognise(self, owners: Owners) -> None:
+        """Ask `owners` which owners of claims live."""
+        self.owners = owners
+        for connection in self._kept:
+            connection.owners = owners
+
+    def settle(self) -> None:
+        """Make ready for long use, if the store was only just opened."""
+        if isinstance(self._idle, Fresh) and self._refusal is None:
+            with self._opening.hold():
+                self._settle()
+
+    def settled(self) -> native.Holding:
+        """Make ready for long use; until the block ends that this begins, no thread of this process forks."""
+        self.settle()
+        return self._opening.hold()
+
+    def _settle(self) -> None:
+        """Do what using the store for more than a read after opening it, or after a fork, asks for.
+
+        The caller holds `_opening`.
+        """
+        if self._anchor is None and self._kept:
+            self._anchor = self._kept[0]
+        elif self._anchor is None:
+            # After a fork, or another thread reads through what was kept.
+            self._raise_anchor()
+        # If there can be no thread, the next use asks again.
+        self._woken()
+        self._kept_until = 0.0
+        if isinstance(self._idle, Fresh):
+            self._idle = self._new_idle()
+        self._kept.clear()
+
+    def _woken(self) -> None:
+        """Do what does not depend on connections then."""
+
+    def _raise_anchor(self) -> None:
+        """Open the anchor; the caller holds `_opening`."""
+        # Ctrl-C can have cost the only connection there was.
+        self._forget_log()
+        try:
+            self._anchor = self._connect()
+            self.cache.attach(self._anchor.sqlite_file(), self._anchor)
+            self._guard.keep(self, self._identity)
+            self._verified()
+        except BaseException:
+            native.to_the_end(self._undo_anchor)
+            raise
+
     def _drop_anchor(self) -> None:
-        """Close the anchor; run to the end, and the caller holds `_opening`."""
+        """Close the anchor, or what is kept in place of it; run to the end, and the caller holds `_opening`."""
         self.cache.detach()
-        if self._unguard is not None:
-            foreign_sqlite.release(self._protected)
-            self._unguard.detach()
-            self._unguard = None
+        self._guard.end()
+        while self._kept:
+            close_last(self._kept)
+        self._undo_anchor()
+
+    def _undo_anchor(self) -> None:
+        """Close the anchor; what is kept in place of it serves on."""
+        self.cache.detach()
+        if not self._kept:
+            self._guard.end()
         if self._anchor is not None:
             self._close(self._anchor)
             self._anchor = None
@@ -198,30 +237,48 @@ class Pool(Lender):
         self._idle.append(connection)
         self._trim()
 
+    def _keep(self, connection: Connection) -> None:
+        """Take the connection back that the first read, or a first write, was done with."""
+        if connection.log.committed and isinstance(self._idle, Fresh):
+            # What is written is to be swept, even if nothing is done from now on. It was written, whatever fails here.
+            with suppress(SlothStateError, apsw.Error), self._opening.hold(0) as is_held:
+                if is_held and self._refusal is None:
+                    self._settle()
+        # Another list, if somebody settles, forks or closes the store.
+        (self._kept if isinstance(self._idle, Fresh) else self._idle).append(connection)
+
     def _abandon(self, connection: Connection) -> None:
         """Close a connection, unless it was given back before an exception struck."""
         # Lent to another thread by now, it bears that one's number; a signal handler of this one has given it back.
-        if connection.thread in (0, thread_ident()) and connection not in self._idle and not connection.inherited:
+        is_ours = connection.thread in (0, thread_ident()) and not connection.inherited
+        if is_ours and connection not in (self._anchor, *self._idle, *self._kept):
             self._close(connection)
 
     def _trim(self) -> None:
+        while self._kept and self._refusal is not None:
+            close_last(self._kept)
         while self._idle and (self._refusal is not None or len(self._idle) > IDLE_CONNECTIONS):
-            _close_last(self._idle)
+            close_last(self._idle)
 
     def _close(self, connection: Connection) -> None:
+        if self._anchor is None:
+            self.cache.detach()
         connection.close()
         # Not left to the garbage collector: the traceback of an error can keep it for long, and a fork waits for it.
         self._connections.discard(weakref.ref(connection))
 
     def _close_idle(self) -> None:
         """Close all connections that are idle now; run to the end."""
-        for idle in (self._dismissed, self._idle):
+        if self._kept and self._anchor is None:
+            self.cache.detach()
+            self._guard.end()
+        for idle in (self._dismissed, self._idle, self._kept):
             while idle:
-                _close_last(idle)
+                close_last(idle)
 
     def _dismiss_idle(self, departing: list[Connection]) -> None:
         """Close what is idle; `departing` takes what is given back from now on. Run to the end."""
-        if not isinstance(self._idle, _Departing):
+        if not isinstance(self._idle, Departing):
             self._dismissed, self._idle = self._idle, departing
         self._close_idle()
 
@@ -231,12 +288,17 @@ class Pool(Lender):
             raise _again(self._refusal)
         forking.refuse_inherited(self.path)
         try:
-            if not prepared:
-                creation.prepare(self.path, self.busy.timeout)
-            connection = Connection(self.path, synchronous="normal", wait=self.busy, vfs=self._vfs, now=self.now)
+            prepare = None if prepared else self._prepare
+            if prepare is not None and not location.size(self.path):
+                prepare()
+            connection = Connection(
+                self.path, synchronous="normal", wait=self.busy, vfs=self._vfs, now=self.now, prepare=prepare
+            )
             connection.owners = self.owners
             try:
-                schema.check(connection.db, self.path)
+                # What was just looked at through the anchor needs no second look.
+                if self._anchor is None or self._syncs_commits or time.monotonic() >= self._identity_until:
+                    schema.check(connection.db, self.path)
                 if self._syncs_commits:
                     connection.sync_commits()
                 self._identity = location.same_files(self.path, self._identity)
@@ -248,12 +310,24 @@ class Pool(Lender):
             raise translate(error, self.path) from error
         return connection
 
+    def _prepare(self) -> None:
+        """Create the store, or bring it to our version, or refuse what is not ours."""
+        # Imported here: nearly always the store is there.
+        from slothstate.engines.sqlite import creation
+
+        creation.prepare(self.path, self.busy.timeout)
+
     def ensure_identity(self) -> None:
         """Look, at most every 50 ms, whether files and layout are still what was opened. Raises: `UnsafeState`."""
-        if time.monotonic() >= self._identity_until:
-            self._check_identity()
+        now = time.monotonic()
+        if now >= self._identity_until:
+            if now < self._kept_until:
+                self.cache.verified(self._kept_until - now)
+            else:
+                self._check_identity()
 
     def _check_identity(self) -> None:
+        self.settle()
         if self._refusal is None and self._anchor is not None:
             try:
                 location.same_files(self.path, self._identity)
@@ -262,6 +336,10 @@ class Pool(Lender):
             self._check_version()
         if self._refusal is not None:
             raise _again(self._refusal)
+        self._verified()
+
+    def _verified(self) -> None:
+        """Note that the files and the layout are those that were opened."""
         # Due again by the time the cache stops hitting, up to a tick early: later, nothing would hit until then.
         self._identity_until = time.monotonic() + IDENTITY_CHECK_INTERVAL - CACHE_CLOCK_TICK
         self.cache.verified(IDENTITY_CHECK_INTERVAL)
@@ -305,7 +383,7 @@ class Pool(Lender):
             self._paused = self._opening.hold(deadline - time.monotonic())
         own = self._transactions.get(thread_ident())
         # From now on a connection that is given back is closed, or threads that never pause would never be without.
-        self._dismiss_idle(_Departing(self._close))
+        self._dismiss_idle(Departing(self._close))
         while any(connection not in (own, self._anchor) for connection in self._open_connections()):
             if time.monotonic() >= deadline:
                 return
@@ -335,10 +413,11 @@ class Pool(Lender):
             self._refusal = StateClosed(f"the state on {self.path} cannot be used in this process: {forking.reason()}")
         # For a second run not before this.
         self._connections.clear()
+        self._kept.clear()
         self._forget_log()
 
     def _new_idle(self) -> list[Connection]:
-        return _Departing(self._close_resting) if self._is_resting else []
+        return Departing(self._close_resting) if self._is_resting else []
 
     def _close_resting(self, connection: Connection) -> None:
         """Close what is given back while the process ends, and with the last one the anchor."""
@@ -356,23 +435,6 @@ class Pool(Lender):
         if self._anchor is None and not self._open_connections():
             # The last connection of all takes the -wal and -shm with it, so only the database itself stays known.
             self._identity = self._identity[:1]
-
-
-class _Departing(list[Connection]):
-    """The list of idle connections while a fork is under way or the process ends: it stays empty."""
-
-    def __init__(self, close: Callable[[Connection], None]) -> None:
-        super().__init__()
-        self._close = close
-
-    def append(self, connection: Connection) -> None:
-        self._close(connection)
-
-
-def _close_last(idle: list[Connection]) -> None:
-    # In one expression, in which Ctrl-C can strike only while nobody else knows the connection, which closes it, too.
-    with suppress(IndexError):
-        idle.pop().db.close()
 
 
 def _again(error: SlothStateError) -> SlothStateError:

@@ -7,7 +7,7 @@ file with an added trigger, view or constraint is not taken for a store.
 from __future__ import annotations
 
 import os
-import shlex
+import struct
 from collections.abc import Container, Mapping
 from contextlib import closing, suppress
 from typing import Final
@@ -135,6 +135,12 @@ create table watches (
 }
 """Every table and index by its name."""
 
+# SQLite keeps the text but writes the first words in capitals.
+_STORED: Final = {
+    statement.replace("create table", "CREATE TABLE", 1).replace("create index", "CREATE INDEX", 1)
+    for statement in TABLES.values()
+}
+
 _SCHEMA: Final = "select sql from sqlite_schema where sql is not null and name not like 'sqlite_%'"
 
 
@@ -179,6 +185,27 @@ def open_plain(path: str) -> apsw.Connection:
     return apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
 
 
+_MAIN_FILE: Final = 0
+_HEADER_BYTES: Final = 100
+_MAGIC: Final = b"SQLite format 3\0"
+_OUR_HEADER: Final = struct.Struct(">60xI4xI28x")
+"""`user_version` and `application_id` in the header of a database: https://sqlite.org/fileformat2.html#database_header."""
+
+
+def is_ours(db: apsw.Connection) -> bool:
+    """Return whether the header of the file says that it is a store of our version; False does not say what it is.
+
+    Read through the descriptor that SQLite has just opened, without a lock and without a look at the log: a database
+    of another program is left as it was, and needs no second connection.
+    """
+    try:
+        is_whole, header = db.read("main", _MAIN_FILE, 0, _HEADER_BYTES)
+    except apsw.Error:
+        return False
+    is_sqlite = is_whole and header.startswith(_MAGIC)
+    return is_sqlite and _OUR_HEADER.unpack(header) == (SCHEMA_VERSION, APPLICATION_ID)
+
+
 def identify(path: str) -> tuple[int, int]:
     """Return `application_id` and `user_version` of an existing database without changing it or its neighbours.
 
@@ -203,6 +230,8 @@ _SLOTH_RUNNER: Final = "select count(*) from pragma_table_info('state') where na
 
 def describe_foreign(path: str) -> str:
     """Return what to say of another program's database; of sloth-runner's, whose default path is ours, what to do."""
+    import shlex
+
     with suppress(apsw.Error), closing(open_immutable(path)) as db:
         if db.execute(_SLOTH_RUNNER).get == 2:
             other = os.path.join(os.path.dirname(path), "slothstate.db")
@@ -242,8 +271,11 @@ def check_tables(
 
     `former` are those that an earlier version had in other words, `without` those that it did not have.
     """
+    stored = {text for (text,) in db.execute(_SCHEMA)}
+    if stored == _STORED and former is None:
+        return
     wanted = {name: statement for name, statement in TABLES.items() if name not in without} | dict(former or {})
-    found = {_plain(sql) for (sql,) in db.execute(_SCHEMA)}
+    found = set(map(_plain, stored))
     tables = set(map(_plain, wanted.values()))
     # All of the triggers, or none.
     if not found >= tables or found - tables not in (set(), set(map(_plain, NAMES_AND_TEXTS.values()))):

@@ -25,7 +25,10 @@ from slothstate.engines.sqlite.sweeper import Sweeper
 from slothstate.engines.sqlite.transaction import MomentBlock, SnapshotBlock, TransactionBlock
 from slothstate.errors import SlothStateError, StateClosed
 
-__all__ = ["Store"]
+__all__ = ["SOON", "Store"]
+
+SOON: Final = 30.0
+"""Seconds: a sweep that is due so soon gets its thread at once, others once more is done than opening and a read."""
 
 A = TypeVarTuple("A")
 R = TypeVar("R")
@@ -65,10 +68,11 @@ class Store(Pool):
         self._sweeper = Sweeper(self, sweep_interval)
         self._publisher = Publisher(path)
         with self._opening.hold():
-            self._raise_anchor(prepared=False)
+            self._open()
         forking.register(self)
         self._is_resting = is_resting
-        self._woken()
+        if sweep_interval < SOON:
+            self._woken()
 
     def _woken(self) -> None:
         if not self._is_resting:

@@ -9,10 +9,11 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from slothstate.engines.sqlite import returning, sweep, turn
 from slothstate.errors import SlothStateError, StateIOError
+from slothstate.shapes import Protocol
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.lender import Run
@@ -60,6 +61,8 @@ class Sweeper:
         # `set` leaves it locked for ever, and `stop` also runs from the garbage collector.
         self._running = threading.Lock()
         self._running.acquire()
+        # Of the same kind as the lock: gevent and eventlet can replace both of them before the thread is started.
+        self._start = _thread.start_new_thread
         self._engine = weakref.ref(engine, lambda _: self.stop())
         self._started = False
         self._native_id = 0
@@ -74,7 +77,7 @@ class Sweeper:
             self._started = self.is_running = True
             # Not a Thread: its `start` waits for it, and breaks when a signal handler raises meanwhile.
             try:
-                _thread.start_new_thread(self._run, ())
+                self._start(self._run, ())
             except RuntimeError as error:
                 self._started = self.is_running = False
                 if "shutdown" in str(error):

@@ -111,7 +111,7 @@ class TransactionBlock:
             connection.moment = None
             connection.checkpoint()
             pool._give_back(connection)
-        pool._run_afterwards(self._thread)
+        pool.afterwards.run(self._thread)
 
 
 class MomentBlock:
@@ -198,7 +198,7 @@ class MomentBlock:
             connection.holder = None
             self._snapshot.__exit__()
             pool._give_back(connection)
-        pool._run_afterwards(self._thread)
+        pool.afterwards.run(self._thread)
 
 
 class SnapshotBlock:

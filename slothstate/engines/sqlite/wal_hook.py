@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from contextlib import closing, suppress
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import apsw
 
 from slothstate import native
+from slothstate.shapes import Protocol
 
 __all__ = ["Log", "attach"]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from slothstate.engines.sqlite import sweep
 from slothstate.engines.sqlite.connection import Atomic, Connection, Snapshot, sql
 from slothstate.engines.sqlite.triggers import NAMES_AND_TEXTS
 from slothstate.native import glob_match
+from slothstate.shapes import NamedTuple
 
 __all__ = ["WatchRow", "begin", "end", "end_owner", "handled", "next_expiry", "page", "remove", "rows", "trim"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import Final
 
 __all__ = ["boot_id", "boot_ms"]
@@ -13,6 +14,9 @@ _OFFSETS: Final = "/proc/self/timens_offsets"
 _CLOCK: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 
 _offset_ns = 0
+
+_boot_id = ""
+"""Once it was read: no process outlives its boot."""
 
 
 def boot_ms() -> int:
@@ -24,11 +28,11 @@ def boot_ms() -> int:
 
 def boot_id() -> str:
     """Return what tells one boot of this system from another; "" where the system has no such thing."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
+    global _boot_id
+    if not _boot_id:
+        with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
+            _boot_id = file.read().strip()
+    return _boot_id
 
 
 def _look() -> None:
@@ -39,7 +43,7 @@ def _look() -> None:
     global _offset_ns
     _offset_ns = 0
     try:
-        with open(_OFFSETS, encoding="ascii") as file:
+        with open(_OFFSETS, encoding="utf-8") as file:
             for line in file:
                 clock, seconds, nanoseconds = line.split()
                 if clock == "boottime":

@@ -11,20 +11,19 @@ its owner has a byte. A file that is gone speaks for nobody then; its owner make
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from io import FileIO
+from typing import Final
 
-from slothstate.engines.sqlite import beside, location
+from slothstate.engines.sqlite import beside, location, turn
 from slothstate.engines.sqlite.locks.boot_clock import boot_id
 from slothstate.engines.sqlite.locks.byte_locks import ByteLocks
 from slothstate.engines.sqlite.pool import IDENTITY_CHECK_INTERVAL
-from slothstate.errors import StateIOError, UnsafeState
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
+from slothstate.errors import StateIOError
 
 __all__ = ["POLL", "Ownership", "host"]
 
@@ -46,24 +45,21 @@ class Ownership:
     def __init__(self, path: str) -> None:
         self._path = path
         self._bytes = ByteLocks(os.path.dirname(path))
-        # Bytes count on the kernel that holds them: a network file system shows the directory to others, too.
-        self._kernel = boot_id().replace("-", "")[:8]
         # Part of a byte's number: a copy of the store holds the rows of owners, but none of them owns anything there.
         self._inode = location.inode(path)
-        # It can be older than what the database's mode is now.
-        with suppress(UnsafeState):
-            beside.give_directory(path, location.lock_directory(path))
+        self._own: dict[str, _Own] = {}
         self.forget()
 
     def forget(self) -> None:
-        """Be no owner; what a forked child does.
-
-        filelock has closed the child's copy of the file by then, so the child does not keep it locked either.
-        """
+        """Be no owner; what a forked child does, which would keep the file locked as long as its copy is open."""
         self._bytes.close()
+        for own in list(self._own.values()):
+            for held in own.locks:
+                if isinstance(held, FileIO):
+                    held.close()
         # One item at most, in a dictionary, which settles by one call what two threads do at once: a mutex could stay
         # locked after Ctrl-C.
-        self._own: dict[str, _Own] = {}
+        self._own = {}
         self._seen_until = 0.0
 
     @property
@@ -71,6 +67,11 @@ class Ownership:
         """The owner's name, None if this is none."""
         own = self._own.get("")
         return None if own is None else own.name
+
+    @property
+    def _kernel(self) -> str:
+        """What names call this kernel: bytes count on the one that holds them, and others may see the directory."""
+        return boot_id().replace("-", "")[:8]
 
     def become(self) -> str:
         """Return the owner's name, which is random; make it one if it is none. Raises: `StateIOError`."""
@@ -88,8 +89,8 @@ class Ownership:
         number = os.urandom(8).hex()
         own = _Own(number)
         try:
-            if self._kernel and self._bytes.take(self._byte(number)):
-                own.name = f"{self._kernel}-{number}"
+            if (kernel := self._kernel) and self._bytes.take(self._byte(number)):
+                own.name = f"{kernel}-{number}"
             self._lock(own, OWNER_TIMEOUT)
             return self._own.setdefault("", own)
         except OSError as error:
@@ -109,10 +110,12 @@ class Ownership:
                 self._lock(own, 0)
 
     def _lock(self, own: _Own, timeout: float) -> None:
-        lock = self._probe(own.name)
-        # Before it is acquired, so that `_end` knows of it.
-        own.locks.append(lock)
-        lock.acquire(timeout=timeout, poll_interval=POLL)
+        deadline = time.monotonic() + timeout
+        while (held := turn.take(self._path, own.name.join(_OWNER_FILE))) is None:
+            if time.monotonic() >= deadline:
+                raise TimeoutError(errno.ETIMEDOUT, "somebody else has it locked", self._file(own.name))
+            time.sleep(POLL)
+        own.locks.append(held)
 
     def end(self) -> None:
         """Stop being an owner."""
@@ -124,8 +127,8 @@ class Ownership:
 
     def _end(self, own: _Own) -> None:
         self._remove_file(own.name)
-        for lock in own.locks:
-            lock.release(force=True)
+        for held in own.locks:
+            turn.drop(held)
         self._bytes.drop(self._byte(own.number))
 
     def is_alive(self, name: str) -> bool:
@@ -152,22 +155,20 @@ class Ownership:
         file = self._file(name)
         try:
             os.stat(file)
-            lock = self._probe(name)
-            lock.acquire(timeout=0)
-        except TimeoutError:
-            # filelock's Timeout: somebody holds it.
-            return True
+            held = turn.take(self._path, name.join(_OWNER_FILE))
         except (FileNotFoundError, NotADirectoryError) as error:
             if may_be_gone:
                 raise self._unknown(name, error) from error
             return False
         except OSError as error:
             raise self._unknown(name, error) from error
+        if held is None:
+            return True
         # Its process is dead, and no other State ever gets its random name: the file can go. But not while it is all
         # that can be asked: gone, it would say nothing.
         if not may_be_gone:
             self._remove_file(name)
-        lock.release()
+        turn.drop(held)
         return False
 
     def _unknown(self, name: str, error: OSError) -> StateIOError:
@@ -190,9 +191,6 @@ class Ownership:
                         with suppress(OSError):
                             os.utime(self._file(name))
 
-    def _probe(self, name: str) -> BaseFileLock:
-        return location.lock_file(self._path, name.join(_OWNER_FILE))
-
     def _byte(self, number: str) -> int:
         return int.from_bytes(f"{self._inode} {number}".encode()) % _PRIME
 
@@ -212,7 +210,7 @@ class _Own:
     def __init__(self, number: str) -> None:
         self.number = number
         self.name = number
-        self.locks: list[BaseFileLock] = []
+        self.locks: list[turn.Held] = []
 
 
 @cache

@@ -8,10 +8,11 @@ machine's boot clock (see `boot_clock`) beside the boot they belong to, so a jum
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from slothstate.engines.sqlite.connection import Atomic, Connection, sql
 from slothstate.errors import InvalidValue
+from slothstate.shapes import NamedTuple
 
 __all__ = [
     "SHARED",

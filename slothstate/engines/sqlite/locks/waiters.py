@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 from slothstate.engines.sqlite.connection import Connection, sql
+from slothstate.shapes import NamedTuple
 
 __all__ = ["WaiterRow", "add", "remove", "remove_owner", "rows"]
 

@@ -1,0 +1,47 @@
+"""`slothstate.shapes.NamedTuple` makes what `typing.NamedTuple` makes."""
+
+from __future__ import annotations
+
+import pickle
+import typing
+
+import pytest
+
+from slothstate import shapes
+
+
+class Ours(shapes.NamedTuple):
+    """A pair."""
+
+    first: int
+    second: str = "x"
+
+    @property
+    def both(self) -> str:
+        return f"{self.first}{self.second}"
+
+
+class Theirs(typing.NamedTuple):
+    """A pair."""
+
+    first: int
+    second: str = "x"
+
+    @property
+    def both(self) -> str:
+        return f"{self.first}{self.second}"
+
+
+@pytest.mark.parametrize("kind", [Ours, Theirs])
+def test_named_tuple(kind: type[Ours]) -> None:
+    """Fields, a default, members, documentation, pickling and errors are those of any named tuple."""
+    made = kind(1)
+    assert made == (1, "x")
+    assert (made.first, made.second, made.both) == (1, "x", "1x")
+    assert (kind._fields, kind._field_defaults) == (("first", "second"), {"second": "x"})
+    assert (kind.__doc__, kind.__module__, kind.__mro__[1:]) == ("A pair.", __name__, (tuple, object))
+    assert pickle.loads(pickle.dumps(made)) == made
+    assert made._replace(second="y") == kind(1, "y")
+    assert repr(made) == f"{kind.__name__}(first=1, second='x')"
+    with pytest.raises(TypeError):
+        kind()  # type: ignore[call-arg]
