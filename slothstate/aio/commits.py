@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Final, Self
 
-from slothstate.engines.protocol import Changes
+from slothstate.engines.watching import Changes
 from slothstate.errors import SlothStateError
 
 __all__ = ["Commits", "Listener"]

@@ -27,15 +27,17 @@ from slothstate.shapes import NamedTuple, Protocol
 from slothstate.values import Kind, Stored
 
 if TYPE_CHECKING:
-    from slothstate.descriptions import Activity, Entry, Finding, Health, LockDescription, Usage, WatchDescription
+    from slothstate.descriptions import Activity, Entry, Finding, Health, Usage
     from slothstate.engines.claiming import Claims
+    from slothstate.engines.listing import Lists
+    from slothstate.engines.locking import LockTable
+    from slothstate.engines.watching import Changes, Watches
     from slothstate.fields import Path
 
 __all__ = [
     "DURABILITIES",
     "NO_KEY",
     "NO_TTL",
-    "Changes",
     "Codec",
     "Counters",
     "Engine",
@@ -43,15 +45,11 @@ __all__ = [
     "FastPath",
     "Fields",
     "Limits",
-    "Lists",
-    "LockTable",
     "Row",
     "StoredRecord",
     "Transfer",
     "Unit",
     "Upkeep",
-    "WatchPage",
-    "Watches",
     "When",
 ]
 
@@ -242,208 +240,6 @@ class Fields(Protocol):
 
     def increment(self, key: str, path: Path, delta: int | float, /) -> int | float:
         """Add to a number, a missing one is 0, and return the sum. Raises: as `put`; `WrongType`, `OutOfRange`."""
-
-
-class Lists(Protocol):
-    """Lists, whose items are JSON texts. An empty table counts as an empty list. Every verb may raise `WrongType`."""
-
-    def push(self, key: str, items: Sequence[str], /) -> int:
-        """Add items to the end and return the new length; without items nothing is written. O(1) in the length."""
-
-    def pop(self, key: str, /) -> str | None:
-        """Remove and return the last item; None if there is none. An emptied list disappears. O(1) in the length."""
-
-    def shift(self, key: str, /) -> str | None:
-        """Remove and return the first item; None if there is none. An emptied list disappears. O(1) in the length."""
-
-    def pop_first(self, keys: Sequence[str], /) -> tuple[str, str] | None:
-        """`pop` from the first of the keys that has an item; return that key and the item.
-
-        Where none has, nobody who writes is waited for.
-        """
-
-    def shift_first(self, keys: Sequence[str], /) -> tuple[str, str] | None:
-        """The same with `shift`."""
-
-    def unshift(self, key: str, items: Sequence[str], /) -> int:
-        """Add items to the front, the first of them first, and return the new length. O(1) in the length."""
-
-    def pop_many(self, key: str, count: int, /) -> list[str]:
-        """Remove and return the last items, at most `count`, the last one first. An emptied list disappears."""
-
-    def shift_many(self, key: str, count: int, /) -> list[str]:
-        """Remove and return the first items, at most `count`. An emptied list disappears."""
-
-    def replace(self, key: str, index: int, item: str, /) -> bool:
-        """Replace an item; return whether there is one at `index`, which counts as in `section`."""
-
-    def insert(self, key: str, index: int, item: str, /) -> int | None:
-        """Let an item stand at `index` and return the new length; None unless that is 0 to the length.
-
-        Negative ones count from the end. A missing key is an empty list. May cost O(n).
-        """
-
-    def remove(self, key: str, item: object, count: int, /) -> int:
-        """Remove items that equal the value `item` (`slothstate.values.same`); return how many.
-
-        At most `count`, from the front; with a negative one from the end; with 0 all. An emptied list disappears. May
-        cost O(n).
-        """
-
-    def trim(self, key: str, start: int, stop: int, /) -> int:
-        """Keep what `section` would return and return the new length. An emptied list disappears. O(removed)."""
-
-    def length(self, key: str, /) -> int:
-        """Return the number of items, 0 if the key is missing."""
-
-    def section(self, key: str, start: int, stop: int, /) -> str:
-        """Return the items from `start` to `stop` as the JSON text of a list.
-
-        Both are inclusive and count from 0; negative ones count from the end, as in Redis's LRANGE.
-        """
-
-
-class LockTable(Protocol):
-    """Who holds which lock, of all processes. An acquisition is named by its nonce, a random number of 63 bits.
-
-    Not to be used inside a transaction: its row would be part of it.
-    """
-
-    def acquire(
-        self,
-        name: str,
-        nonce: int,
-        timeout: float | None,
-        ttl_ms: int | None,
-        blocked: Callable[[int], None],
-        /,
-        *,
-        shared: bool = False,
-        slots: int = 1,
-    ) -> int | None:
-        """Acquire a lock, waiting up to `timeout` seconds (None: for ever); return the fencing token, or None.
-
-        The token is higher than that of every earlier acquisition of the name. A lock whose owner died is free at once,
-        and so is one whose time is up, counted from when it was granted. An exception that strikes in here leaves
-        nothing held. `blocked(nonce)` is called before it waits for a holder, who may change; what it raises ends the
-        wait. Up to `slots` may hold it at a time, any number that are `shared`; whoever waits for it alone keeps new
-        shared ones out, but not those who began to wait before it did: a stream of such would for ever.
-        Raises: `InvalidValue` beside holders that state other slots.
-        """
-
-    def attempt(
-        self,
-        name: str,
-        nonce: int,
-        ttl_ms: int | None,
-        blocked: Callable[[int], None],
-        /,
-        *,
-        shared: bool = False,
-        slots: int = 1,
-    ) -> int | None:
-        """Do what `acquire` does at each look of its wait, for a caller that waits by itself.
-
-        The wait goes on until the lock is acquired, or until `end_wait`.
-        """
-
-    def end_wait(self, nonce: int, /) -> None:
-        """Wait no longer."""
-
-    def release(self, name: str, nonce: int, /) -> bool:
-        """End an acquisition; return whether it still held the lock."""
-
-    def release_own(self, name: str, /) -> bool:
-        """End whichever acquisition made through this engine holds a lock; return whether there was one."""
-
-    def holders(self, name: str, /) -> list[int]:
-        """Return the nonces of the acquisitions that hold a lock."""
-
-    def holds(self, name: str, nonce: int, /) -> bool:
-        """Return whether an acquisition still holds the lock; inside a transaction it then does until that ends."""
-
-    def extend(self, name: str, nonce: int, ttl_ms: int, /) -> bool:
-        """Let an acquisition end so many milliseconds from now; False if it was lost."""
-
-    def remove(self, name: str, alive: bool, /) -> bool:
-        """Take a lock away that is free but not released, or with `alive` any; return whether it was there."""
-
-    def describe(self) -> list[LockDescription]:
-        """Return the locks that are held, by name, with who waits for them."""
-
-    def sweep(self) -> int:
-        """Remove what expired locks and dead owners left; return how many locks."""
-
-    def forget(self) -> None:
-        """Hold nothing and own nothing: what a forked child does, before it uses the engine."""
-
-    def end(self) -> None:
-        """Stop being an owner: whatever this engine still holds is free."""
-
-
-class Changes(Protocol):
-    """Waiting for a commit of anybody. Levels, not edges: take a token, look, wait with the token."""
-
-    def token(self) -> int | None:
-        """Return what stands for the present state of the store; None where it cannot be told apart from others."""
-
-    def wait(self, token: int | None, seconds: float, /) -> bool:
-        """Wait until the store is in another state than at `token`, at most so long; return whether it is, or may be.
-
-        With None, and where nothing tells, it may return earlier: whoever waits looks again. Many threads that wait at
-        once cost little more than one, and let other greenlets run.
-        """
-
-    def within(self, seconds: float, /) -> AbstractContextManager[None]:
-        """Let the caller's writes in the block wait for other writers no longer than that, then it is `StateBusy`."""
-
-    def forget(self) -> None:
-        """Know of nobody who waits: what a forked child does."""
-
-
-class WatchPage(NamedTuple):
-    """What a watch reads. `revision` is what is stored of it: None if there is no such watch, negative if changes up to
-    that number were lost. `changes` are `(revision, key, op)`, `seen` is the last revision that was looked at."""
-
-    revision: int | None
-    changes: list[tuple[int, str, str]]
-    seen: int
-
-
-class Watches(Protocol):
-    """Who follows the changes of keys. A watch is named by its nonce, a random number of 63 bits."""
-
-    def begin(self, nonce: int, pattern: str | None, name: str | None, /) -> int | None:
-        """Begin to watch, or with a name go on; return the revision after which changes are to be read.
-
-        Negative if changes up to that number were lost. Every change that is committed from now on is kept for it.
-        What has expired by now is none. None while another watch, whose owner lives, has the name.
-        Raises: `SlothStateError` inside a transaction or snapshot.
-        """
-
-    def page(self, nonce: int, after: int, pattern: str | None, limit: int, /) -> WatchPage:
-        """Return those of the next `limit` committed changes past `after` whose keys match (None: all), in order."""
-
-    def handled(self, nonce: int, revision: int, count: int, /) -> bool:
-        """Note that all up to a revision, `count` more changes, is handled; return whether there is such a watch."""
-
-    def end(self, nonce: int, /) -> None:
-        """Remove a watch; one with a name stays, and nobody runs it."""
-
-    def remove(self, name: str, /) -> bool:
-        """Forget the watch of a name; return whether there was one."""
-
-    def expire(self) -> float:
-        """Remove keys that have expired, each an `expire`, outside transactions; return the seconds to the next one."""
-
-    def describe(self) -> list[WatchDescription]:
-        """Return all watches."""
-
-    def sweep(self) -> None:
-        """Remove what dead owners left, and changes that are kept for nobody."""
-
-    def close(self) -> None:
-        """End what this engine began."""
 
 
 class Transfer(Protocol):

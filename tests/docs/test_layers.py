@@ -22,8 +22,16 @@ GROUND: Final = frozenset(
 )
 """What everybody may use; among themselves they need no other."""
 
+SEAM: Final = frozenset(
+    ("engines.claiming", "engines.listing", "engines.locking", "engines.protocol", "engines.watching")
+)
+"""The protocol and its parts."""
+
 ABOVE: Final = GROUND | frozenset(
-    ("acquisition", "claims", "codec", "engines.claiming", "engines.protocol", "locks", "verbs", "watching")
+    (
+        *("acquisition", "claims", "codec", "engines.claiming", "engines.protocol", "engines.watching", "locks"),
+        *("verbs", "watching"),
+    )
 )
 
 PUBLIC: Final = frozenset(("", "quantities", "processes"))
@@ -38,10 +46,10 @@ ALLOWED: Final[dict[str, frozenset[str]]] = {
     "claims": ABOVE,
     "codec": GROUND | {"engines.protocol"},
     "engines": GROUND | {"engines.postgres", "engines.protocol", "engines.sqlite"},
-    "engines.claiming": GROUND,
-    "engines.postgres": GROUND | {"engines.claiming", "engines.postgres", "engines.protocol"},
-    "engines.protocol": GROUND | {"engines.claiming"},
-    "engines.sqlite": GROUND | {"engines.claiming", "engines.protocol", "engines.sqlite"},
+    **dict.fromkeys(SEAM - {"engines.protocol"}, GROUND),
+    "engines.postgres": GROUND | SEAM | {"engines.postgres"},
+    "engines.protocol": GROUND | SEAM,
+    "engines.sqlite": GROUND | SEAM | {"engines.sqlite"},
     "importers": GROUND | {"importers"},
     "locks": ABOVE,
     "recipes": PUBLIC | {"recipes"},

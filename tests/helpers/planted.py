@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from helpers.stand_in import StandIn, through
 from slothstate import locks
-from slothstate.engines.protocol import WatchPage
 from slothstate.engines.sqlite import (
     claims,
     counters,
@@ -32,6 +31,7 @@ from slothstate.engines.sqlite import (
 )
 from slothstate.engines.sqlite.connection import Atomic, Connection
 from slothstate.engines.sqlite.locks import lock_table, table
+from slothstate.engines.watching import WatchPage
 from slothstate.verbs import waiting
 
 VARIABLE: Final = "SLOTHSTATE_PLANTED"

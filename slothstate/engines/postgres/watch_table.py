@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from slothstate.descriptions import WatchDescription
 from slothstate.engines.postgres.owner import Owner, host
 from slothstate.engines.postgres.sweep import sweep_all
-from slothstate.engines.protocol import WatchPage
+from slothstate.engines.watching import WatchPage
 from slothstate.errors import SlothStateError
 from slothstate.native import glob_match
 

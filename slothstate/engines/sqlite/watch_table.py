@@ -7,10 +7,10 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from slothstate.engines.protocol import WatchPage
 from slothstate.engines.sqlite import watches
 from slothstate.engines.sqlite.locks.owner import Ownership, host
 from slothstate.engines.sqlite.sweeper import sweep_all
+from slothstate.engines.watching import WatchPage
 from slothstate.errors import SlothStateError
 
 if TYPE_CHECKING:

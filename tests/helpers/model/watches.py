@@ -10,7 +10,7 @@ import time
 from helpers.model.entries import Part
 from helpers.model.memory import WatchEntry
 from slothstate.descriptions import WatchDescription
-from slothstate.engines.protocol import WatchPage
+from slothstate.engines.watching import WatchPage
 from slothstate.errors import SlothStateError
 from slothstate.native import glob_match
 
