@@ -27,7 +27,7 @@ from slothstate import (
     WrongType,
     errors,
 )
-from slothstate.engines.sqlite.connection import translate
+from slothstate.engines.sqlite.translation import translate
 
 BUILTINS = {
     "InvalidKey": ValueError,

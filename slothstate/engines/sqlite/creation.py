@@ -12,7 +12,7 @@ from typing import Final
 import apsw
 
 from slothstate.engines.sqlite import access, location, schema, turn
-from slothstate.engines.sqlite.connection import translate
+from slothstate.engines.sqlite.translation import translate
 from slothstate.errors import StateIOError, UnsafeState
 
 __all__ = ["create_file", "directory_for", "identify", "prepare"]

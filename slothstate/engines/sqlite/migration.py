@@ -10,7 +10,7 @@ from typing import Final
 import apsw
 
 from slothstate.engines.sqlite import access, health, schema, turn
-from slothstate.engines.sqlite.connection import translate
+from slothstate.engines.sqlite.translation import translate
 from slothstate.errors import StateBusy
 from slothstate.processes import command_line
 

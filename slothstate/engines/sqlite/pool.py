@@ -18,9 +18,10 @@ from slothstate.caller import current, thread_ident
 from slothstate.engines.sqlite import foreign_sqlite, forking, location, schema
 from slothstate.engines.sqlite.afterwards import Afterwards
 from slothstate.engines.sqlite.busy import BusyWait, can_wait_for
-from slothstate.engines.sqlite.connection import Connection, translate
+from slothstate.engines.sqlite.connection import Connection
 from slothstate.engines.sqlite.idle import Departing, Fresh, close_last
 from slothstate.engines.sqlite.lender import Lender
+from slothstate.engines.sqlite.translation import translate
 from slothstate.errors import SlothStateError, StateBusy, StateClosed, StateIOError, UnsafeState
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ import apsw
 from slothstate.engines.sqlite import access, audit, creation, location, migration, returning, schema
 from slothstate.engines.sqlite.backup import copy_pages
 from slothstate.engines.sqlite.busy import BusyWait
-from slothstate.engines.sqlite.connection import Connection, translate
+from slothstate.engines.sqlite.connection import Connection
 from slothstate.engines.sqlite.naming import absolute_path, check_path
+from slothstate.engines.sqlite.translation import translate
 from slothstate.errors import StateBusy, StateCorrupt, UnsafeState
 
 __all__ = ["restore"]

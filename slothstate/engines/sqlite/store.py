@@ -19,10 +19,11 @@ from slothstate.caller import thread_ident
 from slothstate.engines.sqlite import forking, read_cache
 from slothstate.engines.sqlite.activity_publisher import Publisher
 from slothstate.engines.sqlite.busy import BusyWait
-from slothstate.engines.sqlite.connection import Connection, translate
+from slothstate.engines.sqlite.connection import Connection
 from slothstate.engines.sqlite.pool import Pool
 from slothstate.engines.sqlite.sweeper import Sweeper
 from slothstate.engines.sqlite.transaction import MomentBlock, SnapshotBlock, TransactionBlock
+from slothstate.engines.sqlite.translation import translate
 from slothstate.errors import SlothStateError, StateClosed
 
 __all__ = ["SOON", "Store"]

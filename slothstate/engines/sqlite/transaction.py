@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import apsw
 
 from slothstate.caller import current, thread_ident
-from slothstate.engines.sqlite.connection import Snapshot, translate
+from slothstate.engines.sqlite.connection import Snapshot
+from slothstate.engines.sqlite.translation import translate
 from slothstate.errors import StateIOError
 
 if TYPE_CHECKING:
