@@ -13,7 +13,7 @@ import slothstate
 from helpers.sqlite import dump, raw, store_of
 from helpers.support import Clock
 from slothstate import State, StateBusy
-from slothstate.engines.sqlite import counters, keys
+from slothstate.engines.sqlite import counters, listing
 from slothstate.engines.sqlite.connection import Atomic
 from slothstate.engines.sqlite.engine import SqliteEngine
 
@@ -141,7 +141,7 @@ def test_expired_row_is_overwritten_whole(state: State, clock: Clock, path: str)
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 def test_keys_over_the_edge_of_a_page(state: State, clock: Clock, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """`keys` gathers page by page: none is lost or doubled at an edge, and a page of expired ones ends nothing."""
-    monkeypatch.setattr(keys, "PAGE_OF_KEYS", size)
+    monkeypatch.setattr(listing, "PAGE_OF_KEYS", size)
     names = [f"k{number}" for number in range(7)]
     state.set_many({f"b{number}": 1 for number in range(7)}, ttl=10)
     state.set_many(dict.fromkeys(names, 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from slothstate.engines.sqlite import keys
+from slothstate.engines.sqlite import keys, listing
 from slothstate.engines.sqlite.connection import EXPIRED, IN_ROWS, LIVE, Atomic, Connection
 from slothstate.errors import StateCorrupt
 from slothstate.native import glob_match
@@ -28,7 +28,7 @@ def clear(connection: Connection, now: int, pattern: str | None) -> int:
     with Atomic(connection):
         if pattern is not None:
             try:
-                found = keys.keys(connection, now, pattern, "", None, False)
+                found = listing.keys(connection, now, pattern, "", None, False)
             except StateCorrupt:
                 return _clear_raw(connection, now, pattern)
             claimed = [key for (key,) in connection.execute(_CLAIMED_ALONE, (now,)).fetchall()]

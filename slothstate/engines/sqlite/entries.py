@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from slothstate.descriptions import Entry, Usage
-from slothstate.engines.sqlite import keys
+from slothstate.engines.sqlite import listing
 from slothstate.engines.sqlite.connection import IN_ROWS, LIVE, Connection, Snapshot
-from slothstate.engines.sqlite.keys import UNBOUNDED
+from slothstate.engines.sqlite.listing import UNBOUNDED
 from slothstate.native import json_decode
 from slothstate.patterns import key_range, literal
 
@@ -106,7 +106,7 @@ def page(
 ) -> tuple[list[Entry], str | None]:
     """Return those of the next `limit` keys past `after` ("": all) that match, and where to go on, or None."""
     with Snapshot(connection):
-        found, following = keys.page_of_keys(connection, now, pattern, after, limit)
+        found, following = listing.page_of_keys(connection, now, pattern, after, limit)
         entries = [describe(connection, now, key, preview) for key in found]
     return [entry for entry in entries if entry is not None], following
 

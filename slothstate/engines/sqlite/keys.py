@@ -11,12 +11,10 @@ from typing import Final
 
 from slothstate.engines.protocol import NO_KEY, NO_TTL, Row, When
 from slothstate.engines.sqlite.connection import EXPIRED, IN_ROWS, LIVE, NOT_IN_ROWS, Atomic, Connection, Snapshot, sql
-from slothstate.native import KEY_SEPARATOR, glob_filter, row_getter
-from slothstate.patterns import key_range
+from slothstate.native import row_getter
 from slothstate.values import KINDS, Kind, Stored, as_python, damaged, decoded, verify
 
 __all__ = [
-    "UNBOUNDED",
     "copy",
     "count",
     "delete",
@@ -26,8 +24,6 @@ __all__ = [
     "get",
     "get_many",
     "insert",
-    "keys",
-    "page_of_keys",
     "persist",
     "put",
     "put_many",
@@ -40,15 +36,6 @@ __all__ = [
     "swap_text",
     "take",
 ]
-
-PAGE_OF_KEYS: Final = 50_000
-"""Keys that one statement gathers: enough to make its cost vanish, few enough to stay at some megabytes."""
-
-FEW_KEYS: Final = 100
-"""Keys that one statement gathers at least: a pattern may leave out most of them."""
-
-UNBOUNDED: Final = b""
-"""An upper bound above every key: in SQLite's order of types each BLOB comes after all TEXT."""
 
 # The guard leaves a list that is kept in rows to the slow path, which removes its items and ends its claims. A
 # statement for each kind, because binding one more text costs as much as a step of SQLite; and without the names of all
@@ -144,33 +131,6 @@ _SET_EXPIRY: Final = f"update entries set expires_at_ms = ?3 where key = ?2 and 
 _PERSIST: Final = f"update entries set expires_at_ms = null where key = ?2 and expires_at_ms is not null and {LIVE}"
 
 _COUNT: Final = f"select count(*) from entries where {LIVE}"
-
-_ANY_EXPIRED: Final = "select 1 from entries where expires_at_ms <= ?1 limit 1"
-
-# Answered by the index of keys alone, without reading a row of the table. A separator that is bound and not computed by
-# SQLite's char() saves an eighth.
-_PAGE: Final = """
-select group_concat(key, ?4)
-from (
-  select key
-  from entries
-  where key >= ?1 and key < ?2{live}
-  order by key{order}
-  limit ?3
-)
-"""
-
-_ORDERS: Final = {False: "", True: " desc"}
-"""By whether a listing goes from the last key to the first."""
-
-_PAGE_OF_ALL: Final = {reverse: sql(_PAGE.format(live="", order=order)) for reverse, order in _ORDERS.items()}
-
-# The expired keys are few, and are subtracted. Looking each key up there is a third of the whole.
-_NOT_EXPIRED: Final = " and id not in (select id from entries where expires_at_ms <= ?5)"
-
-_PAGE_OF_LIVE: Final = {
-    reverse: sql(_PAGE.format(live=_NOT_EXPIRED, order=order)) for reverse, order in _ORDERS.items()
-}
 
 
 def _get_any(connection: Connection, now: int, key: str) -> Row | None:
@@ -408,50 +368,3 @@ def persist(connection: Connection, now: int, key: str) -> bool:
 def count(connection: Connection, now: int) -> int:
     """Return how many live keys there are."""
     return int(connection.execute(_COUNT, (now,)).get)
-
-
-def keys(
-    connection: Connection, now: int, pattern: str | None, after: str, limit: int | None, reverse: bool
-) -> list[str]:
-    """Return the live keys that match, past `after` and at most `limit`, in code point order, from one snapshot."""
-    found: list[str] = []
-    following: str | None = after
-    size = PAGE_OF_KEYS if limit is None else min(max(limit, FEW_KEYS), PAGE_OF_KEYS)
-    with Snapshot(connection):
-        while following is not None and (limit is None or len(found) < limit):
-            page, following = page_of_keys(connection, now, pattern, following, size, reverse)
-            found += page
-    return found[:limit]
-
-
-def page_of_keys(
-    connection: Connection, now: int, pattern: str | None, after: str, limit: int, reverse: bool = False
-) -> tuple[list[str], str | None]:
-    """Return those of the next `limit` live keys past `after` ("": all) that match, and where to go on, or None."""
-    lower, upper = ("", None) if pattern is None else key_range(pattern)
-    if after and reverse:
-        upper = after if upper is None else min(upper, after)
-    elif after:
-        # The least text above `after`: no key holds NUL.
-        lower = max(lower, after + "\0")
-    section = (lower, UNBOUNDED if upper is None else upper, limit, KEY_SEPARATOR)
-    with Snapshot(connection):
-        try:
-            if connection.execute(_ANY_EXPIRED, (now,)).get:
-                page = connection.execute(_PAGE_OF_LIVE[reverse], (*section, now)).get
-            else:
-                page = connection.execute(_PAGE_OF_ALL[reverse], section).get
-        except UnicodeDecodeError as error:
-            raise damaged(_key_at(error.object, error.start), f"it is not UTF-8 ({error.reason})") from error
-    if page is None:
-        return [], None
-    found = page.split(KEY_SEPARATOR) if pattern is None else glob_filter(pattern, page)
-    if page.count(KEY_SEPARATOR) + 1 < limit:
-        return found, None
-    return found, page.rpartition(KEY_SEPARATOR)[2]
-
-
-def _key_at(page: bytes, index: int) -> bytes:
-    """Return the key of a page that has a byte there."""
-    separator = KEY_SEPARATOR.encode()
-    return page[:index].rpartition(separator)[2] + page[index:].partition(separator)[0]

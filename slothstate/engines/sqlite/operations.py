@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, cast
 
 from slothstate.engines.protocol import NO_KEY, Row, StoredRecord
-from slothstate.engines.sqlite import clearing, counters, edits, fields, keys, list_rows, lists, returning
+from slothstate.engines.sqlite import clearing, counters, edits, fields, keys, list_rows, listing, lists, returning
 from slothstate.engines.sqlite.read_cache import ABSENT, FORMS, LENGTH
 from slothstate.errors import StateReadOnly
 
@@ -46,8 +46,8 @@ VERBS: Final[dict[Callable[..., object], str]] = {
     keys.copy: "copy",
     keys.exists: "exists",
     clearing.clear: "clear",
-    keys.keys: "keys",
-    keys.page_of_keys: "scan",
+    listing.keys: "keys",
+    listing.page_of_keys: "scan",
     keys.set_expiry: "set_ttl",
     keys.remaining_ms: "get_ttl",
     keys.persist: "persist",
@@ -127,8 +127,8 @@ class EntryOperations:
         self.persist = _writing_key(store, keys.persist)
         self.count = _reading(store, keys.count)
         self.clear = _writing(store, clearing.clear)
-        self.keys = _reading(store, keys.keys)
-        self.page = _reading(store, keys.page_of_keys)
+        self.keys = _reading(store, listing.keys)
+        self.page = _reading(store, listing.page_of_keys)
 
     def get_many(self, names: Sequence[str], /) -> dict[str, Row]:
         self._store.ensure_identity()

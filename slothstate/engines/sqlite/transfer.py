@@ -11,7 +11,8 @@ from typing import Final
 
 from slothstate.engines.protocol import Row
 from slothstate.engines.sqlite.connection import LIVE, Atomic, Connection, sql
-from slothstate.engines.sqlite.keys import get, page_of_keys, put
+from slothstate.engines.sqlite.keys import get, put
+from slothstate.engines.sqlite.listing import page_of_keys
 from slothstate.native import glob_match
 from slothstate.values import Kind, Stored, damaged
 
