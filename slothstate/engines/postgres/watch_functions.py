@@ -1,0 +1,118 @@
+"""Functions of the server that note changes for those who watch, and number them; and the triggers on `entries`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from slothstate.engines.postgres.definitions import plpgsql
+
+__all__ = ["FUNCTIONS", "KEPT_CHANGES"]
+
+KEPT_CHANGES: Final = 100_000
+"""Changes that are kept for whoever has not handled them."""
+
+_TRIM_EVERY: Final = 1_000
+
+FUNCTIONS: Final = (
+    # Deletes the items and claims of what is no list in rows any more.
+    plpgsql(
+        "drop_items_v1()",
+        "trigger",
+        """
+        begin
+          delete from items where list_id = old.id;
+          delete from claims where list_id = old.id;
+          return null;
+        end
+        """,
+    ),
+    """
+    create trigger drop_items after delete on entries for each row
+    when (old.kind = 'list' and old.t is null)
+    execute function drop_items_v1()
+    """,
+    """
+    create trigger replace_items after update on entries for each row
+    when (old.kind = 'list' and old.t is null and not (new.kind = 'list' and new.t is null))
+    execute function drop_items_v1()
+    """,
+    # What a verb has done to a key, while anybody watches; several times in one verb is once.
+    plpgsql(
+        "note_v1(k text, what text)",
+        "void",
+        f"""
+        declare
+          verb text := coalesce(nullif(current_setting('slothstate.step', true), ''), statement_timestamp()::text);
+          number bigint;
+        begin
+          update changes set op = what
+          where xid = pg_current_xact_id() and revision is null and key = k and step = verb and op <> 'expire';
+          if not found then
+            insert into changes (key, op, step, at_ms) values (k, what, verb, now_ms()) returning id into number;
+            if number % {_TRIM_EVERY} = 0 then
+              perform number_changes_v1(false);
+            end if;
+          end if;
+        end
+        """,
+    ),
+    plpgsql(
+        "note_change_v1()",
+        "trigger",
+        """
+        begin
+          if not exists (select from watches) then
+            return null;
+          end if;
+          if tg_op <> 'INSERT' then
+            if old.expires_at_ms > 0 and not is_live(old.expires_at_ms) then
+              perform note_v1(coalesce(old.long_key, old.key), 'expire');
+            elsif old.expires_at_ms is distinct from 0 and (
+              tg_op = 'DELETE' or old.key <> new.key or new.expires_at_ms is not distinct from 0
+            ) then
+              perform note_v1(coalesce(old.long_key, old.key), 'delete');
+            end if;
+          end if;
+          if tg_op <> 'DELETE' and new.expires_at_ms is distinct from 0 then
+            perform note_v1(coalesce(new.long_key, new.key), 'set');
+          end if;
+          return null;
+        end
+        """,
+    ),
+    """
+    create trigger note_change after insert or update or delete on entries for each row
+    execute function note_change_v1()
+    """,
+    # Gives committed changes their revisions: in an order in which none is ever added before one that was read. Only
+    # those of transactions before which none is under way; with `all_of_them` the caller has locked the gate.
+    plpgsql(
+        "number_changes_v1(all_of_them boolean)",
+        "void",
+        f"""
+        declare
+          newest bigint;
+          space int := hashtext(current_schema() || '.changes');
+        begin
+          if all_of_them then
+            perform pg_advisory_xact_lock(space, 0);
+          elsif not exists (select from changes where revision is null)
+          or not pg_try_advisory_xact_lock(space, 0) then
+            return;
+          end if;
+          select coalesce(max(revision), 0) into newest from changes;
+          update changes c set revision = newest + each.number
+          from (
+            select id, row_number() over (order by xid, id) as number
+            from changes
+            where revision is null
+            and xid < case when all_of_them then pg_current_xact_id() else pg_snapshot_xmin(pg_current_snapshot()) end
+          ) each
+          where c.id = each.id;
+          select coalesce(max(revision), 0) into newest from changes;
+          update watches set revision = {KEPT_CHANGES} - newest where abs(revision) < newest - {KEPT_CHANGES};
+          delete from changes where revision <= newest - {KEPT_CHANGES};
+        end
+        """,
+    ),
+)
