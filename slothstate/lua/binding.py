@@ -11,17 +11,18 @@ import re
 import secrets
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 from slothstate._native import ffi, lib
 from slothstate.codec import ENCODED
-from slothstate.errors import InvalidValue, LockLost, LockTimeout, OutOfRange, SlothStateError
+from slothstate.errors import InvalidValue, SlothStateError
 from slothstate.lua import lists
+from slothstate.lua.blocks import enter_block, enter_claim, enter_lock
+from slothstate.lua.exact import Exact, Whole
 from slothstate.lua.other_names import refuse_name
 from slothstate.lua.plain import bind_plain
-from slothstate.lua.runtime import EXACT_MAX, find_entry, has_integers, implementation_of, is_lua
+from slothstate.lua.runtime import find_entry, has_integers, implementation_of, is_lua
 from slothstate.native import json_decode
 from slothstate.state import State
 from slothstate.values import EMPTY_TABLE, Encoded, as_python, describe, shorten
@@ -155,7 +156,7 @@ def _with_options(taken: dict[int, Verb], function: Callable[..., Any], *argumen
 def state_verbs(runtime: Any, state: State) -> tuple[Verb, ...]:
     """Return the verbs of a State, as this runtime's Lua needs them."""
     view = _view_of(state)
-    exact: Any = _Whole(view) if has_integers(runtime) else _Exact(view)
+    exact: Any = Whole(view) if has_integers(runtime) else Exact(view)
     return (
         Verb("set", "string value number? options?", view.set, options=("when", "keep_ttl")),
         Verb("get", "string any?", view.get),
@@ -191,7 +192,7 @@ def state_verbs(runtime: Any, state: State) -> tuple[Verb, ...]:
         Verb(
             "list_claim",
             "key_or_keys function number? options?",
-            partial(_enter_claim, view),
+            partial(enter_claim, view),
             is_scope=True,
             options=("ttl", "max_attempts", "dead"),
         ),
@@ -204,15 +205,15 @@ def state_verbs(runtime: Any, state: State) -> tuple[Verb, ...]:
         Verb("watches", "", view.watches),
         Verb("get_many", "keys", partial(_get_many, view)),
         Verb("set_many", "mapping number?", partial(_set_many, view)),
-        Verb("transaction", "function", partial(_enter_block, view.transaction), is_scope=True),
-        Verb("snapshot", "function", partial(_enter_block, view.snapshot), is_scope=True),
+        Verb("transaction", "function", partial(enter_block, view.transaction), is_scope=True),
+        Verb("snapshot", "function", partial(enter_block, view.snapshot), is_scope=True),
         Verb("try_lock", "string number?", view.try_lock),
         Verb("lock", "string number?", view.lock),
         Verb("unlock", "string", view.unlock),
         Verb(
             "with_lock",
             "string function number? options?",
-            partial(_enter_lock, view),
+            partial(enter_lock, view),
             is_scope=True,
             options=("shared", "slots", "ttl"),
         ),
@@ -250,100 +251,6 @@ def _as_python(value: Any) -> Any:
         return as_python(*value)
     # What `set_many` is given.
     return {key: _as_python(item) for key, item in value.items()} if type(value) is dict else value
-
-
-class _Whole:
-    """The verbs that change the store and return what this Lua can hold, whatever it is."""
-
-    def __init__(self, view: State) -> None:
-        self.increment = view.increment
-        self.decrement = view.decrement
-        self.increment_field = partial(lists.increment_field, view)
-        self.take = view.take
-        self.list_pop = partial(lists.take, view.list_pop)
-        self.list_shift = partial(lists.take, view.list_shift)
-        self.list_pop_many = view.list_pop_many
-        self.list_shift_many = view.list_shift_many
-
-
-class _Exact:
-    """The verbs that change the store and return what this Lua may not be able to hold, known only afterwards.
-
-    They undo what must not have happened then. A pop is a transaction. A counter is not, which would double its cost
-    for everybody: it is counted back, so for a moment others can read a number past 2^53.
-    """
-
-    def __init__(self, view: State) -> None:
-        self._view = view
-
-    def increment(self, key: str, delta: float = 1, **options: Any) -> Any:
-        return self._checked(self._view.increment(key, delta, **options), key, delta)
-
-    def decrement(self, key: str, delta: float = 1, **options: Any) -> Any:
-        return self._checked(self._view.decrement(key, delta, **options), key, -delta)
-
-    def _checked(self, total: Any, key: str, delta: float) -> Any:
-        """Return a counter to which `delta` was added."""
-        if isinstance(total, int) and abs(total) > EXACT_MAX:
-            with self._view.transaction():
-                # It was there before, as a number: this Lua's deltas do not get past 2^53 by themselves.
-                if type(self._view.get(key)) is int:
-                    self._view.decrement(key, delta)
-            _check_exact(total)
-        return total
-
-    def take(self, key: str, absent: object) -> Any:
-        return self._undoing(lambda: self._view.take(key, absent))
-
-    def increment_field(self, key: str, path: str | Encoded, delta: float | None = None) -> Any:
-        return self._undoing(lambda: lists.increment_field(self._view, key, path, delta))
-
-    def list_pop(self, key: str | Encoded, absent: object, timeout: float | None = 0) -> Any:
-        return self._take(self._view.list_pop, lists.keys_of(key), absent, timeout)
-
-    def list_shift(self, key: str | Encoded, absent: object, timeout: float | None = 0) -> Any:
-        return self._take(self._view.list_shift, lists.keys_of(key), absent, timeout)
-
-    def list_pop_many(self, key: str, count: float) -> Any:
-        return self._undoing(lambda: self._view.list_pop_many(key, count))  # type: ignore[arg-type]
-
-    def list_shift_many(self, key: str, count: float) -> Any:
-        return self._undoing(lambda: self._view.list_shift_many(key, count))  # type: ignore[arg-type]
-
-    def _take(self, take: Callable[..., Any], keys: Any, absent: object, timeout: float | None) -> Any:
-        """Wait for an item with nothing taken, then take it in a transaction; another may have been faster."""
-        nothing = object()
-
-        def look() -> Any:
-            found = self._undoing(lambda: take(keys, nothing))
-            return None if found is nothing else (found,)
-
-        found = self._view._wait_until(look, timeout)
-        return absent if found is None else found[0]
-
-    def _undoing(self, call: Callable[[], Any]) -> Any:
-        with self._view.transaction():
-            return _check_exact(call())
-
-
-_MANY_DIGITS: Final = re.compile(r"\d{16}")
-
-
-def _check_exact(value: Any) -> Any:
-    """Return `value`. Raises: `OutOfRange` if it is, or holds, an integer past 2^53."""
-    if type(value) is Encoded:
-        if _MANY_DIGITS.search(value.stored):
-            _check_exact(json_decode(value.stored))
-    elif isinstance(value, int):
-        if abs(value) > EXACT_MAX:
-            raise OutOfRange(f"the integer {value} is past 2^53: this Lua cannot hold it exactly; nothing was changed")
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _check_exact(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            _check_exact(item)
-    return value
 
 
 _LISTING: Final = ("reverse", "after", "limit")
@@ -384,57 +291,6 @@ def _set_many(view: State, *arguments: Any) -> bool:
 def _backup(view: State, path: str) -> bool:
     view.backup(path)
     return True
-
-
-class _Failed(Exception):
-    """Tells a block that the Lua function in it failed."""
-
-
-def _enter_block(
-    block: Callable[[], AbstractContextManager[None]],
-) -> tuple[Callable[[bool], None], None]:
-    manager = block()
-    manager.__enter__()
-
-    def leave(failed: bool) -> None:
-        if not failed:
-            manager.__exit__(None, None, None)
-            return
-        with suppress(_Failed):
-            failure = _Failed()
-            manager.__exit__(_Failed, failure, None)
-
-    return leave, None
-
-
-def _enter_lock(
-    view: State, name: str, timeout: float | None = None, **options: Any
-) -> tuple[Callable[[bool], None] | None, Any]:
-    manager = view.locked(name, timeout, **options)
-    try:
-        lock = manager.__enter__()
-    except LockTimeout as error:
-        return None, str(error)
-
-    def leave(_failed: bool) -> None:
-        # The function may have unlocked it itself.
-        with suppress(LockLost):
-            manager.__exit__(None, None, None)
-
-    return leave, lock.token
-
-
-def _enter_claim(
-    view: State, key: str | Encoded, timeout: float | None = 0, **options: Any
-) -> tuple[Callable[[bool], None] | None, Any]:
-    claim = view.list_claim(lists.keys_of(key), 0 if timeout is None else timeout, **options)
-    if claim is None:
-        return None, "timeout"
-
-    def leave(failed: bool) -> None:
-        claim.__exit__(_Failed if failed else None, None, None)
-
-    return leave, (claim.item, claim.attempt)
 
 
 _ABSENT: Final = object()
