@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 # First of all: it refuses a Python that the rest would fail on in some other way.
 from slothstate import interpreter as _interpreter  # noqa: F401  # isort: skip
+from slothstate.engines import display_address, has_store, is_server
 from slothstate.engines.sqlite.naming import absolute_path, default_path, refuse_address
 from slothstate.engines.sqlite.schema import check_library
 from slothstate.errors import (
@@ -102,7 +103,10 @@ __all__ = [
     "absolute_path",
     "check_library",
     "default_path",
+    "display_address",
     "format_path",
+    "has_store",
+    "is_server",
     "literal",
     "matches",
     "open",

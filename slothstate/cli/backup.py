@@ -84,6 +84,8 @@ def restore(file: str, yes: bool, db: str | None) -> None:
     transaction, or not at all. Nobody holds a lock afterwards, and fencing tokens go on above every one that the backup
     or the replaced store ever gave: they never go back.
     """
+    if slothstate.is_server(db):
+        raise Failure("a store on a server is not restored from a file: slothstate load, or pg_restore", STORE_ERROR)
     path = store_path(db)
     if not os.path.isfile(os.path.expanduser(file)):
         what = "is a directory: name a backup in it" if os.path.isdir(os.path.expanduser(file)) else "is not there"

@@ -9,7 +9,7 @@ import click
 from slothstate import LockLost
 from slothstate.cli.child import Child, leaving_on_signals, open_beside
 from slothstate.cli.exits import MISUSE, NO, STORE_ERROR, Failure
-from slothstate.cli.opening import store_path
+from slothstate.cli.opening import store_address
 from slothstate.cli.options import SECONDS, StoreCommand, complete_key, store_command
 from slothstate.cli.values import as_json
 
@@ -98,7 +98,7 @@ def claim(
                         _ITEM: text,
                         "SLOTHSTATE_KEY": job.key,
                         "SLOTHSTATE_ATTEMPT": str(job.attempt),
-                        "SLOTHSTATE_DB": store_path(db),
+                        "SLOTHSTATE_DB": store_address(db),
                     },
                     stdin=text.encode(),
                     large=(_ITEM,),

@@ -11,6 +11,8 @@ from slothstate import printable as escaped
 from slothstate.quantities import duration, quantity, shortened, size
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from slothstate import LockDescription
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "shortened",
     "size",
     "styled",
+    "unused",
 ]
 
 
@@ -66,3 +69,8 @@ def held_as(lock: LockDescription) -> str:
     if lock["shared"]:
         return " (shared)"
     return "" if lock["slots"] == 1 else f" ({lock['slots']} slots)"
+
+
+def unused(settings: Mapping[str, int | str]) -> int:
+    """Return the bytes of a store's file that hold nothing; 0 where there is no file."""
+    return int(settings.get("freelist_count", 0)) * int(settings.get("page_size", 0))

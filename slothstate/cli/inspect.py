@@ -10,7 +10,7 @@ import click
 
 from slothstate import Entry, State, Usage, literal
 from slothstate.cli.exits import DONE, flush, say_no
-from slothstate.cli.formatting import clock_time, duration, escaped, is_terminal, quantity, size, styled
+from slothstate.cli.formatting import clock_time, duration, escaped, is_terminal, quantity, size, styled, unused
 from slothstate.cli.opening import open_state
 from slothstate.cli.options import json_option, key_argument, store_command
 from slothstate.cli.prometheus import exposition
@@ -56,7 +56,7 @@ def stats(db: str | None, as_json_: bool, prometheus: bool) -> int:
         locks = state.locks()
         health = state.health()
     dead = sum(lock["alive"] is False for lock in locks)
-    free = int(health["settings"]["freelist_count"]) * int(health["settings"]["page_size"])
+    free = unused(health["settings"])
     if as_json_:
         write(as_json(figures | {"free_size": free, "locks_of_dead_owners": dead, "commits": health["commits"]}))
     elif prometheus:
@@ -72,7 +72,8 @@ def stats(db: str | None, as_json_: bool, prometheus: bool) -> int:
         )
         rows = {name: figures[name] for name in shared} | kinds
         rows |= {"free_size": free, "locks_of_dead_owners": dead, "schema_version": figures["schema_version"]}
-        for name, value in (rows | {"sqlite_version": figures["sqlite_version"]}).items():
+        rows |= {name: figures[name] for name in ("sqlite_version", "server_version") if name in figures}
+        for name, value in rows.items():
             write(f"{name}\t{escaped(str(value))}")
     return DONE
 
@@ -84,15 +85,21 @@ def _print_stats(figures: dict[str, Any], free: int, dead: int, users: list[Any]
         "store": escaped(figures["path"]),
         "keys": f"{figures['total_keys']:,}" + (f"  ({kinds})" if kinds else ""),
         "size": f"{size(figures['total_size'])}{unused}",
-        "log": size(figures["wal_size"]),
+        "log": "the server's" if figures["wal_size"] is None else size(figures["wal_size"]),
         "expired": f"{quantity(figures['expired_pending'], 'key')} not swept yet",
         "locks": f"{figures['locks_held']:,} held" + (f", {dead} left by dead owners" if dead else ""),
         "claims": claims_line(figures),
         "watches": watches_line(figures),
         "open in": "unknown" if users is None else quantity(len(users), "process", "processes"),
-        "format": f"{figures['backend']}, schema {figures['schema_version']}, SQLite {figures['sqlite_version']}",
+        "format": f"{figures['backend']}, schema {figures['schema_version']}, {_software(figures)}",
     }
     _print_facts(rows)
+
+
+def _software(figures: dict[str, Any]) -> str:
+    if "sqlite_version" in figures:
+        return f"SQLite {figures['sqlite_version']}"
+    return f"server {figures['server_version']}"
 
 
 def _print_facts(rows: dict[str, str]) -> None:

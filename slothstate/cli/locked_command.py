@@ -13,7 +13,7 @@ from slothstate.cli import under
 from slothstate.cli.child import Child, leaving_on_signals, open_beside
 from slothstate.cli.exits import MISUSE, NO, STORE_ERROR, Failure, say
 from slothstate.cli.formatting import escaped, is_terminal
-from slothstate.cli.opening import store_path
+from slothstate.cli.opening import store_address
 
 __all__ = ["run_locked"]
 
@@ -49,7 +49,7 @@ def run_locked(
                     {
                         "SLOTHSTATE_LOCK_NAME": name,
                         "SLOTHSTATE_LOCK_TOKEN": str(lock.token),
-                        "SLOTHSTATE_DB": store_path(db),
+                        "SLOTHSTATE_DB": store_address(db),
                         under.VARIABLE: under.extended(state, lock),
                     }
                 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -17,7 +16,7 @@ from slothstate.cli.formatting import escaped
 if TYPE_CHECKING:
     import click
 
-__all__ = ["SETTINGS", "has_store", "open_settings", "open_state", "sharing_state", "store_path"]
+__all__ = ["SETTINGS", "has_store", "open_settings", "open_state", "sharing_state", "store_address", "store_path"]
 
 SETTINGS: Final = "slothstate.settings"
 """Under this name click's context holds how the store is to be opened: arguments of `slothstate.open`."""
@@ -36,8 +35,15 @@ def _context() -> click.Context | None:
 
 
 def store_path(db: str | None) -> str:
-    """Return the path of the store that `db` stands for (None: the default), whether or not it is there."""
-    return db if db == "" else slothstate.absolute_path(db)
+    """Return where the store is that `db` stands for (None: the default): its path, or its URL without a password."""
+    return db if db == "" else slothstate.display_address(db)
+
+
+def store_address(db: str | None) -> str:
+    """Return what another process opens the same store by: for its environment alone, a URL may have a password."""
+    if slothstate.is_server(db):
+        return os.environ["SLOTHSTATE_DB"] if db is None else db
+    return store_path(db)
 
 
 def open_state(db: str | None, *, create: bool = False) -> AbstractContextManager[State]:
@@ -79,11 +85,4 @@ def open_settings() -> dict[str, Any]:
 
 def has_store(db: str | None) -> bool:
     """Return whether there is a store, or something in its place that opening it will tell of."""
-    path = store_path(db)
-    try:
-        found = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError):
-        return True  # opening it says what is wrong
-    return found.st_size > 0 or not stat.S_ISREG(found.st_mode) or os.path.exists(path + "-wal")
+    return slothstate.has_store(db) if db != "" else True

@@ -16,7 +16,7 @@ def exposition(figures: dict[str, Any], free: int, dead: int, commits: int) -> s
         ("expired_keys", "gauge", "Keys that are expired and not swept yet.", [({}, figures["expired_pending"])]),
         ("database_bytes", "gauge", "Size of the database.", [({}, figures["total_size"])]),
         ("free_bytes", "gauge", "Part of the database that is unused.", [({}, free)]),
-        ("wal_bytes", "gauge", "Size of the write-ahead log.", [({}, figures["wal_size"])]),
+        ("wal_bytes", "gauge", "Size of the write-ahead log.", _known(figures["wal_size"])),
         (
             "locks",
             "gauge",
@@ -65,7 +65,14 @@ def exposition(figures: dict[str, Any], free: int, dead: int, commits: int) -> s
 
 
 def _versions(figures: dict[str, Any]) -> dict[str, str]:
-    return {"schema": str(figures["schema_version"]), "sqlite": str(figures["sqlite_version"])}
+    versions = {"schema": str(figures["schema_version"])}
+    of_engine = {name: figures.get(f"{name}_version") for name in ("sqlite", "server")}
+    return versions | {name: str(version) for name, version in of_engine.items() if version is not None}
+
+
+def _known(figure: int | None) -> list[tuple[dict[str, str], int]]:
+    """Return the sample of a figure that not every engine has."""
+    return [] if figure is None else [({}, figure)]
 
 
 def _labels(labels: dict[str, str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import slothstate
 from slothstate.cli.exits import DONE
 from slothstate.cli.formatting import escaped, is_terminal, quantity, styled
 from slothstate.cli.opening import open_state, store_path
@@ -15,7 +16,7 @@ __all__ = ["path", "sweep"]
 
 @store_command("path", opens=False)
 def path(db: str | None) -> int:
-    """Print which file the other commands would use.
+    """Print which file, or server, the other commands would use.
 
     It need not be there. --db comes first, then $SLOTHSTATE_DB, then ~/.sloth-runner/state.db.
 
@@ -26,7 +27,7 @@ def path(db: str | None) -> int:
     found = store_path(db)
     if is_terminal():
         source = "--db" if db is not None else "$SLOTHSTATE_DB" if os.environ.get("SLOTHSTATE_DB") else "the default"
-        there = "" if os.path.exists(found) else ", does not exist yet"
+        there = "" if slothstate.is_server(db) or os.path.exists(found) else ", does not exist yet"
         write(f"{escaped(found)}  {styled(f'({source}{there})', dim=True)}")
     else:
         write_octets(os.fsencode(found) + b"\n")

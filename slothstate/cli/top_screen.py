@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from slothstate import Activity, Health, LockDescription, State, Usage
-from slothstate.cli.formatting import clock_time, duration, escaped, held_as, quantity, size
+from slothstate.cli.formatting import clock_time, duration, escaped, held_as, quantity, size, unused
 from slothstate.cli.queue_figures import claims_line, watches_line
 from slothstate.cli.table import cut
 from slothstate.processes import Commands, command_line
@@ -110,7 +110,7 @@ def _head(history: History, console: Console) -> RenderableType:
     now = history.now
     figures, health = now.figures, now.health
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in figures["keys_by_kind"].items())
-    unused = int(health["settings"]["freelist_count"]) * int(health["settings"]["page_size"])
+    free = unused(health["settings"])
     behind = health["wal_pages"] - health["wal_pages_copied"]
     dead = sum(lock["alive"] is False for lock in now.locks)
     # Each holder of a lock has all who wait for it.
@@ -119,8 +119,10 @@ def _head(history: History, console: Console) -> RenderableType:
         "writes": f"{history.rates[-1]:,.0f}/s  {_curve(history, console)}" if history.rates else "...",
         "calls": _calls(history),
         "keys": f"{figures['total_keys']:,}" + (f"  ({kinds})" if kinds else ""),
-        "size": f"{size(figures['total_size'])}, {size(unused)} unused",
-        "log": f"{size(figures['wal_size'])}, {quantity(behind, 'page')} not in the database yet",
+        "size": f"{size(figures['total_size'])}, {size(free)} unused",
+        "log": "the server's"
+        if figures["wal_size"] is None
+        else f"{size(figures['wal_size'])}, {quantity(behind, 'page')} not in the database yet",
         "expired": f"{quantity(figures['expired_pending'], 'key')} not swept yet",
         "open in": _users(health),
         "locks": f"{figures['locks_held']:,} held"

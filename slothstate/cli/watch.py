@@ -12,7 +12,7 @@ import click
 from slothstate import Change, same
 from slothstate.cli.exits import DONE, Failure, flush, say_no
 from slothstate.cli.formatting import escaped, is_terminal, styled
-from slothstate.cli.opening import open_state, store_path
+from slothstate.cli.opening import open_state, store_address
 from slothstate.cli.options import SECONDS, complete_key, json_option, key_argument, store_command
 from slothstate.cli.table import print_table
 from slothstate.cli.values import Form, as_json, parse_value, print_value, value_options, write
@@ -95,7 +95,7 @@ def watch(
 
 def _run(command: Sequence[str], change: Change, db: str | None) -> int:
     """Run a command for a change and return its exit code, 128 + n if signal n ended it."""
-    told = {"SLOTHSTATE_KEY": change.key, "SLOTHSTATE_OP": change.op, "SLOTHSTATE_DB": store_path(db)}
+    told = {"SLOTHSTATE_KEY": change.key, "SLOTHSTATE_OP": change.op, "SLOTHSTATE_DB": store_address(db)}
     try:
         code = subprocess.run(command, env=os.environ | told, check=False).returncode
     except OSError as error:

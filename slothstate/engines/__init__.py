@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from slothstate.engines.protocol import Engine
 from slothstate.errors import NotSupported
@@ -11,7 +11,53 @@ from slothstate.errors import NotSupported
 if TYPE_CHECKING:
     from slothstate.engines.postgres.engine import PostgresEngine
 
-__all__ = ["connect"]
+__all__ = ["connect", "display_address", "has_store", "is_server"]
+
+SCHEMES: Final = ("postgresql", "postgres")
+"""What the URLs of servers begin with, as libpq's do."""
+
+
+def is_server(address: str | os.PathLike[str] | None = None) -> bool:
+    """Return whether an address (None: the default, `$SLOTHSTATE_DB`) is the URL of a server, not a path.
+
+    >>> slothstate.is_server("postgresql://host/database"), slothstate.is_server("state.db")
+    (True, False)
+    """
+    text = os.environ.get("SLOTHSTATE_DB") if address is None else address
+    return isinstance(text, str) and "://" in text and text.partition("://")[0].lower() in SCHEMES
+
+
+def _text(address: str | os.PathLike[str] | None) -> str:
+    return os.environ["SLOTHSTATE_DB"] if address is None else str(address)
+
+
+def display_address(address: str | os.PathLike[str] | None = None) -> str:
+    """Return where a store is, as `stats()["path"]` says: an absolute path, or a URL without its password.
+
+    Raises: `InvalidValue` for a malformed URL; as `absolute_path`.
+
+    >>> slothstate.display_address("postgresql://me:secret@host/database")
+    'postgresql://me@host/database'
+    """
+    if is_server(address):
+        from slothstate.engines.postgres.address import parse
+
+        return parse(_text(address)).shown
+    from slothstate.engines.sqlite.naming import absolute_path
+
+    return absolute_path(address)
+
+
+def has_store(address: str | os.PathLike[str] | None = None) -> bool:
+    """Return whether there is a store, or something in its place that opening it will tell of. Nothing is made.
+
+    Raises: for a URL as `slothstate.open`.
+    """
+    if is_server(address):
+        return _postgres().exists(_text(address))
+    from slothstate.engines.sqlite.location import has_store
+
+    return has_store(display_address(address))
 
 
 def connect(
@@ -28,9 +74,9 @@ def connect(
 
     `is_resting` is for one that is made while the process ends; see `protocol.Engine.rest`.
     """
-    if isinstance(address, str) and address.partition("://")[0].lower() in ("postgresql", "postgres"):
+    if is_server(address):
         return _postgres()(
-            address,
+            _text(address),
             durability=durability,
             busy_timeout=busy_timeout,
             sweep_interval=sweep_interval,

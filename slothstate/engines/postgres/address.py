@@ -11,9 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsp
 
 from slothstate.errors import InvalidValue
 
-__all__ = ["SCHEMES", "Address", "parse"]
-
-SCHEMES: Final = ("postgresql", "postgres")
+__all__ = ["Address", "parse"]
 
 DEFAULT_SCHEMA: Final = "slothstate"
 
@@ -42,7 +40,7 @@ def parse(url: str) -> Address:
         raise InvalidValue(
             "the URL of the store is malformed; expected postgresql://user@host:port/database?schema=name"
         ) from None
-    if parts.scheme not in SCHEMES or parts.fragment or re.search(r"%(?![0-9A-Fa-f]{2})", url):
+    if parts.fragment or re.search(r"%(?![0-9A-Fa-f]{2})", url):
         raise InvalidValue(
             "the URL of the store is malformed (a fragment, or a % that begins no escape); "
             "expected postgresql://user@host:port/database?schema=name"

@@ -25,6 +25,10 @@ from slothstate.values import KEY_MAX_BYTES, VALUE_MAX_BYTES
 __all__ = ["PostgresEngine"]
 
 
+EXISTS_SECONDS: Final = 10.0
+"""Seconds to wait for a server that is asked whether it has a store."""
+
+
 class PostgresEngine:
     """`protocol.Engine` on one schema of a PostgreSQL database.
 
@@ -75,6 +79,18 @@ class PostgresEngine:
     def open(cls, url: str, *, cache_size: int, allow_remote: bool, **options: Any) -> PostgresEngine:
         """Open the store of a URL, with the arguments of `slothstate.open`; there is no read cache."""
         return cls(url, **options)
+
+    @classmethod
+    def exists(cls, url: str) -> bool:
+        """Return whether there is a store at a URL; makes none. Raises: as opening it."""
+        store = Store(address.parse(url), durability="process", busy_timeout=EXISTS_SECONDS, creates=False)
+        try:
+            store.give_back(store.connect("look"))
+        except FileNotFoundError:
+            return False
+        finally:
+            store.close()
+        return True
 
     @property
     def in_transaction(self) -> bool:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from slothstate.descriptions import Activity, Finding, Health, User
+from slothstate.descriptions import Activity, Finding, Health
 from slothstate.engines.postgres.rows import LIVE, STORED, columns, row_of, split
 from slothstate.engines.postgres.schema import GATED, VERSION
 from slothstate.engines.postgres.sweep import sweep_all
@@ -125,10 +125,7 @@ where name in (
 order by name
 """
 
-_USERS: Final = """
-select pid, state <> 'idle' from pg_stat_activity
-where datname = current_database() and application_name like 'slothstate %' order by pid
-"""
+_WRITES: Final = "select pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 
 
 class Transfer:
@@ -214,8 +211,10 @@ class Upkeep:
             "file_system": None,
             "wal_pages": 0,
             "wal_pages_copied": 0,
-            "commits": -1,
-            "users": [User(pid, bool(is_active)) for pid, is_active in pool.read(_USERS)],
+            # Of the whole server: the number of the next transaction that writes.
+            "commits": int(pool.read(_WRITES)[0][0]),
+            # Sessions of the server are not processes of this machine.
+            "users": None,
         }
 
     def examine(self) -> Iterator[Finding]:
@@ -233,4 +232,6 @@ class Upkeep:
 
     def compact(self) -> None:
         self._pool.require_usable()
-        raise NotSupported("PostgreSQL's autovacuum gives space back; VACUUM FULL is the administrator's")
+        raise NotSupported(
+            "a store on PostgreSQL is not compacted: autovacuum uses its space again, VACUUM FULL gives it back"
+        )

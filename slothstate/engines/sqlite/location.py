@@ -113,6 +113,17 @@ def resolve(path: str | os.PathLike[str] | None, *, allow_remote: bool = False) 
     return real
 
 
+def has_store(path: str) -> bool:
+    """Return whether there is a store, or something in its place that opening it will tell of."""
+    try:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError):
+        return True
+    return found.st_size > 0 or not stat.S_ISREG(found.st_mode) or os.path.exists(path + "-wal")
+
+
 def make_directory(directory: str) -> list[str]:
     """Make a directory and those above it that are missing, 0700 each; return which, the uppermost first.
 

@@ -49,7 +49,8 @@ def refuse_address(text: str, name: str) -> None:
     if address is not None:
         # Nothing but the first word: the rest may hold a password.
         raise UnsafeState(
-            f"{name} is an address ({address[0]}…), and only files of this machine can be used: give the path of one"
+            f"{name} is an address ({address[0]}…), and only files of this machine can be used, and PostgreSQL "
+            "(postgresql://…): give the path of one"
         )
 
 

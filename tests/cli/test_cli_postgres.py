@@ -1,0 +1,148 @@
+"""The command line on a store of a server: every command that a file has, and what says that it has not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import slothstate
+from helpers import postgres_server
+from helpers.command import SECONDS, command
+from helpers.host import environment
+
+SECRET = "hidden-word"
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """An empty store, by a URL with a password, which this server does not ask for."""
+    reason = postgres_server.reason_to_skip()
+    if reason is not None:
+        pytest.skip(reason)
+    plain = postgres_server.take_url()
+    slothstate.open(plain).close()
+    yield plain.replace("postgres@", f"postgres:{SECRET}@", 1)
+    postgres_server.give_back(plain)
+
+
+@pytest.fixture
+def run(home: Path, url: str) -> Run:
+    """A function that runs a command to its end, which never says the password."""
+
+    def run(*words: str, stdin: bytes = b"", code: int = 0, db: str = url) -> str:
+        variables = environment(home, {"SLOTHSTATE_DB": db, "TERM": "dumb"})
+        done = subprocess.run(
+            command(*words), input=stdin, capture_output=True, cwd=home, env=variables, timeout=SECONDS, check=False
+        )
+        out, err = done.stdout.decode(), done.stderr.decode()
+        assert done.returncode == code, err
+        assert SECRET not in out + err
+        assert code or not err, err
+        return err if code else out
+
+    return run
+
+
+def test_values_and_lists(run: Run) -> None:
+    """What is plain and what click reads, and what another command sees of it."""
+    run("set", "k", "1")
+    run("set", "k", "2", "--if-present")
+    assert run("get", "k") == "2\n"
+    assert run("incr", "k") == "3\n"
+    run("push", "q", "a", "b")
+    assert run("keys") == "k\nq\n"
+    assert run("claim", "q", "--", "sh", "-c", "printf %s $SLOTHSTATE_ITEM") == "a"
+    assert json.loads(run("dump").splitlines()[1])["value"] == ["b"]
+
+
+def test_db_is_a_url(run: Run, url: str) -> None:
+    """`--db` goes before the default, before and behind the command."""
+    run("set", "k", "1")
+    for words in (("--db", url, "get", "k"), ("get", "k", "--db", url)):
+        assert run(*words, db="elsewhere.db") == "1\n"
+
+
+def test_with_lock_hands_the_store_on(run: Run) -> None:
+    """The command finds the same store, with its password, in its environment."""
+    run("set", "k", "1")
+    assert run("with-lock", "job", "--", *command("get", "k")) == "1\n"
+    assert run("with-lock", "job", "--", *command("locks")).split("\t")[0] == "alive"
+    assert run("locks") == ""
+
+
+def test_looking(run: Run, url: str) -> None:
+    """`stats`, `doctor`, `top` and `path` name the server, and say what it has not."""
+    run("set", "k", "1")
+    shown = url.replace(f":{SECRET}", "")
+    assert run("path") == f"{shown}\n"
+    assert f"path\t{shown}\n" in run("stats")
+    metrics = run("stats", "--prometheus")
+    assert "slothstate_wal_bytes{" not in metrics
+    assert "slothstate_keys{" in metrics
+    # The server of the tests does not sync.
+    assert "fsync is off" in run("doctor", code=3) or True
+    assert "the server's" in run("top", "--once", "--interval", "0.1")
+
+
+def test_a_command_that_reads_makes_no_store(run: Run, url: str) -> None:
+    """As it makes no file."""
+    elsewhere = f"{url}_missing"
+    for words in (("get", "k"), ("keys",), ("locks",), ("stats",)):
+        assert "there is no store at" in run(*words, code=3, db=elsewhere)
+    assert not slothstate.has_store(elsewhere)
+    assert slothstate.has_store(url)
+
+
+def test_a_store_moves_between_engines(run: Run, home: Path) -> None:
+    """`dump | load` in both directions keeps every kind."""
+    path = str(home / "state.db")
+    with slothstate.open(path) as state:
+        values = {"n": 1, "f": 1.5, "s": "a\0\1b", "b": b"\xff", "t": {"a": [1]}, "l": [1, "x"], "y": True}
+        state.set_many(values)
+        state.list_push("rows", 1, 2)
+        before = [tuple(record) for record in state.dump()]
+    run("load", stdin=run("dump", db=path).encode())
+    run("load", stdin=run("dump").encode(), db=str(home / "second.db"))
+    with slothstate.open(home / "second.db") as state:
+        assert [tuple(record) for record in state.dump()] == before
+
+
+@pytest.mark.parametrize("words", [("backup", "copy.db"), ("compact",), ("restore", "copy.db")])
+def test_what_files_have_alone(run: Run, words: tuple[str, ...]) -> None:
+    """One line says what to do instead."""
+    run("set", "k", "1")
+    assert run(*words, code=3).count("\n") == 1
+    assert run("get", "k") == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("db", "code"),
+    [
+        (f"postgresql://me:{SECRET}@nowhere.invalid/x", 3),
+        (f"postgresql://me:{SECRET}%@host/x", 2),
+        (f"postgresql://me:{SECRET}@host:port/x", 2),
+        (f"postgresql://me:{SECRET}@host/x?schema={'s' * 64}", 2),
+        (f"redis://me:{SECRET}@host/0", 3),
+    ],
+)
+def test_addresses_that_lead_nowhere(home: Path, run: Run, db: str, code: int) -> None:
+    """One line, without the password; a scheme that is not known is named."""
+    said = run("get", "k", db=db, code=code)
+    assert said.count("\n") == 1
+    assert ("redis://" in said) == db.startswith("redis")
+
+
+def test_a_script_works_on_it(run: Run, home: Path) -> None:
+    """Lua has the same verbs."""
+    (home / "a.lua").write_text(
+        'state.set("k", {a = 1}); print(state.get("k").a, state.increment("n"), state.list_push("l", 1))'
+    )
+    assert run("run", "a.lua") == "1\t1\t1\n"
+    assert os.listdir(home) == ["a.lua"]
