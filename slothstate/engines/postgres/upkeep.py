@@ -232,6 +232,4 @@ class Upkeep:
 
     def compact(self) -> None:
         self._pool.require_usable()
-        raise NotSupported(
-            "a store on PostgreSQL is not compacted: autovacuum uses its space again, VACUUM FULL gives it back"
-        )
+        raise NotSupported("a store on PostgreSQL is not compacted: autovacuum uses its space again")
