@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -217,7 +216,9 @@ class Connection:
             self.db.close()
 
     def abandon(self) -> None:
-        """Forget the parent's session: for a forked child, whose end must not be the session's."""
+        """Forget the parent's session, in a forked child: nothing that is done here ends it."""
+        # Never collected, which would tell the server that it is over.
+        _kept.append(self)
         with suppress(psycopg.Error, OSError, ValueError):
             null = os.open(os.devnull, os.O_RDWR)
             try:
@@ -225,10 +226,9 @@ class Connection:
             finally:
                 os.close(null)
 
-    def shut(self) -> None:
-        """End the socket under a statement of another thread."""
-        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self.db.fileno())) as end:
-            end.shutdown(socket.SHUT_RDWR)
+
+_kept: Final[list[Connection]] = []
+"""The connections of this process's parent."""
 
 
 def _quoted(name: str) -> str:

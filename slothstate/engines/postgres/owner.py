@@ -85,8 +85,9 @@ class Owner:
     def forget(self) -> None:
         """Be nobody: what a forked child does."""
         self._mutex = threading.Lock()
-        self._session = None
-        self.number = None
+        session, self._session, self.number = self._session, None, None
+        if session is not None:
+            session.abandon()
 
     def end(self) -> None:
         """Stop being an owner: whatever it still has is free."""

@@ -377,7 +377,6 @@ class Pool:
         self._mutex = threading.Lock()
         for connection in list(self._all):
             connection.abandon()
-            _kept.append(connection)
         self._all = weakref.WeakSet()
         self._idle.clear()
         self.held.clear()
@@ -415,9 +414,6 @@ _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
 _writers: dict[tuple[str, str], Caller] = {}
 """Who holds the gate of which store, of this process."""
-
-_kept: list[Connection] = []
-"""The connections of the parent of this process: they are never used, closed or collected."""
 
 
 def _forget_all() -> None:

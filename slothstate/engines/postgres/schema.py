@@ -127,7 +127,10 @@ def _is_ours(connection: Connection, schema: str, shown: str) -> bool:
                 f"the schema {schema!r} holds {found} relations that are not slothstate's: choose another ({shown})"
             )
         return False
-    meta: dict[str, str] = dict(connection.execute(_READ_META))
+    try:
+        meta: dict[str, str] = dict(connection.execute(_READ_META))
+    except psycopg.errors.UndefinedColumn:
+        meta = {}
     if meta.get("application") != APPLICATION:
         raise UnsafeState(f"the schema {schema!r} is not slothstate's: choose another ({shown})")
     if meta.get("version") != str(VERSION):
