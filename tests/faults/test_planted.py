@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from helpers import ROOT, TESTS, planted
+from helpers import ROOT, TESTS, planted, postgres_server
 
 FAILED = 1
 DEADLINE = 110.0
@@ -38,8 +38,10 @@ def outcome(bug: str) -> str:
 @pytest.mark.timeout(DEADLINE + 10)
 def test_each_planted_bug_is_caught(figure: Callable[[str], None]) -> None:
     """Each bug makes the test that is named for it fail. That they pass without it, the rest of a run shows."""
+    has_server = postgres_server.reason_to_skip() is None
+    bugs = [name for name, bug in planted.BUGS.items() if has_server or not bug.found_by.startswith("postgres/")]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        outcomes = dict(zip(planted.BUGS, pool.map(outcome, planted.BUGS), strict=True))
+        outcomes = dict(zip(bugs, pool.map(outcome, bugs), strict=True))
     caught = list(outcomes.values()).count("caught")
     text = f"planted bugs caught: {caught}/{len(outcomes)}"
     print(text)

@@ -236,6 +236,33 @@ def whoever_waits_alone_is_first() -> None:
     lock_table.LockTable._is_ahead = lambda self, ahead, waiter: True  # type: ignore[method-assign]
 
 
+def write_without_the_gate() -> None:
+    """A statement of the server does not wait for a transaction."""
+    from slothstate.engines.postgres.connection import Connection
+    from slothstate.engines.postgres.schema import GATED
+
+    execute = Connection.execute
+
+    def run(self: Connection, statement: str, *arguments: Any, **named: Any) -> Any:
+        return execute(self, statement.replace(GATED, "gated as (select 1)"), *arguments, **named)
+
+    Connection.execute = run  # type: ignore[method-assign]
+
+
+def child_that_keeps_its_sockets() -> None:
+    """A forked child leaves the connections of its parent as they are."""
+    from slothstate.engines.postgres.connection import Connection
+
+    Connection.abandon = lambda self: None  # type: ignore[method-assign]
+
+
+def transaction_that_is_sent_again() -> None:
+    """A COMMIT whose answer is lost is taken for none, whatever the server has done."""
+    from slothstate.engines.postgres.blocks import TransactionBlock
+
+    TransactionBlock._is_committed = lambda self, error: False  # type: ignore[method-assign]
+
+
 @dataclass(frozen=True)
 class Bug:
     """What plants a bug, and the test that finds it; `is_simulated`: the simulation has what it breaks, too."""
@@ -293,6 +320,21 @@ BUGS: Final = {
         Bug(
             whoever_waits_alone_is_first,
             "conformance/test_shared_locks.py::test_who_comes_later_to_have_it_alone_keeps_nobody_out_who_waits",
+            is_simulated=False,
+        ),
+        Bug(
+            write_without_the_gate,
+            "postgres/test_server_faults.py::test_a_client_that_stands_still_in_a_transaction",
+            is_simulated=False,
+        ),
+        Bug(
+            child_that_keeps_its_sockets,
+            "postgres/test_server_faults.py::test_a_fork_that_outlives_its_parent",
+            is_simulated=False,
+        ),
+        Bug(
+            transaction_that_is_sent_again,
+            "postgres/test_server_faults.py::test_a_commit_whose_answer_is_lost",
             is_simulated=False,
         ),
     )
