@@ -44,8 +44,8 @@ def open(
 ) -> State:
     """Open a store, creating it if it is not there; any number of processes may have it open at once.
 
-    - `path`: the file; default is `$SLOTHSTATE_DB`, else `~/.sloth-runner/state.db`. Directories are made 0700, files
-      0600.
+    - `path`: the file, or the URL of a store on a server (`postgresql://user@host/database?schema=name`); default is
+      `$SLOTHSTATE_DB`, else `~/.sloth-runner/state.db`. Directories are made 0700, files 0600.
     - `durability`: `"process"`, an acknowledged write survives the death of any process; a power cut may cost the last
       moments but leaves a consistent earlier state. `"full"`, it survives a power cut too, at the price of a sync to
       disk for every write. What others wrote can be read up to one sync before it is durable.
@@ -61,7 +61,8 @@ def open(
     True
 
     Raises: `UnsafeState` for a path that is not a store of ours (a link, a directory, another database, a newer
-    version's file, a file mounted alone, a network file system) or none at all (an address, a `~` without a home);
+    version's file, a file mounted alone, a network file system) or none at all (an address, a `~` without a home), and
+    for a server or schema that is not to be trusted; `NotSupported` for a URL without psycopg;
     `StateCorrupt`; `StateFull`, `StateReadOnly`, `StateIOError`, which say why; `InvalidValue` for the other arguments.
     """
     if not isinstance(durability, str) or durability not in DURABILITIES:
