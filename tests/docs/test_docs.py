@@ -25,6 +25,7 @@ NOT_RUN = {
     "file-format": 9,
     "operating": 1,
     "reliability": 1,
+    "several-machines": 2,
     "start": 1,
 }
 """How many blocks of a page are marked as not run, where there are any."""
