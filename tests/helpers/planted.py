@@ -329,7 +329,7 @@ BUGS: Final = {
         ),
         Bug(
             child_that_keeps_its_sockets,
-            "postgres/test_server_faults.py::test_a_fork_that_outlives_its_parent",
+            "postgres/test_forks.py::test_a_child_that_outlives_its_parent",
             is_simulated=False,
         ),
         Bug(

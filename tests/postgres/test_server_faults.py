@@ -6,50 +6,18 @@ import os
 import signal
 import statistics
 import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 import slothstate
-from helpers import postgres_server
 from helpers.postgres_server import Server
 from helpers.processes import Channel, processes
 from slothstate import LockLost, OutcomeUnknown, SlothStateError, StateBusy, StateIOError, StateReadOnly, UnsafeState
 
 KILLS = 5
-
-
-@pytest.fixture(autouse=True)
-def _has_server() -> None:
-    reason = postgres_server.reason_to_skip()
-    if reason is not None:
-        pytest.skip(reason)
-
-
-@pytest.fixture
-def url() -> Iterator[str]:
-    """An empty store in the server of the run."""
-    found = postgres_server.take_url()
-    slothstate.open(found).close()
-    yield found
-    postgres_server.give_back(found)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """A server of the test's own, to be killed."""
-    if os.environ.get("SLOTHSTATE_TEST_POSTGRES"):
-        pytest.skip("another's server is not killed")
-    with tempfile.TemporaryDirectory(prefix="slothpg") as directory:
-        own = Server(Path(directory))
-        own.initialize()
-        own.start()
-        yield own
-        own.stop(signal.SIGQUIT)
 
 
 def hold(channel: Channel, url: str) -> None:
@@ -248,49 +216,6 @@ def test_ctrl_c_in_a_wait(url: str) -> None:
         thread.join()
         assert state.get("k") is None
         assert state.increment("k") == 1
-
-
-def test_forks(url: str) -> None:
-    """Child and parent both go on; the child holds nothing, and its end ends nothing of the parent's."""
-    with slothstate.open(url) as state, state.locked("job") as lock:
-        state.set("k", 1)
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                is_right = state.get("k") == 1 and state.increment("n") == 1 and not state.try_lock("job")
-                state.close()
-                code = 0 if is_right else 2
-            finally:
-                os._exit(code)
-        assert os.waitpid(child, 0)[1] == 0
-        assert not lock.lost
-        assert state.increment("n") == 2
-        with slothstate.open(url) as other:
-            assert not other.try_lock("job")
-
-
-def test_a_fork_that_outlives_its_parent(url: str) -> None:
-    """The parent's lock ends with the parent, whoever inherited its sockets."""
-    with slothstate.open(url) as state, processes() as start:
-        parent = start(hold_and_fork, url)
-        child = parent.receive()
-        try:
-            parent.kill()
-            assert state.lock("job", timeout=10)
-        finally:
-            os.kill(child, signal.SIGKILL)
-
-
-def hold_and_fork(channel: Channel, url: str) -> None:
-    """Hold a lock, and fork a child that outlives this process."""
-    state = slothstate.open(url)
-    state.lock("job")
-    child = os.fork()
-    if child == 0:
-        signal.pause()
-    channel.send(child)
-    channel.receive()
 
 
 def test_schemas_that_are_not_ours(server: Server) -> None:

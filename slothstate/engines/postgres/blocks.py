@@ -12,7 +12,7 @@ import psycopg
 
 from slothstate.caller import current, thread_ident
 from slothstate.engines.postgres.connection import Connection, ConnectionLost, translate
-from slothstate.errors import OutcomeUnknown, SlothStateError, StateIOError
+from slothstate.errors import OutcomeUnknown, SlothStateError, StateClosed, StateIOError
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.pool import Pool
@@ -126,8 +126,9 @@ class TransactionBlock:
         if connection is None:
             return
         if connection.process != os.getpid():
-            # The parent's, which ends it.
             self._connection = None
+            if kind is None:
+                raise StateClosed("this transaction belongs to the process that began it: a forked child cannot end it")
             return
         is_over = connection.serial != self._serial or connection.depth <= self._level
         try:
@@ -260,6 +261,8 @@ class SnapshotBlock:
             return
         self._connection = None
         if connection.process != os.getpid():
+            if kind is None:
+                raise StateClosed("this snapshot belongs to the process that began it: a forked child cannot end it")
             return
         pool = self._pool
         is_current = connection.serial == self._serial and connection.moment

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from slothstate.descriptions import ClaimDescription
 from slothstate.engines.claiming import Claimed, dead_key
-from slothstate.engines.postgres.owner import Owner, host
+from slothstate.engines.postgres.owner import END_PATIENCE, Owner, host
 from slothstate.engines.postgres.rows import key_of, split
 from slothstate.engines.postgres.schema import GATED
 from slothstate.errors import SlothStateError, WrongType
@@ -126,6 +126,6 @@ class ClaimTable:
     def end(self) -> None:
         owner = self._owner.number
         # What cannot be written now comes back all the same once its owner is gone.
-        with suppress(SlothStateError):
+        with suppress(SlothStateError), self._pool.within(END_PATIENCE):
             if owner is not None and self._pool.read(_IS_OWNER, (owner,)):
                 self._pool.write(_END, (owner,))

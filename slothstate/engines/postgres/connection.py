@@ -217,18 +217,16 @@ class Connection:
 
     def abandon(self) -> None:
         """Forget the parent's session, in a forked child: nothing that is done here ends it."""
-        # Never collected, which would tell the server that it is over.
-        _kept.append(self)
+        import ctypes
+
+        # Never collected, not even at the interpreter's own end: libpq and TLS would end what a thread was in.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
         with suppress(psycopg.Error, OSError, ValueError):
             null = os.open(os.devnull, os.O_RDWR)
             try:
                 os.dup2(null, self.db.fileno())
             finally:
                 os.close(null)
-
-
-_kept: Final[list[Connection]] = []
-"""The connections of this process's parent."""
 
 
 def _quoted(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from slothstate.descriptions import LockDescription
 from slothstate.engines.postgres.changes import Changes
-from slothstate.engines.postgres.owner import Owner, host
+from slothstate.engines.postgres.owner import END_PATIENCE, Owner, host
 from slothstate.engines.postgres.rows import key_of
 from slothstate.engines.postgres.schema import GATED
 from slothstate.errors import InvalidValue, SlothStateError, StateBusy
@@ -41,8 +41,6 @@ update locks l set expires_ms = clock_ms() + %s where nonce = %s and name = %s a
 
 _REMOVE: Final = f"with {GATED} delete from locks l where name = %s and (%s or not ({_HELD})) returning 1"
 
-_NAMES: Final = "select name from locks l where not ({_HELD})"
-
 _DESCRIBE: Final = """
 select name, host, pid, token, shared, slots, since_ms, expires_ms, not is_dead(owner)
 from locks
@@ -68,6 +66,8 @@ _SWEEP_TOKENS: Final = """
 delete from tokens t
 where token < clock_ms() - 86400000 and not exists (select from locks where name = t.name)
 """
+
+_IS_OWNER: Final = "select exists (select from locks where owner = %s) or exists (select from waiters where owner = %s)"
 
 _END_OWNER: Final = f"with {GATED} delete from locks where owner = %s"
 
@@ -241,7 +241,9 @@ class LockTable:
     def end(self) -> None:
         owner = self._owner.number
         if owner is not None:
-            with suppress(SlothStateError):
-                self._pool.write(_END_OWNER, (owner,))
-                self._pool.write(_END_WAITS, (owner,))
+            # What cannot be written now is free all the same once the session has ended.
+            with suppress(SlothStateError), self._changes.within(END_PATIENCE):
+                if self._pool.read(_IS_OWNER, (owner, owner))[0][0]:
+                    self._pool.write(_END_OWNER, (owner,))
+                    self._pool.write(_END_WAITS, (owner,))
         self._owner.end()

@@ -22,7 +22,10 @@ from slothstate.errors import StateIOError
 if TYPE_CHECKING:
     from slothstate.engines.postgres.pool import Pool
 
-__all__ = ["Owner", "host"]
+__all__ = ["END_PATIENCE", "Owner", "host"]
+
+END_PATIENCE: Final = 1.0
+"""Seconds that the end of an owner waits for other writers: its session's end frees what it has, a moment later."""
 
 _TAKE: Final = "select pg_try_advisory_lock(%s)"
 

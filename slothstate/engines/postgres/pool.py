@@ -17,7 +17,7 @@ from typing import Any, Final
 import psycopg
 
 from slothstate.caller import Caller, current, thread_ident
-from slothstate.engines.postgres import schema
+from slothstate.engines.postgres import forking, schema
 from slothstate.engines.postgres.address import Address
 from slothstate.engines.postgres.connection import Connection, ConnectionLost, Parameters, Row, translate
 from slothstate.engines.postgres.server import identify
@@ -31,6 +31,8 @@ RECONNECT_PAUSE: Final = 0.05
 """Seconds between two tries to reach a server that is not there."""
 
 LONGEST_RECONNECT: Final = 10.0
+
+_INSIDE: Final = "it was forked inside a transaction or a snapshot; fork outside them, or open the store in the child"
 
 NOTED_WAIT: Final = 0.05
 """Seconds of beginning a transaction that are counted as a wait."""
@@ -75,7 +77,8 @@ class Pool:
         self.held: dict[int, Connection] = {}
         self._afterwards: dict[int, list[Callable[[], object]]] = {}
         self._within: dict[int, float] = {}
-        _pools.add(self)
+        self._process = os.getpid()
+        forking.register(self)
         # Of a State that nobody closes.
         weakref.finalize(self, _close_all, self._idle).atexit = False
 
@@ -110,9 +113,14 @@ class Pool:
         return connection
 
     def require_usable(self) -> None:
+        self._require_open()
+        self.own()
+
+    def _require_open(self) -> None:
+        if self._process != os.getpid():
+            forking.notice_child()
         if self.refusal is not None:
             raise type(self.refusal)(*self.refusal.args)
-        self.own()
 
     def require_writable(self) -> None:
         own = self.own()
@@ -208,8 +216,7 @@ class Pool:
             raise translate(error, self.shown, is_write=False) from error
 
     def _begin(self, verb: str) -> None:
-        if self.refusal is not None:
-            raise type(self.refusal)(*self.refusal.args)
+        self._require_open()
         if verb:
             self.operations[verb] += 1
 
@@ -301,18 +308,19 @@ class Pool:
 
         Raises: `StateIOError`, `UnsafeState`, `StateReadOnly`, `StateBusy`.
         """
-        if self.refusal is not None:
-            raise type(self.refusal)(*self.refusal.args)
+        self._require_open()
         patience = self.patience()
         deadline = time.monotonic() + min(patience, LONGEST_RECONNECT)
         while True:
             try:
-                connection = Connection(
-                    self.address,
-                    durability=self.durability,
-                    lock_timeout_ms=max(1, round(self.busy_timeout * 1000)),
-                    role=role,
-                )
+                with forking.connecting():
+                    connection = Connection(
+                        self.address,
+                        durability=self.durability,
+                        lock_timeout_ms=max(1, round(self.busy_timeout * 1000)),
+                        role=role,
+                    )
+                    self._all.add(connection)
                 break
             except psycopg.Error as error:
                 found = refusal_of(error, self.shown)
@@ -333,7 +341,6 @@ class Pool:
         except BaseException:
             connection.close()
             raise
-        self._all.add(connection)
         if self.connected is not None:
             self.connected()
         return connection
@@ -372,14 +379,20 @@ class Pool:
         """Close the connections that nobody uses now."""
         _close_all(self._idle)
 
-    def forget(self) -> None:
+    def forget(self, refusal: str | None) -> None:
         """Be a forked child, which has nothing of its parent's: neither its connections nor its transactions."""
+        if refusal is None and thread_ident() in self.held:
+            refusal = _INSIDE
+        if refusal is not None and self.refusal is None:
+            self.refusal = StateClosed(f"the state on {self.shown} cannot be used in this process: {refusal}")
+        self._process = os.getpid()
         self._mutex = threading.Lock()
         for connection in list(self._all):
             connection.abandon()
         self._all = weakref.WeakSet()
         self._idle.clear()
         self.held.clear()
+        _writers.clear()
         self._afterwards.clear()
         self._within.clear()
 
@@ -410,18 +423,5 @@ def _unsafe(shown: str) -> SlothStateError:
     return UnsafeState(f"the server refuses this role or its password ({shown})")
 
 
-_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
-
 _writers: dict[tuple[str, str], Caller] = {}
 """Who holds the gate of which store, of this process."""
-
-
-def _forget_all() -> None:
-    _writers.clear()
-    for pool in list(_pools):
-        with suppress(Exception):
-            pool.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)
