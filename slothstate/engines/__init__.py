@@ -24,7 +24,7 @@ def is_server(address: str | os.PathLike[str] | None = None) -> bool:
     (True, False)
     """
     text = os.environ.get("SLOTHSTATE_DB") if address is None else address
-    return isinstance(text, str) and "://" in text and text.partition("://")[0].lower() in SCHEMES
+    return isinstance(text, str) and ":" in text and text.partition(":")[0].lower() in SCHEMES
 
 
 def _text(address: str | os.PathLike[str] | None) -> str:
