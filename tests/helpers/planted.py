@@ -324,7 +324,7 @@ BUGS: Final = {
         ),
         Bug(
             write_without_the_gate,
-            "postgres/test_server_faults.py::test_a_client_that_stands_still_in_a_transaction",
+            "postgres/test_stopped.py::test_a_client_that_stands_still_in_a_transaction",
             is_simulated=False,
         ),
         Bug(
@@ -334,7 +334,7 @@ BUGS: Final = {
         ),
         Bug(
             transaction_that_is_sent_again,
-            "postgres/test_server_faults.py::test_a_commit_whose_answer_is_lost",
+            "postgres/test_restart.py::test_a_crash_at_commit",
             is_simulated=False,
         ),
     )

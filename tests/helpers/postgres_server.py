@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -24,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from slothstate.engines.postgres.connection import Connection
 
-__all__ = ["Server", "drop", "give_back", "reason_to_skip", "server_url", "take_url"]
+__all__ = ["Server", "drop", "give_back", "reason_to_skip", "server_url", "started", "take_url"]
 
 SETTINGS: Final = {
     "listen_addresses": "''",
@@ -80,6 +82,19 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "LD_PRELOAD" and not name.startswith("PG")}
 
 
+def _children(parent: int) -> Iterator[int]:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
+                yield int(stat.parent.name)
+
+
+def _is_alive(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
 class Server:
     """A server with a directory of its own, which it is reached through."""
 
@@ -130,11 +145,22 @@ class Server:
                 start_new_session=True,
             )
         deadline = time.monotonic() + 60
-        pid_file = self.data / "postmaster.pid"
-        while not (pid_file.exists() and pid_file.read_text().rstrip().endswith("ready")):
+        while not self._is_ready(self._process.pid):
             assert self._process.poll() is None, (self.directory / "log").read_text()
             assert time.monotonic() < deadline, "the server does not start"
             time.sleep(0.02)
+
+    def _is_ready(self, pid: int) -> bool:
+        # One that was killed leaves its file.
+        with suppress(FileNotFoundError):
+            words = (self.data / "postmaster.pid").read_text().split()
+            return bool(words) and words[0] == str(pid) and words[-1] == "ready"
+        return False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not stopped since."""
+        return self._process is not None
 
     @property
     def pid(self) -> int:
@@ -142,18 +168,53 @@ class Server:
         return int((self.data / "postmaster.pid").read_text().split()[0])
 
     def stop(self, number: int = signal.SIGINT) -> None:
-        """End it, and the sessions with it; SIGKILL ends it as a crash does."""
+        """End it, and the sessions with it; SIGKILL ends all of its processes, as a crash does."""
         if self._process is not None:
             if number == signal.SIGKILL:
-                os.killpg(self._process.pid, signal.SIGKILL)
+                self._signal_all(number)
             else:
                 self._process.send_signal(number)
             self._process.wait(60)
             self._process = None
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let all of its processes stand still until the block ends."""
+        self._signal_all(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: int) -> None:
+        # The postmaster first: it starts others in place of those that end.
+        parent = self.pid
+        os.kill(parent, number)
+        children = list(_children(parent))
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + 60
+        while number == signal.SIGKILL and any(_is_alive(pid) for pid in children):
+            assert time.monotonic() < deadline, "the server's processes do not end"
+            time.sleep(0.005)
+
     def url(self, schema: str = "slothstate", database: str = "postgres", user: str = "postgres") -> str:
         """Return what a store of it is opened by."""
         return f"postgresql://{user}@/{database}?host={self.directory}&schema={schema}"
+
+
+@contextmanager
+def started(**settings: str) -> Iterator[Server]:
+    """Run a server that nobody else uses."""
+    with tempfile.TemporaryDirectory(prefix="slothpg") as directory:
+        server = Server(Path(directory), **settings)
+        server.initialize()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop(signal.SIGQUIT)
 
 
 # Whoever runs the tests may be killed; the server and its directory go with them all the same.

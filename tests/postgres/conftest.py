@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 import slothstate
 from helpers import postgres_server
-from helpers.postgres_server import Server
+from helpers.postgres_server import Server, started
 
 
 @pytest.fixture(autouse=True)
@@ -33,14 +30,19 @@ def url() -> Iterator[str]:
     postgres_server.give_back(found)
 
 
-@pytest.fixture
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server of the test's own, to be stopped and killed; its settings are the parameter, if there is one."""
+@pytest.fixture(scope="module")
+def _server_of_the_module() -> Iterator[Server]:
     if os.environ.get("SLOTHSTATE_TEST_POSTGRES"):
         pytest.skip("another's server is not killed")
-    with tempfile.TemporaryDirectory(prefix="slothpg") as directory:
-        own = Server(Path(directory), **getattr(request, "param", {}))
-        own.initialize()
-        own.start()
-        yield own
-        own.stop(signal.SIGQUIT)
+    with started() as server:
+        yield server
+
+
+@pytest.fixture
+def server(_server_of_the_module: Server) -> Iterator[Server]:
+    """A server to be stopped and killed, with no store in it."""
+    server = _server_of_the_module
+    yield server
+    if not server.is_running:
+        server.start()
+    postgres_server.drop(server.url())

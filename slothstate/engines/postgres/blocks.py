@@ -12,16 +12,12 @@ import psycopg
 
 from slothstate.caller import current, thread_ident
 from slothstate.engines.postgres.connection import Connection, ConnectionLost, translate
-from slothstate.errors import OutcomeUnknown, SlothStateError, StateClosed, StateIOError
+from slothstate.errors import SlothStateError, StateClosed, StateIOError
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.pool import Pool
 
 __all__ = ["SnapshotBlock", "TransactionBlock"]
-
-GRACE: Final = 1.0
-
-COMMIT_SECONDS: Final = 30.0
 
 # One round trip. Whoever finds the answer to COMMIT lost looks for the nonce.
 _BEGIN: Final = """
@@ -30,7 +26,7 @@ lock table gate in exclusive mode;
 insert into outcomes values ({nonce}, clock_ms())
 """
 
-_OUTCOME: Final = "select 1 from outcomes where nonce = %s"
+_OUTCOME: Final = "delete from outcomes where nonce = %s returning 1"
 
 _FREEZE: Final = "select set_config('slothstate.now_ms', now_ms()::text, true)"
 
@@ -103,17 +99,19 @@ class TransactionBlock:
             connection.wait_for_locks(max(1, round(patience * 1000)))
             began = time.monotonic()
             begin = _BEGIN.format(nonce=self._nonce) + self._begin_step(connection)
-            connection.command(begin, seconds=patience + GRACE)
+            connection.command(begin, seconds=pool.seconds())
             pool.note_wait(time.monotonic() - began)
-        except (psycopg.Error, ConnectionLost) as error:
+        except ConnectionLost as error:
             # Nothing has been written.
             raise translate(error, pool.shown, is_write=False) from error
+        except psycopg.Error as error:
+            raise translate(error, pool.shown, is_write=True) from error
         connection.depth = 1
         pool.note_writer(connection.holder)
 
     def _run(self, connection: Connection, statement: str) -> None:
         try:
-            connection.command(statement, seconds=COMMIT_SECONDS)
+            connection.command(statement, seconds=self._pool.seconds())
         except ConnectionLost as error:
             raise StateIOError(
                 f"the connection was lost; nothing of the transaction is kept ({self._pool.shown})"
@@ -161,7 +159,7 @@ class TransactionBlock:
                 self._commit(connection)
             elif not connection.db.closed:
                 with suppress(psycopg.Error, ConnectionLost):
-                    connection.command("rollback", seconds=COMMIT_SECONDS)
+                    connection.command("rollback", seconds=pool.seconds())
                 connection.now = ""
         finally:
             if pool.held.get(self._thread) is connection:
@@ -174,10 +172,8 @@ class TransactionBlock:
     def _commit(self, connection: Connection) -> None:
         pool = self._pool
         try:
-            status = connection.command("commit", seconds=COMMIT_SECONDS)
+            status = connection.command("commit", seconds=pool.seconds())
         except ConnectionLost as error:
-            if not error.was_sent:
-                raise StateIOError(f"the connection was lost; nothing is kept ({pool.shown})") from error
             if not self._is_committed(error):
                 raise StateIOError(
                     f"the connection was lost; nothing of the transaction is kept ({pool.shown})"
@@ -191,17 +187,22 @@ class TransactionBlock:
     def _is_committed(self, error: ConnectionLost) -> bool:
         """Return whether a transaction whose COMMIT was not answered is there; the gate waits for its end."""
         pool = self._pool
+        unknown = translate(error, pool.shown, is_write=True)
+        if error.is_late:
+            raise unknown from error
         try:
             connection = pool.connect("outcome")
             try:
-                connection.command("begin; lock table gate in exclusive mode", seconds=COMMIT_SECONDS)
-                return bool(connection.execute(_OUTCOME, (self._nonce,), seconds=COMMIT_SECONDS))
+                connection.command("begin; lock table gate in exclusive mode", seconds=pool.seconds())
+                if not connection.execute(_OUTCOME, (self._nonce,), seconds=pool.seconds()):
+                    return False
+                # Whoever confirms this COMMIT, the disk or a replica, has confirmed what came before it.
+                connection.command("commit", seconds=pool.seconds())
+                return True
             finally:
                 connection.close()
         except (psycopg.Error, ConnectionLost, SlothStateError) as second:
-            raise OutcomeUnknown(
-                f"the connection was lost at COMMIT, the writes may or may not be kept ({pool.shown}: {error})"
-            ) from second
+            raise unknown from second
 
 
 class SnapshotBlock:
@@ -233,7 +234,7 @@ class SnapshotBlock:
         pool = self._pool
         try:
             pool.set_clock(connection)
-            connection.execute(_FREEZE, seconds=COMMIT_SECONDS)
+            connection.execute(_FREEZE, seconds=pool.seconds())
         except (psycopg.Error, ConnectionLost) as error:
             raise translate(error, pool.shown, is_write=False) from error
         connection.moment = True
@@ -249,7 +250,7 @@ class SnapshotBlock:
         pool.held[self._thread] = connection
         try:
             pool.set_clock(connection)
-            connection.command("begin isolation level repeatable read read only", seconds=COMMIT_SECONDS)
+            connection.command("begin isolation level repeatable read read only", seconds=pool.seconds())
         except (psycopg.Error, ConnectionLost) as error:
             raise translate(error, pool.shown, is_write=False) from error
         connection.depth = 1
@@ -276,7 +277,7 @@ class SnapshotBlock:
                 del pool.held[self._thread]
             with suppress(psycopg.Error, ConnectionLost):
                 if not connection.db.closed:
-                    connection.command("rollback", seconds=COMMIT_SECONDS)
+                    connection.command("rollback", seconds=pool.seconds())
             connection.now = ""
             pool.give_back(connection)
             pool.run_afterwards(self._thread)

@@ -68,6 +68,10 @@ FUNCTIONS: Final = (
         f"""
         declare list bigint;
         begin
+          -- Whoever was struck while it waited for the gate must not wait for it once more.
+          if not exists (select from claims where nonce = claim) then
+            return false;
+          end if;
           {GATE}
           select list_id into list from claims where nonce = claim and is_held(expires_ms);
           if not found then

@@ -6,18 +6,22 @@ psycopg prepares each statement at its first use. Parameters and results are in 
 from __future__ import annotations
 
 import os
+import re
 import select
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from math import ceil
 from typing import Any, Final, TypeAlias
 
 import psycopg
+from psycopg import waiting
 from psycopg.pq import TransactionStatus
 
 from slothstate.caller import Caller
 from slothstate.engines.postgres.address import Address
 from slothstate.errors import (
+    InvalidValue,
     OutcomeUnknown,
     SlothStateError,
     StateBusy,
@@ -27,13 +31,19 @@ from slothstate.errors import (
     UnsafeState,
 )
 
-__all__ = ["Connection", "ConnectionLost", "Parameters", "Row", "translate"]
+__all__ = ["GRACE", "Connection", "ConnectionLost", "Parameters", "Row", "refusal_of", "translate"]
 
 SLICE: Final = 0.05
 """Seconds between two looks at the deadline of a statement."""
 
-CONNECT_TIMEOUT: Final = 10
+CONNECT_TIMEOUT: Final = 10.0
 """Seconds after which a server that does not answer is given up."""
+
+GRACE: Final = 0.5
+"""Seconds that the server gets beyond the wait for other writers, before what is under way is cancelled."""
+
+LAST_WORDS: Final = 0.5
+"""Seconds that it then gets to say what has become of it."""
 
 # Both sides find out by themselves that the other is gone, the owner's side before the server's: libpq's parameters,
 # and the server's for this session, which any role may set.
@@ -66,11 +76,14 @@ Parameters: TypeAlias = Sequence[object] | Mapping[str, object]
 
 
 class ConnectionLost(Exception):
-    """The connection has ended, or the server did not answer in time (`is_late`); `was_sent`: it may have run."""
+    """The connection has ended; `was_sent`: what was under way may have run.
 
-    def __init__(self, error: BaseException, *, was_sent: bool, is_late: bool = False) -> None:
+    `is_late`: it has not, but the server did not answer in time, or its replicas did not.
+    """
+
+    def __init__(self, error: BaseException, *, is_late: bool = False) -> None:
         super().__init__(str(error).strip().partition("\n")[0])
-        self.was_sent = was_sent
+        self.was_sent = True
         self.is_late = is_late
 
 
@@ -79,24 +92,50 @@ class _Late(Exception):
 
 
 class _Bounded(psycopg.Connection[Row]):
-    """A connection of psycopg whose waits end at `until` (`time.monotonic`; None: never)."""
+    """A connection of psycopg whose waits end at `until` (`time.monotonic`; None: never).
+
+    What is late, or struck by Ctrl-C, is cancelled. If the server then tells in time what became of it, the connection
+    can be used on; else it is closed, by whoever gets `_Late`, or here.
+    """
 
     until: float | None = None
 
-    def wait(self, gen: Any, *_: Any, **named: Any) -> Any:
-        if self.until is not None:
-            gen = _bounded(gen, self.until)
-        return super().wait(gen, **{**named, "interval": SLICE})
+    def wait(self, gen: Any, *_: Any, **__: Any) -> Any:
+        yielded: list[Any] = []
+        try:
+            return waiting.wait(_bounded(gen, yielded, self.until), self.pgconn.socket, interval=SLICE)
+        except psycopg.Error:
+            raise
+        except _Late:
+            return self._last_words(gen, yielded)
+        except BaseException:
+            try:
+                # Also a result, which nobody hears of any more.
+                with suppress(psycopg.Error, _Late):
+                    self._last_words(gen, yielded)
+            finally:
+                if self.info.transaction_status == TransactionStatus.ACTIVE:
+                    self.close()
+            raise
+
+    def _last_words(self, gen: Any, yielded: list[Any]) -> Any:
+        """Cancel what is under way, and return or raise what it ends with."""
+        until = time.monotonic() + LAST_WORDS
+        with suppress(psycopg.Error):
+            self.cancel_safe(timeout=LAST_WORDS)
+        return waiting.wait(_bounded(gen, yielded, until), self.pgconn.socket, interval=SLICE)
 
 
-def _bounded(generator: Any, until: float) -> Any:
+def _bounded(generator: Any, yielded: list[Any], until: float | None) -> Any:
+    """Go on with what psycopg drives its connections by; what it waits for stays in `yielded`."""
     try:
-        state = next(generator)
+        if not yielded:
+            yielded.append(next(generator))
         while True:
-            ready = yield state
-            if not ready and time.monotonic() >= until:
+            ready = yield yielded[0]
+            if not ready and until is not None and time.monotonic() >= until:
                 raise _Late
-            state = generator.send(ready)
+            yielded[0] = generator.send(ready)
     except StopIteration as end:
         return end.value
 
@@ -108,7 +147,15 @@ class Connection:
     written, because the caller reads the store as it was at one moment; `serial` tells its transactions apart.
     """
 
-    def __init__(self, address: Address, *, durability: str, lock_timeout_ms: int, role: str) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        durability: str,
+        lock_timeout_ms: int,
+        role: str,
+        connect_timeout: float = CONNECT_TIMEOUT,
+    ) -> None:
         session = {
             **_SESSION,
             "synchronous_commit": "on" if durability == "full" else "local",
@@ -119,7 +166,7 @@ class Connection:
         options = " ".join(f"-c {name}={_escaped(value)}" for name, value in session.items())
         parameters["options"] = f"{parameters.get('options') or os.environ.get('PGOPTIONS', '')} {options}".strip()
         parameters.setdefault("application_name", f"slothstate {role}")
-        parameters.setdefault("connect_timeout", CONNECT_TIMEOUT)
+        parameters.setdefault("connect_timeout", max(1, ceil(connect_timeout)))
         for name, value in _KEEPALIVE.items():
             parameters.setdefault(name, value)
         parameters["client_encoding"] = "utf8"
@@ -128,6 +175,9 @@ class Connection:
             **parameters, autocommit=True, prepare_threshold=0, cursor_factory=psycopg.Cursor
         )
         self.db.prepared_max = None
+        self._warning = ""
+        if durability == "full":
+            self.db.add_notice_handler(self._note_warning)
         self._cursor = self.db.cursor(binary=True)
         self._lock_timeout_ms = lock_timeout_ms
         self.process = os.getpid()
@@ -161,27 +211,26 @@ class Connection:
     def _run(self, call: Callable[[], object], seconds: float | None) -> None:
         self.db.until = None if seconds is None else time.monotonic() + seconds
         self.is_busy = True
+        self._warning = ""
         try:
             call()
+            if self._warning:
+                raise ConnectionLost(TimeoutError(self._warning), is_late=True)
         except _Late as error:
-            self._end()
-            raise ConnectionLost(
-                TimeoutError("the server did not answer in time"), was_sent=True, is_late=True
-            ) from error
+            self.close()
+            raise ConnectionLost(TimeoutError("the server did not answer in time"), is_late=True) from error
         except psycopg.OperationalError as error:
             if self.db.closed or _is_end(error):
                 self.close()
-                raise ConnectionLost(error, was_sent=True) from error
+                raise ConnectionLost(error) from error
             raise
         finally:
             self.is_busy = False
 
-    def _end(self) -> None:
-        """Cancel what is under way and end the connection."""
-        with suppress(psycopg.Error):
-            self.db.until = None
-            self.db.cancel_safe(timeout=1.0)
-        self.close()
+    def _note_warning(self, notice: psycopg.errors.Diagnostic) -> None:
+        # That a commit is kept, but not by the replicas that are to confirm it. No other error says so.
+        if notice.sqlstate == "01000" and notice.severity_nonlocalized == "WARNING":
+            self._warning = notice.message_primary or notice.sqlstate
 
     def is_alive(self) -> bool:
         """Return whether the server has not ended the connection while nobody used it."""
@@ -207,7 +256,12 @@ class Connection:
     def wait_for_locks(self, milliseconds: int) -> None:
         """Let statements wait so long for other writers."""
         if milliseconds != self._lock_timeout_ms:
-            self.execute("select set_config('lock_timeout', %s, false)", (str(milliseconds),), seconds=CONNECT_TIMEOUT)
+            seconds = milliseconds / 1000 + GRACE
+            try:
+                self.execute("select set_config('lock_timeout', %s, false)", (str(milliseconds),), seconds=seconds)
+            except ConnectionLost as error:
+                error.was_sent = False
+                raise
             self._lock_timeout_ms = milliseconds
 
     def close(self) -> None:
@@ -251,7 +305,7 @@ def translate(error: psycopg.Error | ConnectionLost, shown: str, *, is_write: bo
     """Return the error of ours that one of the server stands for. Its text says nothing of a password."""
     if isinstance(error, ConnectionLost):
         if is_write and error.was_sent:
-            return OutcomeUnknown(f"the connection was lost, the write may or may not be kept ({shown}: {error})")
+            return OutcomeUnknown(f"the write was not confirmed: it may or may not be kept ({shown}: {error})")
         return StateIOError(f"no connection to the server ({shown}: {error})")
     code, text = error.sqlstate or "", _first_line(error)
     match code[:2], code:
@@ -273,8 +327,36 @@ def translate(error: psycopg.Error | ConnectionLost, shown: str, *, is_write: bo
     return StateIOError(f"the server reports {code} ({shown}: {text})")
 
 
-_BUSY: Final = {"53300": "the server has too many connections", "40P01": "writers waited for each other"}
+_BUSY: Final = {
+    "53300": "the server has too many connections",
+    "40P01": "writers waited for each other",
+    "57014": "the server was not done in time, and has undone it",
+}
+
+
+# libpq gives no SQLSTATE for a connection that could not be made, so what must not be tried again is told by the text.
+# Of a server that speaks another language it is tried until the patience ends.
+_CROWDED: Final = re.compile(r"too many|remaining connection slots")
+_INVALID: Final = re.compile(r"connection is bad: (invalid|definition of service)")
+_REFUSED: Final = re.compile(
+    r"does not exist|authentication failed|no password|no pg_hba\.conf entry|rejects connection|not permitted to log in"
+    r"|permission denied for"
+)
+
+
+def refusal_of(error: psycopg.Error, shown: str) -> SlothStateError:
+    """Return the error of ours for a connection that could not be made."""
+    if isinstance(error, psycopg.ProgrammingError) or _INVALID.match(str(error)):
+        return InvalidValue(f"libpq does not take the URL of the store ({shown}: {_first_line(error)})")
+    if _CROWDED.search(str(error)):
+        return StateBusy(f"the server has too many connections ({shown})")
+    connection = error.pgconn
+    asked = connection is not None and connection.needs_password
+    if asked or _REFUSED.search(str(error)):
+        return UnsafeState(f"the server refuses this connection ({shown}: {_first_line(error)})")
+    return translate(error, shown, is_write=False)
 
 
 def _first_line(error: psycopg.Error) -> str:
+    """Return what the server or libpq says in short; no password is in it once the URL has been parsed."""
     return (error.diag.message_primary or str(error).strip().partition("\n")[0]) or type(error).__name__

@@ -65,6 +65,10 @@ FUNCTIONS: Final = (
         f"""
         declare held boolean;
         begin
+          -- Whoever was struck while it waited for the gate must not wait for it once more.
+          if not exists (select from locks where nonce = mine) then
+            return false;
+          end if;
           {GATE}
           -- Lost in a crash, the row names an owner that is dead, and the lock is free all the same.
           perform set_config('synchronous_commit', 'off', true);

@@ -19,7 +19,15 @@ import psycopg
 from slothstate.caller import Caller, current, thread_ident
 from slothstate.engines.postgres import forking, schema
 from slothstate.engines.postgres.address import Address
-from slothstate.engines.postgres.connection import Connection, ConnectionLost, Parameters, Row, translate
+from slothstate.engines.postgres.connection import (
+    GRACE,
+    Connection,
+    ConnectionLost,
+    Parameters,
+    Row,
+    refusal_of,
+    translate,
+)
 from slothstate.engines.postgres.server import identify
 from slothstate.errors import SlothStateError, StateBusy, StateClosed, StateIOError
 
@@ -36,9 +44,6 @@ _INSIDE: Final = "it was forked inside a transaction or a snapshot; fork outside
 
 NOTED_WAIT: Final = 0.05
 """Seconds of beginning a transaction that are counted as a wait."""
-
-GRACE: Final = 1.0
-"""Seconds that the server gets beyond the wait for other writers before it counts as one that does not answer."""
 
 
 class Pool:
@@ -164,7 +169,7 @@ class Pool:
         """
         self._begin(verb)
         own = self.own()
-        seconds = None if bulk else self.patience() + GRACE
+        seconds = None if bulk else self.seconds()
         if own is not None:
             return self._run_in(own, statement, parameters, seconds, is_write=False)
         deadline = time.monotonic() + min(self.busy_timeout, LONGEST_RECONNECT)
@@ -198,7 +203,8 @@ class Pool:
                     connection.wait_for_locks(max(1, round(patience * 1000)))
                     return connection.execute(statement, parameters, seconds=seconds)
             except ConnectionLost as error:
-                raise translate(error, self.shown, is_write=True) from error
+                if error.was_sent or error.is_late or time.monotonic() >= deadline:
+                    raise translate(error, self.shown, is_write=True) from error
             except psycopg.errors.DeadlockDetected as error:
                 # Two verbs of several lists: the server has undone this one.
                 if time.monotonic() >= deadline:
@@ -211,7 +217,7 @@ class Pool:
         """Run a statement outside the caller's transaction, on a connection of its own."""
         try:
             with self.lent() as connection:
-                return connection.execute(statement, parameters, seconds=self.patience() + GRACE)
+                return connection.execute(statement, parameters, seconds=self.seconds())
         except (ConnectionLost, psycopg.Error) as error:
             raise translate(error, self.shown, is_write=False) from error
 
@@ -237,6 +243,10 @@ class Pool:
     def patience(self) -> float:
         """Return the seconds that the calling thread's writes wait for other writers."""
         return min(self.busy_timeout, self._within.get(thread_ident(), self.busy_timeout))
+
+    def seconds(self) -> float:
+        """Return the seconds that the server gets for a statement."""
+        return self.patience() + GRACE
 
     def note_wait(self, seconds: float) -> None:
         """Count a wait for another writer, as such if it was longer than a round trip."""
@@ -319,6 +329,7 @@ class Pool:
                         durability=self.durability,
                         lock_timeout_ms=max(1, round(self.busy_timeout * 1000)),
                         role=role,
+                        connect_timeout=max(0.0, deadline - time.monotonic()),
                     )
                     self._all.add(connection)
                 break
@@ -402,25 +413,6 @@ def _close_all(idle: list[Connection]) -> None:
         # In one expression: Ctrl-C strikes while nobody else knows the connection, which ends with it.
         with suppress(IndexError):
             idle.pop().close()
-
-
-def refusal_of(error: psycopg.Error, shown: str) -> SlothStateError:
-    """Return the error of ours for a connection that could not be made.
-
-    libpq gives no SQLSTATE there, so what cannot be told otherwise is told by the text.
-    """
-    text = str(error)
-    if "too many" in text or "remaining connection slots" in text:
-        return StateBusy(f"the server has too many connections ({shown})")
-    connection = error.pgconn
-    is_refused = connection is not None and (connection.used_password or connection.needs_password)
-    return translate(error, shown, is_write=False) if not is_refused else _unsafe(shown)
-
-
-def _unsafe(shown: str) -> SlothStateError:
-    from slothstate.errors import UnsafeState
-
-    return UnsafeState(f"the server refuses this role or its password ({shown})")
 
 
 _writers: dict[tuple[str, str], Caller] = {}
