@@ -110,7 +110,14 @@ def ensure(connection: Connection, schema: str, shown: str, *, create: bool) -> 
     try:
         connection.execute(_TURN, (schema,))
         if not _is_ours(connection, schema, shown):
-            _create(connection, schema, shown)
+            try:
+                _create(connection, schema)
+            except psycopg.errors.InsufficientPrivilege as error:
+                role = _quote(connection.db.info.user)
+                raise StateReadOnly(
+                    f"this role may not make the store; have an administrator run: "
+                    f"create schema {_quote(schema)} authorization {role} ({shown})"
+                ) from error
         connection.command("commit")
     except BaseException:
         if not connection.db.closed:
@@ -140,17 +147,11 @@ def _is_ours(connection: Connection, schema: str, shown: str) -> bool:
     return True
 
 
-def _create(connection: Connection, schema: str, shown: str) -> None:
+def _create(connection: Connection, schema: str) -> None:
     quoted = _quote(schema)
     if not connection.execute(_EXISTS, (schema,)):
-        try:
-            connection.command(f"create schema {quoted}")
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise StateReadOnly(
-                f"this role may not create the schema of the store; have an administrator run: "
-                f"create schema {quoted} authorization current_role_of_the_program ({shown})"
-            ) from error
-    for text in (f"revoke all on schema {quoted} from public", _TABLES, *FUNCTIONS):
+        connection.command(f"create schema {quoted}")
+    for text in (_TABLES, *FUNCTIONS, f"revoke all on schema {quoted} from public"):
         connection.command(text)
     connection.execute(_META, (APPLICATION, str(VERSION)))
 
