@@ -16,7 +16,7 @@ import slothstate
 from helpers import opened, planted
 from helpers.sqlite import state_at
 from helpers.support import Clock
-from helpers.tiers import SAMPLE, SAMPLE_OF_GRID, TIERS, TOO_LONG
+from helpers.tiers import GRIDS, SAMPLE, SAMPLE_OF_GRID, TIERS, TOO_LONG
 from slothstate import State
 
 hypothesis.settings.register_profile("quick", derandomize=True, database=None, deadline=None)
@@ -56,12 +56,13 @@ def _is_left_out(item: pytest.Item, sample: int) -> bool:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.stem == "test_state" and "postgresql" in item.keywords and _is_left_out(item, SAMPLE_OF_GRID):
+        is_grid = item.path.stem.removeprefix("test_") in GRIDS and "postgresql" in item.name
+        if is_grid and _is_left_out(item, SAMPLE_OF_GRID):
             item.add_marker("long")
         if item.get_closest_marker("long") is None:
             for tier, modules in TIERS.items():
                 is_left_out = tier == "quick" and item.name.partition("[")[0] in TOO_LONG
-                if tier == "quick" and "postgresql" in item.keywords and _is_left_out(item, SAMPLE):
+                if tier == "quick" and "postgresql" in item.name and _is_left_out(item, SAMPLE):
                     continue
                 if item.path.stem.removeprefix("test_") in modules and not is_left_out:
                     item.add_marker(tier)

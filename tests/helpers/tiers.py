@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["SAMPLE", "SAMPLE_OF_GRID", "TIERS", "TOO_LONG"]
+__all__ = ["GRIDS", "SAMPLE", "SAMPLE_OF_GRID", "TIERS", "TOO_LONG"]
 
 QUICK: Final = (
     *(
@@ -42,7 +42,12 @@ TOO_LONG: Final = (
 SAMPLE: Final = 12
 """One of so many tests on PostgreSQL belongs to the quick tier: each takes some hundredths of a second more."""
 
+GRIDS: Final = frozenset(
+    ("fields", "list_edits", "lock_arguments", "one_step", "snapshots", "state", "state_class", "values")
+)
+"""The modules that are grids of verbs and arguments."""
+
 SAMPLE_OF_GRID: Final = 8
-"""One of so many cases of the grid of all verbs and arguments is tried on PostgreSQL, the others in the long tier."""
+"""One of so many cases of these is tried on PostgreSQL, the others in the long tier."""
 
 TIERS: Final = {"quick": QUICK, "native": NATIVE}

@@ -205,7 +205,7 @@ def test_home_of_somebody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 ADDRESSES = (
-    *("postgresql://ann:secret@host/db", "POSTGRESQL://ann:secret@host/db", "sqlite:///secret", "redis://:secret@host"),
+    *("sqlite:///secret", "redis://:secret@host", "mysql://ann:secret@host/db", "REDIS://:secret@host"),
     *(
         "x://secret",
         "my-db+tls.2://secret",
@@ -215,6 +215,17 @@ ADDRESSES = (
         "FILE:secret?mode=memory",
     ),
 )
+
+
+@pytest.mark.parametrize("address", ["postgresql://ann:secret@host/db", "POSTGRES://ann:secret@host/db"])
+def test_a_server_is_no_file(tmp_path: Path, address: str) -> None:
+    """What can be opened is refused all the same where a file is written, without showing more than its first word."""
+    make_store(tmp_path / "state.db")
+    with package.open(tmp_path / "state.db") as state:
+        for write in (state.backup, lambda url: package.restore(tmp_path / "state.db", url)):
+            with pytest.raises(UnsafeState, match="is an address") as caught:
+                write(address)
+            assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("address", ADDRESSES)

@@ -54,7 +54,8 @@ IMPORTS = """
 import slothstate
 names = [found.name for found in pkgutil.walk_packages(slothstate.__path__, "slothstate.")]
 for name in names:
-    if "pyinstaller" not in name and not name.endswith("__main__"):
+    # psycopg itself would look for the libraries of a Windows that is none.
+    if "pyinstaller" not in name and "postgres" not in name and not name.endswith("__main__"):
         importlib.import_module(name)
 print(len(names) > 50)
 """

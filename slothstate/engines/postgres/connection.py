@@ -236,10 +236,7 @@ class Connection:
         """Return whether the server has not ended the connection while nobody used it."""
         if self.db.closed:
             return False
-        # One of its own: several threads may ask.
-        poll = select.poll()
-        poll.register(self.db.fileno(), select.POLLIN)
-        if not poll.poll(0):
+        if not _is_readable(self.db.fileno()):
             return True
         # What is readable need not be the end: TLS sends by itself.
         with suppress(psycopg.Error, _Late):
@@ -281,6 +278,15 @@ class Connection:
                 os.dup2(null, self.db.fileno())
             finally:
                 os.close(null)
+
+
+def _is_readable(descriptor: int) -> bool:
+    if not hasattr(select, "poll"):
+        return bool(select.select([descriptor], [], [], 0)[0])
+    # One of its own: several threads may ask.
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _quoted(name: str) -> str:
