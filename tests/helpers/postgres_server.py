@@ -115,6 +115,15 @@ class Server:
         with (self.data / "postgresql.conf").open("a") as file:
             file.write(f"{text}unix_socket_directories = '{self.directory}'\n")
 
+    def copy_from(self, primary: Server) -> None:
+        """Be a replica of another server, which runs."""
+        self._run(
+            "pg_basebackup",
+            *("-D", str(self.data), "-h", str(primary.directory), "-U", "postgres", "-R", "-c", "fast", "--no-sync"),
+        )
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.write(f"unix_socket_directories = '{self.directory}'\n")
+
     def _command(self, name: str, *arguments: str) -> list[str]:
         directory = binaries()
         assert directory is not None

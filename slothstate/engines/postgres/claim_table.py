@@ -70,6 +70,7 @@ class ClaimTable:
     ) -> Claimed | None:
         self._pool.require_writable()
         claimant = self._owner.become()
+        self._owner.kept.add(nonce)
         for key in keys:
             target = dead or dead_key(key) if max_attempts is not None else None
             parameters = (
@@ -83,6 +84,7 @@ class ClaimTable:
                     verb = "claim from" if item is None else "push to"
                     raise WrongType.of(verb, key if item is None else target or "", "list", kind)
                 return Claimed(key, item, attempt, None)
+        self._owner.kept.discard(nonce)
         return None
 
     def pause(self, keys: Sequence[str], /) -> float:
@@ -94,10 +96,12 @@ class ClaimTable:
         return max(SHORTEST_PAUSE, shortest)
 
     def done(self, place: Any, nonce: int, /) -> bool:
-        return bool(self._pool.write(_DONE, (nonce,)))
+        with self._owner.giving_up(nonce):
+            return bool(self._pool.write(_DONE, (nonce,)))
 
     def release(self, place: Any, nonce: int, delay_ms: int, /) -> bool:
-        return bool(self._pool.write(_RELEASE, (nonce, delay_ms))[0][0])
+        with self._owner.giving_up(nonce):
+            return bool(self._pool.write(_RELEASE, (nonce, delay_ms))[0][0])
 
     def extend(self, place: Any, nonce: int, ttl_ms: int, /) -> bool:
         return bool(self._pool.write(_EXTEND, (ttl_ms, nonce)))
@@ -107,7 +111,7 @@ class ClaimTable:
         return bool(self._pool.read(_HOLDS, (nonce,)))
 
     def abandon(self, nonce: int, /) -> None:
-        self._pool.write(_RELEASE, (nonce, 0))
+        self.release(None, nonce, 0)
 
     def describe(self, key: str | None, /) -> list[ClaimDescription]:
         name = None if key is None else key_of(key)

@@ -151,9 +151,11 @@ class LockTable:
     ) -> int | None:
         owner = self._owner.become()
         parameters = (key_of(name), nonce, owner, host(), os.getpid(), ttl_ms, shared, slots)
+        self._owner.kept.add(nonce)
         token, nonces, others_slots, others_shared = self._pool.write(_ACQUIRE, parameters, verb="lock")[0]
         if token is not None:
             return int(token)
+        self._owner.kept.discard(nonce)
         for other_slots, is_shared in zip(others_slots, others_shared, strict=True):
             if (is_shared, other_slots) != (shared, slots) and {other_slots, slots} != {1}:
                 raise InvalidValue(f"lock {name!r} is held with slots={other_slots}, asked for with slots={slots}")
@@ -182,7 +184,8 @@ class LockTable:
 
     def release(self, name: str, nonce: int, /) -> bool:
         self._require_usable(name)
-        return bool(self._pool.write(_RELEASE, (nonce,), verb="unlock")[0][0])
+        with self._owner.giving_up(nonce):
+            return bool(self._pool.write(_RELEASE, (nonce,), verb="unlock")[0][0])
 
     def release_own(self, name: str, /) -> bool:
         self._require_usable(name)

@@ -11,13 +11,15 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import psycopg
 
 from slothstate.engines.postgres.connection import Connection, ConnectionLost, translate
-from slothstate.errors import StateIOError
+from slothstate.errors import StateBusy, StateIOError
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.pool import Pool
@@ -28,6 +30,15 @@ END_PATIENCE: Final = 1.0
 """Seconds that the end of an owner waits for other writers: its session's end frees what it has, a moment later."""
 
 _TAKE: Final = "select pg_try_advisory_lock(%s)"
+
+# A crash and a failover can bring back what was ended last. What is claimed goes back with the next look or sweep.
+_FORGET_ENDED: Final = """
+with ended as (
+  update claims set nonce = null, owner = null, host = null, pid = null, expires_ms = null, due_ms = 0
+  where owner = %(owner)s and nonce <> all(%(kept)s)
+)
+delete from locks where owner = %(owner)s and nonce <> all(%(kept)s)
+"""
 
 _PATIENCE: Final = 10.0
 
@@ -42,6 +53,8 @@ class Owner:
         self._mutex = threading.Lock()
         self._session: Connection | None = None
         self.number: int | None = None
+        # The nonces of all that it may hold: locks and claims, also those that are being taken.
+        self.kept: set[int] = set()
 
     def __del__(self) -> None:
         # Of a State that nobody closes.
@@ -58,12 +71,13 @@ class Owner:
             if self._session is None or self.number is None or not self._session.is_alive():
                 if self._session is not None:
                     self._session.close()
+                is_first = self.number is None
                 if self.number is None:
                     self.number = int.from_bytes(os.urandom(8)) >> 1
-                self._session = self._take(self.number)
+                self._session = self._take(self.number, is_first=is_first)
             return self.number
 
-    def _take(self, number: int) -> Connection:
+    def _take(self, number: int, *, is_first: bool) -> Connection:
         session = self._pool.connect("owner")
         deadline = time.monotonic() + _PATIENCE
         try:
@@ -72,6 +86,8 @@ class Owner:
                 if time.monotonic() >= deadline:
                     raise StateIOError(f"the server does not end the lost session of this process ({self._pool.shown})")
                 time.sleep(0.005)
+            if not is_first:
+                session.execute(_FORGET_ENDED, {"owner": number, "kept": list(self.kept)}, seconds=_PATIENCE)
         except (psycopg.Error, ConnectionLost) as error:
             session.close()
             raise translate(error, self._pool.shown, is_write=False) from error
@@ -79,6 +95,18 @@ class Owner:
             session.close()
             raise
         return session
+
+    @contextmanager
+    def giving_up(self, nonce: int) -> Iterator[None]:
+        """End a lock or a claim in the block; a server that was too busy for it has it still."""
+        try:
+            yield
+        except StateBusy:
+            raise
+        except BaseException:
+            self.kept.discard(nonce)
+            raise
+        self.kept.discard(nonce)
 
     def ensure(self) -> None:
         """Be alive to others again if the session was lost."""
@@ -89,6 +117,7 @@ class Owner:
         """Be nobody: what a forked child does."""
         self._mutex = threading.Lock()
         session, self._session, self.number = self._session, None, None
+        self.kept.clear()
         if session is not None:
             session.abandon()
 

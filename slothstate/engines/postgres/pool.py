@@ -201,6 +201,8 @@ class Pool:
             try:
                 with self.lent() as connection:
                     connection.wait_for_locks(max(1, round(patience * 1000)))
+                    if bulk and self.durability == "full":
+                        return self._run_apart_from_its_commit(connection, statement, parameters)
                     return connection.execute(statement, parameters, seconds=seconds)
             except ConnectionLost as error:
                 if error.was_sent or error.is_late or time.monotonic() >= deadline:
@@ -212,6 +214,13 @@ class Pool:
             except psycopg.Error as error:
                 self._count_wait(error, patience)
                 raise translate(error, self.shown, is_write=True) from error
+
+    def _run_apart_from_its_commit(self, connection: Connection, statement: str, parameters: Parameters) -> list[Row]:
+        """Run a statement that takes as long as it does; a replica that does not confirm it has a deadline."""
+        connection.command("begin")
+        rows = connection.execute(statement, parameters)
+        connection.command("commit", seconds=self.seconds())
+        return rows
 
     def apart(self, statement: str, parameters: Parameters = ()) -> list[Row]:
         """Run a statement outside the caller's transaction, on a connection of its own."""
