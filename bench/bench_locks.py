@@ -88,10 +88,10 @@ def release(peer: Peer) -> int:
     return now
 
 
-def hand_over(name: str, times: int) -> Series:
+def hand_over(name: str, times: int, **options: Any) -> Series:
     """Two processes pass a lock to and fro."""
-    with directory_for(name) as directory, Worker(name, directory) as one, Worker(name, directory) as other:
-        owner, waiting = one, other
+    with directory_for(name) as directory, ExitStack() as stack:
+        owner, waiting = (stack.enter_context(Worker(name, directory, **options)) for _ in range(2))
         waiting.load(take)
         owner.run(take)
         samples = array("d")
@@ -106,14 +106,16 @@ def hand_over(name: str, times: int) -> Series:
     return Series([sum(samples) / len(samples)], samples)
 
 
-def take_over(name: str, times: int) -> Series:
+def take_over(name: str, times: int, **options: Any) -> Series:
     """The owner is killed while another process waits."""
     samples = array("d")
     with directory_for(name) as directory, ExitStack() as stack:
-        owner = stack.enter_context(Worker(name, directory))
+        # A server belongs to the process that started it.
+        stack.enter_context(Worker(name, directory, **options))
+        owner = stack.enter_context(Worker(name, directory, **options))
         owner.run(take)
         for turn in range(times):
-            waiting = stack.enter_context(Worker(name, directory))
+            waiting = stack.enter_context(Worker(name, directory, **options))
             waiting.load(take)
             waiting.send(take)
             sleep(WAITING_SECONDS + turn % 10 * 0.003)

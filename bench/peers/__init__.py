@@ -20,7 +20,7 @@ from typing import Any, Final
 __all__ = ["NAMES", "Peer", "load", "missing"]
 
 NAMES: Final = (
-    *("slothstate", "apsw", "lmdb", "diskcache", "sqlitedict", "redis", "persist_queue", "huey"),
+    *("slothstate", "postgresql", "apsw", "lmdb", "diskcache", "sqlitedict", "redis", "persist_queue", "huey"),
     *("filelock", "orjson", "json"),
 )
 
@@ -56,6 +56,9 @@ class Peer:
     increment: Callable[..., Any] | None = None
     append: Callable[..., Any] | None = None
     compare_swap: Callable[..., Any] | None = None
+    transact: Callable[[str, str, Any], Any] | None = None
+    """Get a key, set it and add one to a counter, as one step."""
+    get_many: Callable[[list[Any]], Any] | None = None
     push: Callable[..., Any] | None = None
     push_many: Callable[..., Any] | None = None
     pop: Callable[..., Any] | None = None

@@ -1,7 +1,7 @@
 """A Redis server of its own on a Unix socket; the first process to open a directory starts it.
 
-Every write goes to the append-only file before it is answered, and the file is never synced: what
-`synchronous=NORMAL` is to SQLite.
+Every write goes to the append-only file before it is answered, and the file is not synced: what `synchronous=NORMAL` is
+to SQLite. Other values of `appendfsync` are for the topic that asks for them.
 """
 
 from __future__ import annotations
@@ -37,12 +37,16 @@ def versions() -> dict[str, str]:
     return {"Redis": server, "redis-py": redis.__version__ + (" with hiredis" if find_spec("hiredis") else "")}
 
 
-def open(directory: Path, *, streams: bool = False) -> Peer:
-    """With `streams` a queue is a stream with a group of consumers instead of a list."""
+# What its documentation gives for a swap that no other client comes between.
+_SWAP: Final = "if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('set', KEYS[1], ARGV[2]) return 1 end return 0"
+
+
+def open(directory: Path, *, streams: bool = False, fsync: str = "no") -> Peer:
+    """With `streams` a queue is a stream with a group of consumers instead of a list; `fsync` is `appendfsync`."""
     import redis
 
     socket = directory / "redis.sock"
-    server = None if socket.exists() else _start(directory, socket)
+    server = None if socket.exists() else _start(directory, socket, fsync)
     client = redis.Redis(unix_socket_path=str(socket))
     _wait(client, server)
     locks: dict[str, Any] = {}
@@ -62,6 +66,18 @@ def open(directory: Path, *, streams: bool = False) -> Peer:
     def wait(key: str, seconds: float) -> Any:
         found = client.blpop(key, seconds)
         return None if found is None else found[1]
+
+    script = client.register_script(_SWAP)
+
+    def swap(key: str, old: Any, new: Any) -> bool:
+        return bool(script(keys=[key], args=[old, new]))
+
+    def transact(key: str, counter: str, value: Any) -> None:
+        with client.pipeline(transaction=True) as steps:
+            steps.get(key)
+            steps.set(key, value)
+            steps.incr(counter)
+            steps.execute()
 
     @cache
     def group(key: str) -> str:
@@ -104,6 +120,9 @@ def open(directory: Path, *, streams: bool = False) -> Peer:
         set_many=set_many,
         increment=client.incr,
         append=client.append,
+        compare_swap=swap,
+        transact=transact,
+        get_many=client.mget,
         push=add if streams else client.rpush,
         push_many=push_many,
         pop=client.rpop,
@@ -117,14 +136,14 @@ def open(directory: Path, *, streams: bool = False) -> Peer:
     )
 
 
-def _start(directory: Path, socket: Path) -> subprocess.Popen[bytes]:
+def _start(directory: Path, socket: Path, fsync: str) -> subprocess.Popen[bytes]:
     settings = {
         "port": "0",
         "unixsocket": str(socket),
         "dir": str(directory),
         "save": "",
         "appendonly": "yes",
-        "appendfsync": "no",
+        "appendfsync": fsync,
         "auto-aof-rewrite-percentage": "0",
     }
     words = [word for name, value in settings.items() for word in (f"--{name}", value)]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bench.peers import PROCESS_DEATH, Peer
+
+if TYPE_CHECKING:
+    from slothstate import State
 
 DURABILITY: Final = f"synchronous=NORMAL: {PROCESS_DEATH}"
 
@@ -33,7 +37,6 @@ def open(
     process looks whether the store's files are still the same, in seconds.
     """
     import slothstate
-    from slothstate import native
     from slothstate.engines.sqlite import connection, pool, schema
     from slothstate.engines.sqlite.locks import owner
 
@@ -45,15 +48,21 @@ def open(
         schema.PAGE_SIZE = page_size  # type: ignore[misc]
         connection.WAL_CHECKPOINT_PAGES = log_bytes // page_size  # type: ignore[misc]
     state = slothstate.open(directory / "state.db", **options)
-
-    def push_many(key: str, items: list[Any]) -> int:
-        return state.list_push(key, *items)
-
     other = directory / "other.db"
 
     def look(key: str) -> Any:
         with slothstate.open(other) as opened:
             return opened.get(key)
+
+    return replace(peer_of(state), directory=directory, look=look)
+
+
+def peer_of(state: State) -> Peer:
+    """Return what any store of ours offers."""
+    from slothstate import native
+
+    def push_many(key: str, items: list[Any]) -> int:
+        return state.list_push(key, *items)
 
     def claim(key: str, seconds: float) -> Any:
         claimed = state.list_claim(key, seconds)
@@ -62,10 +71,15 @@ def open(
         claimed.done()
         return claimed.item
 
+    def transact(key: str, counter: str, value: Any) -> None:
+        with state.transaction():
+            state.get(key)
+            state.set(key, value)
+            state.increment(counter)
+
     return Peer(
         name="slothstate",
         close=state.close,
-        directory=directory,
         get=state.get,
         set=state.set,
         get_table=state.get,
@@ -74,6 +88,8 @@ def open(
         increment=state.increment,
         append=state.append,
         compare_swap=state.compare_swap,
+        transact=transact,
+        get_many=state.get_many,
         push=state.list_push,
         push_many=push_many,
         pop=state.list_pop,
@@ -83,7 +99,6 @@ def open(
         keys=state.keys,
         lock=state.lock,
         unlock=state.unlock,
-        look=look,
         encode=native.json_encode,
         encode_arguments=("value",),
         decode=native.json_decode,

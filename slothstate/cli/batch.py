@@ -22,7 +22,7 @@ from slothstate.cli.values import stdin_lines
 
 __all__ = ["batch", "words_of"]
 
-_ALONE: Final = ("batch", "claim", "edit", "lock", "restore", "run", "shell", "top", "with-lock")
+_ALONE: Final = ("batch", "claim", "copy-store", "edit", "lock", "restore", "run", "shell", "top", "with-lock")
 """Commands that read stdin, go on until they are ended, or want the store for themselves."""
 
 _OF_THE_STORE: Final = {
@@ -54,8 +54,8 @@ def batch(context: click.Context, db: str | None, keep_going: bool) -> int:
     code is the highest of all.
 
     All work on one open store, so --db and the other options of the store are given to the batch, not in a line.
-    Neither batch, claim, edit, lock, restore, run, shell, top and with-lock can be in a line, nor a - for stdin, which
-    is the batch.
+    Neither batch, claim, copy-store, edit, lock, restore, run, shell, top and with-lock can be in a line, nor a - for
+    stdin, which is the batch.
 
     \b
     Example:

@@ -73,6 +73,7 @@ FAMILIES = {
     "Moving data": {
         "dump": "dump",
         "load": "dump",
+        "copy-store": "copy_store",
         "import": "imports",
         "backup": "backup",
         "restore": "backup",

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import signal
 import stat
 import subprocess
 import time
@@ -432,3 +433,76 @@ def test_load_of_other_kinds_is_refused(state: State) -> None:
         state.load(5)  # type: ignore[arg-type]
     assert len(state) == 0
     assert state.load([]) == 0
+
+
+# copy-store
+
+
+def held(path: Path) -> dict[str, Any]:
+    with package.open(path) as state:
+        return dict(state.items())
+
+
+def test_copy_store(home: Path, full: list[str]) -> None:
+    """A whole store, into one that is not there yet; the other stays as it is."""
+    out = slothstate("copy-store", "state.db", "new.db", home=home)
+    assert out == f"copied {len(full)} keys to {home / 'new.db'}\n"
+    for name in ("state.db", "new.db"):
+        with package.open(home / name) as state:
+            assert exact_dump(state) == full
+
+
+def test_copy_store_into_one_that_holds_keys(home: Path) -> None:
+    """It is refused; or what it holds stays, or goes."""
+    old, new = home / "old.db", home / "new.db"
+    with package.open(old) as state:
+        state.set_many({"a": 1, "b": 2})
+        state.set("short", 1, ttl=0.001)
+    with package.open(new) as state:
+        state.set_many({"b": 3, "c": 4})
+    time.sleep(0.01)
+    assert "TO holds 2 keys" in slothstate("copy-store", old, new, home=home, code=2)
+    assert held(new) == {"b": 3, "c": 4}
+    slothstate("copy-store", old, new, "--merge", home=home)
+    assert held(new) == {"a": 1, "b": 2, "c": 4}
+    slothstate("copy-store", old, new, "--replace", home=home)
+    assert held(new) == held(old) == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("missing.db", "new.db"), 3, "there is no store at"),
+        (("old.db", "old.db"), 2, "the same store"),
+        (("old.db", "./old.db"), 2, "the same store"),
+        (("old.db", "new.db", "--merge", "--replace"), 2, "exclude each other"),
+        (("old.db", "new.db", "--db", "old.db"), 2, "--db has no meaning here"),
+        (("old.db",), 2, "TO"),
+    ],
+)
+def test_copy_store_refuses(home: Path, words: tuple[str, ...], code: int, told: str) -> None:
+    """What is wrong is named, and no store appears."""
+    with package.open(home / "old.db") as state:
+        state.set("a", 1)
+    assert told in slothstate("copy-store", *words, home=home, code=code)
+    assert not (home / "new.db").exists()
+    assert held(home / "old.db") == {"a": 1}
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.1])
+def test_copy_store_that_is_interrupted(home: Path, delay: float) -> None:
+    """The other store has all or nothing: it comes in one transaction."""
+    with package.open(home / "old.db") as state:
+        state.set_many({f"k{number}": "x" * 1000 for number in range(30_000)})
+    with start("copy-store", "old.db", "new.db", home=home) as process:
+        deadline = time.monotonic() + SECONDS
+        while not (home / "new.db").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=SECONDS)
+    assert process.returncode in (0, 130)
+    with package.open(home / "new.db") as new:
+        assert len(new) in (0, 30_000)
+        assert new.check() == []

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,27 @@ def test_a_store_moves_between_engines(run: Run, home: Path) -> None:
     run("load", stdin=run("dump").encode(), db=str(home / "second.db"))
     with slothstate.open(home / "second.db") as state:
         assert [tuple(record) for record in state.dump()] == before
+
+
+def test_copy_store_between_engines(run: Run, home: Path, url: str) -> None:
+    """In both directions, and between two stores of one server: every kind, every end."""
+    path = str(home / "state.db")
+    with slothstate.open(path) as state:
+        state.set_many({"n": 1, "f": 1.0, "s": "a\0\1b", "b": b"\xff", "t": {"a": [1]}, "l": [1, "x"], "y": True})
+        state.list_push("rows", *range(2500))
+        state.set("session", 7, ttl=3600)
+        before = [tuple(record) for record in state.dump()]
+    third = url.replace("schema=", "schema=copied_")
+    stores = (path, url, third, str(home / "second.db"))
+    for source, target in pairwise(stores):
+        out = run("copy-store", source, target, db="")
+        assert out == f"copied 9 keys to {slothstate.display_address(target)}\n"
+    with slothstate.open(stores[-1]) as state:
+        assert [tuple(record) for record in state.dump()] == before
+        assert state.check() == []
+    assert "holds 9 keys" in run("copy-store", path, url, code=2, db="")
+    assert "the same store" in run("copy-store", url, url, code=2, db="")
+    postgres_server.drop(third)
 
 
 @pytest.mark.parametrize("words", [("backup", "copy.db"), ("compact",), ("restore", "copy.db")])
