@@ -296,3 +296,22 @@ def test_a_pooler_in_front(server: Server, mode: str) -> None:
     finally:
         pooler.terminate()
         pooler.wait(10)
+
+
+def test_a_commit_that_is_refused(server: Server, admin: psycopg.Connection) -> None:
+    """A statement that has run, and whose commit the server then refuses, is refused."""
+    with slothstate.open(server.url()) as state:
+        state.set("k", 1)
+        admin.execute(
+            "create function slothstate.refuse() returns trigger language plpgsql "
+            "as $$ begin raise exception 'not on a Saturday'; end $$"
+        )
+        admin.execute(
+            "create constraint trigger refuse after update on slothstate.entries deferrable initially deferred "
+            "for each row execute function slothstate.refuse()"
+        )
+        with pytest.raises(StateIOError, match="Saturday"):
+            state.set("k", 2)
+        with pytest.raises(StateIOError, match="Saturday"), state.transaction():
+            state.set("k", 2)
+        assert state.get("k") == 1

@@ -1,18 +1,14 @@
-"""A connection to the server: one statement at a time, each within a deadline, and errors by their SQLSTATE.
-
-psycopg prepares each statement at its first use. Parameters and results are in the binary format where it has one.
-"""
+"""A connection to the server: one statement at a time, each within a deadline, and errors by their SQLSTATE."""
 
 from __future__ import annotations
 
 import os
 import re
-import select
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from math import ceil
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import waiting
@@ -20,6 +16,7 @@ from psycopg.pq import TransactionStatus
 
 from slothstate.caller import Caller
 from slothstate.engines.postgres.address import Address
+from slothstate.engines.postgres.prepared import Statements, readiness
 from slothstate.errors import (
     InvalidValue,
     OutcomeUnknown,
@@ -31,7 +28,7 @@ from slothstate.errors import (
     UnsafeState,
 )
 
-__all__ = ["GRACE", "Connection", "ConnectionLost", "Parameters", "Row", "refusal_of", "translate"]
+__all__ = ["GRACE", "Bounded", "Connection", "ConnectionLost", "Parameters", "Row", "refusal_of", "translate"]
 
 SLICE: Final = 0.05
 """Seconds between two looks at the deadline of a statement."""
@@ -74,6 +71,8 @@ Row: TypeAlias = tuple[Any, ...]
 
 Parameters: TypeAlias = Sequence[object] | Mapping[str, object]
 
+Result = TypeVar("Result")
+
 
 class ConnectionLost(Exception):
     """The connection has ended; `was_sent`: what was under way may have run.
@@ -91,7 +90,7 @@ class _Late(Exception):
     """The deadline of a statement has passed."""
 
 
-class _Bounded(psycopg.Connection[Row]):
+class Bounded(psycopg.Connection[Row]):
     """A connection of psycopg whose waits end at `until` (`time.monotonic`; None: never).
 
     What is late, or struck by Ctrl-C, is cancelled. If the server then tells in time what became of it, the connection
@@ -109,14 +108,18 @@ class _Bounded(psycopg.Connection[Row]):
         except _Late:
             return self._last_words(gen, yielded)
         except BaseException:
-            try:
-                # Also a result, which nobody hears of any more.
-                with suppress(psycopg.Error, _Late):
-                    self._last_words(gen, yielded)
-            finally:
-                if self.info.transaction_status == TransactionStatus.ACTIVE:
-                    self.close()
+            self.give_up(gen, yielded)
             raise
+
+    def give_up(self, gen: Any, yielded: list[Any]) -> None:
+        """Cancel what nobody waits for any more; close the connection if the server does not say what became of it."""
+        try:
+            # Also a result, which nobody hears of any more.
+            with suppress(psycopg.Error, _Late):
+                self._last_words(gen, yielded)
+        finally:
+            if self.info.transaction_status == TransactionStatus.ACTIVE:
+                self.close()
 
     def _last_words(self, gen: Any, yielded: list[Any]) -> Any:
         """Cancel what is under way, and return or raise what it ends with."""
@@ -171,14 +174,13 @@ class Connection:
             parameters.setdefault(name, value)
         parameters["client_encoding"] = "utf8"
         self.shown = address.shown
-        self.db: _Bounded = _Bounded.connect(
-            **parameters, autocommit=True, prepare_threshold=0, cursor_factory=psycopg.Cursor
+        self.db: Bounded = Bounded.connect(
+            **parameters, autocommit=True, prepare_threshold=None, cursor_factory=psycopg.Cursor
         )
-        self.db.prepared_max = None
         self._warning = ""
         if durability == "full":
             self.db.add_notice_handler(self._note_warning)
-        self._cursor = self.db.cursor(binary=True)
+        self._statements = Statements(self.db)
         self._lock_timeout_ms = lock_timeout_ms
         self.process = os.getpid()
         # In the middle of a statement, as a signal handler finds it.
@@ -197,29 +199,27 @@ class Connection:
 
         Raises: `psycopg.Error`; `ConnectionLost`.
         """
-        cursor = self._cursor
-        self._run(lambda: cursor.execute(statement, parameters or None), seconds)
-        # Not by its description, which costs more than the rows.
-        return cursor.fetchall() if cursor.pgresult is not None and cursor.pgresult.nfields else []
+        return self._run(self._statements.run, seconds, statement, parameters)
 
     def command(self, text: str, *, seconds: float | None = None) -> str:
         """Run statements without parameters in one round trip; return the tag of the first. Raises: as `execute`."""
         cursor = self.db.cursor()
-        self._run(lambda: cursor.execute(text.encode(), prepare=False), seconds)
+        self._run(cursor.execute, seconds, text.encode())
         return cursor.statusmessage or ""
 
-    def _run(self, call: Callable[[], object], seconds: float | None) -> None:
+    def _run(self, call: Callable[..., Result], seconds: float | None, *arguments: Any) -> Result:
         self.db.until = None if seconds is None else time.monotonic() + seconds
         self.is_busy = True
         self._warning = ""
         try:
-            call()
+            result = call(*arguments)
             if self._warning:
                 raise ConnectionLost(TimeoutError(self._warning), is_late=True)
+            return result
         except _Late as error:
             self.close()
             raise ConnectionLost(TimeoutError("the server did not answer in time"), is_late=True) from error
-        except psycopg.OperationalError as error:
+        except psycopg.DatabaseError as error:
             if self.db.closed or _is_end(error):
                 self.close()
                 raise ConnectionLost(error) from error
@@ -236,7 +236,8 @@ class Connection:
         """Return whether the server has not ended the connection while nobody used it."""
         if self.db.closed:
             return False
-        if not _is_readable(self.db.fileno()):
+        # With one of its own: several threads may ask.
+        if not readiness(self.db.pgconn.socket)(0):
             return True
         # What is readable need not be the end: TLS sends by itself.
         with suppress(psycopg.Error, _Late):
@@ -248,7 +249,7 @@ class Connection:
     @property
     def is_idle(self) -> bool:
         """Whether it is open and in no transaction."""
-        return not self.db.closed and self.db.info.transaction_status == TransactionStatus.IDLE
+        return self.db.pgconn.transaction_status == TransactionStatus.IDLE
 
     def wait_for_locks(self, milliseconds: int) -> None:
         """Let statements wait so long for other writers."""
@@ -280,15 +281,6 @@ class Connection:
                 os.close(null)
 
 
-def _is_readable(descriptor: int) -> bool:
-    if not hasattr(select, "poll"):
-        return bool(select.select([descriptor], [], [], 0)[0])
-    # One of its own: several threads may ask.
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))
-
-
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
@@ -304,7 +296,9 @@ _ENDED: Final = ("08", "57P01", "57P02", "57P03", "57P05")
 
 
 def _is_end(error: psycopg.Error) -> bool:
-    return error.sqlstate is None or error.sqlstate.startswith(_ENDED)
+    if error.sqlstate is None:
+        return not isinstance(error, psycopg.DataError | psycopg.ProgrammingError)
+    return error.sqlstate.startswith(_ENDED)
 
 
 def translate(error: psycopg.Error | ConnectionLost, shown: str, *, is_write: bool) -> SlothStateError:

@@ -15,9 +15,9 @@ def sql(signature: str, returns: str, text: str) -> str:
     return f"create function {signature} returns {returns} language sql parallel unsafe as $body${text}$body$"
 
 
-def plpgsql(signature: str, returns: str, text: str) -> str:
-    """Return the definition of a function of several steps."""
+def plpgsql(signature: str, returns: str, text: str, *, is_stable: bool = False) -> str:
+    """Return the definition of a function of several steps; one that `is_stable` reads what its caller reads."""
     return (
-        f"create function {signature} returns {returns} language plpgsql as "
+        f"create function {signature} returns {returns} language plpgsql {'stable ' * is_stable}as "
         f"$body$#variable_conflict use_column\n{text}$body$"
     )

@@ -12,6 +12,18 @@ from slothstate.engines.postgres.definitions import GATE, plpgsql, sql
 __all__ = ["FUNCTIONS"]
 
 FUNCTIONS: Final = (
+    # The JSON of a list in rows, in the caller's snapshot: a function, since each execution of a statement sets up what
+    # its subqueries need, whether they run or not.
+    plpgsql(
+        "list_text_v1(list bigint)",
+        "text",
+        """
+        begin
+          return (select '[' || string_agg(item, ',' order by pos) || ']' from items where list_id = list);
+        end
+        """,
+        is_stable=True,
+    ),
     # Brings back what is due of a list whose row the caller has locked.
     plpgsql(
         "bring_back_v1(list bigint)",
@@ -231,7 +243,7 @@ FUNCTIONS: Final = (
             e.kind, e.n, e.f,
             case
               when e.kind = 'list' and e.t is null
-              then (select '[' || string_agg(item, ',' order by pos) || ']' from items where list_id = e.id)
+              then list_text_v1(e.id)
               else e.t
             end,
             e.b, e.expires_at_ms

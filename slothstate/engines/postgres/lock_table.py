@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from slothstate.descriptions import LockDescription
 from slothstate.engines.postgres.changes import Changes
+from slothstate.engines.postgres.lock_functions import FREED
 from slothstate.engines.postgres.owner import END_PATIENCE, Owner, host
 from slothstate.engines.postgres.rows import key_of
 from slothstate.engines.postgres.schema import GATED
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
 
 __all__ = ["LockTable"]
 
+KEPT_MS: Final = 60_000
+"""Milliseconds that the place of a lock which nobody holds is kept for the next one."""
+
 _ACQUIRE: Final = """
-select token, nonces, others_slots, others_shared from lock_acquire_v1(%s, %s, %s, %s, %s, %s, %s, %s)
+select token, nonces, others_slots, others_shared from lock_acquire_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 
-_HELD: Final = "is_held(l.expires_ms) and not is_dead(l.owner)"
+_HELD: Final = "l.nonce is not null and is_held(l.expires_ms) and not is_dead(l.owner)"
 
-_RELEASE: Final = "select lock_release_v1(%s)"
+_RELEASE: Final = "select lock_release_v1(%s, %s)"
 
 _OWN: Final = f"select nonce from locks l where name = %s and owner = %s and {_HELD} order by token limit 1"
 
@@ -39,12 +43,15 @@ with {GATED}
 update locks l set expires_ms = clock_ms() + %s where nonce = %s and name = %s and {_HELD} returning 1
 """
 
-_REMOVE: Final = f"with {GATED} delete from locks l where name = %s and (%s or not ({_HELD})) returning 1"
+_REMOVE: Final = f"""
+with {GATED}
+update locks l set {FREED} where name = %s and nonce is not null and (%s or not ({_HELD})) returning 1
+"""
 
 _DESCRIBE: Final = """
 select name, host, pid, token, shared, slots, since_ms, expires_ms, not is_dead(owner)
 from locks
-where is_held(expires_ms)
+where nonce is not null and is_held(expires_ms)
 order by name, token
 """
 
@@ -57,19 +64,27 @@ on conflict do nothing
 
 _END_WAIT: Final = "delete from waiters where nonce = %s"
 
-_SWEEP: Final = f"with {GATED} delete from locks l where not ({_HELD}) returning 1"
+_SWEEP: Final = f"with {GATED} update locks l set {FREED} where nonce is not null and not ({_HELD}) returning 1"
 
 _SWEEP_WAITERS: Final = "delete from waiters where is_dead(owner)"
 
-# By then the clock is ahead of their tokens.
-_SWEEP_TOKENS: Final = """
-delete from tokens t
-where token < clock_ms() - 86400000 and not exists (select from locks where name = t.name)
+_IS_FREE: Final = f"nonce is null and since_ms < clock_ms() - {KEPT_MS}"
+
+_HAS_FREE: Final = f"select exists (select from locks where {_IS_FREE})"
+
+# While nobody takes a lock, who would miss the token.
+_SWEEP_FREE: Final = f"""
+with free as (delete from locks where {_IS_FREE} returning name, token)
+insert into tokens as kept select name, max(token) from free group by name
+on conflict (name) do update set token = greatest(kept.token, excluded.token)
 """
+
+# By then the clock is ahead of their tokens.
+_SWEEP_TOKENS: Final = "delete from tokens where token < clock_ms() - 86400000"
 
 _IS_OWNER: Final = "select exists (select from locks where owner = %s) or exists (select from waiters where owner = %s)"
 
-_END_OWNER: Final = f"with {GATED} delete from locks where owner = %s"
+_END_OWNER: Final = f"with {GATED} update locks set {FREED} where owner = %s"
 
 _END_WAITS: Final = "delete from waiters where owner = %s"
 
@@ -150,10 +165,12 @@ class LockTable:
         waits: bool,
     ) -> int | None:
         owner = self._owner.become()
-        parameters = (key_of(name), nonce, owner, host(), os.getpid(), ttl_ms, shared, slots)
+        is_waiter = nonce in self._waits
+        parameters = (key_of(name), nonce, owner, host(), os.getpid(), ttl_ms, shared, slots, is_waiter)
         self._owner.kept.add(nonce)
         token, nonces, others_slots, others_shared = self._pool.write(_ACQUIRE, parameters, verb="lock")[0]
         if token is not None:
+            self._waits.discard(nonce)
             return int(token)
         self._owner.kept.discard(nonce)
         for other_slots, is_shared in zip(others_slots, others_shared, strict=True):
@@ -185,7 +202,7 @@ class LockTable:
     def release(self, name: str, nonce: int, /) -> bool:
         self._require_usable(name)
         with self._owner.giving_up(nonce):
-            return bool(self._pool.write(_RELEASE, (nonce,), verb="unlock")[0][0])
+            return bool(self._pool.write(_RELEASE, (key_of(name), nonce), verb="unlock")[0][0])
 
     def release_own(self, name: str, /) -> bool:
         self._require_usable(name)
@@ -234,6 +251,9 @@ class LockTable:
     def sweep(self) -> int:
         removed = len(self._pool.write(_SWEEP))
         self._pool.write(_SWEEP_WAITERS)
+        if self._pool.read(_HAS_FREE)[0][0]:
+            with self._pool.transaction():
+                self._pool.write(_SWEEP_FREE)
         self._pool.write(_SWEEP_TOKENS)
         return removed
 

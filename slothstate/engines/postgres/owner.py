@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 
 from slothstate.engines.postgres.connection import Connection, ConnectionLost, translate
+from slothstate.engines.postgres.lock_functions import FREED
 from slothstate.errors import StateBusy, StateIOError
 
 if TYPE_CHECKING:
@@ -32,12 +33,12 @@ END_PATIENCE: Final = 1.0
 _TAKE: Final = "select pg_try_advisory_lock(%s)"
 
 # A crash and a failover can bring back what was ended last. What is claimed goes back with the next look or sweep.
-_FORGET_ENDED: Final = """
+_FORGET_ENDED: Final = f"""
 with ended as (
   update claims set nonce = null, owner = null, host = null, pid = null, expires_ms = null, due_ms = 0
   where owner = %(owner)s and nonce <> all(%(kept)s)
 )
-delete from locks where owner = %(owner)s and nonce <> all(%(kept)s)
+update locks set {FREED} where owner = %(owner)s and nonce <> all(%(kept)s)
 """
 
 _PATIENCE: Final = 10.0

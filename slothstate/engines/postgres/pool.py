@@ -12,6 +12,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import TracebackType
 from typing import Any, Final
 
 import psycopg
@@ -283,23 +284,9 @@ class Pool:
 
     # Connections.
 
-    @contextmanager
-    def lent(self) -> Iterator[Connection]:
+    def lent(self) -> _Loan:
         """Lend a connection that is in no transaction; it comes back unless its state is not known."""
-        connection = self.borrow()
-        is_known = False
-        try:
-            self.set_clock(connection)
-            yield connection
-            is_known = True
-        except psycopg.Error:
-            is_known = True
-            raise
-        finally:
-            if is_known:
-                self.give_back(connection)
-            else:
-                connection.close()
+        return _Loan(self)
 
     def borrow(self) -> Connection:
         """Return an idle connection that the server has not ended, or a new one. Raises: as `translate`."""
@@ -415,6 +402,30 @@ class Pool:
         _writers.clear()
         self._afterwards.clear()
         self._within.clear()
+
+
+class _Loan:
+    """What `Pool.lent` returns."""
+
+    __slots__ = ("_connection", "_pool")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def __enter__(self) -> Connection:
+        connection = self._connection = self._pool.borrow()
+        try:
+            self._pool.set_clock(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if kind is None or issubclass(kind, psycopg.Error):
+            self._pool.give_back(self._connection)
+        else:
+            self._connection.close()
 
 
 def _close_all(idle: list[Connection]) -> None:

@@ -40,10 +40,7 @@ LIVE: Final = "is_live(e.expires_at_ms)"
 
 EXPIRED: Final = f"not {LIVE}"
 
-VALUE: Final = (
-    "e.kind, e.n, e.f, case when e.kind = 'list' and e.t is null "
-    "then (select '[' || string_agg(item, ',' order by pos) || ']' from items where list_id = e.id) else e.t end, e.b"
-)
+VALUE: Final = "e.kind, e.n, e.f, case when e.kind = 'list' and e.t is null then list_text_v1(e.id) else e.t end, e.b"
 """The columns of `row_of`, but for the end."""
 
 STORED: Final = f"{VALUE}, e.expires_at_ms"

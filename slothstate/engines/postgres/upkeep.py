@@ -99,7 +99,7 @@ _PROBLEMS: Final = (
           when 'bytes' then b is null or n is not null or f is not null or t is not null
           when 'number' then (n is null) = (f is null) or t is not null or b is not null
           when 'boolean' then n is null or n not in (0, 1) or f is not null or t is not null or b is not null
-          when 'list' then f is not null or b is not null or t is null and n is null
+          when 'list' then f is not null or b is not null or (t is null) = (first is null) or t is null and n is null
           else true
         end
         """,

@@ -13,29 +13,10 @@ KEPT_CHANGES: Final = 100_000
 
 _TRIM_EVERY: Final = 1_000
 
+# A sequence that was called: see `watch_table`.
+_WATCHED: Final = "pg_sequence_last_value('watched') is not null"
+
 FUNCTIONS: Final = (
-    # Deletes the items and claims of what is no list in rows any more.
-    plpgsql(
-        "drop_items_v1()",
-        "trigger",
-        """
-        begin
-          delete from items where list_id = old.id;
-          delete from claims where list_id = old.id;
-          return null;
-        end
-        """,
-    ),
-    """
-    create trigger drop_items after delete on entries for each row
-    when (old.kind = 'list' and old.t is null)
-    execute function drop_items_v1()
-    """,
-    """
-    create trigger replace_items after update on entries for each row
-    when (old.kind = 'list' and old.t is null and not (new.kind = 'list' and new.t is null))
-    execute function drop_items_v1()
-    """,
     # What a verb has done to a key, while anybody watches; several times in one verb is once.
     plpgsql(
         "note_v1(k text, what text)",
@@ -57,10 +38,14 @@ FUNCTIONS: Final = (
         """,
     ),
     plpgsql(
-        "note_change_v1()",
+        "entry_changed_v1()",
         "trigger",
         """
         begin
+          if tg_op <> 'INSERT' and old.first is not null and (tg_op = 'DELETE' or new.first is null) then
+            delete from items where list_id = old.id;
+            delete from claims where list_id = old.id;
+          end if;
           if not exists (select from watches) then
             return null;
           end if;
@@ -80,9 +65,19 @@ FUNCTIONS: Final = (
         end
         """,
     ),
-    """
-    create trigger note_change after insert or update or delete on entries for each row
-    execute function note_change_v1()
+    # One for each event: the server reads each condition anew for each statement. `first` is not null where a list is
+    # in rows, whose items and claims go with it.
+    f"""
+    create trigger entry_changed_insert after insert on entries for each row
+    when ({_WATCHED}) execute function entry_changed_v1()
+    """,
+    f"""
+    create trigger entry_changed_update after update on entries for each row
+    when (old.first is not null and new.first is null or {_WATCHED}) execute function entry_changed_v1()
+    """,
+    f"""
+    create trigger entry_changed_delete after delete on entries for each row
+    when (old.first is not null or {_WATCHED}) execute function entry_changed_v1()
     """,
     # Gives committed changes their revisions: in an order in which none is ever added before one that was read. Only
     # those of transactions before which none is under way; with `all_of_them` the caller has locked the gate.

@@ -29,6 +29,15 @@ KEPT_MS: Final = 24 * 3600 * 1000
 
 TRIM_EVERY: Final = 256
 
+# Changes are noted from the first watch on, until a sweep finds that there is none.
+_BEGIN_NOTING: Final = "select setval('watched', 1, true)"
+
+_END_NOTING: Final = "select setval('watched', 1, false) where not exists (select from watches)"
+
+_IS_NOTING_FOR_NOBODY: Final = (
+    "select 1 where pg_sequence_last_value('watched') is not null and not exists (select from watches)"
+)
+
 _FIND: Final = "select nonce, owner is not null and not is_dead(owner) from watches where name = %s"
 
 _NUMBER_ALL: Final = "select number_changes_v1(true)"
@@ -125,6 +134,7 @@ class WatchTable:
             found = [] if name is None else pool.read(_FIND, (name,))
             if found and found[0][1] and found[0][0] != nonce:
                 return None
+            pool.write(_BEGIN_NOTING)
             pool.write(_NUMBER_ALL)
             who = owner, host(), os.getpid()
             if found:
@@ -176,6 +186,10 @@ class WatchTable:
         self._pool.write(_END_DEAD)
         self._pool.write(_LOSE_OLD)
         self._pool.write(_TRIM)
+        if self._pool.read(_IS_NOTING_FOR_NOBODY):
+            # Nobody begins to watch meanwhile: that is a transaction, too.
+            with self._pool.transaction():
+                self._pool.write(_END_NOTING)
 
     def close(self) -> None:
         owner = self._owner.number

@@ -1,0 +1,147 @@
+"""The statements of a session: each is prepared at its first use, then sent with libpq's own functions.
+
+A cursor of psycopg costs as much again as the server's answer does, and its parameters carry types by their size, which
+makes several prepared statements of one. Here the server says which type a parameter has; what goes there is text
+(bytes: binary), and what comes back is binary, and made into Python's types by psycopg.
+"""
+
+from __future__ import annotations
+
+import re
+import select
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from psycopg import errors, generators
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.pq import ExecStatus, Format
+
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGresult
+
+    from slothstate.engines.postgres.connection import Bounded, Parameters, Row
+
+__all__ = ["Statements", "readiness"]
+
+SLICE_MS: Final = 50
+"""How long an answer is waited for before the wait is psycopg's, which looks at deadlines."""
+
+_PLACEHOLDER: Final = re.compile(r"%(?:\((\w+)\))?s|%%")
+
+
+class _Prepared(NamedTuple):
+    name: bytes
+    order: tuple[str, ...]
+    """The names of its parameters by their position, where they have names."""
+
+
+class Statements:
+    """What a connection runs, and has prepared."""
+
+    def __init__(self, db: Bounded) -> None:
+        self._db = db
+        self._prepared: dict[str, _Prepared] = {}
+        self._transformer = Transformer(db)
+        self._is_readable = readiness(db.pgconn.socket)
+
+    def run(self, statement: str, parameters: Parameters) -> list[Row]:
+        """Run a statement and return its rows. Raises: `psycopg.Error`, and what `Bounded.wait` raises."""
+        found = self._prepared.get(statement) or self._prepare(statement, parameters)
+        if isinstance(parameters, Mapping):
+            parameters = [parameters[name] for name in found.order]
+        values, formats = self._dumped(parameters)
+        result = self._exchange(found.name, values, formats)
+        if result.status == ExecStatus.TUPLES_OK:
+            self._transformer.set_pgresult(result)
+            return self._transformer.load_rows(0, result.ntuples, tuple)
+        if result.status == ExecStatus.COMMAND_OK:
+            return []
+        raise errors.error_from_result(result)
+
+    def _prepare(self, statement: str, parameters: Parameters) -> _Prepared:
+        order: list[str] = []
+        many = 0
+
+        def position(placeholder: re.Match[str]) -> str:
+            nonlocal many
+            if placeholder[0] == "%%":
+                return "%"
+            if placeholder[1] is None:
+                many += 1
+                return f"${many}"
+            if placeholder[1] not in order:
+                order.append(placeholder[1])
+            return f"${order.index(placeholder[1]) + 1}"
+
+        text = _PLACEHOLDER.sub(position, statement) if parameters else statement
+        name = f"s{len(self._prepared)}".encode()
+        self._db.pgconn.send_prepare(name, text.encode())
+        (result,) = self._db.wait(generators.execute(self._db.pgconn))
+        if result.status != ExecStatus.COMMAND_OK:
+            raise errors.error_from_result(result)
+        found = self._prepared[statement] = _Prepared(name, tuple(order))
+        return found
+
+    def _dumped(self, parameters: Sequence[object]) -> tuple[list[Any], list[Format]]:
+        values: list[Any] = []
+        formats = [Format.TEXT] * len(parameters)
+        for index, each in enumerate(parameters):
+            if each is None:
+                values.append(None)
+            elif isinstance(each, str):
+                if "\0" in each:
+                    raise errors.DataError("a text of PostgreSQL holds no NUL")
+                values.append(each.encode())
+            elif isinstance(each, bytes):
+                values.append(each)
+                formats[index] = Format.BINARY
+            elif isinstance(each, bool):
+                values.append(b"t" if each else b"f")
+            elif isinstance(each, int | float):
+                values.append(repr(each).encode())
+            else:
+                values += self._transformer.dump_sequence([each], [PyFormat.TEXT])
+        return values, formats
+
+    def _exchange(self, name: bytes, values: list[Any], formats: list[Format]) -> PGresult:
+        """Return what came last: a statement may have ended well, and its commit not."""
+        db = self._db
+        pgconn = db.pgconn
+        results: list[PGresult] = []
+        try:
+            pgconn.send_query_prepared(name, values, formats, Format.BINARY)
+            if not pgconn.flush() and self._is_readable(self._patience_ms()):
+                pgconn.consume_input()
+                while not pgconn.is_busy():
+                    result = pgconn.get_result()
+                    if result is None:
+                        return results[-1]
+                    results.append(result)
+        except errors.Error:
+            raise
+        except BaseException:
+            db.give_up(generators.execute(pgconn), [])
+            raise
+        is_refused = bool(results) and results[-1].status == ExecStatus.FATAL_ERROR
+        # Who has ended the connection has said why.
+        with suppress(errors.DatabaseError) if is_refused else nullcontext():
+            results += db.wait(generators.execute(pgconn))
+        return results[-1]
+
+    def _patience_ms(self) -> int:
+        until = self._db.until
+        return SLICE_MS if until is None else min(SLICE_MS, max(0, int(1000 * (until - time.monotonic()))))
+
+
+def readiness(descriptor: int) -> Callable[[int], object]:
+    """Return a function that waits so many milliseconds for input, or the end of it, and says whether there is any.
+
+    It is for one thread at a time.
+    """
+    if not hasattr(select, "poll"):
+        return lambda patience_ms: select.select([descriptor], [], [], patience_ms / 1000)[0]
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return poll.poll
