@@ -190,13 +190,14 @@ class Pool:
         Raises: `StateBusy` when other writers kept the store for too long; `OutcomeUnknown` for one that was sent.
         """
         self._begin(verb)
-        self.require_writable()
         own = self.own()
         patience = self.patience()
         seconds = None if bulk else patience + GRACE
         if own is not None:
+            self.require_writable()
             return self._run_in(own, statement, parameters, seconds, is_write=True)
-        self.refuse_wait_for_itself()
+        if _writers:
+            self.refuse_wait_for_itself()
         deadline = time.monotonic() + patience
         while True:
             try:
@@ -252,6 +253,8 @@ class Pool:
 
     def patience(self) -> float:
         """Return the seconds that the calling thread's writes wait for other writers."""
+        if not self._within:
+            return self.busy_timeout
         return min(self.busy_timeout, self._within.get(thread_ident(), self.busy_timeout))
 
     def seconds(self) -> float:

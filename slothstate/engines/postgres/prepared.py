@@ -90,6 +90,12 @@ class Statements:
         for index, each in enumerate(parameters):
             if each is None:
                 values.append(None)
+                continue
+            kind = type(each)
+            if kind is int or kind is float:
+                values.append(b"%a" % each)
+            elif kind is bool:
+                values.append(b"t" if each else b"f")
             elif isinstance(each, str):
                 if "\0" in each:
                     raise errors.DataError("a text of PostgreSQL holds no NUL")
@@ -97,10 +103,6 @@ class Statements:
             elif isinstance(each, bytes):
                 values.append(each)
                 formats[index] = Format.BINARY
-            elif isinstance(each, bool):
-                values.append(b"t" if each else b"f")
-            elif isinstance(each, int | float):
-                values.append(repr(each).encode())
             else:
                 values += self._transformer.dump_sequence([each], [PyFormat.TEXT])
         return values, formats
