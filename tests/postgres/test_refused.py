@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import shutil
 import signal
+import subprocess
 import time
 import traceback
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import psycopg
 import pytest
 
 import slothstate
-from helpers.postgres_server import Server, started
+from helpers.postgres_server import Server, as_somebody_else, started
 from slothstate import InvalidValue, SlothStateError, StateIOError, StateReadOnly, UnsafeState
 
 SECRET = "sEcret"
@@ -275,17 +276,15 @@ def test_another_server_behind_the_same_address() -> None:
 @pytest.mark.parametrize("mode", ["session", "transaction"])
 def test_a_pooler_in_front(server: Server, mode: str) -> None:
     """Locks would outlive their owners there."""
-    import subprocess
-
     directory = server.directory
     (directory / "users.txt").write_text('"postgres" ""\n')
     (directory / "pgbouncer.ini").write_text(
         f"[databases]\npostgres = host={directory}\n[pgbouncer]\nunix_socket_dir = {directory}\nlisten_port = 6432\n"
-        f"auth_type = any\nauth_file = {directory}/users.txt\npool_mode = {mode}\n"
+        f"auth_type = trust\nauth_file = {directory}/users.txt\npool_mode = {mode}\n"
         "ignore_startup_parameters = options\n"
     )
-    user = ("-u", "nobody")
-    pooler = subprocess.Popen(["pgbouncer", *user, str(directory / "pgbouncer.ini")], stderr=subprocess.DEVNULL)
+    command = [*(as_somebody_else() or ()), "pgbouncer", str(directory / "pgbouncer.ini")]
+    pooler = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 10
         while not (directory / ".s.PGSQL.6432").exists():

@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ClaimTable"]
 
-LIVENESS_INTERVAL: Final = 0.02
-"""Seconds between two looks of a waiter whether the owners of claims live."""
-
-SHORTEST_PAUSE: Final = 0.001
-
 _TAKE: Final = "select taken, attempt, other_kind from list_claim_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
 _DONE: Final = f"with {GATED} delete from claims where nonce = %s and is_held(expires_ms) returning 1"
@@ -38,13 +33,6 @@ _HOLDS: Final = "select 1 from claims where nonce = %s and is_held(expires_ms)"
 _RELEASE: Final = "select claim_release_v1(%s, %s)"
 
 _END: Final = "select claims_end_v1(%s)"
-
-_NEXT: Final = """
-select
-  min(due_ms) - now_ms(), min(expires_ms) - clock_ms(), coalesce(bool_or(owner is not null and owner <> %s), false)
-from claims
-where list_id in (select id from entries where key = any(%s) and kind = 'list')
-"""
 
 _ROWS: Final = """
 select
@@ -88,12 +76,8 @@ class ClaimTable:
         return None
 
     def pause(self, keys: Sequence[str], /) -> float:
-        due_ms, expires_ms, has_others = self._pool.read(
-            _NEXT, (self._owner.number or 0, [key_of(key) for key in keys])
-        )[0]
-        pauses = [each / 1000 for each in (due_ms, expires_ms) if each is not None]
-        shortest: float = min([*pauses, LIVENESS_INTERVAL if has_others else math.inf])
-        return max(SHORTEST_PAUSE, shortest)
+        # Whoever waits here looks again soon (`changes`), and each look brings back what is due.
+        return math.inf
 
     def done(self, place: Any, nonce: int, /) -> bool:
         with self._owner.giving_up(nonce):

@@ -185,6 +185,7 @@ class Connection:
         self.process = os.getpid()
         # In the middle of a statement, as a signal handler finds it.
         self.is_busy = False
+        self.idle_since = 0.0
         self.depth = 0
         # Whether a verb of several statements is under way.
         self.is_step = False

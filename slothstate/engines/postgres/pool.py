@@ -24,17 +24,16 @@ from slothstate.engines.postgres.connection import (
     GRACE,
     Connection,
     ConnectionLost,
-    Parameters,
-    Row,
     refusal_of,
     translate,
 )
 from slothstate.engines.postgres.server import identify
 from slothstate.errors import SlothStateError, StateBusy, StateClosed, StateIOError
 
-__all__ = ["Pool"]
+__all__ = ["LONGEST_RECONNECT", "Pool"]
 
-IDLE_CONNECTIONS: Final = 8
+IDLE_SECONDS: Final = 60.0
+"""After so long a connection that nobody used is closed, when another one is given back."""
 
 RECONNECT_PAUSE: Final = 0.05
 """Seconds between two tries to reach a server that is not there."""
@@ -144,7 +143,7 @@ class Pool:
 
     def refuse_wait_for_itself(self) -> None:
         """Refuse to wait for a transaction that the calling thread itself holds through another State."""
-        holder = _writers.get((self.address.conninfo, self.address.schema))
+        holder = _writers.get((self.address.conninfo, self.address.schema)) if _writers else None
         if holder is not None and holder.shares_thread(current()):
             raise StateBusy(
                 f"this thread itself holds the write transaction of another State on {self.shown}: {holder.describe()}"
@@ -160,96 +159,7 @@ class Pool:
         if _writers.get(name) is writer:
             del _writers[name]
 
-    # Statements.
-
-    def read(self, statement: str, parameters: Parameters = (), *, verb: str = "", bulk: bool = False) -> list[Row]:
-        """Run a statement that writes nothing, in the caller's transaction if it has one.
-
-        It is run again on a new connection where one was lost. `verb` is what it is counted as; `bulk`: it may take as
-        long as it does.
-        """
-        self._begin(verb)
-        own = self.own()
-        seconds = None if bulk else self.seconds()
-        if own is not None:
-            return self._run_in(own, statement, parameters, seconds, is_write=False)
-        deadline = time.monotonic() + min(self.busy_timeout, LONGEST_RECONNECT)
-        while True:
-            try:
-                with self.lent() as connection:
-                    return connection.execute(statement, parameters, seconds=seconds)
-            except ConnectionLost as error:
-                if error.is_late or time.monotonic() >= deadline:
-                    raise translate(error, self.shown, is_write=False) from error
-            except psycopg.Error as error:
-                raise translate(error, self.shown, is_write=False) from error
-
-    def write(self, statement: str, parameters: Parameters = (), *, verb: str = "", bulk: bool = False) -> list[Row]:
-        """Run a statement that writes, in the caller's transaction or as one of its own.
-
-        Raises: `StateBusy` when other writers kept the store for too long; `OutcomeUnknown` for one that was sent.
-        """
-        self._begin(verb)
-        own = self.own()
-        patience = self.patience()
-        seconds = None if bulk else patience + GRACE
-        if own is not None:
-            self.require_writable()
-            return self._run_in(own, statement, parameters, seconds, is_write=True)
-        if _writers:
-            self.refuse_wait_for_itself()
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                with self.lent() as connection:
-                    connection.wait_for_locks(max(1, round(patience * 1000)))
-                    if bulk and self.durability == "full":
-                        return self._run_apart_from_its_commit(connection, statement, parameters)
-                    return connection.execute(statement, parameters, seconds=seconds)
-            except ConnectionLost as error:
-                if error.was_sent or error.is_late or time.monotonic() >= deadline:
-                    raise translate(error, self.shown, is_write=True) from error
-            except psycopg.errors.DeadlockDetected as error:
-                # Two verbs of several lists: the server has undone this one.
-                if time.monotonic() >= deadline:
-                    raise translate(error, self.shown, is_write=True) from error
-            except psycopg.Error as error:
-                self._count_wait(error, patience)
-                raise translate(error, self.shown, is_write=True) from error
-
-    def _run_apart_from_its_commit(self, connection: Connection, statement: str, parameters: Parameters) -> list[Row]:
-        """Run a statement that takes as long as it does; a replica that does not confirm it has a deadline."""
-        connection.command("begin")
-        rows = connection.execute(statement, parameters)
-        connection.command("commit", seconds=self.seconds())
-        return rows
-
-    def apart(self, statement: str, parameters: Parameters = ()) -> list[Row]:
-        """Run a statement outside the caller's transaction, on a connection of its own."""
-        try:
-            with self.lent() as connection:
-                return connection.execute(statement, parameters, seconds=self.seconds())
-        except (ConnectionLost, psycopg.Error) as error:
-            raise translate(error, self.shown, is_write=False) from error
-
-    def _begin(self, verb: str) -> None:
-        self._require_open()
-        if verb:
-            self.operations[verb] += 1
-
-    def _run_in(
-        self, own: Connection, statement: str, parameters: Parameters, seconds: float | None, *, is_write: bool
-    ) -> list[Row]:
-        if own.db.closed:
-            raise StateIOError(f"the connection was lost; nothing of the transaction is kept ({self.shown})")
-        try:
-            self.set_clock(own)
-            return own.execute(statement, parameters, seconds=seconds)
-        except ConnectionLost as error:
-            # It did not come to COMMIT.
-            raise StateIOError(f"the connection was lost; nothing of the transaction is kept ({self.shown})") from error
-        except psycopg.Error as error:
-            raise translate(error, self.shown, is_write=is_write) from error
+    # Waiting for others.
 
     def patience(self) -> float:
         """Return the seconds that the calling thread's writes wait for other writers."""
@@ -266,10 +176,6 @@ class Pool:
         if seconds > NOTED_WAIT:
             self.busy_waits += 1
             self.longest_busy_wait = max(self.longest_busy_wait, seconds)
-
-    def _count_wait(self, error: psycopg.Error, seconds: float) -> None:
-        if error.sqlstate == "55P03":
-            self.note_wait(seconds)
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
@@ -306,10 +212,17 @@ class Pool:
         if connection.process != os.getpid():
             return
         connection.holder, connection.moment, connection.depth = None, False, 0
+        if not connection.is_idle:
+            connection.close()
+            return
+        now = connection.idle_since = time.monotonic()
         with self._mutex:
-            if connection.is_idle and self.refusal is None and len(self._idle) < IDLE_CONNECTIONS:
+            if self.refusal is None:
                 self._idle.append(connection)
-                return
+                # The last is lent first: that which was not needed for the longest is the first.
+                if now - self._idle[0].idle_since < IDLE_SECONDS:
+                    return
+                connection = self._idle.pop(0)
         connection.close()
 
     def connect(self, role: str) -> Connection:

@@ -1,19 +1,116 @@
-"""A store as its parts use it: statements (`Pool`), and the blocks that hold on to a connection."""
+"""A store as its parts use it: statements, each on a connection of the `Pool`, and the blocks that hold on to one."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+import psycopg
+
 from slothstate import native
 from slothstate.engines.postgres.blocks import SnapshotBlock, TransactionBlock
-from slothstate.engines.postgres.pool import Pool
+from slothstate.engines.postgres.connection import GRACE, Connection, ConnectionLost, Parameters, Row, translate
+from slothstate.engines.postgres.pool import LONGEST_RECONNECT, Pool
+from slothstate.errors import StateIOError
 
 __all__ = ["Store"]
 
 
 class Store(Pool):
     """The store of one engine."""
+
+    def read(self, statement: str, parameters: Parameters = (), *, verb: str = "", bulk: bool = False) -> list[Row]:
+        """Run a statement that writes nothing, in the caller's transaction if it has one.
+
+        It is run again on a new connection where one was lost. `verb` is what it is counted as; `bulk`: it may take as
+        long as it does.
+        """
+        self._begin(verb)
+        own = self.own()
+        seconds = None if bulk else self.seconds()
+        if own is not None:
+            return self._run_in(own, statement, parameters, seconds, is_write=False)
+        deadline = time.monotonic() + min(self.busy_timeout, LONGEST_RECONNECT)
+        while True:
+            try:
+                with self.lent() as connection:
+                    return connection.execute(statement, parameters, seconds=seconds)
+            except ConnectionLost as error:
+                if error.is_late or time.monotonic() >= deadline:
+                    raise translate(error, self.shown, is_write=False) from error
+            except psycopg.Error as error:
+                raise translate(error, self.shown, is_write=False) from error
+
+    def write(self, statement: str, parameters: Parameters = (), *, verb: str = "", bulk: bool = False) -> list[Row]:
+        """Run a statement that writes, in the caller's transaction or as one of its own.
+
+        Raises: `StateBusy` when other writers kept the store for too long; `OutcomeUnknown` for one that was sent.
+        """
+        self._begin(verb)
+        own = self.own()
+        patience = self.patience()
+        seconds = None if bulk else patience + GRACE
+        if own is not None:
+            self.require_writable()
+            return self._run_in(own, statement, parameters, seconds, is_write=True)
+        self.refuse_wait_for_itself()
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                with self.lent() as connection:
+                    connection.wait_for_locks(max(1, round(patience * 1000)))
+                    if bulk and self.durability == "full":
+                        return self._run_apart_from_its_commit(connection, statement, parameters)
+                    return connection.execute(statement, parameters, seconds=seconds)
+            except ConnectionLost as error:
+                if error.was_sent or error.is_late or time.monotonic() >= deadline:
+                    raise translate(error, self.shown, is_write=True) from error
+            except psycopg.errors.DeadlockDetected as error:
+                # Two verbs of several lists: the server has undone this one.
+                if time.monotonic() >= deadline:
+                    raise translate(error, self.shown, is_write=True) from error
+            except psycopg.Error as error:
+                self._count_wait(error, patience)
+                raise translate(error, self.shown, is_write=True) from error
+
+    def _run_apart_from_its_commit(self, connection: Connection, statement: str, parameters: Parameters) -> list[Row]:
+        """Run a statement that takes as long as it does; a replica that does not confirm it has a deadline."""
+        connection.command("begin")
+        rows = connection.execute(statement, parameters)
+        connection.command("commit", seconds=self.seconds())
+        return rows
+
+    def apart(self, statement: str, parameters: Parameters = ()) -> list[Row]:
+        """Run a statement outside the caller's transaction, on a connection of its own."""
+        try:
+            with self.lent() as connection:
+                return connection.execute(statement, parameters, seconds=self.seconds())
+        except (ConnectionLost, psycopg.Error) as error:
+            raise translate(error, self.shown, is_write=False) from error
+
+    def _begin(self, verb: str) -> None:
+        self._require_open()
+        if verb:
+            self.operations[verb] += 1
+
+    def _run_in(
+        self, own: Connection, statement: str, parameters: Parameters, seconds: float | None, *, is_write: bool
+    ) -> list[Row]:
+        if own.db.closed:
+            raise StateIOError(f"the connection was lost; nothing of the transaction is kept ({self.shown})")
+        try:
+            self.set_clock(own)
+            return own.execute(statement, parameters, seconds=seconds)
+        except ConnectionLost as error:
+            # It did not come to COMMIT.
+            raise StateIOError(f"the connection was lost; nothing of the transaction is kept ({self.shown})") from error
+        except psycopg.Error as error:
+            raise translate(error, self.shown, is_write=is_write) from error
+
+    def _count_wait(self, error: psycopg.Error, seconds: float) -> None:
+        if error.sqlstate == "55P03":
+            self.note_wait(seconds)
 
     def transaction(self, first: Callable[[], object] | None = None) -> AbstractContextManager[None]:
         block = TransactionBlock(self, first)

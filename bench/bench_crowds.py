@@ -1,0 +1,140 @@
+"""Many clients of one server: what each more of them costs, and where it ends.
+
+Processes of this machine with many threads each, a connection a thread, stand for workers on other machines: what they
+share is the server, and it is what is measured. They share its cores with it, too, so rates are lower than those of a
+server that has its own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from array import array
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from time import monotonic, perf_counter_ns, sleep
+from typing import Final
+
+from bench import peers
+from bench.bench_servers import SERVER, Make, counter, one_counter, reader, repeat, transaction, writer
+from bench.compare import Series
+from bench.peers import Peer
+from bench.report import Report
+from bench.worker import Worker, directory_for
+
+TOPIC: Final = "crowds"
+
+PROCESSES: Final = 8
+HEAD_START_NS: Final = 1_000_000_000
+WAIT_SECONDS: Final = 4.0
+SETTLED_SECONDS: Final = 1.5
+"""Waiters look more seldom after their first second."""
+
+_THINGS: Final[tuple[tuple[str, Make], ...]] = (
+    ("get", reader),
+    ("set, own keys", writer),
+    ("increment, own counters", counter),
+    ("increment, one counter", one_counter),
+    ("transactions of three verbs", transaction),
+)
+
+
+def in_threads(peer: Peer, make: Make, threads: int, first: int, begin_at: int, seconds: float) -> list[array[float]]:
+    """Let many threads do one thing over and over; return what each took, by thread."""
+    found: list[array[float]] = [array("d") for _ in range(threads)]
+
+    def run(number: int) -> None:
+        found[number] = repeat(peer, make, first + number, begin_at, seconds)
+
+    started = [threading.Thread(target=run, args=(number,)) for number in range(threads)]
+    for thread in started:
+        thread.start()
+    for thread in started:
+        thread.join()
+    return found
+
+
+def wait_in_threads(peer: Peer, threads: int, first: int) -> None:
+    """Let many threads wait for items that do not come."""
+    wait = peer.wait
+    assert wait is not None
+    started = [threading.Thread(target=wait, args=(f"idle:{first + n}", WAIT_SECONDS)) for n in range(threads)]
+    for thread in started:
+        thread.start()
+    for thread in started:
+        thread.join()
+
+
+def _backends(directory: Path) -> Iterator[Path]:
+    """The processes of the server that serve a connection."""
+    parent = (directory / "data" / "postmaster.pid").read_text().split()[0]
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if stat.read_text().rpartition(")")[2].split()[1] == parent:
+                yield stat.parent
+        except OSError:
+            continue
+
+
+def _memory(directory: Path) -> float:
+    """Bytes that the server's processes have for themselves."""
+    total = 0
+    for process in _backends(directory):
+        try:
+            for line in (process / "smaps_rollup").read_text().splitlines():
+                if line.startswith(("Private_Dirty:", "Private_Clean:")):
+                    total += int(line.split()[1]) * 1024
+        except OSError:
+            continue
+    return total
+
+
+def _processor_seconds(directory: Path) -> float:
+    ticks = 0
+    for process in _backends(directory):
+        try:
+            fields = (process / "stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        except OSError:
+            continue
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _crowd(report: Report, clients: int) -> None:
+    threads, seconds = clients // PROCESSES, report.scale.contention_seconds
+    with directory_for(SERVER) as directory, ExitStack() as stack:
+        workers = [stack.enter_context(Worker(SERVER, directory, fsync="on")) for _ in range(PROCESSES)]
+        for worker in workers:
+            worker.load(repeat, in_threads, wait_in_threads)
+        before = _memory(directory)
+        for what, make in _THINGS:
+            begin_at = perf_counter_ns() + HEAD_START_NS
+            for number, worker in enumerate(workers):
+                worker.send(in_threads, make, threads, number * threads, begin_at, seconds)
+            found = [each for worker in workers for each in worker.receive()]
+            series = Series(
+                [seconds * 1e9 / max(1, sum(map(len, found)))], array("d", (w for each in found for w in each))
+            )
+            report.add(TOPIC, f"{what}, {clients} clients", SERVER, series)
+            if what == "get":
+                if clients > PROCESSES:
+                    each = (_memory(directory) - before) / (clients - PROCESSES) / 2**20
+                    report.note(f"{clients} clients: the server has {each:.1f} MiB for each connection")
+        for number, worker in enumerate(workers):
+            worker.send(wait_in_threads, threads, number * threads)
+        sleep(SETTLED_SECONDS)
+        used, began = _processor_seconds(directory), monotonic()
+        sleep(WAIT_SECONDS - SETTLED_SECONDS - 0.5)
+        share = (_processor_seconds(directory) - used) / (monotonic() - began)
+        for worker in workers:
+            worker.receive()
+        report.note(f"{clients} clients that wait for an item: the server takes {100 * share:.0f} % of a core")
+
+
+def run(report: Report) -> None:
+    if reason := peers.missing(SERVER):
+        report.skip(SERVER, reason)
+        return
+    for clients in report.scale.crowds:
+        _crowd(report, clients)

@@ -1,0 +1,112 @@
+"""Two clients at once: the clock of a statement that waited, items, locks that were lost, tokens."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+import slothstate
+from slothstate import LockLost, State
+
+
+def administer(url: str, statement: str) -> None:
+    """Run a statement as the administrator, in the store's schema."""
+    plain, _, schema = url.partition("&schema=")
+    with psycopg.connect(plain, autocommit=True, options=f"-c search_path={schema}") as admin:
+        admin.execute(statement)
+
+
+def test_a_counter_that_expires_while_its_increment_waits(url: str) -> None:
+    """The clock is read after the wait."""
+    with slothstate.open(url) as state, slothstate.open(url) as other:
+        # Prepared: to do that waits as well.
+        other.increment("warm")
+        state.set("n", 5, ttl=0.2)
+        with ThreadPoolExecutor() as pool:
+            with state.transaction():
+                waiting = pool.submit(other.increment, "n")
+                time.sleep(0.4)
+            assert waiting.result() == 1
+
+
+def test_items_are_taken_once(url: str) -> None:
+    """Of those who push and take at once each item has one taker, and the list says how many it has."""
+    taken: list[list[int]] = [[] for _ in range(4)]
+
+    def work(number: int) -> None:
+        with slothstate.open(url) as state:
+            for turn in range(150):
+                state.list_push("q", number * 1000 + turn)
+                item = state.list_shift("q") if turn % 2 else state.list_pop("q")
+                if item is not None:
+                    taken[number].append(item)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with slothstate.open(url) as state:
+        rest = [state.list_shift("q") for _ in range(state.list_length("q"))]
+        assert state.check() == []
+    found = sorted([item for each in taken for item in each] + rest)
+    assert found == sorted(number * 1000 + turn for number in range(4) for turn in range(150))
+
+
+def test_who_lost_a_lock_does_not_free_it(url: str) -> None:
+    """It is another's then."""
+    with slothstate.open(url) as state, slothstate.open(url) as other, slothstate.open(url) as third:
+        with pytest.raises(LockLost), state.locked("job", ttl=0.05) as lost:
+            time.sleep(0.1)
+            assert other.try_lock("job")
+            assert lost.lost
+        assert not third.try_lock("job")
+        assert other.unlock("job")
+
+
+def test_tokens_rise_where_their_row_is_lost(url: str) -> None:
+    """As a replica has it that was behind when it was promoted."""
+    with slothstate.open(url) as state:
+        with state.locked("job") as lock:
+            before = lock.token
+        time.sleep(0.002)
+        administer(url, "delete from locks; delete from tokens")
+        with state.locked("job") as lock:
+            assert lock.token > before
+
+
+def test_tokens_rise_when_a_free_place_is_swept(url: str) -> None:
+    """And faster than the clock."""
+    with slothstate.open(url) as state:
+        with state.locked("job") as lock:
+            before = lock.token
+        administer(url, "update locks set since_ms = 0, token = token + 1000000")
+        state.sweep()
+        state._engine.locks.sweep()
+        with state.locked("job") as lock:
+            assert lock.token > before + 1_000_000
+
+
+def is_noting(state: State) -> bool:
+    pool = state._engine.locks._pool  # type: ignore[attr-defined]
+    return bool(pool.read("select pg_sequence_last_value('watched') is not null")[0][0])
+
+
+def test_changes_are_noted_while_anybody_watches(url: str) -> None:
+    """From the first watch on; a sweep ends it when there is none, and another watch begins it anew."""
+    with slothstate.open(url) as state:
+        assert not is_noting(state)
+        for turn in range(2):
+            with state.watch() as watch:
+                assert is_noting(state)
+                state._engine.watches.sweep()
+                state.set("k", turn)
+                change = watch.next(5)
+                assert change is not None
+                assert change.key == "k"
+            state._engine.watches.sweep()
+            assert not is_noting(state)
