@@ -22,7 +22,7 @@ from bench import peers
 from bench.bench_locks import pair
 from bench.measure import Workload
 from bench.report import OURS
-from bench.workloads import get, get_table, increment, push_pop, set_scalar, set_table
+from bench.workloads import get, get_table, increment, push_pop, set_scalar, set_table, take_items
 
 __all__ = ["OPERATIONS", "instructions", "missing", "table"]
 
@@ -48,9 +48,11 @@ OPERATIONS: Final[dict[str, tuple[Workload, dict[str, Any]]]] = {
     "increment": (increment, {}),
     "list_push + list_pop": (push_pop, {"length": 10}),
     "lock + unlock": (pair, {}),
+    "list_shift": (take_items, {"claims": False}),
+    "list_claim + done": (take_items, {"claims": True}),
 }
 
-ONLY_OURS: Final = ("list_push + list_pop", "lock + unlock")
+ONLY_OURS: Final = ("list_push + list_pop", "lock + unlock", "list_shift", "list_claim + done")
 
 STORES: Final = (OURS, "apsw")
 

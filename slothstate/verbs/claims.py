@@ -55,17 +55,21 @@ class ClaimVerbs(Verbs):
         # Imported here: few programs claim.
         from slothstate.claims import Claim
 
-        _check_attempts(keys, max_attempts, dead)
+        if max_attempts is not None or dead is not None:
+            _check_attempts(keys, max_attempts, dead)
         engine = self._engine.claims
         nonce = int.from_bytes(os.urandom(8)) >> 1
         claimed: Claimed | None = None
         try:
-            claimed = wait_until(
-                self._engine,
-                lambda: engine.take(keys, nonce, ttl_ms, max_attempts, dead),
-                seconds,
-                pause=lambda: engine.pause(keys),
-            )
+            if seconds == 0:
+                claimed = engine.take(keys, nonce, ttl_ms, max_attempts, dead)
+            else:
+                claimed = wait_until(
+                    self._engine,
+                    lambda: engine.take(keys, nonce, ttl_ms, max_attempts, dead),
+                    seconds,
+                    pause=lambda: engine.pause(keys),
+                )
             if claimed is None:
                 return None
             return Claim(self._engine, claimed, nonce, self._part(claimed.key, claimed.item))
