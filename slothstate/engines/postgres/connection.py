@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from math import ceil
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 
 import psycopg
-from psycopg import waiting
 from psycopg.pq import TransactionStatus
 
 from slothstate.caller import Caller
 from slothstate.engines.postgres.address import Address
+from slothstate.engines.postgres.bounded import Bounded, Late, Parameters, Row
 from slothstate.engines.postgres.prepared import Statements, readiness
 from slothstate.errors import (
     InvalidValue,
@@ -28,19 +28,13 @@ from slothstate.errors import (
     UnsafeState,
 )
 
-__all__ = ["GRACE", "Bounded", "Connection", "ConnectionLost", "Parameters", "Row", "refusal_of", "translate"]
-
-SLICE: Final = 0.05
-"""Seconds between two looks at the deadline of a statement."""
+__all__ = ["GRACE", "Connection", "ConnectionLost", "Parameters", "Row", "refusal_of", "translate"]
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds after which a server that does not answer is given up."""
 
 GRACE: Final = 0.5
 """Seconds that the server gets beyond the wait for other writers, before what is under way is cancelled."""
-
-LAST_WORDS: Final = 0.5
-"""Seconds that it then gets to say what has become of it."""
 
 # Both sides find out by themselves that the other is gone, the owner's side before the server's: libpq's parameters,
 # and the server's for this session, which any role may set.
@@ -67,10 +61,6 @@ _SESSION: Final = {
     "client_min_messages": "warning",
 }
 
-Row: TypeAlias = tuple[Any, ...]
-
-Parameters: TypeAlias = Sequence[object] | Mapping[str, object]
-
 Result = TypeVar("Result")
 
 
@@ -84,63 +74,6 @@ class ConnectionLost(Exception):
         super().__init__(str(error).strip().partition("\n")[0])
         self.was_sent = True
         self.is_late = is_late
-
-
-class _Late(Exception):
-    """The deadline of a statement has passed."""
-
-
-class Bounded(psycopg.Connection[Row]):
-    """A connection of psycopg whose waits end at `until` (`time.monotonic`; None: never).
-
-    What is late, or struck by Ctrl-C, is cancelled. If the server then tells in time what became of it, the connection
-    can be used on; else it is closed, by whoever gets `_Late`, or here.
-    """
-
-    until: float | None = None
-
-    def wait(self, gen: Any, *_: Any, **__: Any) -> Any:
-        yielded: list[Any] = []
-        try:
-            return waiting.wait(_bounded(gen, yielded, self.until), self.pgconn.socket, interval=SLICE)
-        except psycopg.Error:
-            raise
-        except _Late:
-            return self._last_words(gen, yielded)
-        except BaseException:
-            self.give_up(gen, yielded)
-            raise
-
-    def give_up(self, gen: Any, yielded: list[Any]) -> None:
-        """Cancel what nobody waits for any more; close the connection if the server does not say what became of it."""
-        try:
-            # Also a result, which nobody hears of any more.
-            with suppress(psycopg.Error, _Late):
-                self._last_words(gen, yielded)
-        finally:
-            if self.info.transaction_status == TransactionStatus.ACTIVE:
-                self.close()
-
-    def _last_words(self, gen: Any, yielded: list[Any]) -> Any:
-        """Cancel what is under way, and return or raise what it ends with."""
-        until = time.monotonic() + LAST_WORDS
-        with suppress(psycopg.Error):
-            self.cancel_safe(timeout=LAST_WORDS)
-        return waiting.wait(_bounded(gen, yielded, until), self.pgconn.socket, interval=SLICE)
-
-
-def _bounded(generator: Any, yielded: list[Any], until: float | None) -> Any:
-    """Go on with what psycopg drives its connections by; what it waits for stays in `yielded`."""
-    try:
-        if not yielded:
-            yielded.append(next(generator))
-        while True:
-            ready = yield yielded[0]
-            if not ready and until is not None and time.monotonic() >= until:
-                raise _Late
-            yielded[0] = generator.send(ready)
-    except StopIteration as end:
-        return end.value
 
 
 class Connection:
@@ -217,7 +150,7 @@ class Connection:
             if self._warning:
                 raise ConnectionLost(TimeoutError(self._warning), is_late=True)
             return result
-        except _Late as error:
+        except Late as error:
             self.close()
             raise ConnectionLost(TimeoutError("the server did not answer in time"), is_late=True) from error
         except psycopg.DatabaseError as error:
@@ -241,7 +174,7 @@ class Connection:
         if not readiness(self.db.pgconn.socket)(0):
             return True
         # What is readable need not be the end: TLS sends by itself.
-        with suppress(psycopg.Error, _Late):
+        with suppress(psycopg.Error, Late):
             self.db.until = time.monotonic() + 1
             self.db.execute("")
             return True

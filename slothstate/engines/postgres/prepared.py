@@ -21,7 +21,7 @@ from psycopg.pq import ExecStatus, Format
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
-    from slothstate.engines.postgres.connection import Bounded, Parameters, Row
+    from slothstate.engines.postgres.bounded import Bounded, Parameters, Row
 
 __all__ = ["Statements", "readiness"]
 

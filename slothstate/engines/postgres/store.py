@@ -10,7 +10,8 @@ import psycopg
 
 from slothstate import native
 from slothstate.engines.postgres.blocks import SnapshotBlock, TransactionBlock
-from slothstate.engines.postgres.connection import GRACE, Connection, ConnectionLost, Parameters, Row, translate
+from slothstate.engines.postgres.bounded import Parameters, Row
+from slothstate.engines.postgres.connection import GRACE, Connection, ConnectionLost, translate
 from slothstate.engines.postgres.pool import LONGEST_RECONNECT, Pool
 from slothstate.errors import StateIOError
 

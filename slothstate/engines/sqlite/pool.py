@@ -1,4 +1,4 @@
-"""The connections of one store in one process: lent and given back, watched, and taken through a fork.
+"""The connections of one store in one process: lent and given back, and watched.
 
 A connection that an exception keeps from being given back is simply closed when it is collected: nothing can stay
 locked.
@@ -21,8 +21,8 @@ from slothstate.engines.sqlite.busy import BusyWait, can_wait_for
 from slothstate.engines.sqlite.connection import Connection
 from slothstate.engines.sqlite.idle import Departing, Fresh, close_last
 from slothstate.engines.sqlite.lender import Lender
-from slothstate.engines.sqlite.translation import translate
-from slothstate.errors import SlothStateError, StateBusy, StateClosed, StateIOError, UnsafeState
+from slothstate.engines.sqlite.translation import again, translate
+from slothstate.errors import SlothStateError, StateBusy, StateIOError, UnsafeState
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.owners import Owners
@@ -106,7 +106,7 @@ class Pool(Lender):
     def require_usable(self) -> None:
         """Raise the error of an engine that takes no more operations, or none from the caller now."""
         if self._refusal is not None:
-            raise _again(self._refusal)
+            raise again(self._refusal)
         self.own_transaction()
 
     def require_writable(self) -> None:
@@ -121,7 +121,7 @@ class Pool(Lender):
         One call, because a lock asks it each time; nearly always no thread is in any.
         """
         if self._refusal is not None:
-            raise _again(self._refusal)
+            raise again(self._refusal)
         return bool(self._transactions) and self.own_transaction() is not None
 
     def _notice_fork(self) -> None:
@@ -286,7 +286,7 @@ class Pool(Lender):
     def _connect(self, *, prepared: bool = True) -> Connection:
         """Open a connection; the caller holds `_opening`."""
         if self._refusal is not None:
-            raise _again(self._refusal)
+            raise again(self._refusal)
         forking.refuse_inherited(self.path)
         try:
             prepare = None if prepared else self._prepare
@@ -336,7 +336,7 @@ class Pool(Lender):
                 self._latch()
             self._check_version()
         if self._refusal is not None:
-            raise _again(self._refusal)
+            raise again(self._refusal)
         self._verified()
 
     def _verified(self) -> None:
@@ -376,47 +376,6 @@ class Pool(Lender):
                     self.cache.detach()
                     self._trim()
 
-    # What slothstate.engines.sqlite.forking calls around a fork, each run to the end.
-
-    def before_fork(self, deadline: float) -> None:
-        """Close the connections, so that the child inherits none; wait until `deadline` for those in use."""
-        if not self._paused:
-            self._paused = self._opening.hold(deadline - time.monotonic())
-        own = self._transactions.get(thread_ident())
-        # From now on a connection that is given back is closed, or threads that never pause would never be without.
-        self._dismiss_idle(Departing(self._close))
-        while any(connection not in (own, self._anchor) for connection in self._open_connections()):
-            if time.monotonic() >= deadline:
-                return
-            time.sleep(0.0005)
-        if own is None:
-            self._drop_anchor()
-
-    def after_fork_in_parent(self) -> None:
-        """Go on, with connections that are opened when they are needed."""
-        self._forget_log()
-        self._idle = self._new_idle()
-        self._paused = None
-
-    def after_fork_in_child(self) -> None:
-        """Forget the parent's connections, and refuse to go on if there are any."""
-        inherited = self._open_connections()
-        for connection in inherited:
-            connection.inherited = True
-            forking.keep(connection)
-        self._opening = native.Mutex()
-        self._paused = None
-        self._idle = self._new_idle()
-        self._transactions.clear()
-        self._anchor = None
-        self.cache.forked()
-        if inherited:
-            self._refusal = StateClosed(f"the state on {self.path} cannot be used in this process: {forking.reason()}")
-        # For a second run not before this.
-        self._connections.clear()
-        self._kept.clear()
-        self._forget_log()
-
     def _new_idle(self) -> list[Connection]:
         return Departing(self._close_resting) if self._is_resting else []
 
@@ -436,8 +395,3 @@ class Pool(Lender):
         if self._anchor is None and not self._open_connections():
             # The last connection of all takes the -wal and -shm with it, so only the database itself stays known.
             self._identity = self._identity[:1]
-
-
-def _again(error: SlothStateError) -> SlothStateError:
-    """Return a fresh copy of a latched error, so that tracebacks do not pile up on one object."""
-    return type(error)(*error.args)

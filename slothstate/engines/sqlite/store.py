@@ -20,7 +20,7 @@ from slothstate.engines.sqlite import forking, read_cache
 from slothstate.engines.sqlite.activity_publisher import Publisher
 from slothstate.engines.sqlite.busy import BusyWait
 from slothstate.engines.sqlite.connection import Connection
-from slothstate.engines.sqlite.pool import Pool
+from slothstate.engines.sqlite.forkable_pool import ForkablePool
 from slothstate.engines.sqlite.sweeper import Sweeper
 from slothstate.engines.sqlite.transaction import MomentBlock, SnapshotBlock, TransactionBlock
 from slothstate.engines.sqlite.translation import translate
@@ -35,7 +35,7 @@ A = TypeVarTuple("A")
 R = TypeVar("R")
 
 
-class Store(Pool):
+class Store(ForkablePool):
     """One store as one process uses it.
 
     `clock` returns seconds since the epoch; every operation reads it once and passes it to SQL in milliseconds. `vfs`

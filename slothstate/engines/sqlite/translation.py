@@ -19,7 +19,7 @@ from slothstate.errors import (
     StateReadOnly,
 )
 
-__all__ = ["translate"]
+__all__ = ["again", "translate"]
 
 
 def translate(error: apsw.Error | UnicodeDecodeError, path: str) -> Exception:
@@ -84,3 +84,8 @@ _ADVICE: Final[dict[type[Exception], str]] = {
     InvalidValue: "the value would be larger than SQLite's limit of 1,000,000,000 bytes",
     StateClosed: "the state is closed",
 }
+
+
+def again(error: SlothStateError) -> SlothStateError:
+    """Return a fresh copy of an error that is raised again and again, so that tracebacks do not pile up on one."""
+    return type(error)(*error.args)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 from slothstate.lua.host.workflow import Action, Config, PlanError, Task, Workflow
 
-__all__ = ["described", "items", "lua_bytes", "lua_text"]
+__all__ = ["described", "items", "lua_bytes", "lua_text", "nearest"]
 
 
 def described(parts: Any) -> tuple[list[Task], list[Workflow]]:
@@ -96,3 +97,9 @@ def lua_bytes(text: str) -> bytes:
 def items(sequence: Any) -> list[Any]:
     """Return the items of a Lua sequence."""
     return [sequence[index] for index in range(1, len(sequence) + 1)]
+
+
+def nearest(name: bytes, listing: bytes) -> bytes | None:
+    """Return the one of some names, separated by ", ", that another is most like; None if it is like none."""
+    found = difflib.get_close_matches(lua_text(name), lua_text(listing).split(", "), n=1)
+    return lua_bytes(found[0]) if found else None

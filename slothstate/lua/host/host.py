@@ -7,19 +7,18 @@ a sandbox; but nothing of Python is in the script's reach but what the host mean
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from slothstate import InvalidValue, State
 from slothstate._native import lib
-from slothstate.lua.binding import Verb, bind_verbs, state_verbs
+from slothstate.lua.binding import bind_verbs, state_verbs
 from slothstate.lua.host import machine
 from slothstate.lua.host.data import CODEC_VERBS
-from slothstate.lua.host.described import described, lua_bytes, lua_text, task_of
+from slothstate.lua.host.described import described, lua_bytes, lua_text, nearest, task_of
 from slothstate.lua.host.ending import Exited, Interrupted, ScriptError, ScriptSyntaxError, end_of
 from slothstate.lua.host.exec import CommandResult, CommandRunner
 from slothstate.lua.host.execution import Execution
@@ -27,6 +26,7 @@ from slothstate.lua.host.parallel import Workers, run_side_by_side
 from slothstate.lua.host.place import Place, place_of
 from slothstate.lua.host.report import Level, Reporter, TaskResult
 from slothstate.lua.host.scheduler import Kept, Progress, carry_out, run_plan
+from slothstate.lua.host.verbs import in_time, only_said
 from slothstate.lua.host.workflow import Plan, PlanError, Task, make_plans
 from slothstate.lua.runtime import new_runtime
 from slothstate.native import json_encode
@@ -51,17 +51,6 @@ _PARTS = (
     "script",
 )
 """The host's own Lua files, each given the table of those before it."""
-
-
-_WAITS: Final[dict[str, tuple[int, float | None]]] = {
-    "lock": (1, None),
-    "with_lock": (1, None),
-    "wait": (2, None),
-    "list_pop": (2, 0),
-    "list_shift": (2, 0),
-    "list_claim": (1, 0),
-}
-"""The verbs that wait: which argument says how long (a function is none), and what it is if it is absent."""
 
 
 class Host:
@@ -319,7 +308,9 @@ class Host:
         return loaded
 
     def _load_parts(self, state: State) -> Any:
-        verbs = [self._in_time(self._not_in_dry_run(verb)) for verb in state_verbs(self._runtime, state)]
+        verbs = [in_time(verb, lambda: self._limit) for verb in state_verbs(self._runtime, state)]
+        if self._dry_run:
+            verbs = [only_said(verb, self.reporter) for verb in verbs]
         table = bind_verbs(self._runtime, [*verbs, *CODEC_VERBS])
         parts = self._runtime.table()
         parts[b"codecs"] = self.table({verb.name: table[verb.name.encode()] for verb in CODEC_VERBS})
@@ -332,7 +323,7 @@ class Host:
                 "log": lambda level, message: self.reporter.log(cast(Level, lua_text(level)), lua_text(message)),
                 "execute": self._execute,
                 "exit": self._set_exit_code,
-                "nearest": _nearest,
+                "nearest": nearest,
                 "place": self._describe_place,
                 "pause": self._pause_script,
                 "machine": self._machine,
@@ -348,35 +339,6 @@ class Host:
     def _load_part(self, name: str, parts: Any) -> Any:
         source = Path(__file__).with_name(f"{name}.lua").read_bytes()
         return self._runtime.globals()[b"load"](source, f"=slothstate:{name}".encode(), b"t")(parts)
-
-    def _not_in_dry_run(self, verb: Verb) -> Verb:
-        """Let the one verb that writes elsewhere than to the store only say so in a dry run."""
-        if verb.name != "backup" or not self._dry_run:
-            return verb
-
-        def function(path: str) -> bool:
-            self.reporter.log("info", f"dry run, not done: state.backup {path}")
-            return True
-
-        return verb._replace(function=function)
-
-    def _in_time(self, verb: Verb) -> Verb:
-        """Let a verb that waits wait no longer than the task may take."""
-        if verb.name not in _WAITS:
-            return verb
-        place, default = _WAITS[verb.name]
-
-        def function(*arguments: Any, **options: Any) -> Any:
-            if self._limit is not None:
-                left = max(0.0, self._limit - time.monotonic())
-                given = list(arguments) + [None] * (place + 1 - len(arguments))
-                timeout = default if given[place] is None else given[place]
-                if timeout is None or timeout > left:
-                    given[place] = left
-                    return verb.function(*given, **options)
-            return verb.function(*arguments, **options)
-
-        return verb._replace(function=function)
 
     def _execute(self, command: Any, workdir: Any, env: Any, timeout: float | None) -> Any:
         if self._dry_run:
@@ -435,8 +397,3 @@ def _make_directory(path: str) -> None:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
         raise PlanError(f"the workdir {path} cannot be made: {error.strerror}") from error
-
-
-def _nearest(name: bytes, listing: bytes) -> bytes | None:
-    found = difflib.get_close_matches(lua_text(name), lua_text(listing).split(", "), n=1)
-    return lua_bytes(found[0]) if found else None
