@@ -110,3 +110,21 @@ def test_changes_are_noted_while_anybody_watches(url: str) -> None:
                 assert change.key == "k"
             state._engine.watches.sweep()
             assert not is_noting(state)
+
+
+def test_a_connection_that_nobody_closed(url: str, recwarn: pytest.WarningsRecorder) -> None:
+    """It ends with the last reference, without a word."""
+    from slothstate.engines.postgres import address
+    from slothstate.engines.postgres.connection import Connection
+
+    with slothstate.open(url) as state:
+        connection = Connection(address.parse(url), durability="process", lock_timeout_ms=1000, role="lost")
+        count = "select 1 from pg_stat_activity where application_name = 'slothstate lost'"
+        pool = state._engine.locks._pool  # type: ignore[attr-defined]
+        assert len(pool.read(count)) == 1
+        del connection
+        deadline = time.monotonic() + 10
+        while pool.read(count):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert not recwarn.list
