@@ -37,7 +37,7 @@ class Bounded(psycopg.Connection[Row]):
 
     until: float | None = None
 
-    def __del__(self) -> None:
+    def __del__(self, _warn: Any = None) -> None:
         """Say nothing: what Ctrl-C kept from being closed is closed now, by psycopg's own object of libpq."""
 
     def wait(self, gen: Any, *_: Any, **__: Any) -> Any:
