@@ -136,6 +136,13 @@ def test_copy_store_between_engines(run: Run, home: Path, url: str) -> None:
     postgres_server.drop(third)
 
 
+def test_full_durability_is_refused_where_the_server_syncs_nothing(run: Run) -> None:
+    """As in every language; the server of the tests does not."""
+    run("set", "k", "1")
+    assert "fsync" in run("set", "k", "2", "--durability", "full", code=3)
+    assert run("get", "k") == "1\n"
+
+
 @pytest.mark.parametrize("words", [("backup", "copy.db"), ("compact",), ("restore", "copy.db")])
 def test_what_files_have_alone(run: Run, words: tuple[str, ...]) -> None:
     """One line says what to do instead."""
@@ -147,7 +154,7 @@ def test_what_files_have_alone(run: Run, words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("db", "code"),
     [
-        (f"postgresql://me:{SECRET}@nowhere.invalid/x", 3),
+        (f"postgresql://me:{SECRET}@nowhere.invalid/x?connect_timeout=1", 3),
         (f"postgresql://me:{SECRET}%@host/x", 2),
         (f"postgresql://me:{SECRET}@host:port/x", 2),
         (f"postgresql://me:{SECRET}@host/x?schema={'s' * 64}", 2),
@@ -156,7 +163,7 @@ def test_what_files_have_alone(run: Run, words: tuple[str, ...]) -> None:
 )
 def test_addresses_that_lead_nowhere(home: Path, run: Run, db: str, code: int) -> None:
     """One line, without the password; a scheme that is not known is named."""
-    said = run("get", "k", db=db, code=code)
+    said = run("get", "k", "--busy-timeout", "200ms", db=db, code=code)
     assert said.count("\n") == 1
     assert ("redis://" in said) == db.startswith("redis")
 
