@@ -11,16 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from slothstate.engines.protocol import Codec, FastPath, Limits
-from slothstate.engines.sqlite import beside, keys, location
+from slothstate.engines.sqlite import beside, keys, location, parts
 from slothstate.engines.sqlite.locks.owner import Ownership
-from slothstate.engines.sqlite.operations import (
-    CounterOperations,
-    EntryOperations,
-    FieldOperations,
-    ListOperations,
-    TransferOperations,
-)
-from slothstate.engines.sqlite.parts import Late, Parts
+from slothstate.engines.sqlite.operations import EntryOperations, TransferOperations
+from slothstate.engines.sqlite.parts import Family, Late, Parts
 from slothstate.engines.sqlite.schema import check_library
 from slothstate.engines.sqlite.store import Store
 from slothstate.engines.sqlite.upkeep import UpkeepOperations
@@ -50,6 +44,10 @@ class SqliteEngine:
     limits: Final = Limits(KEY_MAX_BYTES, VALUE_MAX_BYTES)
     features: Final = frozenset(("activity", "backup", "compact", "read cache"))
 
+    counters = Family(parts.counters)
+    fields = Family(parts.fields)
+    lists = Family(parts.lists)
+
     def __init__(
         self, path: str, *, cache_size: int = 64 * 2**20, clock: Callable[[], float] = time.time, **options: Any
     ) -> None:
@@ -57,19 +55,16 @@ class SqliteEngine:
         self.store = store = Store(path, cache_size=cache_size, clock=clock, **options)
         self._is_cached = cache_size > 0
         self.entries = EntryOperations(store)
-        self.counters = CounterOperations(store)
-        self.lists = ListOperations(store)
-        self.fields = FieldOperations(store)
         # It can be older than what the database's mode is now, and others who may use the store need it.
         with suppress(UnsafeState):
             beside.give_directory(path, location.lock_directory(path))
         ownership = Ownership(path)
         store.recognise(ownership)
-        self.parts = parts = Parts(store, ownership)
-        self.changes = cast("CommitWatch", Late(parts, "changes", "forget", "close"))
-        self.locks = cast("LockTable", Late(parts, "locks", "forget", "end"))
-        self.claims = cast("ClaimTable", Late(parts, "claims", "end"))
-        self.watches = cast("WatchTable", Late(parts, "watches", "close"))
+        self.parts = made = Parts(store, ownership)
+        self.changes = cast("CommitWatch", Late(made, "changes", "forget", "close"))
+        self.locks = cast("LockTable", Late(made, "locks", "forget", "end"))
+        self.claims = cast("ClaimTable", Late(made, "claims", "end"))
+        self.watches = cast("WatchTable", Late(made, "watches", "close"))
         store.upkeep = weakref.WeakMethod(self.tidy)
         self.transfer = TransferOperations(store)
         self.upkeep = UpkeepOperations(store)

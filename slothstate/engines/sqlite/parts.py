@@ -3,17 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from slothstate.shapes import Protocol
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.changes import CommitWatch
     from slothstate.engines.sqlite.claim_table import ClaimTable
+    from slothstate.engines.sqlite.counter_operations import CounterOperations
+    from slothstate.engines.sqlite.field_operations import FieldOperations
+    from slothstate.engines.sqlite.list_operations import ListOperations
     from slothstate.engines.sqlite.locks.lock_table import LockTable
     from slothstate.engines.sqlite.locks.owner import Ownership
     from slothstate.engines.sqlite.store import Store
     from slothstate.engines.sqlite.watch_table import WatchTable
 
-__all__ = ["Late", "Parts"]
+__all__ = ["Family", "Late", "Parts"]
+
+Operations = TypeVar("Operations")
+
+
+class HasStore(Protocol):
+    """An engine, as far as a family needs it."""
+
+    store: Store
+
+
+class Family(Generic[Operations]):
+    """A family of verbs that is imported and made when a program uses one; then it is a plain attribute."""
+
+    def __init__(self, make: Callable[[Store], Operations]) -> None:
+        self._make = make
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, engine: HasStore, owner: type) -> Operations:
+        # A fork waits until all is imported, as in `Parts.get`.
+        with engine.store.unforked():
+            made: Operations = engine.__dict__.setdefault(self._name, self._make(engine.store))
+            return made
 
 
 class Parts:
@@ -29,6 +58,24 @@ class Parts:
         # A fork waits until all is imported: a child could never end what another thread of its parent has begun.
         with self.store.settled():
             return self.made.get(name) or self.made.setdefault(name, _MAKERS[name](self))
+
+
+def counters(store: Store) -> CounterOperations:
+    from slothstate.engines.sqlite.counter_operations import CounterOperations
+
+    return CounterOperations(store)
+
+
+def fields(store: Store) -> FieldOperations:
+    from slothstate.engines.sqlite.field_operations import FieldOperations
+
+    return FieldOperations(store)
+
+
+def lists(store: Store) -> ListOperations:
+    from slothstate.engines.sqlite.list_operations import ListOperations
+
+    return ListOperations(store)
 
 
 class Late:

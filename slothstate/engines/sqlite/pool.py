@@ -1,7 +1,6 @@
 """The connections of one store in one process: lent and given back, and watched.
 
-A connection that an exception keeps from being given back is simply closed when it is collected: nothing can stay
-locked.
+A connection that an exception keeps from being given back is closed when it is collected: nothing can stay locked.
 """
 
 from __future__ import annotations
@@ -168,8 +167,12 @@ class Pool(Lender):
             with self._opening.hold():
                 self._settle()
 
+    def unforked(self) -> native.Holding:
+        """Begin a block; until it ends no thread of this process forks."""
+        return self._opening.hold()
+
     def settled(self) -> native.Holding:
-        """Make ready for long use; until the block ends that this begins, no thread of this process forks."""
+        """The same, and make ready for long use."""
         self.settle()
         return self._opening.hold()
 
