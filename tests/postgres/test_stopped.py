@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ import slothstate
 from helpers.postgres_server import Server
 from helpers.processes import Channel, processes
 from slothstate import OutcomeUnknown, State, StateBusy, StateIOError
+from slothstate.engines.postgres.bounded import Bounded
 
 BUSY = 0.2
 
@@ -228,3 +230,23 @@ def test_an_alarm_in_a_wait(url: str) -> None:
             assert state.increment("k") == 1
     finally:
         signal.signal(signal.SIGALRM, before)
+
+
+def test_ctrl_c_while_a_statement_is_prepared(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server has it, and nobody here knows: the next one has another name."""
+    with slothstate.open(url) as state:
+        state.set("k", 1)
+        wait = Bounded.wait
+
+        def strike(self: Bounded, generator: Any, *arguments: Any, **named: Any) -> Any:
+            wait(self, generator, *arguments, **named)
+            monkeypatch.setattr(Bounded, "wait", wait)
+            raise KeyboardInterrupt
+
+        with state.transaction():
+            monkeypatch.setattr(Bounded, "wait", strike)
+            with pytest.raises(KeyboardInterrupt):
+                state.increment("n")
+            assert state.increment("n") == 1
+            assert state.append("text", "a") == 1
+        assert state.get("n") == 1

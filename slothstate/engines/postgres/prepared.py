@@ -12,6 +12,7 @@ import select
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from psycopg import errors, generators
@@ -43,6 +44,7 @@ class Statements:
     def __init__(self, db: Bounded) -> None:
         self._db = db
         self._prepared: dict[str, _Prepared] = {}
+        self._numbers = count()
         self._transformer = Transformer(db)
         self._is_readable = readiness(db.pgconn.socket)
 
@@ -76,9 +78,10 @@ class Statements:
             return f"${order.index(placeholder[1]) + 1}"
 
         text = _PLACEHOLDER.sub(position, statement) if parameters else statement
-        name = f"s{len(self._prepared)}".encode()
+        # Never twice: Ctrl-C can strike when the server has one, and nobody here knows.
+        name = f"s{next(self._numbers)}".encode()
         self._db.pgconn.send_prepare(name, text.encode())
-        (result,) = self._db.wait(generators.execute(self._db.pgconn))
+        result = self._db.wait(generators.execute(self._db.pgconn))[-1]
         if result.status != ExecStatus.COMMAND_OK:
             raise errors.error_from_result(result)
         found = self._prepared[statement] = _Prepared(name, tuple(order))
