@@ -11,13 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.peers import Peer, is_absent
+from bench.peers import PROCESS_DEATH, Peer, is_absent
 from bench.peers.slothstate import peer_of
 
 if TYPE_CHECKING:
     from helpers import postgres_server
 
-DURABILITY: Final = "PostgreSQL's own: each commit is synced before it is acknowledged"
+DURABILITY: Final = f"where the lane says full, each commit is synced; else {PROCESS_DEATH}"
 
 
 def _module() -> Any:
