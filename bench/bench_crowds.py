@@ -117,10 +117,9 @@ def _crowd(report: Report, clients: int) -> None:
                 [seconds * 1e9 / max(1, sum(map(len, found)))], array("d", (w for each in found for w in each))
             )
             report.add(TOPIC, f"{what}, {clients} clients", SERVER, series)
-            if what == "get":
-                if clients > PROCESSES:
-                    each = (_memory(directory) - before) / (clients - PROCESSES) / 2**20
-                    report.note(f"{clients} clients: the server has {each:.1f} MiB for each connection")
+            if what == "get" and clients > PROCESSES:
+                each = (_memory(directory) - before) / (clients - PROCESSES) / 2**20
+                report.note(f"{clients} clients: the server has {each:.1f} MiB for each connection")
         for number, worker in enumerate(workers):
             worker.send(wait_in_threads, threads, number * threads)
         sleep(SETTLED_SECONDS)
