@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import slothstate
 from helpers.host import IMPLEMENTATIONS, Scripts, command_line, environment
+from slothstate.lua.host.exec import CommandResult, CommandRunner
 
 MEET = """
     local function meet(name, other)
@@ -259,3 +264,34 @@ def test_nothing_outlives_the_run(name: str, tmp_path: Path) -> None:
         time.sleep(0.3)
         sizes.append((tmp_path / "beat").stat().st_size)
     assert sizes[-1] > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_an_interrupt_while_a_command_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever interrupts and leaves at once, as a worker does whose run is dead, leaves no command behind."""
+    runner = CommandRunner()
+    started = threading.Event()
+    begin = subprocess.Popen.__init__
+
+    def slowly(self: Any, *arguments: Any, **named: Any) -> None:
+        begin(self, *arguments, **named)
+        started.set()
+        time.sleep(1)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", slowly)
+    results: list[CommandResult] = []
+    thread = threading.Thread(target=lambda: results.append(runner.run(f"echo $$ > {tmp_path}/pid; exec sleep 60")))
+    thread.start()
+    assert started.wait(10)
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        time.sleep(0.01)
+    runner.interrupt(kill=True)
+    # Before the thread that started it could have ended it.
+    deadline = time.monotonic() + 0.5
+    stat = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        while stat.read_text().rpartition(")")[2].split()[0] not in "ZX":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    thread.join(10)
+    assert results[0].stopped == "interrupt"

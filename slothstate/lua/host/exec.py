@@ -46,7 +46,8 @@ class CommandRunner:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant: the handler of a signal may interrupt the very thread that starts a command.
+        self._lock = threading.RLock()
         self._running: subprocess.Popen[bytes] | None = None
         self._interrupted = threading.Event()
 
@@ -74,16 +75,18 @@ class CommandRunner:
         output = subprocess.PIPE if capture else None
         variables = {os.fsdecode(name): os.fsdecode(value) for name, value in (env or {}).items()}
         try:
-            process = subprocess.Popen(
-                [*_shell(), os.fsdecode(command)],
-                cwd=os.fsdecode(workdir) if workdir is not None else None,
-                env={**os.environ, **(user.variables if user else {}), **variables},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                **(user.credentials if user else {}),
-            )
+            # Whoever interrupts, and leaves at once, waits until it knows what to end.
+            with self._lock:
+                process = self._running = subprocess.Popen(
+                    [*_shell(), os.fsdecode(command)],
+                    cwd=os.fsdecode(workdir) if workdir is not None else None,
+                    env={**os.environ, **(user.variables if user else {}), **variables},
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                    **(user.credentials if user else {}),
+                )
         except OSError as error:
             what = os.fsdecode(error.filename or "shell")
             return CommandResult(CANNOT_RUN, stderr=f"{what}: {error.strerror}\n".encode())
@@ -120,10 +123,8 @@ class CommandRunner:
 
     @contextlib.contextmanager
     def _registered(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
-        with self._lock:
-            self._running = process
-            if self._interrupted.is_set():
-                _signal_session(process, kill=True)
+        if self._interrupted.is_set():
+            _signal_session(process, kill=True)
         try:
             yield
         finally:

@@ -56,6 +56,10 @@ class Workers:
             os.waitpid(pid, 0)
         self._pids.discard(pid)
 
+    def forget(self) -> None:
+        """Have none: in a worker, which the others are no workers of. Killed by it they would leave their commands."""
+        self._pids.clear()
+
     def interrupt(self, *, kill: bool) -> None:
         """Ask all to end, or end them."""
         for pid in list(self._pids):
@@ -234,6 +238,7 @@ def _work(
 ) -> None:
     """Run the task and end the process."""
     try:
+        host.workers.forget()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: host.interrupt())
         piped = _Piped(descriptor)
