@@ -8,9 +8,8 @@ server that has its own.
 from __future__ import annotations
 
 import os
-import threading
 from array import array
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic, perf_counter_ns, sleep
@@ -19,7 +18,7 @@ from typing import Final
 from bench import peers
 from bench.bench_servers import SERVER, Make, counter, one_counter, reader, repeat, transaction, writer
 from bench.compare import Series
-from bench.peers import Peer
+from bench.peers import Peer, postgresql
 from bench.report import Report
 from bench.worker import Worker, directory_for
 
@@ -42,47 +41,24 @@ _THINGS: Final[tuple[tuple[str, Make], ...]] = (
 
 def in_threads(peer: Peer, make: Make, threads: int, first: int, begin_at: int, seconds: float) -> list[array[float]]:
     """Let many threads do one thing over and over; return what each took, by thread."""
-    found: list[array[float]] = [array("d") for _ in range(threads)]
-
-    def run(number: int) -> None:
-        found[number] = repeat(peer, make, first + number, begin_at, seconds)
-
-    started = [threading.Thread(target=run, args=(number,)) for number in range(threads)]
-    for thread in started:
-        thread.start()
-    for thread in started:
-        thread.join()
-    return found
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda number: repeat(peer, make, first + number, begin_at, seconds), range(threads)))
 
 
 def wait_in_threads(peer: Peer, threads: int, first: int) -> None:
     """Let many threads wait for items that do not come."""
     wait = peer.wait
     assert wait is not None
-    started = [threading.Thread(target=wait, args=(f"idle:{first + n}", WAIT_SECONDS)) for n in range(threads)]
-    for thread in started:
-        thread.start()
-    for thread in started:
-        thread.join()
-
-
-def _backends(directory: Path) -> Iterator[Path]:
-    """The processes of the server that serve a connection."""
-    parent = (directory / "data" / "postmaster.pid").read_text().split()[0]
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if stat.read_text().rpartition(")")[2].split()[1] == parent:
-                yield stat.parent
-        except OSError:
-            continue
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda number: wait(f"idle:{first + number}", WAIT_SECONDS), range(threads)))
 
 
 def _memory(directory: Path) -> float:
     """Bytes that the server's processes have for themselves."""
     total = 0
-    for process in _backends(directory):
+    for process in postgresql.processes(directory):
         try:
-            for line in (process / "smaps_rollup").read_text().splitlines():
+            for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
                 if line.startswith(("Private_Dirty:", "Private_Clean:")):
                     total += int(line.split()[1]) * 1024
         except OSError:
@@ -92,9 +68,9 @@ def _memory(directory: Path) -> float:
 
 def _processor_seconds(directory: Path) -> float:
     ticks = 0
-    for process in _backends(directory):
+    for process in postgresql.processes(directory):
         try:
-            fields = (process / "stat").read_text().rpartition(")")[2].split()
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])
         except OSError:
             continue

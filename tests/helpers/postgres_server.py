@@ -26,7 +26,17 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from slothstate.engines.postgres.connection import Connection
 
-__all__ = ["Server", "as_somebody_else", "drop", "give_back", "reason_to_skip", "server_url", "started", "take_url"]
+__all__ = [
+    "Server",
+    "as_somebody_else",
+    "children",
+    "drop",
+    "give_back",
+    "reason_to_skip",
+    "server_url",
+    "started",
+    "take_url",
+]
 
 SETTINGS: Final = {
     "listen_addresses": "''",
@@ -82,7 +92,8 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "LD_PRELOAD" and not name.startswith("PG")}
 
 
-def _children(parent: int) -> Iterator[int]:
+def children(parent: int) -> Iterator[int]:
+    """The processes that another one has started."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
@@ -199,12 +210,12 @@ class Server:
         # The postmaster first: it starts others in place of those that end.
         parent = self.pid
         os.kill(parent, number)
-        children = list(_children(parent))
-        for pid in children:
+        backends = list(children(parent))
+        for pid in backends:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
         deadline = time.monotonic() + 60
-        while number == signal.SIGKILL and any(_is_alive(pid) for pid in children):
+        while number == signal.SIGKILL and any(_is_alive(pid) for pid in backends):
             assert time.monotonic() < deadline, "the server's processes do not end"
             time.sleep(0.005)
 
