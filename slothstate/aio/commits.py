@@ -6,6 +6,7 @@ import asyncio
 import math
 import threading
 import time
+from contextlib import suppress
 from typing import Final, Self
 
 from slothstate.engines.watching import Changes
@@ -33,10 +34,10 @@ class Listener:
         self._commits.remove(self)
 
     async def wait(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._event.wait(), None if seconds == math.inf else seconds)
-        except TimeoutError:
-            return
+        # Not `wait_for`: in Python 3.11 it forgets a cancellation that comes together with the commit.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if seconds == math.inf else seconds):
+                await self._event.wait()
 
     def tell(self) -> None:
         """Called in the watching thread."""

@@ -38,10 +38,12 @@ def run(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     @functools.wraps(test)
     def wrapped(place: Place) -> None:
         async def main() -> None:
-            async with AsyncState(place.open()) as state:
+            async with asyncio.timeout(PATIENCE) as patience, AsyncState(place.open()) as state:
                 await test(state, place)
+            # A test that expects a cancellation may have taken this one for it.
+            assert not patience.expired()
 
-        asyncio.run(asyncio.wait_for(main(), PATIENCE))
+        asyncio.run(main())
 
     wrapped.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter("place", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
@@ -169,6 +171,20 @@ async def test_a_cancelled_lock_holds_nothing(state: AsyncState, place: Place) -
             with pytest.raises(asyncio.CancelledError):
                 await task
     assert other.locks() == []
+
+
+@run
+async def test_a_cancellation_that_comes_with_a_commit(state: AsyncState, place: Place) -> None:
+    """It is not taken for the commit, in whatever turn of the loop it comes."""
+    for turns in range(8):
+        task = asyncio.ensure_future(state.wait("k", timeout=PATIENCE))
+        await asyncio.sleep(0.02)
+        state.commits.close()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        assert task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 5)
 
 
 @run
