@@ -82,7 +82,7 @@ FEW_READS = {"SLOTHSTATE_READS": "100000"}
 def tests(session: nox.Session) -> None:
     """All tests but the long ones; `-- -m long` for those."""
     session.install("-e", ".[test]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *(session.posargs or ("-n", "4")))
 
 
 @nox.session(python=sorted(PYTHONS, key=lambda name: int(name.partition(".")[2])))
