@@ -44,11 +44,13 @@ __all__ = [
     "encode",
     "encode_item",
     "encode_mapping",
+    "item_of",
     "kind_of",
     "parse_json",
     "same",
     "shorten",
     "to_json",
+    "unreadable",
     "verify",
 ]
 
@@ -215,18 +217,18 @@ def encode_item(item: object, name: str) -> str:
     """
     if type(item) is not Encoded:
         return json_encode_item(item, name)
-    try:
-        check_levels(item.stored)
-    except ValueError as error:
-        raise InvalidValue(f"{name}: nested too deep; at most {LEVELS_MAX - 1} levels can be stored") from error
+    check_levels(item.stored, name, LEVELS_MAX - 1)
     return item.stored
 
 
-def check_levels(item: str) -> None:
-    """Check that the JSON text of an item can be read inside its list. Raises: `ValueError`."""
+def check_levels(item: str, name: str, most: int = LEVELS_MAX) -> None:
+    """Check that the JSON text of an item can be read inside its list. Raises: `InvalidValue`: `most` levels fit."""
     # The rare text with so many brackets that it may nest too deep.
     if item.count("[") + item.count("{") >= LEVELS_MAX:
-        json_decode(f"[{item}]")
+        try:
+            json_decode(f"[{item}]")
+        except ValueError as error:
+            raise InvalidValue(f"{name}: nested too deep; at most {most} levels can be stored") from error
 
 
 def as_python(kind: Kind, stored: Stored) -> Any:
@@ -268,6 +270,19 @@ def decoded(decode: Callable[[Kind, Stored], Any], key: str, kind: Kind, stored:
         return decode(kind, stored)
     except ValueError as error:
         raise damaged(key, error) from error
+
+
+def item_of(key: str, text: str) -> Any:
+    """Return the value of an item of a list, or of a field. Raises: `StateCorrupt` naming the key."""
+    try:
+        return json_decode(text)
+    except ValueError as error:
+        raise unreadable(key, error) from error
+
+
+def unreadable(key: str, error: ValueError) -> StateCorrupt:
+    """Return the error for an item that cannot be read."""
+    return damaged(key, f"an item cannot be read: {error}")
 
 
 def damaged(key: str | bytes, what: object) -> StateCorrupt:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from slothstate.native import json_check
 from slothstate.shapes import Protocol
+from slothstate.values import item_of, same, unreadable
 
-__all__ = ["Lists"]
+__all__ = ["Lists", "bounds", "check_item", "matching"]
 
 
 class Lists(Protocol):
@@ -66,3 +68,25 @@ class Lists(Protocol):
 
         Both are inclusive and count from 0; negative ones count from the end, as in Redis's LRANGE.
         """
+
+
+def bounds(size: int, start: int, stop: int) -> tuple[int, int]:
+    """Return where a range of a list of `size` items begins and ends, both from 0; empty if the first is greater."""
+    return max(0, start + size if start < 0 else start), min(size - 1, stop + size if stop < 0 else stop)
+
+
+def matching(key: str, texts: Sequence[str], item: object, count: int) -> list[int]:
+    """Return where the items are that `Lists.remove` takes out of a list with these texts."""
+    found = [index for index, text in enumerate(texts) if same(item_of(key, text), item)]
+    return found[count:] if count < 0 else found[:count] if count else found
+
+
+def check_item(key: str, text: str) -> None:
+    """Check that an item of a list can be read: before it is gone, for a damaged one must be there to look at.
+
+    Raises: `StateCorrupt` naming the key.
+    """
+    try:
+        json_check(text)
+    except ValueError as error:
+        raise unreadable(key, error) from error

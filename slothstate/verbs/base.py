@@ -8,8 +8,8 @@ from typing import Any, Final, Self
 from slothstate.engines.protocol import Codec, Engine
 from slothstate.errors import InvalidKey, InvalidValue, PatternError
 from slothstate.locks import Locks
-from slothstate.native import StateBase, glob_check, json_decode
-from slothstate.values import INTEGER_MAX, Seconds, check_key, check_seconds, damaged, decoded, describe
+from slothstate.native import StateBase, glob_check
+from slothstate.values import INTEGER_MAX, Seconds, check_key, check_seconds, decoded, describe, item_of
 
 __all__ = [
     "MISSING",
@@ -47,10 +47,7 @@ class Verbs(StateBase):
         """Return the value of a JSON text that is a part of a key's: an item of a list, a field."""
         if text.startswith(("{", "[")):
             return decoded(self._codec.decode, key, "table" if text.startswith("{") else "list", text)
-        try:
-            return json_decode(text)
-        except ValueError as error:
-            raise damaged(key, f"an item cannot be read: {error}") from error
+        return item_of(key, text)
 
 
 class NotSetUp:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from slothstate.engines.listing import bounds, check_item, matching
 from slothstate.engines.postgres.rows import LIVE, key_of, split
 from slothstate.errors import WrongType
-from slothstate.native import json_check, json_decode, json_encode
-from slothstate.values import EMPTY_LIST, EMPTY_TABLE, as_python, damaged, decoded, same
+from slothstate.native import json_encode
+from slothstate.values import EMPTY_LIST, EMPTY_TABLE, as_python, decoded
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.store import Store
 
-__all__ = ["Lists", "bounds"]
+__all__ = ["Lists"]
 
 _PUSH: Final = "select size, other_kind from list_push_v1(%s, %s, %s::text[], %s)"
 
 _TAKE: Final = "select texts, other_kind from list_take_v1(%s, %s, %s)"
-
-_HAS_ITEM: Final = "select has_item_v1(%s)"
 
 _LENGTH: Final = f"""
 select
@@ -105,12 +105,13 @@ class Lists:
         self._pool = pool
 
     def push(self, key: str, items: Sequence[str], /) -> int:
-        return self._push(key, items, "push to", "list_push", at_front=False)
+        return self._push(key, items, at_front=False)
 
     def unshift(self, key: str, items: Sequence[str], /) -> int:
-        return self._push(key, items, "push to", "list_unshift", at_front=True)
+        return self._push(key, items, at_front=True)
 
-    def _push(self, key: str, items: Sequence[str], verb: str, counted: str, *, at_front: bool) -> int:
+    def _push(self, key: str, items: Sequence[str], *, at_front: bool) -> int:
+        verb, counted = ("unshift to", "list_unshift") if at_front else ("push to", "list_push")
         if not items:
             self._pool.require_writable()
             return self._length(key, verb, may_write=False)
@@ -145,24 +146,14 @@ class Lists:
 
     def _take(self, key: str, count: int, verb: str, counted: str, *, at_end: bool) -> list[str]:
         """Take items, as texts that can be read: a damaged one stays to be looked at."""
-        if self._pool.in_transaction:
-            with self._pool.step():
-                return self._take_checked(key, count, verb, counted, at_end=at_end)
-        return self._take_checked(key, count, verb, counted, at_end=at_end)
-
-    def _take_checked(self, key: str, count: int, verb: str, counted: str, *, at_end: bool) -> list[str]:
-        found = self._pool.write(_TAKE, (key_of(key), count, at_end), verb=counted)
-        if not found:
-            return []
-        texts, kind = found[0]
-        if kind is not None:
-            raise WrongType.of(verb, key, "list", kind)
-        for text in texts or []:
-            try:
-                json_check(text)
-            except ValueError as error:
-                raise damaged(key, f"an item cannot be read: {error}") from error
-        return list(texts or [])
+        with self._pool.step() if self._pool.in_transaction else nullcontext():
+            found = self._pool.write(_TAKE, (key_of(key), count, at_end), verb=counted)
+            texts, kind = found[0] if found else ((), None)
+            if kind is not None:
+                raise WrongType.of(verb, key, "list", kind)
+            for text in texts or ():
+                check_item(key, text)
+            return list(texts or ())
 
     def length(self, key: str, /) -> int:
         return self._length(key, "measure", may_write=True)
@@ -237,9 +228,7 @@ class Lists:
             if self.find(key, "remove from") is None:
                 return 0
             self._pool.operations["list_remove"] += 1
-            texts = self.items(key)
-            matching = [index for index, text in enumerate(texts) if same(_value(key, text), item)]
-            gone = matching[-count:] if count == 0 else matching[:count] if count > 0 else matching[count:]
+            gone = matching(key, self.items(key), item, count)
             if gone:
                 self.cut(self.open(key), gone)
             return len(gone)
@@ -288,15 +277,3 @@ class Lists:
     def open(self, key: str) -> int:
         """Have the items of a live list in rows, and return its identity; inside the caller's transaction."""
         return int(self._pool.write(_OPEN, split(key))[0][0])
-
-
-def _value(key: str, text: str) -> object:
-    try:
-        return json_decode(text)
-    except ValueError as error:
-        raise damaged(key, f"an item cannot be read: {error}") from error
-
-
-def bounds(size: int, start: int, stop: int) -> tuple[int, int]:
-    """Return where a range of a list of `size` items begins and ends, both from 0; empty if the first is greater."""
-    return max(0, start + size if start < 0 else start), min(size - 1, stop + size if stop < 0 else stop)

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from slothstate import fields
 from slothstate.engines.postgres.rows import LIVE, key_of
-from slothstate.errors import InvalidValue
 from slothstate.fields import Path
 from slothstate.native import json_encode
-from slothstate.values import EMPTY_LIST, EMPTY_TABLE, LEVELS_MAX, check_levels
+from slothstate.values import EMPTY_LIST, EMPTY_TABLE, check_levels
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.entries import Entries
@@ -84,10 +83,7 @@ class Fields:
         if item is None:
             raise fields.outside(key, path, 0)
         new = fields.put(key, item, path[1:], value, verb, base=path[:1]) if len(path) > 1 else value
-        try:
-            check_levels(new)
-        except ValueError as error:
-            raise InvalidValue(f"value: nested too deep; at most {LEVELS_MAX} levels can be stored") from error
+        check_levels(new, "value")
         self._lists.replace_at(key, self._lists.open(key), path[0] % size, new)
 
     def increment(self, key: str, path: Path, delta: int | float, /) -> int | float:

@@ -10,7 +10,7 @@ from slothstate.engines.sqlite.connection import IN_ROWS, LIVE, Connection, Snap
 from slothstate.engines.sqlite.schema import SCHEMA_VERSION
 from slothstate.errors import InvalidKey, StateCorrupt
 from slothstate.native import json_check
-from slothstate.values import as_python, check_key, check_levels, damaged, decoded, shorten, verify
+from slothstate.values import LEVELS_MAX, as_python, check_key, check_levels, damaged, decoded, shorten, verify
 
 __all__ = ["figures", "problems"]
 
@@ -157,7 +157,7 @@ def _unreadable(raw_item: bytes) -> str | None:
     try:
         item = raw_item.decode()
         json_check(item)
-        check_levels(item)
+        check_levels(item, "item", LEVELS_MAX - 1)
     except ValueError as error:
         return str(error)
     return None

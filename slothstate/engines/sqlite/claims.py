@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from slothstate.engines.claiming import Claimed, dead_key
+from slothstate.engines.listing import check_item
 from slothstate.engines.sqlite import keys, list_rows, lists, returning
 from slothstate.engines.sqlite.connection import LIVE, Atomic, Connection, sql
-from slothstate.native import json_check
 from slothstate.shapes import NamedTuple
-from slothstate.values import EMPTY_LIST, EMPTY_TABLE, INTEGER_MAX, damaged
+from slothstate.values import EMPTY_LIST, EMPTY_TABLE, INTEGER_MAX
 
 __all__ = ["ClaimRow", "Claimant", "Place", "abandon", "done", "extend", "holds", "release", "rows", "take"]
 
@@ -173,11 +173,7 @@ def _keep(
     connection: Connection, now: int, key: str, claimant: Claimant, place: Place, item: str, attempts: int
 ) -> Claimed:
     """Write the claim on an item that was taken out of its list."""
-    try:
-        # Before it is out of sight: a damaged item must be there to look at.
-        json_check(item)
-    except ValueError as error:
-        raise damaged(key, f"an item cannot be read: {error}") from error
+    check_item(key, item)
     connection.execute(_CLAIM, (*place, item, attempts + 1, now, *claimant))
     return Claimed(key, item, attempts + 1, place)
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from slothstate.engines.listing import bounds, matching
 from slothstate.engines.sqlite.connection import Atomic, Connection
 from slothstate.engines.sqlite.list_rows import (
     ADD,
     StoredList,
-    bounds,
     find,
     items_between,
     open_for_change,
@@ -24,8 +24,6 @@ from slothstate.engines.sqlite.list_rows import (
     unpack,
 )
 from slothstate.engines.sqlite.lists import push, unshift
-from slothstate.native import json_decode
-from slothstate.values import damaged, same
 
 __all__ = ["insert", "remove", "remove_at", "replace", "trim"]
 
@@ -84,8 +82,7 @@ def remove(connection: Connection, now: int, key: str, item: object, count: int)
         if found is None:
             return 0
         texts = items_between(connection, key, found, 0, size_of(key, found) - 1)
-        matching = [index for index, text in enumerate(texts) if same(_value(key, text), item)]
-        gone = set(matching[-count:] if count == 0 else matching[:count] if count > 0 else matching[count:])
+        gone = set(matching(key, texts, item, count))
         if gone:
             _cut(connection, key, unpack(connection, key, found), gone)
         return len(gone)
@@ -128,13 +125,6 @@ def trim(connection: Connection, now: int, key: str, start: int, stop: int) -> i
         remove_between(connection, found, 0, begin - 1)
         settle(connection, found.identity, end - begin + 1)
         return end - begin + 1
-
-
-def _value(key: str, text: str) -> object:
-    try:
-        return json_decode(text)
-    except ValueError as error:
-        raise damaged(key, f"an item cannot be read: {error}") from error
 
 
 def _rewrite(connection: Connection, found: StoredList, begin: int, items: Sequence[str]) -> None:

@@ -10,11 +10,10 @@ from typing import Final
 from slothstate import fields
 from slothstate.engines.sqlite import edits, keys, list_rows
 from slothstate.engines.sqlite.connection import LIVE, Atomic, Connection, Snapshot
-from slothstate.errors import InvalidValue
 from slothstate.fields import Path
 from slothstate.native import json_encode
 from slothstate.shapes import NamedTuple
-from slothstate.values import EMPTY_LIST, EMPTY_TABLE, LEVELS_MAX, Kind, check_levels, damaged, verify
+from slothstate.values import EMPTY_LIST, EMPTY_TABLE, Kind, check_levels, damaged, verify
 
 __all__ = ["delete", "get", "increment", "put"]
 
@@ -73,19 +72,12 @@ def _put(connection: Connection, now: int, key: str, path: Path, value: str, ver
     elif isinstance(found, _Text):
         text = fields.put(key, found.text, found.path, value, verb, base=found.base) if found.path else value
         if found.base:
-            _check_item_levels(text)
+            check_levels(text, "value")
         found.write(connection, text)
     elif found == "outside":
         raise fields.outside(key, path, 0)
     else:
         raise fields.wrong_kind(verb, key, path, 0, kind)
-
-
-def _check_item_levels(item: str) -> None:
-    try:
-        check_levels(item)
-    except ValueError as error:
-        raise InvalidValue(f"value: nested too deep; at most {LEVELS_MAX} levels can be stored") from error
 
 
 def delete(connection: Connection, now: int, key: str, path: Path) -> bool:

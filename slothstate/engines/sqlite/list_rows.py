@@ -20,7 +20,6 @@ __all__ = [
     "ADD",
     "StoredList",
     "back",
-    "bounds",
     "find",
     "front",
     "items_between",
@@ -210,11 +209,6 @@ def remove_between(connection: Connection, found: StoredList, begin: int, end: i
     if begin <= end:
         span = position(connection, found, begin), position(connection, found, end)
         connection.execute(_REMOVE_BETWEEN, (found.identity, *span))
-
-
-def bounds(size: int, start: int, stop: int) -> tuple[int, int]:
-    """Return where a range of a list of `size` items begins and ends, both from 0; empty if the first is greater."""
-    return max(0, start + size if start < 0 else start), min(size - 1, stop + size if stop < 0 else stop)
 
 
 def items_between(connection: Connection, key: str, found: StoredList, begin: int, end: int) -> list[str]:

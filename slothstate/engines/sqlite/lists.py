@@ -13,12 +13,12 @@ from typing import Final
 
 import apsw
 
+from slothstate.engines.listing import bounds, check_item
 from slothstate.engines.sqlite import keys, list_rows, returning
 from slothstate.engines.sqlite.connection import LIVE, Atomic, Connection, Snapshot, sql
 from slothstate.engines.sqlite.list_rows import (
     ADD,
     back,
-    bounds,
     find,
     front,
     items_between,
@@ -29,10 +29,9 @@ from slothstate.engines.sqlite.list_rows import (
     size_of,
     unpack,
 )
-from slothstate.errors import StateCorrupt
 from slothstate.native import json_check, json_encode
 from slothstate.shapes import NamedTuple
-from slothstate.values import EMPTY_LIST, EMPTY_TABLE, damaged
+from slothstate.values import EMPTY_LIST, EMPTY_TABLE, damaged, unreadable
 
 __all__ = [
     "measure",
@@ -136,14 +135,7 @@ def push(connection: Connection, now: int, key: str, items: Sequence[str]) -> in
             return size
     elif not items:
         return list_rows.length(connection, now, key)
-    with Atomic(connection):
-        found = open_for_change(connection, now, key, "push to")
-        size = found.size + len(items)
-        for position, item in enumerate(items, back(connection, found)):
-            connection.execute(ADD, (found.identity, position, item))
-        if found.mark is not None:
-            settle(connection, found.identity, size)
-        return size
+    return _add(connection, now, key, items, at_front=False)
 
 
 def unshift(connection: Connection, now: int, key: str, items: Sequence[str]) -> int:
@@ -154,10 +146,15 @@ def unshift(connection: Connection, now: int, key: str, items: Sequence[str]) ->
             return size
     elif not items:
         return list_rows.length(connection, now, key)
+    return _add(connection, now, key, items, at_front=True)
+
+
+def _add(connection: Connection, now: int, key: str, items: Sequence[str], *, at_front: bool) -> int:
     with Atomic(connection):
-        found = open_for_change(connection, now, key, "unshift to")
+        found = open_for_change(connection, now, key, "unshift to" if at_front else "push to")
         size = found.size + len(items)
-        for position, item in enumerate(items, front(connection, found) - len(items) + 1):
+        first = front(connection, found) - len(items) + 1 if at_front else back(connection, found)
+        for position, item in enumerate(items, first):
             connection.execute(ADD, (found.identity, position, item))
         if found.mark is not None:
             settle(connection, found.identity, size)
@@ -219,11 +216,8 @@ def _take_many(connection: Connection, now: int, key: str, verb: str, start: int
             return []
         found = unpack(connection, key, found)
         items = items_between(connection, key, found, begin, end)
-        try:
-            for item in items:
-                json_check(item)
-        except ValueError as error:
-            raise _unreadable(key, error) from error
+        for item in items:
+            check_item(key, item)
         remove_between(connection, found, begin, end)
         settle(connection, found.identity, found.size - len(items))
         return items
@@ -302,7 +296,7 @@ def _take_one(connection: Connection, now: int, key: str, statement: str) -> str
         connection.db.interrupt()
         with suppress(apsw.InterruptError):
             connection.cursor.fetchall()
-        raise _unreadable(key, error) from error
+        raise unreadable(key, error) from error
     return item
 
 
@@ -319,13 +313,9 @@ def _take(connection: Connection, now: int, key: str, verb: str, *, last: bool) 
             # Before it is gone for good: a damaged item must be there to look at.
             json_check(item)
         except ValueError as error:
-            raise _unreadable(key, error) from error
+            raise unreadable(key, error) from error
         if found.mark is not None:
             settle(connection, found.identity, found.size - 1)
         elif found.size == 1:
             connection.execute(_REMOVE_ENTRY, (found.identity,))
         return item
-
-
-def _unreadable(key: str, error: ValueError) -> StateCorrupt:
-    return damaged(key, f"an item cannot be read: {error}")
