@@ -19,6 +19,7 @@ from slothstate.values import (
     decoded,
     describe,
     encode,
+    shorten,
 )
 
 __all__ = [
@@ -96,7 +97,7 @@ def format_path(path: Path) -> str:
     written = ""
     for step in path:
         if isinstance(step, int):
-            written += f"[{step}]"
+            written += f"[{shorten(step)}]"
         else:
             written += f".{step if re.fullmatch(_PLAIN_NAME, step) else json_encode(step, 'name')}"
     return written or "."

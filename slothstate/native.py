@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 # Which _native needs, and imports in C: what collects the modules of a program sees only an import that is written.
 import _cffi_backend  # noqa: F401
 
-from slothstate import _native
+try:
+    from slothstate import _native
+except ImportError as missing:
+    raise ImportError(
+        "slothstate is imported from a source tree in which it was not built: run `pip install -e .` there, or leave "
+        f"that directory to use what is installed ({missing})"
+    ) from missing
 from slothstate._native import ffi, lib
 from slothstate.errors import InvalidValue, OutOfRange, PatternError
 from slothstate.shapes import Protocol

@@ -21,7 +21,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from slothstate.errors import InvalidKey
 from slothstate.native import glob_check, glob_filter, glob_match, glob_prefix
+from slothstate.values import describe, shorten
 
 __all__ = ["check", "exact", "filter", "key_range", "literal", "match", "matches", "prefix"]
 
@@ -69,13 +71,18 @@ def literal(text: str) -> str:
 def matches(pattern: str, key: str) -> bool:
     """Return whether a pattern matches a key, as `State.keys` decides it; for what is no key, or is one elsewhere.
 
-    Raises: `PatternError`.
+    Raises: `PatternError`; `InvalidKey` for a key that is no str, or none of UTF-8.
 
     >>> from slothstate import matches
     >>> matches("user:*", "user:1"), matches("user:?", "user:10")
     (True, False)
     """
-    return glob_match(pattern, key)
+    if not isinstance(key, str):
+        raise InvalidKey(f"key must be a str, got {describe(key)}")
+    try:
+        return glob_match(pattern, key)
+    except UnicodeEncodeError as error:
+        raise InvalidKey(f"key {shorten(key)} has a lone surrogate at index {error.start}") from error
 
 
 def key_range(pattern: str) -> tuple[str, str | None]:

@@ -114,6 +114,8 @@ class State(  # type: ignore[misc]
     """
 
     def __init__(self, engine: Engine, codec: Codec = PYTHON) -> None:
+        if not hasattr(engine, "entries"):
+            raise InvalidValue(f"engine must be one of slothstate.engines, got {describe(engine)}: use slothstate.open")
         self._engine = engine
         self._locks = Locks(engine)
         self._use(codec)

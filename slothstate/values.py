@@ -168,8 +168,9 @@ def encode(value: Any, name: str = "value") -> tuple[Kind, Stored]:
     if type(value) is Encoded:
         return kind, value.stored
     if kind == "bytes":
-        _check_size(len(value), name)
-        return kind, bytes(value)
+        octets: bytes = bytes.__getitem__(value, slice(None))
+        _check_size(len(octets), name)
+        return kind, octets
     return kind, json_encode(value, name)
 
 
@@ -322,13 +323,16 @@ def check_number(number: float, name: str) -> int | float:
     """
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise InvalidValue(f"{name}: expected an int or float, got {describe(number)}")
+    # The number itself, which a subclass may present as another one.
     if isinstance(number, int):
+        number = int.__pos__(number)
         if not INTEGER_MIN <= number <= INTEGER_MAX:
             raise OutOfRange(f"{name}: {shorten(number)} does not fit in 64 bits")
-        return number if type(number) is int else int(number)
+        return number
+    number = float.__pos__(number)
     if not isfinite(number):
         raise InvalidValue(f"{name}: {number} cannot be stored; expected a finite number")
-    return number if type(number) is float else float(number)
+    return number
 
 
 def check_seconds(seconds: Seconds, name: str, *, zero: bool = False) -> float:
@@ -394,5 +398,5 @@ def shorten(value: object) -> str:
     # An int of more than 4300 digits cannot even be converted to text (CVE-2020-10735).
     if isinstance(value, int) and value.bit_length() > 256:
         return f"an integer of {value.bit_length()} bits"
-    text = repr(value)
+    text = str(value) if isinstance(value, int) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

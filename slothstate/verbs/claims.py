@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from slothstate.errors import InvalidValue, OutcomeUnknown, SlothStateError
-from slothstate.values import Seconds, check_key, describe
-from slothstate.verbs.base import Verbs, check_keys, check_timeout, milliseconds
+from slothstate.values import Seconds, check_key
+from slothstate.verbs.base import Verbs, check_count, check_keys, check_timeout, milliseconds
 from slothstate.verbs.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ def _check_attempts(keys: Sequence[str], max_attempts: int | None, dead: str | N
         if dead is not None:
             raise InvalidValue("dead is for items that were claimed max_attempts times: give that, too")
         return
-    if isinstance(max_attempts, bool) or not isinstance(max_attempts, int) or max_attempts < 1:
-        raise InvalidValue(f"max_attempts must be an int >= 1, got {describe(max_attempts)}")
+    if check_count(max_attempts, "max_attempts") == 0:
+        raise InvalidValue("max_attempts must be an int >= 1, got int 0")
     from slothstate.engines.claiming import dead_key
 
     for key in keys:

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar, overload
 
 from slothstate.errors import InvalidValue
 from slothstate.native import json_decode
-from slothstate.values import Seconds, check_key, decoded, describe, encode_item
+from slothstate.values import Seconds, check_key, decoded, describe, encode_item, shorten
 from slothstate.verbs.base import Verbs, check_count, check_keys, check_timeout
 from slothstate.verbs.waiting import wait_until
 
@@ -49,16 +49,13 @@ class ListVerbs(Verbs):
         return self._engine.lists.unshift(key, _encode_items(items))
 
     @overload
-    def list_pop(self, key: str, default: T, timeout: Seconds | None = 0) -> Any | T: ...
-    @overload
-    def list_pop(self, key: str, default: None = None, timeout: Seconds | None = 0) -> Any: ...
+    def list_pop(self, key: str, default: Any = None, timeout: Seconds | None = 0) -> Any: ...
     @overload
     def list_pop(
-        self,
-        key: Sequence[str],
-        default: T = ...,
-        timeout: Seconds | None = 0,
-    ) -> tuple[str, Any] | T: ...
+        self, key: Sequence[str], default: None = None, timeout: Seconds | None = 0
+    ) -> tuple[str, Any] | None: ...
+    @overload
+    def list_pop(self, key: Sequence[str], default: T, timeout: Seconds | None = 0) -> tuple[str, Any] | T: ...
     def list_pop(self, key: str | Sequence[str], default: Any = None, timeout: Seconds | None = 0) -> Any:
         """Remove and return the last item of a list, `default` if there is none. An emptied list disappears.
 
@@ -73,21 +70,18 @@ class ListVerbs(Verbs):
         >>> state.list_pop(["urgent", "queue"], timeout=5)
         ('queue', 1)
         """
-        if timeout == 0 and isinstance(key, str):
+        if timeout == 0 and timeout is not False and isinstance(key, str):
             return self._item(key, self._engine.lists.pop(check_key(key)), default)
         return self._first(key, default, timeout, self._engine.lists.pop_first)
 
     @overload
-    def list_shift(self, key: str, default: T, timeout: Seconds | None = 0) -> Any | T: ...
-    @overload
-    def list_shift(self, key: str, default: None = None, timeout: Seconds | None = 0) -> Any: ...
+    def list_shift(self, key: str, default: Any = None, timeout: Seconds | None = 0) -> Any: ...
     @overload
     def list_shift(
-        self,
-        key: Sequence[str],
-        default: T = ...,
-        timeout: Seconds | None = 0,
-    ) -> tuple[str, Any] | T: ...
+        self, key: Sequence[str], default: None = None, timeout: Seconds | None = 0
+    ) -> tuple[str, Any] | None: ...
+    @overload
+    def list_shift(self, key: Sequence[str], default: T, timeout: Seconds | None = 0) -> tuple[str, Any] | T: ...
     def list_shift(self, key: str | Sequence[str], default: Any = None, timeout: Seconds | None = 0) -> Any:
         """Remove and return the first item of a list, `default` if there is none. Else as `list_pop`.
 
@@ -96,7 +90,7 @@ class ListVerbs(Verbs):
         >>> state.list_shift("queue")
         1
         """
-        if timeout == 0 and isinstance(key, str):
+        if timeout == 0 and timeout is not False and isinstance(key, str):
             return self._item(key, self._engine.lists.shift(check_key(key)), default)
         return self._first(key, default, timeout, self._engine.lists.shift_first)
 
@@ -172,7 +166,7 @@ class ListVerbs(Verbs):
         text = encode_item(item, "item")
         length = self._engine.lists.insert(check_key(key), _check_index(index, "index"), text)
         if length is None:
-            raise InvalidValue(f"index {index} is not in the list {key!r} nor its end; nothing was inserted")
+            raise InvalidValue(f"index {shorten(index)} is not in the list {key!r} nor its end; nothing was inserted")
         return length
 
     def list_remove(self, key: str, item: Any, count: int = 0) -> int:

@@ -52,6 +52,17 @@ class MappingVerbs(KeyVerbs, LockVerbs, MutableMapping[str, Any]):  # type: igno
         # Mapping would compare the contents of two whole stores.
         return self is other
 
+    def update(self, other: Any = (), /, **named: Any) -> None:
+        """Set the keys of a mapping, or of an iterable of pairs, as `dict.update` does; in one transaction.
+
+        >>> state.update({"a": 1}, b=2)
+        >>> state.get_many(["a", "b"])
+        {'a': 1, 'b': 2}
+        """
+        # The keys of a State may go away while they are read.
+        pairs = other.items() if isinstance(other, MappingVerbs) else other
+        self.set_many(dict(pairs, **named))
+
     # The inherited two would raise KeyError for a key that expires between being read and being deleted.
 
     def pop(self, key: str, *default: Any) -> Any:

@@ -145,6 +145,14 @@ CALLS: list[Callable[[State], object]] = [
     lambda s: s.list_trim("k", None),  # type: ignore[arg-type]
     lambda s: s.list_trim("k", 0, "1"),  # type: ignore[arg-type]
     lambda s: s.list_insert("k", 2**100, 1),
+    lambda s: s.list_insert("k", 10**5000, 1),
+    lambda s: s.set_field("k", [10**5000], 1),
+    lambda s: s.increment_field("k", [-(10**5000)]),
+    lambda s: s.list_claim("k", max_attempts=2**63),
+    lambda s: s.list_claim("k", max_attempts=0),
+    lambda s: s.list_pop("k", timeout=False),
+    lambda s: s.list_shift("k", timeout=False),
+    lambda s: s.list_claim("k", timeout=False),
 ]
 
 

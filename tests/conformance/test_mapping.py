@@ -8,7 +8,7 @@ import pytest
 
 from helpers.places import Place, unchanged
 from helpers.support import Clock
-from slothstate import InvalidValue, State
+from slothstate import InvalidValue, SlothStateError, State
 
 
 def test_it_is_one(state: State) -> None:
@@ -52,6 +52,20 @@ def test_pop_popitem_setdefault_update(state: State) -> None:
     with pytest.raises(InvalidValue):
         state.setdefault("e")
     assert "e" not in state
+
+
+def test_update_is_one_step(place: Place, state: State) -> None:
+    """All of a mapping, of pairs or of another State is set, or after an error none."""
+    for wrong in ({"a": 1, "b": object()}, [("a", 1), ("b", object())], {"a": 1, "": 2}):
+        with unchanged(place), pytest.raises(SlothStateError):
+            state.update(wrong)
+    with unchanged(place), pytest.raises(SlothStateError):
+        state.update(a=1, b=object())
+    state.update([("a", 1), ("b", [2])], c=3)
+    before = state.stats()["operations"]
+    state.update(state)
+    assert dict(state) == {"a": 1, "b": [2], "c": 3}
+    assert state.stats()["operations"].get("set_many", 0) - before.get("set_many", 0) in (0, 1)
 
 
 @pytest.mark.parametrize("milliseconds", range(1, 12))

@@ -19,7 +19,7 @@ import pytest
 from helpers.lua import IMPLEMENTATIONS, Scripts
 from helpers.places import Place
 from helpers.support import in_time
-from slothstate import State
+from slothstate import InvalidValue, State
 from slothstate.native import StateBase
 from slothstate.values import Seconds
 
@@ -59,6 +59,13 @@ def noting(place: Place) -> Noting:
     return state
 
 
+def test_a_state_is_made_by_open() -> None:
+    """Whoever makes one of a path is told so."""
+    for wrong in ("state.db", None, 7):
+        with pytest.raises(InvalidValue, match=r"use slothstate\.open"):
+            State(wrong)  # type: ignore[arg-type]
+
+
 def test_a_subclass_is_a_state_and_a_mapping(place: Place) -> None:
     """Also with a mixin before it, and with slots."""
 
@@ -87,7 +94,7 @@ MAPPING: Final[dict[str, tuple[Callable[[State], object], set[str]]]] = {
     "pop": (lambda s: s.pop("k"), {"take"}),
     "popitem": (lambda s: s.popitem(), {"transaction", "items", "scan", "get", "delete"}),
     "setdefault": (lambda s: s.setdefault("new", 1), {"transaction", "get", "set"}),
-    "update": (lambda s: s.update(a=1), {"set"}),
+    "update": (lambda s: s.update(a=1), {"set_many"}),
     "items": (lambda s: list(s.items()), {"scan", "get"}),
     "values": (lambda s: list(s.values()), {"items", "scan", "get"}),
     "dict": (lambda s: dict(s), {"keys", "get"}),

@@ -97,6 +97,10 @@ def test_round_trip_of_anything(shared_state: State, document: Any) -> None:
         (type("Name", (str,), {})("text"), "text"),
         (type("Ratio", (float,), {})(0.5), 0.5),
         (type("Blob", (bytes,), {})(b"x"), b"x"),
+        # What presents itself as something else.
+        (type("Ratio", (float,), {"__float__": lambda self: float("nan")})(0.5), 0.5),
+        (type("Number", (int,), {"__int__": lambda self: 2**70, "__le__": lambda self, other: False})(3), 3),
+        (type("Blob", (bytes,), {"__bytes__": lambda self: b"y", "__len__": lambda self: 9})(b"x"), b"x"),
         ([Level.HIGH, type("Name", (str,), {})("text")], [3, "text"]),
     ],
 )
@@ -104,6 +108,12 @@ def test_subclasses_come_back_as_their_base(state: State, stored: Any, comes_bac
     """A tuple is a list, and a subclass of a storable type is stored as that type."""
     state.set("k", stored)
     assert exactly(state.get("k")) == exactly(comes_back)
+    state.set_many({"k": stored, "other": stored})
+    assert exactly(state.get("k")) == exactly(state.get("other")) == exactly(comes_back)
+    assert state.compare_swap("new", None, stored)
+    assert exactly(state.get("new")) == exactly(comes_back)
+    if isinstance(stored, int | float):
+        assert exactly(state.increment("sum", stored)) == exactly(comes_back)
 
 
 @pytest.mark.parametrize("push", [False, True], ids=["set", "pushed"])

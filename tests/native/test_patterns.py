@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import slothstate
 from helpers.support import in_time, processor_time
 from slothstate import patterns
 from slothstate.errors import PatternError
@@ -401,3 +402,11 @@ def test_a_million_keys_are_filtered_in_one_call() -> None:
 def test_the_examples_in_the_docs_run() -> None:
     """The doctests of the module hold."""
     assert doctest.testmod(patterns).failed == 0
+
+
+def test_matches_refuses_what_is_no_text() -> None:
+    """A key that no store can have is `InvalidKey`, as for every verb."""
+    assert slothstate.matches("*", "any") is True
+    for wrong in ("\ud800", 5, None, b"any"):
+        with pytest.raises(slothstate.InvalidKey):
+            slothstate.matches("*", wrong)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ import pytest
 import slothstate
 from helpers import opened
 from helpers.files import NOBODY, make_store, untouched
+from helpers.processes import run_script
 from helpers.support import run_python
 from slothstate import InvalidValue, SlothStateError, State, StateCorrupt, StateIOError, StateReadOnly, UnsafeState
 from slothstate.engines.sqlite import location
@@ -206,8 +207,59 @@ def test_empty_file_beside_a_log_is_damage(tmp_path: Path) -> None:
     """A database of 0 bytes with a log that is not empty was truncated: `StateCorrupt`, and the log stays."""
     (tmp_path / "state.db").touch()
     (tmp_path / "state.db-wal").write_bytes(b"frames")
-    with untouched(tmp_path), pytest.raises(StateCorrupt, match="truncated"):
+    with untouched(tmp_path), pytest.raises(StateCorrupt, match=r"is empty, but .*state\.db-wal is there"):
         slothstate.open(tmp_path / "state.db")
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-journal", "-shm"])
+def test_what_lies_where_a_new_store_would_have_its_files(tmp_path: Path, suffix: str) -> None:
+    """SQLite would take it for a part of the new database, or write over it: `StateCorrupt`, and it stays."""
+    file = tmp_path / f"state.db{suffix}"
+    file.write_text("notes")
+    make_store(tmp_path / "other.db")
+    with slothstate.open(tmp_path / "other.db") as other, untouched(tmp_path):
+        for make in (
+            lambda: slothstate.open(tmp_path / "state.db"),
+            lambda: other.backup(tmp_path / "state.db"),
+            lambda: slothstate.restore(tmp_path / "other.db", tmp_path / "state.db"),
+        ):
+            with pytest.raises(StateCorrupt, match=rf"is missing, but .*state\.db{suffix} is there"):
+                make()
+    file.write_bytes(b"")
+    make_store(tmp_path / "state.db", k=1)
+    with slothstate.open(tmp_path / "state.db") as state:
+        assert state.get("k") == 1
+
+
+def test_a_store_takes_no_name_of_others(tmp_path: Path) -> None:
+    """Creating a store leaves alone whatever lies beside it, if it is called as a draft might be."""
+    names = [f"state.db{suffix}" for suffix in ("-new", "-new-wal", ".new", "-restore", "-draft")]
+    for name in names:
+        (tmp_path / name).write_text(name)
+    make_store(tmp_path / "state.db")
+    assert [(tmp_path / name).read_text() for name in names] == names
+
+
+@pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "open"])
+def test_a_database_that_is_gone_while_its_log_is_not(tmp_path: Path, is_killed: bool) -> None:
+    """No new store is put beside the log; once the database is back, nothing is lost."""
+    path = tmp_path / "state.db"
+    make_store(path, **{f"k{number}": "x" * 200 for number in range(20)})
+    code = "state = slothstate.open(sys.argv[1]); state.set('k3', 'changed')"
+    if is_killed:
+        run_script(f"import os, signal, sys, slothstate; {code}; os.kill(os.getpid(), signal.SIGKILL)", str(path))
+    else:
+        holder = slothstate.open(path)
+        holder.set("k3", "changed")
+    path.rename(tmp_path / "elsewhere")
+    assert slothstate.has_store(path)
+    with untouched(tmp_path), pytest.raises(StateCorrupt, match=r"is missing, but .*state\.db-wal is there"):
+        slothstate.open(path)
+    (tmp_path / "elsewhere").rename(path)
+    if not is_killed:
+        holder.close()
+    with slothstate.open(path) as state:
+        assert (state.get("k3"), len(state), state.check()) == ("changed", 20, [])
 
 
 MOUNTS = """\

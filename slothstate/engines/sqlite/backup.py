@@ -8,7 +8,7 @@ from typing import Final
 
 import apsw
 
-from slothstate.engines.sqlite import access, creation, schema
+from slothstate.engines.sqlite import access, creation, location, schema
 from slothstate.engines.sqlite.connection import Connection
 from slothstate.engines.sqlite.naming import absolute_path
 from slothstate.errors import SlothStateError, UnsafeState
@@ -45,12 +45,16 @@ def copy(connection: Connection, now: int, path: str, target: str) -> None:
     except OSError as error:
         raise access.refusal(f"the backup {target} cannot be written", error) from error
     try:
+        location.refuse_leftovers(target)
         with closing(schema.open_plain(draft)) as copied:
             copy_pages(connection.db, copied)
         # link and unlink, not rename: a file that appeared meanwhile under the name must not be overwritten.
         os.link(draft, target)
     except FileExistsError as error:
         raise _exists(target) from error
+    except SlothStateError:
+        # Some of them are an OSError, too.
+        raise
     except OSError as error:
         raise access.refusal(f"the backup {target} cannot be written", error) from error
     finally:

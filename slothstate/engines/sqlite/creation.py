@@ -25,6 +25,8 @@ OLDEST_VERSION: Final = 1
 
 _TURN: Final = "create.lock"
 
+_DRAFT: Final = "new"
+
 _SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
 
 
@@ -57,13 +59,20 @@ def identify(path: str) -> int:
 
 
 def _create(path: str) -> None:
-    # Built aside and renamed: whoever dies in between leaves no half-made store under the name.
-    draft = path + "-new"
+    # Built aside and renamed: whoever dies in between leaves no half-made store under the name. Aside is where all is
+    # ours: a file beside the store may be anybody's, whatever it is called.
+    draft = os.path.join(location.lock_directory(path), _DRAFT)
     try:
+        location.refuse_leftovers(path)
         _remove(draft)
         create_file(draft)
         with closing(schema.open_plain(draft)) as db:
             schema.create(db)
+        # Empty, or shared memory: who was killed left it, or still has a database open that is no longer there, and
+        # would go on writing what the new one reads.
+        for suffix in ("-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.unlink(path + suffix)
         os.replace(draft, path)
     except OSError as error:
         raise access.refusal(f"{path} cannot be created", error) from error

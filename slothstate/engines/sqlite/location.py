@@ -30,10 +30,14 @@ __all__ = [
     "lock_directory",
     "lock_file",
     "make_directory",
+    "refuse_leftovers",
     "resolve",
     "same_files",
     "size",
 ]
+
+SHARED_MEMORY_BLOCK: Final = 32_768
+"""https://sqlite.org/walformat.html#the_wal_index_file_format: WALINDEX_PGSZ."""
 
 Identity: TypeAlias = tuple[tuple[int, int] | None, ...]
 """(device, inode) of the database, its -wal and its -shm; None for one that is not there."""
@@ -117,7 +121,9 @@ def has_store(path: str) -> bool:
     """Return whether there is a store, or something in its place that opening it will tell of."""
     try:
         found = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
+        return size(path + "-wal") > 0
+    except NotADirectoryError:
         return False
     except (OSError, ValueError):
         return True
@@ -151,6 +157,7 @@ def make_directory(directory: str) -> list[str]:
 def _refuse_unsafe(path: str) -> None:
     found = _stat(path)
     if found is None:
+        refuse_leftovers(path)
         return
     kinds = (
         (stat.S_ISLNK, "a symbolic link: open the file it points to"),
@@ -167,8 +174,32 @@ def _refuse_unsafe(path: str) -> None:
         raise UnsafeState(
             f"{path} has {found.st_nlink} hard links: opened under two names it would get two logs and lose data"
         )
-    if found.st_size == 0 and (log := _stat(path + "-wal")) is not None and log.st_size > 0:
-        raise StateCorrupt(f"{path} is empty but its log is not: the database was truncated; restore a backup")
+    if found.st_size == 0:
+        refuse_leftovers(path)
+
+
+def refuse_leftovers(path: str) -> None:
+    """Refuse to have a new database where SQLite would take what lies there for its log, or write over it.
+
+    Raises: `StateCorrupt`.
+    """
+    for suffix in ("-wal", "-journal", "-shm"):
+        file = path + suffix
+        found = _stat(file)
+        if found is None or (stat.S_ISREG(found.st_mode) and not _may_hold_data(suffix, found.st_size)):
+            continue
+        # Another process may have made the database between the two looks.
+        if not size(path):
+            what = "is missing" if _stat(path) is None else "is empty"
+            raise StateCorrupt(
+                f"{path} {what}, but {file} is there and may have data of it: bring the database back, or move "
+                f"{file} away to begin without"
+            )
+
+
+def _may_hold_data(suffix: str, octets: int) -> bool:
+    # Shared memory has whole blocks of this size, and nothing that outlives those who use it.
+    return octets % SHARED_MEMORY_BLOCK > 0 if suffix == "-shm" else octets > 0
 
 
 def _stat(path: str) -> os.stat_result | None:
