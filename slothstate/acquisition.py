@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 from typing import NoReturn
 
-from slothstate.caller import current, is_cooperative
+from slothstate.caller import current, is_alone, is_cooperative
 from slothstate.errors import AlreadyHeld
 
 __all__ = ["Acquisition", "refuse_own"]
@@ -72,7 +71,7 @@ def refuse_own(holder: Acquisition, mine: Acquisition, timeout: float | None, *,
         return
     if is_same and same_state:
         # Any thread may unlock what no block holds: a job's lock, which a later job in the same thread waits for.
-        waits = timeout and not holder.is_scoped and (is_cooperative() or threading.active_count() > 1)
+        waits = timeout and not holder.is_scoped and (is_cooperative() or not is_alone())
     elif timeout == 0 or holder.has_ttl:
         waits = True
     else:

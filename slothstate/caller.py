@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from slothstate.native import thread_ident, thread_serial
 
-__all__ = ["Caller", "current", "is_cooperative", "thread_ident"]
+__all__ = ["Caller", "current", "is_alone", "is_cooperative", "thread_ident"]
 
 
 class Caller:
@@ -81,6 +81,14 @@ class Caller:
 def current() -> Caller:
     """Return who is calling."""
     return Caller()
+
+
+def is_alone() -> bool:
+    """Return whether the calling thread is the only one of the program; those of slothstate itself end no wait."""
+    return sum(thread.name not in _HOUSEKEEPERS for thread in threading.enumerate()) <= 1
+
+
+_HOUSEKEEPERS: Final = frozenset(("slothstate-commits", "slothstate-owner", "slothstate-sweep"))
 
 
 def is_cooperative() -> bool:

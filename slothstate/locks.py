@@ -7,7 +7,6 @@ State: it belongs to a thread and, in it, to a task or greenlet.
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from contextlib import AbstractContextManager, suppress
 from functools import partial
@@ -15,7 +14,7 @@ from typing import Final
 
 from slothstate import native
 from slothstate.acquisition import Acquisition, refuse_own
-from slothstate.caller import current
+from slothstate.caller import current, is_alone
 from slothstate.engines.protocol import Engine
 from slothstate.errors import LockLost, LockTimeout, SlothStateError
 from slothstate.values import Seconds, check_seconds
@@ -24,6 +23,10 @@ __all__ = ["Lock", "Locks", "holding"]
 
 TIDY_AT: Final = 256
 """Acquisitions that a State remembers before it looks for those whose callers have ended."""
+
+
+LAST_PATIENCE: Final = 1.0
+"""Seconds that the end of the process, or of a failed acquisition, waits for other writers to release a lock."""
 
 
 class Locks:
@@ -104,6 +107,12 @@ class Locks:
             if len(self._held) > self._tidy_at:
                 self._tidy()
             return True
+        except SlothStateError:
+            # It may have been granted all the same. Not for longer than the caller would wait.
+            patience = LAST_PATIENCE if timeout is None else min(timeout, LAST_PATIENCE)
+            with suppress(SlothStateError), self._engine.changes.within(patience):
+                self._end(wanted)
+            raise
         except BaseException:
             # It may have been granted before the exception struck.
             with suppress(SlothStateError):
@@ -174,12 +183,12 @@ class Locks:
         held = list(self._held.values())
         others = [each for each in held if not each.caller.shares_thread(mine) and not each.caller.has_ended()]
         # Another thread may be acquiring one just now, which is not among these yet.
-        if not others and threading.active_count() == 1:
+        if not others and is_alone():
             self.release_all()
             return
         for each in held:
             if each not in others:
-                with suppress(SlothStateError):
+                with suppress(SlothStateError), self._engine.changes.within(LAST_PATIENCE):
                     self.end(each)
 
     def _tidy(self) -> None:

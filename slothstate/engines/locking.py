@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from slothstate.errors import InvalidValue
 from slothstate.shapes import Protocol
 
 if TYPE_CHECKING:
     from slothstate.descriptions import LockDescription
 
-__all__ = ["LockTable"]
+__all__ = ["LockTable", "mismatch"]
 
 
 class LockTable(Protocol):
@@ -89,3 +90,15 @@ class LockTable(Protocol):
 
     def end(self) -> None:
         """Stop being an owner: whatever this engine still holds is free."""
+
+
+def mismatch(name: str, held: tuple[bool, int], asked: tuple[bool, int]) -> InvalidValue:
+    """Return the error for a lock that is held and asked for by who state other things: each `(shared, slots)`."""
+    return InvalidValue(
+        f"lock {name!r} is held with {_stated(*held)}, and asked for with {_stated(*asked)}: all who use a lock state "
+        "the same"
+    )
+
+
+def _stated(shared: bool, slots: int) -> str:
+    return "shared=True" if shared else f"slots={slots}"

@@ -71,7 +71,8 @@ class WaitingVerbs(Verbs):
         None stands for a missing key, before and after. At once if it differs already; after `timeout` seconds (None:
         for ever, 0: at once) the value, which is then equal to `seen`. What changes and changes back between two looks
         may go unnoticed, the last state never does.
-        Raises: `InvalidValue`; `SlothStateError` inside a transaction or snapshot unless `timeout` is 0.
+        Raises: `InvalidValue`; `StateBusy` if it could not be read in time; `SlothStateError` inside a transaction or
+        snapshot unless `timeout` is 0.
 
         >>> state.set("color", "green")
         True
@@ -85,10 +86,12 @@ class WaitingVerbs(Verbs):
         # As it would come back: a tuple as a list, a subclass as its base.
         before = MISSING if seen is None else as_python(*encode(seen, "seen"))
         row: Row | None = None
+        has_looked = False
 
         def look() -> bool | None:
-            nonlocal row
+            nonlocal row, has_looked
             row = self._engine.entries.get(key)
+            has_looked = True
             value = MISSING if row is None else decoded(as_python, key, row[0], row[1])
             return None if value is before or same(value, before) else True
 
@@ -97,4 +100,6 @@ class WaitingVerbs(Verbs):
             return left_ms / 1000 if left_ms > 0 else math.inf
 
         wait_until(self._engine, look, seconds, pause=pause)
+        if not has_looked:
+            raise StateBusy(f"{key!r} could not be read within {seconds} s: another keeps the store for itself")
         return None if row is None else decoded(self._codec.decode, key, row[0], row[1])

@@ -113,9 +113,7 @@ class TransactionBlock:
         try:
             connection.command(statement, seconds=self._pool.seconds())
         except ConnectionLost as error:
-            raise StateIOError(
-                f"the connection was lost; nothing of the transaction is kept ({self._pool.shown})"
-            ) from error
+            raise self._pool.lost(connection) from error
         except psycopg.Error as error:
             raise translate(error, self._pool.shown, is_write=True) from error
 
@@ -175,9 +173,7 @@ class TransactionBlock:
             status = connection.command("commit", seconds=pool.seconds())
         except ConnectionLost as error:
             if not self._is_committed(error):
-                raise StateIOError(
-                    f"the connection was lost; nothing of the transaction is kept ({pool.shown})"
-                ) from error
+                raise pool.lost(connection) from error
             return
         except psycopg.Error as error:
             raise translate(error, pool.shown, is_write=True) from error
@@ -250,6 +246,7 @@ class SnapshotBlock:
         pool.held[self._thread] = connection
         try:
             pool.set_clock(connection)
+            connection.wait_for_locks(max(1, round(pool.patience() * 1000)))
             connection.command("begin isolation level repeatable read read only", seconds=pool.seconds())
         except (psycopg.Error, ConnectionLost) as error:
             raise translate(error, pool.shown, is_write=False) from error

@@ -26,7 +26,8 @@ FUNCTIONS: Final = (
           {GATE}
           loop
             e := lock_list_v1(k);
-            if e.key is null or not is_live(e.expires_at_ms) or e.t = '[]' or e.kind = 'table' and e.t = '{{}}' then
+            if e.key is null or not is_live(e.expires_at_ms) or e.kind = 'list' and e.t = '[]'
+            or e.kind = 'table' and e.t = '{{}}' then
               return;
             elsif e.kind <> 'list' then
               return query select null::text, null::bigint, e.kind;

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from slothstate.descriptions import ClaimDescription
 from slothstate.engines.claiming import Claimed, dead_key
-from slothstate.engines.postgres.owner import END_PATIENCE, Owner, host
+from slothstate.engines.postgres.owner import Owner, host
 from slothstate.engines.postgres.rows import key_of, split
 from slothstate.engines.postgres.schema import GATED
-from slothstate.errors import SlothStateError, WrongType
+from slothstate.errors import WrongType
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.store import Store
@@ -112,8 +111,6 @@ class ClaimTable:
         ]
 
     def end(self) -> None:
-        owner = self._owner.number
-        # What cannot be written now comes back all the same once its owner is gone.
-        with suppress(SlothStateError), self._pool.within(END_PATIENCE):
+        with self._owner.ending() as owner:
             if owner is not None and self._pool.read(_IS_OWNER, (owner,)):
                 self._pool.write(_END, (owner,))

@@ -56,6 +56,7 @@ _SESSION: Final = {
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "off",
     "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
     "statement_timeout": "0",
     "jit": "off",
     "client_min_messages": "warning",

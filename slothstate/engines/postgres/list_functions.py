@@ -72,7 +72,7 @@ FUNCTIONS: Final = (
         end
         """,
     ),
-    # The same as a live list in rows, made and taken apart as needed; or as it is, of another kind.
+    # The row of a key, locked: a live list in rows, made and taken apart as needed; or as it is, of another kind.
     plpgsql(
         "open_list_v1(k text, whole text)",
         "entries",
@@ -82,8 +82,8 @@ FUNCTIONS: Final = (
           many bigint;
         begin
           loop
-            e := lock_list_v1(k);
-            exit when e.key is not null;
+            select * into e from entries where key = k for update;
+            exit when found;
             insert into entries (key, kind, n, first, last, long_key) values (k, 'list', 0, 1, 0, whole)
             on conflict do nothing;
           end loop;
@@ -185,7 +185,8 @@ FUNCTIONS: Final = (
           end if;
           {GATE}
           e := lock_list_v1(k);
-          if e.key is null or not is_live(e.expires_at_ms) or e.t = '[]' or e.kind = 'table' and e.t = '{{}}'
+          if e.key is null or not is_live(e.expires_at_ms) or e.kind = 'list' and e.t = '[]'
+          or e.kind = 'table' and e.t = '{{}}'
           then
             return;
           elsif e.kind <> 'list' then

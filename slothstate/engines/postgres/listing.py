@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from slothstate.descriptions import Entry, Usage
-from slothstate.engines.postgres.rows import LIVE, is_long, key_of, short, unpacked
+from slothstate.engines.postgres.rows import LIVE, STEM_BYTES, is_deep, key_of, stem, unpacked
 from slothstate.native import KEY_SEPARATOR, glob_filter
 from slothstate.patterns import key_range, literal
+from slothstate.values import KEY_MAX_BYTES, VALUE_MAX_BYTES
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.store import Store
 
-__all__ = ["describe", "keys", "page", "usage"]
+__all__ = ["describe", "keys", "page", "stored_range", "usage"]
 
 PAGE_OF_KEYS: Final = 50_000
 """Keys that one statement gathers at most."""
@@ -30,7 +31,9 @@ select key, long_key from entries e where key >= %s {{below}}and {LIVE} order by
 
 # As one value: a row for each key costs more than the search. No key holds NUL, and no text of the server does.
 _JOINED: Final = """
-select count(*), bool_or(long_key is not null), string_agg(convert_to(key, 'UTF8'), '\\x00'::bytea) from ({page}) each
+select
+  count(*), bool_or(octet_length(key) >= {deep}), string_agg(convert_to(key, 'UTF8'), '\\x00'::bytea)
+from ({page}) each
 """
 
 _PAGES: Final = {
@@ -39,9 +42,9 @@ _PAGES: Final = {
     for reverse in (False, True)
 }
 
-_JOINED_PAGES: Final = {order: _JOINED.format(page=page) for order, page in _PAGES.items()}
+_JOINED_PAGES: Final = {order: _JOINED.format(page=page, deep=STEM_BYTES) for order, page in _PAGES.items()}
 
-# What shares the beginning of a long key, whose order here is that of digests.
+# What shares the stem of a deep key.
 _RUN: Final = f"select key, long_key from entries e where starts_with(key, %s) and key >= %s and {LIVE}"
 
 _IN_ROWS: Final = "e.kind = 'list' and e.t is null"
@@ -114,54 +117,81 @@ def keys(pool: Store, pattern: str | None, after: str, limit: int | None, revers
 
 def page(pool: Store, pattern: str | None, after: str, limit: int, reverse: bool) -> tuple[list[str], str | None]:
     """Return those of the next `limit` live keys past `after` ("": all) that match, and where to go on, or None."""
-    lower, upper = ("", None) if pattern is None else key_range(pattern)
-    if after and reverse:
-        # What shares the beginning of a long one may come before or after it here.
-        bound = _after_all(after) if is_long(after) else after
-        upper = bound if upper is None else min(upper, bound)
+    found = stored_range(pattern)
+    if found is None:
+        return [], None
+    lower, upper = found
+    if after and is_deep(after):
+        rest = [name for name in _run(pool, after) if (name < after if reverse else name > after)]
+        if rest:
+            rest = sorted(rest, reverse=reverse)[:limit]
+            return _matching(pattern, rest), rest[-1]
+        first, end = _run_of(after)
+        if reverse:
+            upper = first if upper is None else min(upper, first)
+        elif end is None:
+            return [], None
+        else:
+            lower = max(lower, end)
+    elif after and reverse:
+        upper = after if upper is None else min(upper, after)
     elif after:
         # The least text above it that can be stored: no key holds NUL.
-        lower = max(lower, short(after) if is_long(after) else after + "\1")
-    lower = short(lower) if is_long(lower) else lower
-    if upper is not None and is_long(upper):
-        upper = _after_all(upper)
+        lower = max(lower, after + "\1")
     order = upper is not None, reverse
     parameters = (lower, limit) if upper is None else (lower, upper, limit)
-    ((count, has_long, joined),) = pool.read(_JOINED_PAGES[order], parameters, verb="keys", bulk=True)
+    ((count, has_deep, joined),) = pool.read(_JOINED_PAGES[order], parameters, verb="keys", bulk=True)
     if not count:
         return [], None
-    if not has_long and not is_long(after):
+    if not has_deep:
         text = joined.decode()
-        found = text.split(KEY_SEPARATOR) if pattern is None else glob_filter(pattern, text)
-        return found, None if count < limit else text.rpartition(KEY_SEPARATOR)[2]
+        names = text.split(KEY_SEPARATOR) if pattern is None else glob_filter(pattern, text)
+        return names, None if count < limit else text.rpartition(KEY_SEPARATOR)[2]
     rows = pool.read(_PAGES[order], parameters, bulk=True)
-    is_last = len(rows) < limit
     names = [whole or key for key, whole in rows]
-    if any(whole is not None for _, whole in rows):
-        if not is_last and is_long(names[-1]):
-            beginning = short(names[-1])
-            names += [
-                whole or key for key, whole in pool.read(_RUN, (beginning, beginning)) if (whole or key) not in names
-            ]
-        names.sort(reverse=reverse)
-    if after and is_long(after):
-        names = [name for name in names if (name < after if reverse else name > after)]
-    if not names:
-        return [], None
-    found = names if pattern is None else glob_filter(pattern, KEY_SEPARATOR.join(names))
-    return found, None if is_last else names[-1]
+    if len(rows) == limit and is_deep(names[-1]):
+        # What comes before it may be stored behind it.
+        names = list({*names, *_run(pool, names[-1])})
+    names = sorted(names, reverse=reverse)[:limit]
+    return _matching(pattern, names), None if len(rows) < limit else names[-1]
 
 
-def _after_all(key: str) -> str:
-    """Return a text above all that shares the beginning of a long key."""
-    return short(key) + "\U0010ffff"
+def _matching(pattern: str | None, names: list[str]) -> list[str]:
+    return names if pattern is None else glob_filter(pattern, KEY_SEPARATOR.join(names))
+
+
+def _run(pool: Store, key: str) -> list[str]:
+    """Return the live keys that a deep one may be stored among in another order."""
+    beginning = stem(key)
+    return [whole or each for each, whole in pool.read(_RUN, (beginning, beginning), bulk=True)]
+
+
+def _run_of(key: str) -> tuple[str, str | None]:
+    """Return the bounds of those keys, the second exclusive."""
+    return key_range(literal(stem(key)) + "*")
+
+
+def stored_range(pattern: str | None) -> tuple[str, str | None] | None:
+    """Return bounds that the stored forms of all matching keys lie between, the second exclusive; None if none can."""
+    if pattern is None:
+        return "", None
+    lower, upper = key_range(pattern)
+    if "\0" in lower:
+        return None
+    if is_deep(lower):
+        lower = stem(lower)
+    if upper is not None and is_deep(upper):
+        upper = _run_of(upper)[1]
+    return lower, upper
 
 
 def describe(pool: Store, names: list[str], preview: int) -> list[Entry]:
     """Return what there is to say about those of some keys that are there, in their order."""
     if not names:
         return []
-    parameters = (preview, preview, preview, preview, [key_of(name) for name in names])
+    # More than any value has, and inside the server's 32 bits.
+    most = min(preview, VALUE_MAX_BYTES)
+    parameters = (most, most, most, most, [key_of(name) for name in names])
     found = {row[0]: row for row in pool.read(_DESCRIBE, parameters, verb="entry", bulk=True)}
     entries = []
     for name in names:
@@ -184,9 +214,14 @@ def describe(pool: Store, names: list[str], preview: int) -> list[Entry]:
 
 def usage(pool: Store, prefix: str, delimiter: str) -> list[Usage]:
     """Return the sums of the keys that begin with `prefix`, by the part up to the next delimiter, the largest first."""
-    lower, upper = key_range(literal(prefix) + "*")
-    lower = short(lower) if is_long(lower) else lower
+    found = stored_range(literal(prefix) + "*")
+    if found is None:
+        return []
+    lower, upper = found
     size = len(prefix)
+    if "\0" in delimiter:
+        # Which no key holds: longer than any.
+        delimiter = "\1" * (KEY_MAX_BYTES + 1)
     parameters = (size, size, delimiter, size, delimiter, len(delimiter), lower, upper, upper, prefix)
     return [
         Usage(name, int(count), int(total))

@@ -185,7 +185,7 @@ class Lists:
             return f"[{items or ''}]"
         values = decoded(as_python, key, "list", text)
         begin, end = bounds(len(values), start, stop)
-        return json_encode(values[begin : end + 1], "items")
+        return json_encode(values[begin : end + 1], "items") if begin <= end else EMPTY_LIST
 
     def replace(self, key: str, index: int, item: str, /) -> bool:
         with self._pool.step():

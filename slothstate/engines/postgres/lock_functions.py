@@ -16,8 +16,8 @@ FUNCTIONS: Final = (
     # cannot have it waits for no transaction().
     plpgsql(
         "lock_acquire_v1("
-        "lock_name text, mine bigint, acquirer bigint, on_host text, in_pid bigint, ttl_ms bigint, share boolean, "
-        "places bigint, is_waiter boolean)",
+        "lock_name text, whole text, mine bigint, acquirer bigint, on_host text, in_pid bigint, ttl_ms bigint, "
+        "share boolean, places bigint, is_waiter boolean)",
         "table (token bigint, nonces bigint[], others_slots bigint[], others_shared boolean[])",
         f"""
         declare
@@ -64,10 +64,12 @@ FUNCTIONS: Final = (
             slots = places, since_ms = clock_ms(), expires_ms = clock_ms() + ttl_ms
           where name = lock_name and place = free;
           if not found then
-            insert into locks (name, place, token, nonce, owner, host, pid, shared, slots, since_ms, expires_ms)
+            insert into locks (
+              name, place, token, nonce, owner, host, pid, shared, slots, since_ms, expires_ms, long_name
+            )
             values (
               lock_name, coalesce(free, 1), granted, mine, acquirer, on_host, in_pid, share, places, clock_ms(),
-              clock_ms() + ttl_ms
+              clock_ms() + ttl_ms, whole
             );
           end if;
           if is_waiter then

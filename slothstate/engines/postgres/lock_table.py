@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Final
 
 from slothstate.descriptions import LockDescription
+from slothstate.engines.locking import mismatch
 from slothstate.engines.postgres.changes import Changes
 from slothstate.engines.postgres.lock_functions import FREED
-from slothstate.engines.postgres.owner import END_PATIENCE, Owner, host
-from slothstate.engines.postgres.rows import key_of
+from slothstate.engines.postgres.owner import Owner, host
+from slothstate.engines.postgres.rows import key_of, split
 from slothstate.engines.postgres.schema import GATED
-from slothstate.errors import InvalidValue, SlothStateError, StateBusy
+from slothstate.errors import SlothStateError, StateBusy
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.store import Store
 
 __all__ = ["LockTable"]
 
+LEAST_PATIENCE: Final = 0.05
+"""Seconds that a lock which is not waited for gives a writer who is just done."""
+
 KEPT_MS: Final = 60_000
 """Milliseconds that the place of a lock which nobody holds is kept for the next one."""
 
 _ACQUIRE: Final = """
-select token, nonces, others_slots, others_shared from lock_acquire_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s)
+select token, nonces, others_slots, others_shared from lock_acquire_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 
 _HELD: Final = "l.nonce is not null and is_held(l.expires_ms) and not is_dead(l.owner)"
@@ -49,16 +54,19 @@ update locks l set {FREED} where name = %s and nonce is not null and (%s or not 
 """
 
 _DESCRIBE: Final = """
-select name, host, pid, token, shared, slots, since_ms, expires_ms, not is_dead(owner)
+select coalesce(long_name, name), host, pid, token, shared, slots, since_ms, expires_ms, not is_dead(owner)
 from locks
 where nonce is not null and is_held(expires_ms)
-order by name, token
+order by 1, token
 """
 
-_WAITING: Final = "select name, host, pid, since_ms from waiters where not is_dead(owner) order by turn"
+_WAITING: Final = """
+select coalesce(long_name, name), host, pid, since_ms from waiters where not is_dead(owner) order by turn
+"""
 
 _WAIT: Final = """
-insert into waiters (nonce, name, owner, host, pid, alone, since_ms) values (%s, %s, %s, %s, %s, %s, clock_ms())
+insert into waiters (nonce, name, long_name, owner, host, pid, alone, since_ms)
+values (%s, %s, %s, %s, %s, %s, %s, clock_ms())
 on conflict do nothing
 """
 
@@ -112,27 +120,27 @@ class LockTable:
         slots: int = 1,
     ) -> int | None:
         self._require_usable(name)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
         if timeout == 0 and self._pool.would_wait_for_itself():
             return None
         try:
             while True:
-                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                left = max(0.0, deadline - time.monotonic())
+                # A transaction of somebody else keeps a lock from being granted, too.
+                within = nullcontext() if timeout is None else self._changes.within(max(left, LEAST_PATIENCE))
                 try:
-                    if left is None or timeout == 0:
-                        token = self._look(name, nonce, ttl_ms, blocked, shared, slots, waits=left is None)
-                    else:
-                        with self._changes.within(max(left, 0.001)):
-                            token = self._look(name, nonce, ttl_ms, blocked, shared, slots, waits=left > 0)
+                    with within:
+                        token = self._look(name, nonce, ttl_ms, blocked, shared, slots, waits=left > 0)
                 except StateBusy:
-                    if deadline is None or timeout == 0 or time.monotonic() < deadline:
+                    if time.monotonic() < deadline:
                         raise
                     return None
                 if token is not None:
                     return token
-                if deadline is not None and time.monotonic() >= deadline:
+                left = deadline - time.monotonic()
+                if left <= 0:
                     return None
-                self._changes.wait(None, 1.0 if deadline is None else max(0.0, deadline - time.monotonic()))
+                self._changes.wait(None, left)
         finally:
             self.end_wait(nonce)
 
@@ -166,7 +174,7 @@ class LockTable:
     ) -> int | None:
         owner = self._owner.become()
         is_waiter = nonce in self._waits
-        parameters = (key_of(name), nonce, owner, host(), os.getpid(), ttl_ms, shared, slots, is_waiter)
+        parameters = (*split(name), nonce, owner, host(), os.getpid(), ttl_ms, shared, slots, is_waiter)
         self._owner.kept.add(nonce)
         token, nonces, others_slots, others_shared = self._pool.write(_ACQUIRE, parameters, verb="lock")[0]
         if token is not None:
@@ -175,7 +183,7 @@ class LockTable:
         self._owner.kept.discard(nonce)
         for other_slots, is_shared in zip(others_slots, others_shared, strict=True):
             if (is_shared, other_slots) != (shared, slots) and {other_slots, slots} != {1}:
-                raise InvalidValue(f"lock {name!r} is held with slots={other_slots}, asked for with slots={slots}")
+                raise mismatch(name, (is_shared, other_slots), (shared, slots))
         if waits:
             for other in nonces:
                 blocked(other)
@@ -186,7 +194,7 @@ class LockTable:
         """Tell others who waits, and since when: who comes later to have it alone does not keep this one out."""
         if nonce not in self._waits:
             self._waits.add(nonce)
-            self._pool.write(_WAIT, (nonce, key_of(name), owner, host(), os.getpid(), alone))
+            self._pool.write(_WAIT, (nonce, *split(name), owner, host(), os.getpid(), alone))
 
     def end_wait(self, nonce: int, /) -> None:
         if nonce in self._waits:
@@ -201,6 +209,8 @@ class LockTable:
 
     def release(self, name: str, nonce: int, /) -> bool:
         self._require_usable(name)
+        if self._owner.number is None:
+            return False
         with self._owner.giving_up(nonce):
             return bool(self._pool.write(_RELEASE, (key_of(name), nonce), verb="unlock")[0][0])
 
@@ -262,11 +272,8 @@ class LockTable:
         self._waits.clear()
 
     def end(self) -> None:
-        owner = self._owner.number
-        if owner is not None:
-            # What cannot be written now is free all the same once the session has ended.
-            with suppress(SlothStateError), self._changes.within(END_PATIENCE):
-                if self._pool.read(_IS_OWNER, (owner, owner))[0][0]:
-                    self._pool.write(_END_OWNER, (owner,))
-                    self._pool.write(_END_WAITS, (owner,))
+        with self._owner.ending() as owner:
+            if owner is not None and self._pool.read(_IS_OWNER, (owner, owner))[0][0]:
+                self._pool.write(_END_OWNER, (owner,))
+                self._pool.write(_END_WAITS, (owner,))
         self._owner.end()

@@ -2,7 +2,7 @@
 
 The server drops the lock when the session ends, however the process ends; so a dead owner is known at once. The session
 is idle otherwise, and the server sees its end at once. Where it ends though the owner lives (the network, a restart of
-the server), the owner takes its number again, and keeps what nobody has taken meanwhile.
+the server), a thread takes the number again, and the owner keeps what nobody has taken meanwhile.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ import psycopg
 
 from slothstate.engines.postgres.connection import Connection, ConnectionLost, translate
 from slothstate.engines.postgres.lock_functions import FREED
-from slothstate.errors import StateBusy, StateIOError
+from slothstate.engines.postgres.ticker import Ticker
+from slothstate.errors import SlothStateError, StateBusy, StateIOError
 
 if TYPE_CHECKING:
-    from slothstate.engines.postgres.pool import Pool
+    from slothstate.engines.postgres.store import Store
 
-__all__ = ["END_PATIENCE", "Owner", "host"]
+__all__ = ["Owner", "host"]
 
 END_PATIENCE: Final = 1.0
 """Seconds that the end of an owner waits for other writers: its session's end frees what it has, a moment later."""
@@ -41,7 +42,11 @@ with ended as (
 update locks set {FREED} where owner = %(owner)s and nonce <> all(%(kept)s)
 """
 
-_PATIENCE: Final = 10.0
+PING: Final = 2.0
+"""Seconds between two looks whether the session is still there."""
+
+PING_PATIENCE: Final = 1.0
+"""Seconds for taking the number again, while verbs that need it wait: then they try for themselves."""
 
 host: Final = cache(socket.gethostname)
 
@@ -49,10 +54,12 @@ host: Final = cache(socket.gethostname)
 class Owner:
     """The one owner that an engine is once it needs to be one."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Store) -> None:
         self._pool = pool
         self._mutex = threading.Lock()
         self._session: Connection | None = None
+        self._ticker = Ticker("slothstate-owner", PING, self._keep)
+        self._has_doubts = False
         self.number: int | None = None
         # The nonces of all that it may hold: locks and claims, also those that are being taken.
         self.kept: set[int] = set()
@@ -65,30 +72,39 @@ class Owner:
 
     def become(self) -> int:
         """Be the owner that this engine is, and return its number. Raises: `StateIOError`."""
+        if self.number is None or not self.is_there:
+            if not self._mutex.acquire(timeout=self._pool.patience()):
+                raise StateIOError(f"no connection to the server within {self._pool.patience()} s ({self._pool.shown})")
+            try:
+                if self.number is None or not self.is_there:
+                    if self._session is not None:
+                        self._session.close()
+                    number = int.from_bytes(os.urandom(8)) >> 1 if self.number is None else self.number
+                    self._session = self._take(number, is_first=self.number is None)
+                    self.number = number
+            finally:
+                self._mutex.release()
+        self._ticker.ensure_running()
+        return self.number
+
+    @property
+    def is_there(self) -> bool:
+        """Whether others see that it lives: its session has not ended."""
         session = self._session
-        if session is not None and self.number is not None and session.is_alive():
-            return self.number
-        with self._mutex:
-            if self._session is None or self.number is None or not self._session.is_alive():
-                if self._session is not None:
-                    self._session.close()
-                is_first = self.number is None
-                if self.number is None:
-                    self.number = int.from_bytes(os.urandom(8)) >> 1
-                self._session = self._take(self.number, is_first=is_first)
-            return self.number
+        return session is not None and session.is_alive()
 
     def _take(self, number: int, *, is_first: bool) -> Connection:
         session = self._pool.connect("owner")
-        deadline = time.monotonic() + _PATIENCE
+        seconds = self._pool.seconds()
+        deadline = time.monotonic() + seconds
         try:
             # Whoever asks whether it is dead holds the number for a moment, shared; the old session until it has ended.
-            while not session.execute(_TAKE, (number,), seconds=_PATIENCE)[0][0]:
+            while not session.execute(_TAKE, (number,), seconds=seconds)[0][0]:
                 if time.monotonic() >= deadline:
                     raise StateIOError(f"the server does not end the lost session of this process ({self._pool.shown})")
                 time.sleep(0.005)
             if not is_first:
-                session.execute(_FORGET_ENDED, {"owner": number, "kept": list(self.kept)}, seconds=_PATIENCE)
+                session.execute(_FORGET_ENDED, {"owner": number, "kept": list(self.kept)}, seconds=seconds)
         except (psycopg.Error, ConnectionLost) as error:
             session.close()
             raise translate(error, self._pool.shown, is_write=False) from error
@@ -106,8 +122,17 @@ class Owner:
             raise
         except BaseException:
             self.kept.discard(nonce)
+            self._has_doubts = True
             raise
         self.kept.discard(nonce)
+
+    def _keep(self) -> None:
+        """Take the number again if the session was lost; end what could not be ended."""
+        with self._pool.within(PING_PATIENCE):
+            self.ensure()
+            if self._has_doubts and self.number is not None:
+                self._has_doubts = False
+                self._pool.write(_FORGET_ENDED, {"owner": self.number, "kept": list(self.kept)})
 
     def ensure(self) -> None:
         """Be alive to others again if the session was lost."""
@@ -122,8 +147,21 @@ class Owner:
         if session is not None:
             session.abandon()
 
+    @contextmanager
+    def ending(self) -> Iterator[int | None]:
+        """Give the number to a block that ends what it has; None if that is over anyway.
+
+        What cannot be written now is free, back or removed all the same, a moment after the session has ended.
+        """
+        try:
+            with self._pool.within(END_PATIENCE):
+                yield self.number if self.is_there else None
+        except SlothStateError:
+            self.end()
+
     def end(self) -> None:
         """Stop being an owner: whatever it still has is free."""
+        self._ticker.stop()
         with self._mutex:
             session, self._session, self.number = self._session, None, None
         if session is not None:

@@ -293,6 +293,12 @@ class Pool:
 
     # The end, and forks.
 
+    def lost(self, connection: Connection) -> StateIOError:
+        """Return the error for the connection of a transaction or snapshot that has ended."""
+        what = "what the snapshot read" if connection.moment else "nothing of the transaction"
+        is_kept = "may not be all" if connection.moment else "is kept"
+        return StateIOError(f"the connection was lost; {what} {is_kept} ({self.shown})")
+
     def close(self) -> None:
         if self.refusal is None:
             self.refusal = StateClosed(f"the state on {self.shown} is closed")

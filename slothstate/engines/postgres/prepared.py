@@ -29,6 +29,9 @@ __all__ = ["Statements", "readiness"]
 SLICE_MS: Final = 50
 """How long an answer is waited for before the wait is psycopg's, which looks at deadlines."""
 
+SLOWEST: Final = 2**20
+"""Octets a second that are on their way and worked on: a large value has so much longer."""
+
 _PLACEHOLDER: Final = re.compile(r"%(?:\((\w+)\))?s|%%")
 
 
@@ -54,6 +57,10 @@ class Statements:
         if isinstance(parameters, Mapping):
             parameters = [parameters[name] for name in found.order]
         values, formats = self._dumped(parameters)
+        octets = sum(map(len, filter(None, values)))
+        if octets > SLOWEST and self._db.until is not None:
+            # What the deadline bounds is a wait for others, not the way there.
+            self._db.until += octets / SLOWEST
         result = self._exchange(found.name, values, formats)
         if result.status == ExecStatus.TUPLES_OK:
             self._transformer.set_pgresult(result)

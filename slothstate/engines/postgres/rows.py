@@ -4,7 +4,8 @@ PostgreSQL's text holds no NUL: in a string it is `\\x01\\x02`, and `\\x01` is `
 equality mean what they mean outside; the length is that without `\\x01`. JSON holds neither.
 
 A key of more than 2,560 bytes may not fit an entry of a B-tree (2,704 at 8 KiB pages): it is stored as its beginning
-and its digest, which is longer than any other stored key, and whole beside it.
+and its digest, which is longer than any other stored key, and whole beside it. The beginning is cut at a character, so
+keys may be stored in another order than their own where they share 2,557 bytes (`is_deep`), and only there.
 """
 
 from __future__ import annotations
@@ -19,20 +20,24 @@ from slothstate.values import Kind, Stored, damaged, verify
 __all__ = [
     "EXPIRED",
     "LIVE",
-    "SHORT_BYTES",
+    "STEM_BYTES",
     "STORED",
     "VALUE",
     "columns",
+    "is_deep",
     "is_long",
     "key_of",
     "packed",
     "row_of",
     "short",
     "split",
+    "stem",
     "unpacked",
 ]
 
 SHORT_BYTES: Final = 2560
+
+STEM_BYTES: Final = SHORT_BYTES - 3
 
 _DIGEST_CHARACTERS: Final = 44
 
@@ -54,6 +59,16 @@ def is_long(key: str) -> bool:
 def short(key: str) -> str:
     """Return the beginning of a long key as it is stored: what fits, cut at a character."""
     return key.encode()[:SHORT_BYTES].decode(errors="ignore")
+
+
+def is_deep(key: str) -> bool:
+    """Return whether a key may stand at another place among the stored keys than among the keys."""
+    return len(key) >= STEM_BYTES // 4 and len(key.encode()) >= STEM_BYTES
+
+
+def stem(key: str) -> str:
+    """Return what is shared by all that a deep key may be stored among in another order."""
+    return key.encode()[:STEM_BYTES].decode(errors="ignore")
 
 
 def split(key: str) -> tuple[str, str | None]:

@@ -13,7 +13,6 @@ from slothstate.engines.postgres.blocks import SnapshotBlock, TransactionBlock
 from slothstate.engines.postgres.bounded import Parameters, Row
 from slothstate.engines.postgres.connection import GRACE, Connection, ConnectionLost, translate
 from slothstate.engines.postgres.pool import LONGEST_RECONNECT, Pool
-from slothstate.errors import StateIOError
 
 __all__ = ["Store"]
 
@@ -32,10 +31,12 @@ class Store(Pool):
         seconds = None if bulk else self.seconds()
         if own is not None:
             return self._run_in(own, statement, parameters, seconds, is_write=False)
-        deadline = time.monotonic() + min(self.busy_timeout, LONGEST_RECONNECT)
+        patience = self.patience()
+        deadline = time.monotonic() + min(patience, LONGEST_RECONNECT)
         while True:
             try:
                 with self.lent() as connection:
+                    connection.wait_for_locks(max(1, round(patience * 1000)))
                     return connection.execute(statement, parameters, seconds=seconds)
             except ConnectionLost as error:
                 if error.is_late or time.monotonic() >= deadline:
@@ -99,13 +100,13 @@ class Store(Pool):
         self, own: Connection, statement: str, parameters: Parameters, seconds: float | None, *, is_write: bool
     ) -> list[Row]:
         if own.db.closed:
-            raise StateIOError(f"the connection was lost; nothing of the transaction is kept ({self.shown})")
+            raise self.lost(own)
         try:
             self.set_clock(own)
             return own.execute(statement, parameters, seconds=seconds)
         except ConnectionLost as error:
             # It did not come to COMMIT.
-            raise StateIOError(f"the connection was lost; nothing of the transaction is kept ({self.shown})") from error
+            raise self.lost(own) from error
         except psycopg.Error as error:
             raise translate(error, self.shown, is_write=is_write) from error
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from slothstate.descriptions import Activity, Finding, Health
-from slothstate.engines.postgres.rows import LIVE, STORED, columns, row_of, split
+from slothstate.engines.postgres.listing import stored_range
+from slothstate.engines.postgres.rows import LIVE, STORED, columns, is_deep, row_of, split, stem
 from slothstate.engines.postgres.schema import GATED, VERSION
 from slothstate.engines.postgres.sweep import sweep_all
 from slothstate.engines.protocol import StoredRecord
 from slothstate.errors import NotSupported
 from slothstate.native import glob_match
-from slothstate.patterns import key_range
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.store import Store
@@ -135,9 +135,23 @@ class Transfer:
         self._pool = pool
 
     def records(self, pattern: str | None, /) -> Iterator[StoredRecord]:
-        lower, upper = ("", None) if pattern is None else key_range(pattern)
-        if len(lower.encode()) > 2000:
-            lower, upper = "", None
+        # Deep keys that may be stored in another order than their own.
+        held: list[StoredRecord] = []
+        for record in self._stored(pattern):
+            if held and not (is_deep(record[0]) and stem(record[0]) == stem(held[0][0])):
+                yield from sorted(held)
+                held.clear()
+            if is_deep(record[0]):
+                held.append(record)
+            else:
+                yield record
+        yield from sorted(held)
+
+    def _stored(self, pattern: str | None) -> Iterator[StoredRecord]:
+        found = stored_range(pattern)
+        if found is None:
+            return
+        lower, upper = found
         after = ""
         with self._pool.snapshot():
             while True:

@@ -26,13 +26,13 @@ FUNCTIONS: Final = (
           verb text := coalesce(nullif(current_setting('slothstate.step', true), ''), statement_timestamp()::text);
           number bigint;
         begin
-          update changes set op = what
-          where xid = pg_current_xact_id() and revision is null and key = k and step = verb and op <> 'expire';
-          if not found then
-            insert into changes (key, op, step, at_ms) values (k, what, verb, now_ms()) returning id into number;
-            if number % {_TRIM_EVERY} = 0 then
-              perform number_changes_v1(false);
-            end if;
+          -- Not changed in its place: what the verb did to another key meanwhile comes before.
+          delete from changes
+          where xid = pg_current_xact_id() and revision is null and hashtext(key) = hashtext(k) and key = k
+          and step = verb and op <> 'expire';
+          insert into changes (key, op, step, at_ms) values (k, what, verb, now_ms()) returning id into number;
+          if number % {_TRIM_EVERY} = 0 then
+            perform number_changes_v1(false);
           end if;
         end
         """,

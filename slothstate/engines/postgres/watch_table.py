@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from slothstate.descriptions import WatchDescription
 from slothstate.engines.postgres.owner import Owner, host
+from slothstate.engines.postgres.rows import key_of, packed, split, unpacked
 from slothstate.engines.postgres.sweep import sweep_all
 from slothstate.engines.watching import WatchPage
 from slothstate.errors import SlothStateError
@@ -45,8 +45,8 @@ _NUMBER_ALL: Final = "select number_changes_v1(true)"
 _NUMBER: Final = "select number_changes_v1(false)"
 
 _ADD: Final = """
-insert into watches (nonce, name, pattern, revision, owner, host, pid, since_ms)
-values (%s, %s, %s, (select coalesce(max(revision), 0) from changes), %s, %s, %s, clock_ms())
+insert into watches (nonce, name, long_name, pattern, revision, owner, host, pid, since_ms)
+values (%s, %s, %s, %s, (select coalesce(max(revision), 0) from changes), %s, %s, %s, clock_ms())
 returning revision
 """
 
@@ -104,7 +104,8 @@ _NEXT_EXPIRY: Final = (
 
 _ROWS: Final = """
 select
-  name, pattern, host, pid, since_ms, abs(w.revision), case when owner is not null then not is_dead(owner) end,
+  coalesce(long_name, name), pattern, host, pid, since_ms, abs(w.revision),
+  case when owner is not null then not is_dead(owner) end,
   count(c.id), min(c.at_ms)
 from watches w left join changes c on c.revision is null or c.revision > abs(w.revision)
 group by w.nonce
@@ -131,16 +132,19 @@ class WatchTable:
         sweep_all(pool)
         # Nobody else is writing: all that was committed comes before, and all that will be after.
         with pool.transaction():
-            found = [] if name is None else pool.read(_FIND, (name,))
+            stored = (None, None) if name is None else split(name)
+            found = [] if name is None else pool.read(_FIND, stored[:1])
             if found and found[0][1] and found[0][0] != nonce:
                 return None
             pool.write(_BEGIN_NOTING)
             pool.write(_NUMBER_ALL)
+            # A pattern may have NUL, which no key matches and no text of the server holds.
+            wanted = None if pattern is None else packed(pattern)
             who = owner, host(), os.getpid()
             if found:
-                rows = pool.write(_GO_ON, (nonce, pattern, *who, name))
+                rows = pool.write(_GO_ON, (nonce, wanted, *who, stored[0]))
             else:
-                rows = pool.write(_ADD, (nonce, name, pattern, *who))
+                rows = pool.write(_ADD, (nonce, *stored, wanted, *who))
             return int(rows[0][0])
 
     def page(self, nonce: int, after: int, pattern: str | None, limit: int, /) -> WatchPage:
@@ -167,7 +171,7 @@ class WatchTable:
         self._pool.write(_TRIM)
 
     def remove(self, name: str, /) -> bool:
-        removed = bool(self._pool.write(_REMOVE, (name,)))
+        removed = bool(self._pool.write(_REMOVE, (key_of(name),)))
         self._pool.write(_TRIM)
         return removed
 
@@ -192,9 +196,7 @@ class WatchTable:
                 self._pool.write(_END_NOTING)
 
     def close(self) -> None:
-        owner = self._owner.number
-        # What cannot be written now is ended by the next sweep: its owner is dead then.
-        with suppress(SlothStateError):
+        with self._owner.ending() as owner:
             if owner is not None and self._pool.read(_OWNS, (owner,)):
                 self._pool.write(_END_OWNER, (owner, owner))
 
@@ -212,7 +214,7 @@ def _described(
 ) -> WatchDescription:
     return {
         "name": name,
-        "pattern": pattern,
+        "pattern": None if pattern is None else unpacked(pattern),
         # Nobody runs it.
         "owner": None if is_alive is None else {"host": host or "", "pid": pid or 0},
         "since": since_ms / 1000,

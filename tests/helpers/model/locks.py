@@ -12,7 +12,8 @@ from typing import Final
 from helpers.model.entries import Part
 from helpers.model.memory import Holder
 from slothstate.descriptions import LockDescription
-from slothstate.errors import InvalidValue, SlothStateError, StateBusy
+from slothstate.engines.locking import mismatch
+from slothstate.errors import SlothStateError, StateBusy
 
 __all__ = ["Changes", "LockTable"]
 
@@ -113,7 +114,7 @@ class LockTable(Part):
         holders = self._find(name)
         for other in holders:
             if (other.shared, other.slots) != (shared, slots) and {other.slots, slots} != {1}:
-                raise InvalidValue(f"lock {name!r} is held with slots={other.slots}, asked for with slots={slots}")
+                raise mismatch(name, (other.shared, other.slots), (shared, slots))
         if shared:
             return all(other.shared for other in holders) and ahead.isdisjoint(self.engine.memory.alone)
         return len(holders) < slots

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from slothstate.engines.locking import mismatch
 from slothstate.engines.sqlite.connection import Atomic, Connection, sql
-from slothstate.errors import InvalidValue
 from slothstate.shapes import NamedTuple
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "Holders",
     "LockRow",
     "acquire",
-    "describe_slots",
     "extend",
     "holds",
     "look",
@@ -159,15 +158,7 @@ def _require_same(claim: Claim, rows: list[LockRow]) -> None:
     """Refuse a claim beside holders of other slots; alone and shared exclude each other by waiting."""
     for row in rows:
         if row.slots != claim.slots and {row.slots, claim.slots} != {1, SHARED}:
-            raise InvalidValue(
-                f"lock {claim.name!r} is held with {describe_slots(row.slots)}, and asked for with "
-                f"{describe_slots(claim.slots)}: all who use a lock state the same"
-            )
-
-
-def describe_slots(slots: int) -> str:
-    """Return what a holder states, as it is written in a call."""
-    return "shared=True" if slots == SHARED else f"slots={slots}"
+            raise mismatch(claim.name, (row.slots == SHARED, row.slots), (claim.slots == SHARED, claim.slots))
 
 
 def look(connection: Connection, now: int, name: str, slots: int = 1) -> Holders:
