@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -393,3 +394,47 @@ def test_inside_a_transaction(state: State) -> None:
     with state.transaction():
         assert claimed(state, "q").done()
     assert state.get("q") == ["b"]
+
+
+EDITS: dict[str, tuple[Callable[[State], object], object, list[object]]] = {
+    "list_remove": (lambda state: state.list_remove("q", {"v": 3}), 1, [1, 2, 4]),
+    "list_set": (lambda state: state.list_set("q", 0, {"v": "new"}), True, [1, 2, "new", 4]),
+    "list_set the last": (lambda state: state.list_set("q", -1, {"v": "new"}), True, [1, 2, 3, "new"]),
+    "list_insert": (lambda state: state.list_insert("q", 1, {"v": "new"}), 3, [1, 2, 3, "new", 4]),
+    "list_trim": (lambda state: state.list_trim("q", 0, 0), 1, [1, 2, 3]),
+    "list_trim from the end": (lambda state: state.list_trim("q", -1), 1, [1, 2, 4]),
+    "set_field": (lambda state: state.set_field("q", (0, "v"), "new"), True, [1, 2, "new", 4]),
+    "increment_field": (lambda state: state.increment_field("q", (0, "v"), 100), 103, [1, 2, 103, 4]),
+    "delete_field": (lambda state: state.delete_field("q", (0,)), True, [1, 2, 4]),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("inside", [False, True], ids=["alone", "in a transaction"])
+def test_edits_are_of_what_is_seen(state: State, clock: Clock, edit: str, inside: bool) -> None:
+    """Items that are due, and not yet back, shift no position: they come back where they were."""
+    state.list_push("q", *({"v": number} for number in (1, 2, 3, 4)))
+    for claim in [claimed(state, "q"), claimed(state, "q")]:
+        claim.release(5)
+    clock.advance(6)
+    assert state.get("q") == [{"v": 3}, {"v": 4}]
+    call, answer, left = EDITS[edit]
+    with state.transaction() if inside else nullcontext():
+        assert call(state) == answer
+    assert state.list_length("q") == len(left)
+    assert [item["v"] for item in state.get("q")] == left
+
+
+def test_the_text_of_an_empty_list_is_no_list(state: State) -> None:
+    """Nor is that of an empty table: taking from it is `WrongType`, and nothing is waited for."""
+    for text in ("[]", "{}"):
+        state.set("k", text)
+        for take in (
+            lambda: state.list_pop("k"),
+            lambda: state.list_shift("k", timeout=60),
+            lambda: state.list_pop_many("k", 1),
+            lambda: state.list_shift_many("k", 1),
+            lambda: state.list_claim("k"),
+        ):
+            with pytest.raises(WrongType):
+                take()

@@ -27,6 +27,9 @@ SEAM: Final = frozenset(
 )
 """The protocol and its parts."""
 
+COMMON: Final = frozenset(("engines.afterwards",))
+"""What engines are made of alike."""
+
 ABOVE: Final = GROUND | frozenset(
     (
         *("acquisition", "claims", "codec", "engines.claiming", "engines.protocol", "engines.watching", "locks"),
@@ -46,10 +49,10 @@ ALLOWED: Final[dict[str, frozenset[str]]] = {
     "claims": ABOVE,
     "codec": GROUND | {"engines.protocol"},
     "engines": GROUND | {"engines.postgres", "engines.protocol", "engines.sqlite"},
-    **dict.fromkeys(SEAM - {"engines.protocol"}, GROUND),
-    "engines.postgres": GROUND | SEAM | {"engines.postgres"},
+    **dict.fromkeys(SEAM - {"engines.protocol"} | COMMON, GROUND),
+    "engines.postgres": GROUND | SEAM | COMMON | {"engines.postgres"},
     "engines.protocol": GROUND | SEAM,
-    "engines.sqlite": GROUND | SEAM | {"engines.sqlite"},
+    "engines.sqlite": GROUND | SEAM | COMMON | {"engines.sqlite"},
     "importers": GROUND | {"importers"},
     "locks": ABOVE,
     "recipes": PUBLIC | {"recipes"},

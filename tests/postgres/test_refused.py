@@ -9,12 +9,13 @@ import subprocess
 import time
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
 
 import slothstate
-from helpers.postgres_server import Server, as_somebody_else, started
+from helpers.postgres_server import Server, as_somebody_else, drop, started
 from slothstate import InvalidValue, SlothStateError, StateIOError, StateReadOnly, UnsafeState
 
 SECRET = "sEcret"
@@ -174,6 +175,66 @@ def test_schemas_that_are_not_ours(server: Server, admin: psycopg.Connection) ->
         assert state.get("k") == 1
     for name in ("theirs", '"Empty ""one"""'):
         admin.execute(f"drop schema {name} cascade")
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        "function theirs.f() returns int language sql as 'select 1'",
+        "type theirs.color as enum ('red')",
+        "type theirs.pair as (a int, b int)",
+        "domain theirs.small as int",
+        "collation theirs.c (locale = 'C')",
+        "operator theirs.=== (leftarg = int, rightarg = int, function = int4pl)",
+    ],
+    ids=lambda text: text.split()[0],
+)
+def test_a_schema_with_anything_in_it(server: Server, admin: psycopg.Connection, thing: str) -> None:
+    """It is left alone, and so are the rights on it."""
+    admin.execute(f"create schema theirs; grant usage on schema theirs to public; create {thing}")
+    try:
+        before = admin.execute("select nspacl::text from pg_namespace where nspname = 'theirs'").fetchall()
+        error = refusal(server.url("theirs"))
+        assert isinstance(error, UnsafeState)
+        assert "holds" in str(error)
+        after = admin.execute(
+            "select nspacl::text, (select count(*) from pg_class where relnamespace = n.oid and relname = 'meta') "
+            "from pg_namespace n where nspname = 'theirs'"
+        ).fetchall()
+        assert after == [(*before[0], 0)]
+    finally:
+        admin.execute("drop schema theirs cascade")
+
+
+def test_many_make_the_same_store(server: Server) -> None:
+    """Whoever comes while another makes it waits, and takes it for nobody else's."""
+    for round_ in range(4):
+        url = server.url(f"made{round_}")
+        with ThreadPoolExecutor(8) as pool:
+            states = list(pool.map(lambda _, url=url: slothstate.open(url), range(8)))
+        assert sum(state.increment("n") for state in states) == sum(range(1, 9))
+        for state in states:
+            state.close()
+        drop(url)
+
+
+def test_a_database_where_functions_are_nobodys(server: Server, admin: psycopg.Connection) -> None:
+    """The rights that the documentation names are enough."""
+    admin.execute("alter default privileges revoke execute on functions from public; create role reader login")
+    try:
+        with slothstate.open(server.url()) as state:
+            state.set("k", [1])
+            state.list_push("q", 1)
+        admin.execute("grant usage on schema slothstate to reader")
+        admin.execute("grant select, insert, update, delete on all tables in schema slothstate to reader")
+        with slothstate.open(server.url().replace("//postgres@", "//reader@")) as state:
+            assert state.get("k") == [1]
+            assert state.list_shift("q") == 1
+            with state.locked("job"):
+                assert state.set("k", 2)
+    finally:
+        admin.execute("drop owned by reader; drop role reader")
+        admin.execute("alter default privileges grant execute on functions to public")
 
 
 def test_a_database_of_another_encoding(server: Server, admin: psycopg.Connection) -> None:

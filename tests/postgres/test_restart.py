@@ -51,6 +51,12 @@ def administer(url: str, function: str, name: str) -> None:
             time.sleep(0.001)
 
 
+def administer_role(url: str, statements: str) -> None:
+    """Make, change or remove a role."""
+    with psycopg.connect(url.partition("&schema")[0], autocommit=True) as admin:
+        admin.execute(statements)
+
+
 def named(url: str, name: str) -> str:
     """Return the URL of a store whose sessions have a name."""
     return f"{url}&application_name={name}"
@@ -221,6 +227,58 @@ def test_a_lost_answer_of_a_server_that_stays_away(server: Server, monkeypatch: 
         monkeypatch.setattr(Connection, "command", command)
         server.start()
         assert state.get("k") is None
+
+
+def test_an_owner_that_is_idle_is_alive_again(url: str) -> None:
+    """Its session has ended, and it does nothing with locks: soon nobody takes them for free, or its watch for dead."""
+    with slothstate.open(named(url, "idle")) as state, slothstate.open(url) as other, state.watch(name="w") as changes:
+        state.lock("job")
+        state.list_push("q", "item")
+        claim = state.list_claim("q")
+        administer(url, "pg_terminate_backend", "idle")
+        deadline = time.monotonic() + 10
+        while not all(each["alive"] for each in (*other.locks(), *other.watches(), *other.claims())):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert not other.try_lock("job")
+        assert other.list_claim("q") is None
+        other.sweep()
+        other.set("k", 1)
+        assert [next(changes).key for _ in range(3)] == ["q", "q", "k"]
+        assert claim is not None
+        assert claim.done()
+
+
+def test_a_server_that_ends_idle_sessions(url: str) -> None:
+    """Not those of slothstate, whatever the role's settings are."""
+    role = "impatient"
+    administer_role(url, f"create role {role} superuser login; alter role {role} set idle_session_timeout = '100ms'")
+    try:
+        with slothstate.open(url.replace("//postgres@", f"//{role}@")) as state, state.locked("job") as lock:
+            time.sleep(0.4)
+            with slothstate.open(url) as other:
+                assert other.locks()[0]["alive"]
+                assert not other.try_lock("job")
+            assert not lock.lost
+    finally:
+        administer_role(url, f"drop role {role}")
+
+
+def test_the_end_of_an_owner_whose_server_is_gone(server: Server) -> None:
+    """Closing waits for nobody: what it held is free with its session."""
+    state = slothstate.open(server.url())
+    state.list_push("q", "item")
+    claim, watch = state.list_claim("q"), state.watch()
+    state.lock("job")
+    server.stop(signal.SIGKILL)
+    began = time.monotonic()
+    with pytest.raises(StateIOError):
+        state.lock("other", timeout=0.2)
+    assert time.monotonic() - began < 1.5
+    state.close()
+    assert time.monotonic() - began < 3
+    assert claim is not None
+    assert watch is not None
 
 
 def test_a_lock_is_kept(server: Server) -> None:

@@ -165,7 +165,7 @@ class TransactionBlock:
             if connection.holder is not None:
                 pool.forget_writer(connection.holder)
             pool.give_back(connection)
-            pool.run_afterwards(self._thread)
+            pool.afterwards.run(self._thread)
 
     def _commit(self, connection: Connection) -> None:
         pool = self._pool
@@ -277,6 +277,6 @@ class SnapshotBlock:
                     connection.command("rollback", seconds=pool.seconds())
             connection.now = ""
             pool.give_back(connection)
-            pool.run_afterwards(self._thread)
+            pool.afterwards.run(self._thread)
         if kind is None and not is_current:
             raise StateIOError("what this snapshot is inside of ended before it: not all that it read is of one moment")

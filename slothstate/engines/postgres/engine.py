@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from slothstate.engines.postgres import address
 from slothstate.engines.postgres.changes import Changes
@@ -67,18 +67,13 @@ class PostgresEngine:
         self.upkeep = Upkeep(pool)
         self.transaction = pool.transaction
         self.snapshot = pool.snapshot
-        self.after_transaction = pool.after_transaction
+        self.after_transaction = pool.afterwards.add
         self.require_usable = pool.require_usable
         self.require_writable = pool.require_writable
         self._sweeper = Sweeper(pool, sweep_interval, self.tidy)
         if not is_resting:
             pool.connected = self._sweeper.ensure_running
             self._sweeper.ensure_running()
-
-    @classmethod
-    def open(cls, url: str, *, cache_size: int, allow_remote: bool, **options: Any) -> PostgresEngine:
-        """Open the store of a URL, with the arguments of `slothstate.open`; there is no read cache."""
-        return cls(url, **options)
 
     @classmethod
     def exists(cls, url: str) -> bool:

@@ -121,8 +121,11 @@ class LockTable:
     ) -> int | None:
         self._require_usable(name)
         deadline = math.inf if timeout is None else time.monotonic() + timeout
-        if timeout == 0 and self._pool.would_wait_for_itself():
-            return None
+        if timeout == 0:
+            if self._pool.would_wait_for_itself():
+                return None
+            # A server that is away is waited for as by every verb.
+            self._owner.become()
         try:
             while True:
                 left = max(0.0, deadline - time.monotonic())

@@ -18,6 +18,7 @@ from typing import Any, Final
 import psycopg
 
 from slothstate.caller import Caller, current, thread_ident
+from slothstate.engines.afterwards import Afterwards
 from slothstate.engines.postgres import forking, schema
 from slothstate.engines.postgres.address import Address
 from slothstate.engines.postgres.connection import (
@@ -80,7 +81,7 @@ class Pool:
         self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
         # The transaction or snapshot of each thread.
         self.held: dict[int, Connection] = {}
-        self._afterwards: dict[int, list[Callable[[], object]]] = {}
+        self.afterwards = Afterwards()
         self._within: dict[int, float] = {}
         self._process = os.getpid()
         forking.register(self)
@@ -138,12 +139,12 @@ class Pool:
 
     def would_wait_for_itself(self) -> bool:
         """Return whether the calling thread holds a transaction of this store through another State."""
-        holder = _writers.get((self.address.conninfo, self.address.schema))
+        holder = _writers.get((self._identity, self.address.schema))
         return holder is not None and holder.shares_thread(current())
 
     def refuse_wait_for_itself(self) -> None:
         """Refuse to wait for a transaction that the calling thread itself holds through another State."""
-        holder = _writers.get((self.address.conninfo, self.address.schema)) if _writers else None
+        holder = _writers.get((self._identity, self.address.schema)) if _writers else None
         if holder is not None and holder.shares_thread(current()):
             raise StateBusy(
                 f"this thread itself holds the write transaction of another State on {self.shown}: {holder.describe()}"
@@ -151,11 +152,11 @@ class Pool:
 
     def note_writer(self, writer: Caller) -> None:
         """Note who holds the gate in this process."""
-        _writers[self.address.conninfo, self.address.schema] = writer
+        _writers[self._identity, self.address.schema] = writer
 
     def forget_writer(self, writer: Caller) -> None:
         """Note that a writer has ended, unless the next one was noted already."""
-        name = self.address.conninfo, self.address.schema
+        name = self._identity, self.address.schema
         if _writers.get(name) is writer:
             del _writers[name]
 
@@ -276,21 +277,6 @@ class Pool:
                 connection.execute("select set_config('slothstate.now_ms', %s, false)", (now,))
                 connection.now = now
 
-    def after_transaction(self, callback: Callable[[], object]) -> None:
-        self._afterwards.setdefault(thread_ident(), []).append(callback)
-
-    def run_afterwards(self, thread: int) -> None:
-        callbacks = self._afterwards.get(thread, [])
-        while callbacks:
-            try:
-                callbacks[0]()
-            except Exception:
-                del callbacks[0]
-                raise
-            # Only now: one that Ctrl-C strikes is called again.
-            del callbacks[0]
-        self._afterwards.pop(thread, None)
-
     # The end, and forks.
 
     def lost(self, connection: Connection) -> StateIOError:
@@ -322,7 +308,7 @@ class Pool:
         self._idle.clear()
         self.held.clear()
         _writers.clear()
-        self._afterwards.clear()
+        self.afterwards.forget()
         self._within.clear()
 
 
@@ -357,5 +343,5 @@ def _close_all(idle: list[Connection]) -> None:
             idle.pop().close()
 
 
-_writers: dict[tuple[str, str], Caller] = {}
-"""Who holds the gate of which store, of this process."""
+_writers: dict[tuple[tuple[Any, ...] | None, str], Caller] = {}
+"""Who holds the gate of which store, of this process: by server and database, and schema."""

@@ -8,10 +8,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from slothstate.engines.sqlite import claims, returning
-from slothstate.engines.sqlite.locks.boot_clock import boot_ms
+from slothstate.engines.sqlite.locks.boot_clock import boot_id, boot_ms
 from slothstate.engines.sqlite.locks.owner import Ownership, host
 from slothstate.engines.sqlite.operations import VERBS
-from slothstate.errors import SlothStateError, StateIOError
+from slothstate.errors import SlothStateError
 
 if TYPE_CHECKING:
     from slothstate.descriptions import ClaimDescription
@@ -37,9 +37,7 @@ class ClaimTable:
         self, keys: Sequence[str], nonce: int, ttl_ms: int | None, max_attempts: int | None, dead: str | None, /
     ) -> Claimed | None:
         expires_boot_ms = None if ttl_ms is None else boot_ms() + ttl_ms
-        claimant = claims.Claimant(
-            nonce, self._ownership.become(), host(), os.getpid(), returning.this_boot(), expires_boot_ms
-        )
+        claimant = claims.Claimant(nonce, self._ownership.become(), host(), os.getpid(), boot_id(), expires_boot_ms)
         found = self._store.write(claims.take, keys, claimant, max_attempts, dead, self._likely)
         self._likely = None if found is None else found.key
         return found
@@ -52,7 +50,7 @@ class ClaimTable:
 
     def release(self, place: Place, nonce: int, delay_ms: int, /) -> bool:
         # A clock that the caller brought is the only one that counts.
-        boot = returning.this_boot() if self._store.is_real_time else ""
+        boot = boot_id() if self._store.is_real_time else ""
         return self._store.write(claims.release, place, nonce, boot_ms(), delay_ms, boot)
 
     def extend(self, place: Place, nonce: int, ttl_ms: int, /) -> bool:
@@ -72,17 +70,11 @@ class ClaimTable:
                 "owner": None if row.owner is None else {"host": row.host or "", "pid": row.pid or 0},
                 "since": row.since_ms / 1000,
                 "attempt": row.attempts,
-                "alive": None if row.owner is None else self._is_alive(row.owner),
+                "alive": None if row.owner is None else self._ownership.is_known_alive(row.owner),
                 "due": None if row.due_ms is None else row.due_ms / 1000,
             }
             for row in self._store.read(claims.rows, key, boot_ms())
         ]
-
-    def _is_alive(self, owner: str) -> bool | None:
-        try:
-            return self._ownership.is_alive(owner)
-        except StateIOError:
-            return None
 
     def end(self) -> None:
         owner = self._ownership.name

@@ -13,6 +13,7 @@ from slothstate.engines.claiming import Claimed, dead_key
 from slothstate.engines.listing import check_item
 from slothstate.engines.sqlite import keys, list_rows, lists, returning
 from slothstate.engines.sqlite.connection import LIVE, Atomic, Connection, sql
+from slothstate.engines.sqlite.locks.boot_clock import boot_id
 from slothstate.shapes import NamedTuple
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, INTEGER_MAX
 
@@ -248,5 +249,5 @@ def abandon(connection: Connection, now: int, nonce: int) -> None:
 
 def rows(connection: Connection, now: int, key: str | None, now_boot_ms: int) -> list[ClaimRow]:
     """Return the claims on a list, or all, by key and then in the order of the items."""
-    found = connection.execute(_ROWS, (key, now, returning.this_boot(), now_boot_ms))
+    found = connection.execute(_ROWS, (key, now, boot_id(), now_boot_ms))
     return [ClaimRow(*row) for row in found.fetchall()]

@@ -6,16 +6,20 @@ nothing the one that means the whole, and creates the key too.
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, cast
 
 from slothstate.engines.sqlite import keys
 from slothstate.engines.sqlite.connection import EXPIRED, LIVE, NOT_IN_ROWS, Atomic, Connection, sql
+from slothstate.engines.sqlite.operations import VERBS, writing_key
 from slothstate.errors import OutOfRange, WrongType
 from slothstate.values import Kind
 
-__all__ = ["Unit", "append", "increment"]
+if TYPE_CHECKING:
+    from slothstate.engines.protocol import Unit
+    from slothstate.engines.sqlite.lender import Runner
 
-Unit: TypeAlias = Literal["characters", "octets"]
+__all__ = ["CounterOperations", "append", "increment"]
 
 FLOAT_MAX: Final = 1.7976931348623157e308
 
@@ -139,3 +143,20 @@ def append(connection: Connection, now: int, key: str, kind: Kind, text: str | b
                 raise WrongType.of("append to", key, kind, row[0])
             found = connection.execute(statement, (now, key, kind, text)).get
     return found if isinstance(found, int) else len(found or "")
+
+
+VERBS.update(
+    {
+        increment: "increment",
+        append: "append",
+    }
+)
+
+
+class CounterOperations:
+    """`protocol.Counters`."""
+
+    def __init__(self, store: Runner) -> None:
+        # The last argument of the three may be left out, which `RunOnKey` does not say.
+        self.increment = cast("Callable[..., int | float]", writing_key(store, increment))
+        self.append = writing_key(store, append)

@@ -5,17 +5,21 @@ A value that is one JSON text is written anew with the part changed; of a list i
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from slothstate import fields
 from slothstate.engines.sqlite import edits, keys, list_rows
 from slothstate.engines.sqlite.connection import LIVE, Atomic, Connection, Snapshot
+from slothstate.engines.sqlite.operations import VERBS, reading, writing_key
 from slothstate.fields import Path
 from slothstate.native import json_encode
 from slothstate.shapes import NamedTuple
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, Kind, check_levels, damaged, verify
 
-__all__ = ["delete", "get", "increment", "put"]
+if TYPE_CHECKING:
+    from slothstate.engines.sqlite.lender import Runner
+
+__all__ = ["FieldOperations", "delete", "get", "increment", "put"]
 
 _FIND: Final = f"select id, kind, value from entries where key = ?2 and {LIVE}"
 
@@ -139,3 +143,23 @@ def _locate(
     index %= found.size
     (item,) = list_rows.items_between(connection, key, found, index, index)
     return kind, _Text(item, path[1:], path[:1], (identity, list_rows.position(connection, found, index)))
+
+
+VERBS.update(
+    {
+        get: "get_field",
+        put: "set_field",
+        delete: "delete_field",
+        increment: "increment_field",
+    }
+)
+
+
+class FieldOperations:
+    """`protocol.Fields`."""
+
+    def __init__(self, store: Runner) -> None:
+        self.get = reading(store, get)
+        self.put = writing_key(store, put)
+        self.delete = writing_key(store, delete)
+        self.increment = writing_key(store, increment)

@@ -10,8 +10,8 @@ from slothstate.shapes import Protocol
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.changes import CommitWatch
     from slothstate.engines.sqlite.claim_table import ClaimTable
-    from slothstate.engines.sqlite.counter_operations import CounterOperations
-    from slothstate.engines.sqlite.field_operations import FieldOperations
+    from slothstate.engines.sqlite.counters import CounterOperations
+    from slothstate.engines.sqlite.fields import FieldOperations
     from slothstate.engines.sqlite.list_operations import ListOperations
     from slothstate.engines.sqlite.locks.lock_table import LockTable
     from slothstate.engines.sqlite.locks.owner import Ownership
@@ -61,13 +61,13 @@ class Parts:
 
 
 def counters(store: Store) -> CounterOperations:
-    from slothstate.engines.sqlite.counter_operations import CounterOperations
+    from slothstate.engines.sqlite.counters import CounterOperations
 
     return CounterOperations(store)
 
 
 def fields(store: Store) -> FieldOperations:
-    from slothstate.engines.sqlite.field_operations import FieldOperations
+    from slothstate.engines.sqlite.fields import FieldOperations
 
     return FieldOperations(store)
 

@@ -14,8 +14,8 @@ import apsw
 
 from slothstate import native
 from slothstate.caller import current, thread_ident
+from slothstate.engines.afterwards import Afterwards
 from slothstate.engines.sqlite import foreign_sqlite, forking, location, schema
-from slothstate.engines.sqlite.afterwards import Afterwards
 from slothstate.engines.sqlite.busy import BusyWait, can_wait_for
 from slothstate.engines.sqlite.connection import Connection
 from slothstate.engines.sqlite.idle import Departing, Fresh, close_last

@@ -26,7 +26,6 @@ __all__ = [
     "pause",
     "put_back",
     "sweep",
-    "this_boot",
 ]
 
 LIVENESS_INTERVAL: Final = 0.03
@@ -34,7 +33,6 @@ LIVENESS_INTERVAL: Final = 0.03
 
 SHORTEST_PAUSE: Final = 0.001
 
-this_boot: Final = cache(boot_id)
 
 _CLAIMED: Final = sql(f"select id from entries where key = ?1 and {IN_ROWS} and value is not null")
 
@@ -106,7 +104,7 @@ def due(connection: Connection, now: int, identity: int) -> list[int]:
     """Return the positions of the claimed items of a list that are due."""
     owners = connection.owners
     own = None if owners is None else owners.name
-    now_boot_ms, boot = boot_ms(), this_boot()
+    now_boot_ms, boot = boot_ms(), boot_id()
     suspects = connection.execute(_SUSPECTS, (identity, now, own, boot, now_boot_ms)).fetchall()
     if not suspects:
         return []
@@ -149,7 +147,7 @@ def pause(connection: Connection, now: int, keys: Sequence[str]) -> float:
         identity = connection.execute(_CLAIMED, (key,)).get
         if identity is None:
             continue
-        due_ms, expires_boot_ms, has_others = connection.execute(_NEXT, (identity, this_boot(), own)).get
+        due_ms, expires_boot_ms, has_others = connection.execute(_NEXT, (identity, boot_id(), own)).get
         if has_others:
             shortest = min(shortest, LIVENESS_INTERVAL)
         if due_ms is not None:

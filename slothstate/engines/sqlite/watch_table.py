@@ -76,7 +76,7 @@ class WatchTable:
                 "owner": None if row.owner is None else {"host": row.host or "", "pid": row.pid or 0},
                 "since": row.since_ms / 1000,
                 "revision": abs(row.revision),
-                "alive": None if row.owner is None else not self._ownership.is_dead(row.owner),
+                "alive": None if row.owner is None else self._ownership.is_known_alive(row.owner),
                 "behind": max(0, row.behind),
                 "behind_since": None if row.behind_since_ms is None else row.behind_since_ms / 1000,
             }

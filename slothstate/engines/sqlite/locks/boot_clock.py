@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
+from functools import cache
 from typing import Final
 
 __all__ = ["boot_id", "boot_ms"]
@@ -15,9 +16,6 @@ _CLOCK: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 
 _offset_ns = 0
 
-_boot_id = ""
-"""Once it was read: no process outlives its boot."""
-
 
 def boot_ms() -> int:
     """Return milliseconds since the system booted, sleep included; the same in every time namespace."""
@@ -26,13 +24,13 @@ def boot_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
+@cache
 def boot_id() -> str:
     """Return what tells one boot of this system from another; "" where the system has no such thing."""
-    global _boot_id
-    if not _boot_id:
-        with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
-            _boot_id = file.read().strip()
-    return _boot_id
+    # Once: no process outlives its boot.
+    with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
+        return file.read().strip()
+    return ""
 
 
 def _look() -> None:

@@ -18,7 +18,7 @@ from slothstate.engines.sqlite.locks import table
 from slothstate.engines.sqlite.locks.announcement import ANNOUNCE_AFTER, GRACE, Announcements
 from slothstate.engines.sqlite.locks.boot_clock import boot_id, boot_ms
 from slothstate.engines.sqlite.locks.owner import Ownership, host
-from slothstate.errors import SlothStateError, StateBusy, StateIOError
+from slothstate.errors import SlothStateError, StateBusy
 
 if TYPE_CHECKING:
     from slothstate.descriptions import LockDescription
@@ -274,7 +274,7 @@ class LockTable:
                 "slots": None if row.slots == table.SHARED else row.slots,
                 "since": row.since_ms / 1000,
                 "expires": None if row.expires_boot_ms is None else (now_ms + row.expires_boot_ms - now_boot_ms) / 1000,
-                "alive": self._is_alive(row.owner),
+                "alive": self._ownership.is_known_alive(row.owner),
                 "waiting": [
                     {"host": waiter.host, "pid": waiter.pid, "since": waiter.since_ms / 1000}
                     for waiter in waiting
@@ -318,12 +318,6 @@ class LockTable:
 
     def _is_free(self, row: table.LockRow) -> bool:
         return self._is_expired(row, boot_ms()) or not self._ownership.is_alive(row.owner)
-
-    def _is_alive(self, owner: str) -> bool | None:
-        try:
-            return self._ownership.is_alive(owner)
-        except StateIOError:
-            return None
 
     def _is_expired(self, row: table.LockRow, now_boot_ms: int) -> bool:
         # Of another boot only the owner's file can tell: the clocks do not compare.

@@ -178,6 +178,13 @@ class Ownership:
             "lock away with 'slothstate unlock --force' once its process is known to be gone"
         )
 
+    def is_known_alive(self, name: str) -> bool | None:
+        """Return whether an owner is alive; None where this process cannot tell, and `doctor` says why."""
+        try:
+            return self.is_alive(name)
+        except StateIOError:
+            return None
+
     def sweep(self) -> None:
         """Remove the files of dead owners, and have those of the living look new to cleaners of old files."""
         own = self._own.get("")

@@ -19,6 +19,10 @@ class Afterwards:
         """Call `callback` when the transaction of the calling thread has ended, whichever way."""
         self._callbacks.setdefault(thread_ident(), []).append(callback)
 
+    def forget(self) -> None:
+        """Be a forked child, in which no transaction goes on."""
+        self._callbacks.clear()
+
     def run(self, thread: int) -> None:
         """Call those of a thread whose transaction has ended."""
         callbacks = self._callbacks.get(thread, [])
