@@ -63,6 +63,8 @@ if TYPE_CHECKING:
     from slothstate.record import Record
     from slothstate.watching import Change, Watch
 
+    __version__: str
+
 __all__ = [
     "Activity",
     "AlreadyHeld",
@@ -144,14 +146,21 @@ _LATE: Final = {
 """What few programs need, and the modules that have it: imported when it is asked for."""
 
 
-def __getattr__(name: str) -> Any:
-    if name in _LATE:
-        from importlib import import_module
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})
 
-        return getattr(import_module(_LATE[name]), name)
-    if name == "__version__":
-        # Looked up when asked for: importlib.metadata costs more than the rest of the import.
-        from importlib.metadata import version
 
-        return version("slothstate")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# A type checker that saw it would take any name for one of these.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in _LATE:
+            from importlib import import_module
+
+            return getattr(import_module(_LATE[name]), name)
+        if name == "__version__":
+            # Looked up when asked for: importlib.metadata costs more than the rest of the import.
+            from importlib.metadata import version
+
+            return version("slothstate")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

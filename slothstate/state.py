@@ -31,6 +31,9 @@ from slothstate.verbs.watching import WatchingVerbs
 
 __all__ = ["State", "open"]
 
+SHORTEST_SWEEP: Final = 0.01
+"""Seconds: sweeping all the time would keep everybody else from writing."""
+
 
 def open(
     path: str | os.PathLike[str] | None = None,
@@ -51,7 +54,7 @@ def open(
       disk for every write. What others wrote can be read up to one sync before it is durable.
     - `read_cache`: whether values that were read are kept in memory; they are valid as long as nothing is written.
     - `cache_size`: how many bytes of them at most.
-    - `sweep_interval`: seconds between two removals of expired keys, which no verb sees meanwhile.
+    - `sweep_interval`: seconds between two removals of expired keys, which no verb sees meanwhile; at least 0.01.
     - `busy_timeout`: seconds that a writer waits for another before it gives up with `StateBusy`.
     - `allow_remote`: open a store on a network file system, or on one that is not known to be local, at your own risk.
 
@@ -72,6 +75,8 @@ def open(
     check_flag(read_cache, "read_cache")
     check_flag(allow_remote, "allow_remote")
     sweep_interval = check_seconds(sweep_interval, "sweep_interval")
+    if sweep_interval < SHORTEST_SWEEP:
+        raise InvalidValue(f"sweep_interval must be at least {SHORTEST_SWEEP} s, got {sweep_interval}")
     busy_timeout = check_seconds(busy_timeout, "busy_timeout", zero=True)
     state = State(
         connect(

@@ -84,7 +84,7 @@ def test_version() -> None:
     assert slothstate.__version__ == version("slothstate")
     assert re.fullmatch(r"\d+\.\d+\.\d+", slothstate.__version__)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        slothstate.nonsense  # noqa: B018
+        slothstate.nonsense  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_exports() -> None:

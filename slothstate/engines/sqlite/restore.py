@@ -122,7 +122,8 @@ def _replace(target: str, copy: Connection) -> None:
             known = db.execute(_LAST_TOKEN).get
         except apsw.BusyError as error:
             raise StateBusy(
-                f"{target} is open in another process: end whatever uses it, then restore ('fuser {target}' lists them)"
+                f"{target} is open, here or in another process: close it and end whatever uses it, then restore "
+                f"('fuser {target}' lists the processes)"
             ) from error
         except (apsw.CorruptError, apsw.SQLError):
             # Damaged, which may be why it is to be replaced.
