@@ -5,6 +5,7 @@
 #include "engine/fork.h"
 #include "engine/lender.h"
 #include "engine/log.h"
+#include "python/versions.h"
 #include "cache/type.h"
 
 /* As in slothstate/engines/sqlite/pool.py. */
@@ -151,27 +152,17 @@ static bool take_back(ss_lender *self, PyObject *connection, bool *appended)
 static void recover(ss_lender *self, PyObject *connection)
 {
     enum { MOST_STRIKES = 1000 };
-    PyObject *type, *error, *traceback;
-    PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
-    if (traceback != NULL) {
-        PyException_SetTraceback(error, traceback);
-    }
+    PyObject *error = ss_take_exception();
     PyObject *meant = PyObject_CallMethodObjArgs((PyObject *)self, names[RECOVER], connection, error, NULL);
     for (int strikes = 0; meant == NULL && strikes < MOST_STRIKES; strikes++) {
-        Py_XDECREF(type);
-        Py_XDECREF(error);
-        Py_XDECREF(traceback);
-        PyErr_Fetch(&type, &error, &traceback);
+        Py_SETREF(error, ss_take_exception());
         meant = PyObject_CallMethodObjArgs((PyObject *)self, names[RECOVER], connection, Py_None, NULL);
     }
     if (meant == NULL || !PyExceptionInstance_Check(meant)) {
-        PyErr_Restore(type, error, traceback);
+        ss_put_exception(error);
     } else {
         PyException_SetCause(meant, error);
         PyErr_SetObject((PyObject *)Py_TYPE(meant), meant);
-        Py_XDECREF(type);
-        Py_XDECREF(traceback);
     }
     Py_XDECREF(meant);
 }

@@ -1,4 +1,5 @@
 #include "python/kinds.h"
+#include "python/versions.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -178,23 +179,17 @@ static PyObject *python_value(const ss_lua_binding *binding, const ss_lua_value 
 
 /* ---- Calls ---- */
 
-/* Python's objects of `count` values; returns how many were made: fewer with an exception set. Until 3.12 an allocation
- * may run Python's collector, and with it any code; the values still point into Lua. */
+/* Python's objects of `count` values; returns how many were made: fewer with an exception set. The values still point
+ * into Lua: no code of others may run. */
 static size_t python_values(const ss_lua_binding *binding, const ss_lua_value *values, size_t count, const char *text,
                             PyObject **objects)
 {
     size_t made = 0;
-#if PY_VERSION_HEX < 0x030C0000
-    int collects = PyGC_Disable();
-#endif
+    bool collects = ss_gc_pause();
     while (made < count && (objects[made] = python_value(binding, &values[made], text)) != NULL) {
         made++;
     }
-#if PY_VERSION_HEX < 0x030C0000
-    if (collects) {
-        PyGC_Enable();
-    }
-#endif
+    ss_gc_resume(collects);
     return made;
 }
 

@@ -1,7 +1,5 @@
 /* What a call of Python came to: sorted while the GIL is held, and looked at by the builder. */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
+#include "python/versions.h"
 #include "lua/lua.h"
 
 static void keep_object(ss_lua_outcome *outcome, ss_lua_outcome_kind kind, PyObject *object)
@@ -10,30 +8,11 @@ static void keep_object(ss_lua_outcome *outcome, ss_lua_outcome_kind kind, PyObj
     outcome->object = object;
 }
 
-static PyObject *raised_exception(void)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-    return PyErr_GetRaisedException();
-#else
-    PyObject *type = NULL;
-    PyObject *value = NULL;
-    PyObject *traceback = NULL;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback != NULL && value != NULL) {
-        PyException_SetTraceback(value, traceback);
-    }
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
-    return value;
-#endif
-}
-
 /* Sorts the exception that is set: an interruption is kept in binding->pending, any other becomes its message. */
 static void sort_exception(ss_lua_binding *binding, ss_lua_outcome *outcome, bool explained)
 {
     bool interrupts = !PyErr_ExceptionMatches(PyExc_Exception);
-    PyObject *exception = raised_exception();
+    PyObject *exception = ss_take_exception();
     if (interrupts && exception != NULL) {
         outcome->kind = SS_LUA_OUTCOME_INTERRUPTED;
         if (PyList_SetSlice(binding->pending, 0, PY_SSIZE_T_MAX, NULL) != 0 ||

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "json/json.h"
+#include "python/versions.h"
 #include "base/plain.h"
 #include "base/utf8.h"
 
@@ -199,11 +200,9 @@ static ss_status write_wide(encoder *e, PyObject *text, Py_ssize_t *surrogate)
 /* Writes a str and what follows it: ':' after a key, ',' after a value. */
 static bool write_str(encoder *e, PyObject *text, uint8_t follower)
 {
-#if PY_VERSION_HEX < 0x030c0000
-    if (PyUnicode_READY(text) < 0) {
+    if (!ss_make_ready(text)) {
         return false;
     }
-#endif
     if (PyUnicode_IS_ASCII(text)) {
         return write_ascii(e, PyUnicode_1BYTE_DATA(text), (size_t)PyUnicode_GET_LENGTH(text), follower);
     }

@@ -1,14 +1,13 @@
 #include "python/text.h"
+#include "python/versions.h"
 
 #include <string.h>
 
 bool ss_utf8_of(PyObject *text, const uint8_t **data, size_t *length)
 {
-#if PY_VERSION_HEX < 0x030c0000
-    if (PyUnicode_READY(text) < 0) {
+    if (!ss_make_ready(text)) {
         return false;
     }
-#endif
     if (PyUnicode_IS_ASCII(text)) {
         *data = PyUnicode_1BYTE_DATA(text);
         *length = (size_t)PyUnicode_GET_LENGTH(text);
