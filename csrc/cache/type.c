@@ -225,14 +225,12 @@ static int cache_traverse(PyObject *object, visitproc visit, void *arg)
 static void cache_dealloc(PyObject *object)
 {
     ss_read_cache *self = (ss_read_cache *)object;
-    PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
     ss_cache_table_free(&self->table);
     Py_XDECREF(self->owner);
     Py_XDECREF(self->clock);
     Py_XDECREF(self->transactions);
-    type->tp_free(object);
-    Py_DECREF(type);
+    ss_free_object(object);
 }
 
 int ss_read_cache_export(PyObject *into)

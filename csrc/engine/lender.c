@@ -353,32 +353,15 @@ static PyObject *lender_write_key(PyObject *self, PyObject *const *arguments, Py
     X("_refusal", refusal) \
     X("cache", cache) \
     X("now", now)
-#define VISIT(name, field) Py_VISIT(self->field);
-#define CLEAR(name, field) Py_CLEAR(self->field);
 #define MEMBER(name, field) {name, T_OBJECT_EX, offsetof(ss_lender, field), 0, NULL},
 
-static int lender_traverse(PyObject *object, visitproc visit, void *arg)
-{
-    ss_lender *self = (ss_lender *)object;
-    Py_VISIT(Py_TYPE(object));
-    MEMBERS(VISIT)
-    return 0;
-}
-
-static int lender_clear(PyObject *object)
-{
-    ss_lender *self = (ss_lender *)object;
-    MEMBERS(CLEAR)
-    return 0;
-}
+SS_TRAVERSE_AND_CLEAR(lender, ss_lender, MEMBERS)
 
 static void lender_dealloc(PyObject *object)
 {
-    PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
     lender_clear(object);
-    type->tp_free(object);
-    Py_DECREF(type);
+    ss_free_object(object);
 }
 
 int ss_lender_export(PyObject *into)

@@ -69,13 +69,6 @@ static PyObject *log_new(PyTypeObject *type, PyObject *arguments, PyObject *keyw
     return (PyObject *)self;
 }
 
-static void log_dealloc(PyObject *object)
-{
-    PyTypeObject *type = Py_TYPE(object);
-    type->tp_free(object);
-    Py_DECREF(type);
-}
-
 static PyObject *log_hook(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
 {
     if (count != 3) {
@@ -206,7 +199,7 @@ int ss_log_export(PyObject *into)
     static PyType_Slot slots[] = {
         {Py_tp_doc, "Log(limit): see slothstate/engines/sqlite/wal_hook.py."},
         {Py_tp_new, log_new},
-        {Py_tp_dealloc, log_dealloc},
+        {Py_tp_dealloc, ss_free_object},
         {Py_tp_methods, methods},
         {Py_tp_members, members},
         {0, NULL},

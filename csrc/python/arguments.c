@@ -54,6 +54,13 @@ bool ss_intern(PyObject **names, const char *const *texts, size_t count)
     return true;
 }
 
+void ss_free_object(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
 int ss_export_functions(PyObject *into, PyMethodDef *functions, PyObject *self)
 {
     PyObject *module = PyUnicode_FromString("slothstate._native");

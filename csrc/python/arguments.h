@@ -15,6 +15,28 @@
 /* PyMethodDef has room for one pointer type; a METH_FASTCALL function goes through a cast, as in CPython itself. */
 #define SS_FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
 
+/* Of a type whose objects own what the table names as X(name, field), its name in Python and in C: `prefix_traverse` and
+ * `prefix_clear`, for Python's collector. */
+#define SS_TRAVERSE_AND_CLEAR(prefix, type, TABLE) \
+    static int prefix##_traverse(PyObject *object, visitproc visit, void *arg) \
+    { \
+        type *self = (type *)object; \
+        Py_VISIT(Py_TYPE(object)); \
+        TABLE(SS_VISIT) \
+        return 0; \
+    } \
+    static int prefix##_clear(PyObject *object) \
+    { \
+        type *self = (type *)object; \
+        TABLE(SS_CLEAR) \
+        return 0; \
+    }
+#define SS_VISIT(name, field) Py_VISIT(self->field);
+#define SS_CLEAR(name, field) Py_CLEAR(self->field);
+
+/* The last step of a tp_dealloc, or the only one. */
+void ss_free_object(PyObject *object);
+
 /* Whether a call of `function` got `expected` positional arguments; raises TypeError if not. */
 bool ss_check_count(const char *function, Py_ssize_t count, Py_ssize_t expected);
 

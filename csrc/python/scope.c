@@ -153,33 +153,17 @@ static void scope_finalize(PyObject *object)
     }
 }
 
-static int scope_traverse(PyObject *object, visitproc visit, void *arg)
-{
-    scope *self = (scope *)object;
-    Py_VISIT(Py_TYPE(object));
-    Py_VISIT(self->begin);
-    Py_VISIT(self->end);
-    return 0;
-}
-
-static int scope_clear(PyObject *object)
-{
-    scope *self = (scope *)object;
-    Py_CLEAR(self->begin);
-    Py_CLEAR(self->end);
-    return 0;
-}
+#define OWNED(X) X("begin", begin) X("end", end)
+SS_TRAVERSE_AND_CLEAR(scope, scope, OWNED)
 
 static void scope_dealloc(PyObject *object)
 {
-    PyTypeObject *type = Py_TYPE(object);
     if (PyObject_CallFinalizerFromDealloc(object) < 0) {
         return;
     }
     PyObject_GC_UnTrack(object);
     scope_clear(object);
-    type->tp_free(object);
-    Py_DECREF(type);
+    ss_free_object(object);
 }
 
 int ss_scope_export(PyObject *into)
