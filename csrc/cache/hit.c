@@ -1,4 +1,3 @@
-#include "python/arguments.h"
 #include "cache/type.h"
 #include "python/tree.h"
 #include "base/inline.h"

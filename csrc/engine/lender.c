@@ -221,7 +221,7 @@ static bool settle_cache(ss_lender *self, long long mark, bool committed, PyObje
     }
     ss_read_cache *cache = ss_read_cache_of(object);
     bool settled;
-    if (cache != NULL && PyUnicode_Check(key)) {
+    if (cache != NULL) {
         settled = ss_read_cache_settle(cache, valid, key);
     } else {
         PyObject *number = PyLong_FromLongLong(valid);

@@ -56,10 +56,7 @@ static int on_commit(void *log, void *db, const char *name, int pages)
 static PyObject *log_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
     long long limit;
-    if (keywords != NULL && PyDict_GET_SIZE(keywords) != 0) {
-        return PyErr_Format(PyExc_TypeError, "Log() takes no keyword arguments");
-    }
-    if (!PyArg_ParseTuple(arguments, "L:Log", &limit)) {
+    if (!ss_check_no_keywords("Log", keywords) || !PyArg_ParseTuple(arguments, "L:Log", &limit)) {
         return NULL;
     }
     ss_log *self = (ss_log *)type->tp_alloc(type, 0);
@@ -71,8 +68,8 @@ static PyObject *log_new(PyTypeObject *type, PyObject *arguments, PyObject *keyw
 
 static PyObject *log_hook(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
 {
-    if (count != 3) {
-        return PyErr_Format(PyExc_TypeError, "hook() takes db, name, pages");
+    if (!ss_check_count("hook", count, 3)) {
+        return NULL;
     }
     long long pages = PyLong_AsLongLong(arguments[2]);
     if (pages == -1 && PyErr_Occurred()) {

@@ -40,6 +40,9 @@ void ss_free_object(PyObject *object);
 /* Whether a call of `function` got `expected` positional arguments; raises TypeError if not. */
 bool ss_check_count(const char *function, Py_ssize_t count, Py_ssize_t expected);
 
+/* Whether a call of a type got no keyword arguments; raises TypeError if not. `keywords` is a dict or NULL. */
+bool ss_check_no_keywords(const char *type, PyObject *keywords);
+
 /* Sorts the arguments of a call into `values`, in the order of the `most` parameters and borrowed; NULL for one that was
  * not given, which the first `needed` must be. False with TypeError set. */
 bool ss_take_arguments(const char *function, const char *const *parameters, Py_ssize_t needed, Py_ssize_t most,

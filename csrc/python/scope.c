@@ -91,10 +91,7 @@ typedef struct scope {
 static PyObject *scope_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
     PyObject *begin, *end;
-    if (keywords != NULL && PyDict_GET_SIZE(keywords) != 0) {
-        return PyErr_Format(PyExc_TypeError, "Scope() takes no keyword arguments");
-    }
-    if (!PyArg_ParseTuple(arguments, "OO:Scope", &begin, &end)) {
+    if (!ss_check_no_keywords("Scope", keywords) || !PyArg_ParseTuple(arguments, "OO:Scope", &begin, &end)) {
         return NULL;
     }
     scope *self = (scope *)type->tp_alloc(type, 0);
