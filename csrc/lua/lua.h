@@ -51,10 +51,11 @@ void ss_lua_handover(void *dictionary);
  * since the process began. Lua's print tells nobody. */
 bool ss_lua_lost_output(void);
 
-/* For the plain binding (slothstate/lua/plain.py), whose Lua side calls them as built-in functions, in which no
- * interruption can come. Takes the exception out that is the first of the list `pending`, if any: in the main thread, as
- * `is_main_thread` says it, it is raised again at the next bytecode. */
-void ss_lua_redeliver_from(void *pending, void *is_main_thread);
+/* Takes the exception out that is the first of the list `pending`, if any, as `raise_pending` did not raise it for lupa to
+ * carry to the caller of the runtime: in the main thread, as `is_main_thread` says it, it is raised again at the next
+ * bytecode. The plain binding (slothstate/lua/plain.py) has it and the next one called from Lua as built-in functions, in
+ * which no interruption can come. */
+void ss_lua_redeliver(void *pending, void *is_main_thread);
 
 /* While more calls with 1 than with -1 were made in a thread, what was redelivered to it waits. */
 void ss_lua_shield(int change);
@@ -194,10 +195,6 @@ bool ss_lua_entered(ss_lua_outcome *outcome, void **leave);
 void ss_lua_finish(ss_lua_binding *binding, ss_lua_outcome *outcome, void *result, int gil);
 
 void ss_lua_outcome_release(ss_lua_outcome *outcome);
-
-/* Takes the interruption out that is still in binding->pending, if any: `raise_pending` did not raise it, for lupa to
- * carry to the caller of the runtime as it is. In the main thread it is raised again at its next bytecode. */
-void ss_lua_redeliver(ss_lua_binding *binding);
 
 /* ---- Python results, looked at by the builder (GIL held; none of these raises a Lua error) ---- */
 

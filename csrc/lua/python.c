@@ -277,7 +277,7 @@ bool ss_lua_entered(ss_lua_outcome *outcome, void **leave)
 
 /* ---- Interruptions ---- */
 
-void ss_lua_redeliver_from(void *pending, void *is_main_thread)
+void ss_lua_redeliver(void *pending, void *is_main_thread)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
     if (PyList_GET_SIZE(pending) > 0) {
@@ -293,11 +293,6 @@ void ss_lua_redeliver_from(void *pending, void *is_main_thread)
         Py_XDECREF(is_main);
     }
     PyGILState_Release(gil);
-}
-
-void ss_lua_redeliver(ss_lua_binding *binding)
-{
-    ss_lua_redeliver_from(binding->pending, binding->is_main_thread);
 }
 
 void ss_lua_shield(int change)
