@@ -7,8 +7,8 @@
 #include "lua/api.h"
 #include "base/inline.h"
 #include "lua/lua.h"
+#include "lua/path.h"
 
-#define SS_PROBLEM_SIZE 640
 #define SS_NOT_HELD "the integer %" PRId64 " is past 2^53: this Lua cannot hold it exactly"
 
 /* ---- error.c ---- */
