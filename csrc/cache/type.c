@@ -11,8 +11,6 @@ static void move_to(ss_read_cache *self, ss_walindex_state state)
     }
 }
 
-/* What a miss does. */
-
 bool ss_read_cache_sync(ss_read_cache *self, uint64_t *token)
 {
     ss_walindex_state state;
@@ -107,8 +105,6 @@ static PyObject *cache_store(PyObject *object, PyObject *const *arguments, Py_ss
     Py_RETURN_NONE;
 }
 
-/* What a write does. */
-
 long long ss_read_cache_mark(ss_read_cache *self)
 {
     ss_walindex_state state;
@@ -178,8 +174,6 @@ static PyObject *cache_figures(PyObject *object, PyObject *unused)
                          self->length_hits, "misses", self->misses, "entries", (Py_ssize_t)self->table.count, "bytes",
                          (Py_ssize_t)self->table.bytes);
 }
-
-/* The type. */
 
 static PyTypeObject *cache_type;
 

@@ -37,8 +37,6 @@
 
 #include "base/buf.h"
 
-/* ---- What Python calls, through cffi ---- */
-
 /* Fills the API table of `implementation` ("luajit21", "lua54", ...) from the already loaded lupa module at `path`.
  * Idempotent. NULL, or a sentence saying why it cannot be done (valid until the next call in this thread). */
 const char *ss_lua_attach(const char *implementation, const char *path);
@@ -59,8 +57,6 @@ void ss_lua_redeliver(void *pending, void *is_main_thread);
 
 /* While more calls with 1 than with -1 were made in a thread, what was redelivered to it waits. */
 void ss_lua_shield(int change);
-
-/* ---- Shared by what touches Lua and what touches Python ---- */
 
 #define SS_LUA_SHORT 1024
 #define SS_LUA_TEXT_KEPT ((size_t)1 << 20)
@@ -196,8 +192,7 @@ void ss_lua_finish(ss_lua_binding *binding, ss_lua_outcome *outcome, void *resul
 
 void ss_lua_outcome_release(ss_lua_outcome *outcome);
 
-/* ---- Python results, looked at by the builder (GIL held; none of these raises a Lua error) ---- */
-
+/* A Python result as the builder sees it, with the GIL held; nothing that looks at one raises a Lua error. */
 typedef struct ss_lua_item {
     enum {
         SS_LUA_ITEM_NIL,

@@ -31,8 +31,6 @@ unsigned *ss_lua_scopes(void)
     return &scopes;
 }
 
-/* ---- Ownership of the userdata ---- */
-
 enum {
     PART_ENCODED,
     PART_ABSENT,
@@ -127,8 +125,6 @@ void ss_lua_binding_free(ss_lua_binding *binding)
     ss_lua_drop(&parts);
 }
 
-/* ---- Lua values to Python ---- */
-
 static PyObject *python_string(const char *text, size_t length)
 {
     PyObject *string = PyUnicode_DecodeUTF8(text, (Py_ssize_t)length, NULL);
@@ -176,8 +172,6 @@ static PyObject *python_value(const ss_lua_binding *binding, const ss_lua_value 
     default: return Py_NewRef(binding->absent);
     }
 }
-
-/* ---- Calls ---- */
 
 /* Python's objects of `count` values; returns how many were made: fewer with an exception set. The values still point
  * into Lua: no code of others may run. */
@@ -274,8 +268,6 @@ bool ss_lua_entered(ss_lua_outcome *outcome, void **leave)
     ss_lua_outcome_release(outcome);
     return true;
 }
-
-/* ---- Interruptions ---- */
 
 void ss_lua_redeliver(void *pending, void *is_main_thread)
 {

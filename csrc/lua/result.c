@@ -105,8 +105,6 @@ void ss_lua_outcome_release(ss_lua_outcome *outcome)
     PyGILState_Release((PyGILState_STATE)outcome->gil);
 }
 
-/* ---- What the builder looks at ---- */
-
 static void inspect_text(ss_lua_item *item, PyObject *string)
 {
     Py_ssize_t length = 0;
