@@ -11,9 +11,7 @@
 /* As in slothstate/engines/sqlite/pool.py. */
 enum { IDLE_CONNECTIONS = 8 };
 
-/* The names of what is called back, interned. Written once, when the types are made, and never released; nobody
- * imports this in a second interpreter (slothstate/native.py). */
-#define NAMES_OF(X) \
+#define CALLED_BACK(X) \
     X(APPEND, "append") \
     X(BORROW, "_borrow") \
     X(CHECKPOINT, "checkpoint") \
@@ -30,18 +28,7 @@ enum { IDLE_CONNECTIONS = 8 };
     X(SYNC, "sync") \
     X(THREAD, "thread") \
     X(TRIM, "_trim")
-#define NAME_INDEX(name, text) name,
-#define NAME_TEXT(name, text) text,
-
-enum name { NAMES_OF(NAME_INDEX) NAMES };
-
-static PyObject *names[NAMES];
-
-static bool intern_names(void)
-{
-    static const char *const texts[NAMES] = {NAMES_OF(NAME_TEXT)};
-    return ss_intern(names, texts, NAMES);
-}
+SS_NAMES(CALLED_BACK)
 
 typedef struct lender {
     PyObject_HEAD

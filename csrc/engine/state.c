@@ -12,10 +12,8 @@ typedef struct ss_state {
     PyObject *put;       /* a function (key, kind, stored, ttl_ms) */
 } ss_state;
 
-/* Written once, at export, and never released. */
-enum name { SET_RARELY, SET_WHEN, NAMES };
-
-static PyObject *names[NAMES];
+#define CALLED_BACK(X) X(SET_RARELY, "_set") X(SET_WHEN, "_set_when")
+SS_NAMES(CALLED_BACK)
 
 static PyObject *refuse(const ss_state *self)
 {
@@ -123,7 +121,6 @@ static void state_dealloc(PyObject *object)
 
 int ss_state_export(PyObject *into)
 {
-    static const char *const texts[NAMES] = {[SET_RARELY] = "_set", [SET_WHEN] = "_set_when"};
     static PyMethodDef methods[] = {
         {"get", METHOD(state_get),
          "get($self, /, key, default=None)\n--\n\n"
@@ -156,5 +153,5 @@ int ss_state_export(PyObject *into)
     static PyType_Spec spec = {"slothstate._native.StateBase", sizeof(ss_state), 0,
                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
     static PyTypeObject *type;
-    return ss_intern(names, texts, NAMES) ? ss_export_type(into, &type, &spec) : -1;
+    return intern_names() ? ss_export_type(into, &type, &spec) : -1;
 }

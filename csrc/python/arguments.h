@@ -51,6 +51,19 @@ bool ss_take_arguments(const char *function, const char *const *parameters, Py_s
 /* Fills `names` with interned strs of the texts, those that are still NULL. False with an exception set. */
 bool ss_intern(PyObject **names, const char *const *texts, size_t count);
 
+/* The names of what a file calls back, of a table of X(NAME, "name"): `names[NAME]`, once `intern_names` was called. Written
+ * once and never released; nobody imports this in a second interpreter (slothstate/native.py). */
+#define SS_NAMES(TABLE) \
+    enum name { TABLE(SS_NAME_INDEX) NAMES }; \
+    static PyObject *names[NAMES]; \
+    static bool intern_names(void) \
+    { \
+        static const char *const texts[NAMES] = {TABLE(SS_NAME_TEXT)}; \
+        return ss_intern(names, texts, NAMES); \
+    }
+#define SS_NAME_INDEX(name, text) name,
+#define SS_NAME_TEXT(name, text) text,
+
 /* Puts the functions of a table that ends with NULL into the dict `into`, by name; each gets `self`, which may be NULL.
  * 0, or -1 with an exception set. */
 int ss_export_functions(PyObject *into, PyMethodDef *functions, PyObject *self);
