@@ -67,11 +67,11 @@ PyObject *ss_type_name(PyObject *object)
     return name;
 }
 
-PyObject *ss_raise_type(const char *format, PyObject *object)
+PyObject *ss_raise_type(PyObject *error, const char *format, PyObject *object)
 {
     PyObject *name = ss_type_name(object);
     if (name != NULL) {
-        PyErr_Format(PyExc_TypeError, format, name);
+        PyErr_Format(error, format, name);
         Py_DECREF(name);
     }
     return NULL;
