@@ -17,7 +17,7 @@ typedef struct encoder {
     bool runs_code; /* whether it may; if not, a container that asks for it is an error */
     unsigned depth;
     unsigned depth_max;
-    ss_frame frames[SS_JSON_MAX_DEPTH];
+    ss_frame *frames; /* of SS_JSON_MAX_DEPTH */
 } encoder;
 
 /* Raises `type` with "<path><message>" and returns false. An exception may run other code, so nothing borrowed may be
@@ -329,14 +329,9 @@ static bool write_document(encoder *e, PyObject *value)
 
 static PyObject *encode(PyObject *self, PyObject *value, PyObject *name, unsigned depth_max, bool runs_code)
 {
-    encoder e; /* the frames need no initial value */
-    e.self = self;
-    e.name = name;
-    e.buf = (ss_buf){0};
-    e.is_ascii = true;
-    e.runs_code = runs_code;
-    e.depth = 0;
-    e.depth_max = depth_max;
+    ss_frame frames[SS_JSON_MAX_DEPTH]; /* need no initial value */
+    encoder e = {
+        .self = self, .name = name, .is_ascii = true, .runs_code = runs_code, .depth_max = depth_max, .frames = frames};
     PyObject *text = NULL;
     if (write_document(&e, value)) {
         text = ss_new_str(e.buf.data, e.buf.length - 1, e.is_ascii);
