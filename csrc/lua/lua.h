@@ -124,7 +124,7 @@ typedef struct ss_lua_outcome {
 
 typedef struct ss_lua_binding {
     size_t uses;           /* its box, and each call under way; by the one thread that runs this Lua */
-    void *parts;           /* the tuple that owns what follows */
+    void *parts;           /* the tuple that owns what follows, in this order, down to `verbs` */
     void *encoded;         /* the type values.Encoded */
     void *absent;          /* passed for, and returned as, a default that stays in Lua */
     void *explain;         /* explain(exception) -> str: the message a script sees */

@@ -31,25 +31,15 @@ unsigned *ss_lua_scopes(void)
     return &scopes;
 }
 
-enum {
-    PART_ENCODED,
-    PART_ABSENT,
-    PART_EXPLAIN,
-    PART_PENDING,
-    PART_IS_MAIN_THREAD,
-    PART_WITH_OPTIONS,
-    PART_VERBS,
-    PART_COUNT
-};
-
 ss_lua_binding *ss_lua_binding_new(const char *token, size_t length)
 {
+    enum { PARTS = 7 };
     ss_lua_binding *binding = NULL;
     PyGILState_STATE gil = PyGILState_Ensure();
     PyObject *key = PyBytes_FromStringAndSize(token, (Py_ssize_t)length);
     PyObject *parts = key == NULL || handover == NULL ? NULL : PyDict_GetItemWithError(handover, key);
     Py_XINCREF(parts);
-    if (parts != NULL && (PyDict_DelItem(handover, key) != 0 || PyTuple_GET_SIZE(parts) != PART_COUNT)) {
+    if (parts != NULL && (PyDict_DelItem(handover, key) != 0 || PyTuple_GET_SIZE(parts) != PARTS)) {
         Py_CLEAR(parts);
     }
     PyErr_Clear();
@@ -58,15 +48,15 @@ ss_lua_binding *ss_lua_binding_new(const char *token, size_t length)
         Py_CLEAR(parts);
     }
     if (parts != NULL) {
-        binding->uses = 1;
-        binding->encoded = PyTuple_GET_ITEM(parts, PART_ENCODED);
-        binding->absent = PyTuple_GET_ITEM(parts, PART_ABSENT);
-        binding->explain = PyTuple_GET_ITEM(parts, PART_EXPLAIN);
-        binding->pending = PyTuple_GET_ITEM(parts, PART_PENDING);
-        binding->is_main_thread = PyTuple_GET_ITEM(parts, PART_IS_MAIN_THREAD);
-        binding->with_options = PyTuple_GET_ITEM(parts, PART_WITH_OPTIONS);
-        binding->verbs = PyTuple_GET_ITEM(parts, PART_VERBS);
+        void **const places[PARTS] = {
+            &binding->encoded,        &binding->absent,       &binding->explain, &binding->pending,
+            &binding->is_main_thread, &binding->with_options, &binding->verbs,
+        };
+        for (Py_ssize_t i = 0; i < PARTS; i++) {
+            *places[i] = PyTuple_GET_ITEM(parts, i);
+        }
         binding->parts = parts;
+        binding->uses = 1;
     }
     PyGILState_Release(gil);
     return binding;
