@@ -1,9 +1,8 @@
-#include "python/arguments.h"
+#include "engine/lender.h"
 
 #include <structmember.h>
 
 #include "engine/fork.h"
-#include "engine/lender.h"
 #include "engine/log.h"
 #include "python/versions.h"
 #include "cache/type.h"

@@ -1,11 +1,10 @@
-#include "python/arguments.h"
+#include "engine/log.h"
 
 #include <structmember.h>
 
 #include "base/atomic.h"
 #include "base/export.h"
 #include "base/sqlite_file.h"
-#include "engine/log.h"
 
 /* The beginning of `sqlite3_api_routines`, in the order of sqlite3ext.h: SQLite only ever adds to its end. */
 typedef struct sqlite_routines {
