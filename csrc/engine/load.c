@@ -1,7 +1,6 @@
 #include "python/functions.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "engine/load.h"
 #include "cache/type.h"

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "glob/glob.h"
-#include "base/utf8.h"
 
 static size_t count_characters(const uint8_t *text, size_t length)
 {
