@@ -1,4 +1,3 @@
-#include "python/arguments.h"
 #include "cache/type.h"
 #include "python/tree.h"
 #include "base/inline.h"
@@ -26,6 +25,12 @@ static bool read_given_clock(const ss_read_cache *self, int64_t *now_ms)
     }
     *now_ms = (int64_t)(value * 1000);
     return true;
+}
+
+/* The time, after `read_given_clock`: the system's clock is read where it is needed, most hits do without. */
+static inline int64_t time_of(const ss_read_cache *self, int64_t given_ms)
+{
+    return self->clock == NULL ? ss_wall_clock() / SS_MILLISECOND : given_ms;
 }
 
 /* Whether the calling thread holds a transaction, and so must read its own writes. */
@@ -65,7 +70,7 @@ static inline bool is_there(const ss_read_cache *self, const ss_cache_entry *fou
     if (found->expires_at_ms == SS_CACHE_NEVER) {
         return found->form != SS_FORM_ABSENT;
     }
-    return found->expires_at_ms > (self->clock == NULL ? ss_wall_clock() / SS_MILLISECOND : now_ms);
+    return found->expires_at_ms > time_of(self, now_ms);
 }
 
 /* A new reference to a function of the reader: it must outlive a call that takes it away. NULL with an exception set. */
@@ -200,9 +205,7 @@ PyObject *ss_read_cache_get_many(const ss_reader *reader, PyObject *keys)
     if (!read_given_clock(self, &now_ms)) {
         return NULL;
     }
-    if (self->clock == NULL) {
-        now_ms = ss_wall_clock() / SS_MILLISECOND;
-    }
+    now_ms = time_of(self, now_ms);
     PyObject *values = PyDict_New();
     if (values == NULL) {
         return NULL;
@@ -262,9 +265,7 @@ PyObject *ss_read_cache_remaining_ms(PyObject *object, PyObject *key)
     if (!read_given_clock(self, &now_ms)) {
         return NULL;
     }
-    if (self->clock == NULL) {
-        now_ms = ss_wall_clock() / SS_MILLISECOND;
-    }
+    now_ms = time_of(self, now_ms);
     const ss_cache_entry *found = look(self, key);
     if (found == NULL) {
         Py_RETURN_NONE;

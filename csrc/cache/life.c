@@ -48,8 +48,8 @@ PyObject *ss_read_cache_forked(PyObject *object, PyObject *unused)
 PyObject *ss_read_cache_attach(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
 {
     ss_read_cache *self = (ss_read_cache *)object;
-    if (count != 2) {
-        return PyErr_Format(PyExc_TypeError, "attach() takes file, owner");
+    if (!ss_check_count("attach", count, 2)) {
+        return NULL;
     }
     void *file = PyLong_AsVoidPtr(arguments[0]);
     if (file == NULL) {
@@ -78,8 +78,8 @@ PyObject *ss_read_cache_verified(PyObject *object, PyObject *seconds)
 PyObject *ss_read_cache_wait(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
 {
     ss_read_cache *self = (ss_read_cache *)object;
-    if (count != 2) {
-        return PyErr_Format(PyExc_TypeError, "wait() takes token, seconds");
+    if (!ss_check_count("wait", count, 2)) {
+        return NULL;
     }
     uint64_t token = PyLong_AsUnsignedLongLong(arguments[0]);
     double seconds = PyErr_Occurred() ? 0 : PyFloat_AsDouble(arguments[1]);

@@ -12,11 +12,8 @@
 #ifndef SS_CACHE_TABLE_H
 #define SS_CACHE_TABLE_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "python/arguments.h"
+
 #include <string.h>
 
 enum { SS_CACHE_WINDOW = 16 };

@@ -1,4 +1,3 @@
-#include "python/arguments.h"
 #include "cache/type.h"
 #include "base/time.h"
 
@@ -11,8 +10,6 @@ static void move_to(ss_read_cache *self, ss_walindex_state state)
         ss_cache_outdate(&self->table);
     }
 }
-
-/* What a miss does. */
 
 bool ss_read_cache_sync(ss_read_cache *self, uint64_t *token)
 {
@@ -90,8 +87,11 @@ bool ss_read_cache_store(ss_read_cache *self, uint64_t token, PyObject *key, lon
 
 static PyObject *cache_store(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
 {
-    if (count != 5 || !PyUnicode_Check(arguments[1])) {
-        return PyErr_Format(PyExc_TypeError, "store() takes token, key, form, value, expires_at_ms");
+    if (!ss_check_count("store", count, 5)) {
+        return NULL;
+    }
+    if (!PyUnicode_Check(arguments[1])) {
+        return PyErr_Format(PyExc_TypeError, "store() takes a str as key");
     }
     if (arguments[0] == Py_None) {
         Py_RETURN_NONE;
@@ -104,8 +104,6 @@ static PyObject *cache_store(PyObject *object, PyObject *const *arguments, Py_ss
     }
     Py_RETURN_NONE;
 }
-
-/* What a write does. */
 
 long long ss_read_cache_mark(ss_read_cache *self)
 {
@@ -147,8 +145,8 @@ bool ss_read_cache_settle(ss_read_cache *self, long long mark, PyObject *key)
 
 static PyObject *cache_settle(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
 {
-    if (count != 2 || !PyUnicode_Check(arguments[1])) {
-        return PyErr_Format(PyExc_TypeError, "settle() takes mark, key");
+    if (!ss_check_count("settle", count, 2)) {
+        return NULL;
     }
     long long mark = PyLong_AsLongLong(arguments[0]);
     if ((mark == -1 && PyErr_Occurred()) || !ss_read_cache_settle((ss_read_cache *)object, mark, arguments[1])) {
@@ -177,8 +175,6 @@ static PyObject *cache_figures(PyObject *object, PyObject *unused)
                          (Py_ssize_t)self->table.bytes);
 }
 
-/* The type. */
-
 static PyTypeObject *cache_type;
 
 ss_read_cache *ss_read_cache_of(PyObject *object)
@@ -190,10 +186,8 @@ static PyObject *cache_new(PyTypeObject *type, PyObject *arguments, PyObject *na
 {
     Py_ssize_t limit;
     PyObject *clock, *transactions;
-    if (names != NULL && PyDict_GET_SIZE(names) != 0) {
-        return PyErr_Format(PyExc_TypeError, "ReadCache() takes no keyword arguments");
-    }
-    if (!PyArg_ParseTuple(arguments, "nOO!:ReadCache", &limit, &clock, &PyDict_Type, &transactions)) {
+    if (!ss_check_no_keywords("ReadCache", names) ||
+        !PyArg_ParseTuple(arguments, "nOO!:ReadCache", &limit, &clock, &PyDict_Type, &transactions)) {
         return NULL;
     }
     if (limit < 0) {
@@ -225,14 +219,12 @@ static int cache_traverse(PyObject *object, visitproc visit, void *arg)
 static void cache_dealloc(PyObject *object)
 {
     ss_read_cache *self = (ss_read_cache *)object;
-    PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
     ss_cache_table_free(&self->table);
     Py_XDECREF(self->owner);
     Py_XDECREF(self->clock);
     Py_XDECREF(self->transactions);
-    type->tp_free(object);
-    Py_DECREF(type);
+    ss_free_object(object);
 }
 
 int ss_read_cache_export(PyObject *into)

@@ -8,12 +8,6 @@
 #ifndef SS_CACHE_TYPE_H
 #define SS_CACHE_TYPE_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "cache/table.h"
 #include "cache/walindex.h"
 

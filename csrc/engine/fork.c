@@ -1,10 +1,8 @@
-#include "python/arguments.h"
+#include "engine/fork.h"
 
 #ifndef _WIN32
 #include <pthread.h>
 #endif
-
-#include "engine/fork.h"
 
 volatile sig_atomic_t ss_has_forked;
 

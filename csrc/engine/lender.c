@@ -1,18 +1,16 @@
-#include "python/arguments.h"
+#include "engine/lender.h"
 
 #include <structmember.h>
 
 #include "engine/fork.h"
-#include "engine/lender.h"
 #include "engine/log.h"
+#include "python/versions.h"
 #include "cache/type.h"
 
 /* As in slothstate/engines/sqlite/pool.py. */
 enum { IDLE_CONNECTIONS = 8 };
 
-/* The names of what is called back, interned. Written once, when the types are made, and never released; nobody
- * imports this in a second interpreter (slothstate/native.py). */
-#define NAMES_OF(X) \
+#define CALLED_BACK(X) \
     X(APPEND, "append") \
     X(BORROW, "_borrow") \
     X(CHECKPOINT, "checkpoint") \
@@ -29,18 +27,7 @@ enum { IDLE_CONNECTIONS = 8 };
     X(SYNC, "sync") \
     X(THREAD, "thread") \
     X(TRIM, "_trim")
-#define NAME_INDEX(name, text) name,
-#define NAME_TEXT(name, text) text,
-
-enum name { NAMES_OF(NAME_INDEX) NAMES };
-
-static PyObject *names[NAMES];
-
-static bool intern_names(void)
-{
-    static const char *const texts[NAMES] = {NAMES_OF(NAME_TEXT)};
-    return ss_intern(names, texts, NAMES);
-}
+SS_NAMES(CALLED_BACK)
 
 typedef struct lender {
     PyObject_HEAD
@@ -151,27 +138,17 @@ static bool take_back(ss_lender *self, PyObject *connection, bool *appended)
 static void recover(ss_lender *self, PyObject *connection)
 {
     enum { MOST_STRIKES = 1000 };
-    PyObject *type, *error, *traceback;
-    PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
-    if (traceback != NULL) {
-        PyException_SetTraceback(error, traceback);
-    }
+    PyObject *error = ss_take_exception();
     PyObject *meant = PyObject_CallMethodObjArgs((PyObject *)self, names[RECOVER], connection, error, NULL);
     for (int strikes = 0; meant == NULL && strikes < MOST_STRIKES; strikes++) {
-        Py_XDECREF(type);
-        Py_XDECREF(error);
-        Py_XDECREF(traceback);
-        PyErr_Fetch(&type, &error, &traceback);
+        Py_SETREF(error, ss_take_exception());
         meant = PyObject_CallMethodObjArgs((PyObject *)self, names[RECOVER], connection, Py_None, NULL);
     }
     if (meant == NULL || !PyExceptionInstance_Check(meant)) {
-        PyErr_Restore(type, error, traceback);
+        ss_put_exception(error);
     } else {
         PyException_SetCause(meant, error);
         PyErr_SetObject((PyObject *)Py_TYPE(meant), meant);
-        Py_XDECREF(type);
-        Py_XDECREF(traceback);
     }
     Py_XDECREF(meant);
 }
@@ -230,7 +207,7 @@ static bool settle_cache(ss_lender *self, long long mark, bool committed, PyObje
     }
     ss_read_cache *cache = ss_read_cache_of(object);
     bool settled;
-    if (cache != NULL && PyUnicode_Check(key)) {
+    if (cache != NULL) {
         settled = ss_read_cache_settle(cache, valid, key);
     } else {
         PyObject *number = PyLong_FromLongLong(valid);
@@ -362,32 +339,15 @@ static PyObject *lender_write_key(PyObject *self, PyObject *const *arguments, Py
     X("_refusal", refusal) \
     X("cache", cache) \
     X("now", now)
-#define VISIT(name, field) Py_VISIT(self->field);
-#define CLEAR(name, field) Py_CLEAR(self->field);
 #define MEMBER(name, field) {name, T_OBJECT_EX, offsetof(ss_lender, field), 0, NULL},
 
-static int lender_traverse(PyObject *object, visitproc visit, void *arg)
-{
-    ss_lender *self = (ss_lender *)object;
-    Py_VISIT(Py_TYPE(object));
-    MEMBERS(VISIT)
-    return 0;
-}
-
-static int lender_clear(PyObject *object)
-{
-    ss_lender *self = (ss_lender *)object;
-    MEMBERS(CLEAR)
-    return 0;
-}
+SS_TRAVERSE_AND_CLEAR(lender, ss_lender, MEMBERS)
 
 static void lender_dealloc(PyObject *object)
 {
-    PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
     lender_clear(object);
-    type->tp_free(object);
-    Py_DECREF(type);
+    ss_free_object(object);
 }
 
 int ss_lender_export(PyObject *into)

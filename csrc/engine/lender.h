@@ -9,7 +9,7 @@
 
 #include "python/arguments.h"
 
-/* Puts the type `Lender` and the function `take_fork` into the dict `into`. 0, or -1 with an exception set. */
+/* Puts the type `Lender` into the dict `into`. 0, or -1 with an exception set. */
 int ss_lender_export(PyObject *into);
 
 #endif

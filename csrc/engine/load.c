@@ -1,26 +1,19 @@
 #include "python/functions.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "engine/load.h"
 #include "cache/type.h"
 
-/* The names of what is called, interned. Written once, at export, and never released. */
-enum name { CACHE, ENSURE_IDENTITY, EXECUTE, GET, READ, STORE, SYNC, NAMES };
-
-static PyObject *names[NAMES];
-
-static bool intern_names(void)
-{
-    static const char *const texts[NAMES] = {
-        [CACHE] = "cache",     [ENSURE_IDENTITY] = "ensure_identity",
-        [EXECUTE] = "execute", [GET] = "get",
-        [READ] = "read",       [STORE] = "store",
-        [SYNC] = "sync",
-    };
-    return ss_intern(names, texts, NAMES);
-}
+#define CALLED_BACK(X) \
+    X(CACHE, "cache") \
+    X(ENSURE_IDENTITY, "ensure_identity") \
+    X(EXECUTE, "execute") \
+    X(GET, "get") \
+    X(READ, "read") \
+    X(STORE, "store") \
+    X(SYNC, "sync")
+SS_NAMES(CALLED_BACK)
 
 /* As `verify` of slothstate/values.py. */
 static bool is_stored_as(enum ss_kind kind, PyObject *stored)

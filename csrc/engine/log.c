@@ -1,11 +1,10 @@
-#include "python/arguments.h"
+#include "engine/log.h"
 
 #include <structmember.h>
 
 #include "base/atomic.h"
 #include "base/export.h"
 #include "base/sqlite_file.h"
-#include "engine/log.h"
 
 /* The beginning of `sqlite3_api_routines`, in the order of sqlite3ext.h: SQLite only ever adds to its end. */
 typedef struct sqlite_routines {
@@ -56,10 +55,7 @@ static int on_commit(void *log, void *db, const char *name, int pages)
 static PyObject *log_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
     long long limit;
-    if (keywords != NULL && PyDict_GET_SIZE(keywords) != 0) {
-        return PyErr_Format(PyExc_TypeError, "Log() takes no keyword arguments");
-    }
-    if (!PyArg_ParseTuple(arguments, "L:Log", &limit)) {
+    if (!ss_check_no_keywords("Log", keywords) || !PyArg_ParseTuple(arguments, "L:Log", &limit)) {
         return NULL;
     }
     ss_log *self = (ss_log *)type->tp_alloc(type, 0);
@@ -69,17 +65,10 @@ static PyObject *log_new(PyTypeObject *type, PyObject *arguments, PyObject *keyw
     return (PyObject *)self;
 }
 
-static void log_dealloc(PyObject *object)
-{
-    PyTypeObject *type = Py_TYPE(object);
-    type->tp_free(object);
-    Py_DECREF(type);
-}
-
 static PyObject *log_hook(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
 {
-    if (count != 3) {
-        return PyErr_Format(PyExc_TypeError, "hook() takes db, name, pages");
+    if (!ss_check_count("hook", count, 3)) {
+        return NULL;
     }
     long long pages = PyLong_AsLongLong(arguments[2]);
     if (pages == -1 && PyErr_Occurred()) {
@@ -206,7 +195,7 @@ int ss_log_export(PyObject *into)
     static PyType_Slot slots[] = {
         {Py_tp_doc, "Log(limit): see slothstate/engines/sqlite/wal_hook.py."},
         {Py_tp_new, log_new},
-        {Py_tp_dealloc, log_dealloc},
+        {Py_tp_dealloc, ss_free_object},
         {Py_tp_methods, methods},
         {Py_tp_members, members},
         {0, NULL},

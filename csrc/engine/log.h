@@ -7,11 +7,7 @@
 #ifndef SS_ENGINE_LOG_H
 #define SS_ENGINE_LOG_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <stdbool.h>
-#include <stdint.h>
-
+#include "python/arguments.h"
 #include "cache/walindex.h"
 
 typedef struct ss_log {

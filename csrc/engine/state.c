@@ -12,10 +12,8 @@ typedef struct ss_state {
     PyObject *put;       /* a function (key, kind, stored, ttl_ms) */
 } ss_state;
 
-/* Written once, at export, and never released. */
-enum name { SET_RARELY, SET_WHEN, NAMES };
-
-static PyObject *names[NAMES];
+#define CALLED_BACK(X) X(SET_RARELY, "_set") X(SET_WHEN, "_set_when")
+SS_NAMES(CALLED_BACK)
 
 static PyObject *refuse(const ss_state *self)
 {
@@ -101,48 +99,28 @@ static PyObject *state_set(PyObject *object, PyObject *const *arguments, Py_ssiz
     return result;
 }
 
-static int state_traverse(PyObject *object, visitproc visit, void *arg)
-{
-    ss_state *self = (ss_state *)object;
-    Py_VISIT(Py_TYPE(object));
-    Py_VISIT(self->reader.cache);
-    Py_VISIT(self->reader.load);
-    Py_VISIT(self->reader.table);
-    Py_VISIT(self->reader.list);
-    Py_VISIT(self->reader.encode);
-    Py_VISIT(self->row_maker);
-    Py_VISIT(self->put);
-    return 0;
-}
-
-static int state_clear(PyObject *object)
-{
-    ss_state *self = (ss_state *)object;
-    Py_CLEAR(self->reader.cache);
-    Py_CLEAR(self->reader.load);
-    Py_CLEAR(self->reader.table);
-    Py_CLEAR(self->reader.list);
-    Py_CLEAR(self->reader.encode);
-    Py_CLEAR(self->row_maker);
-    Py_CLEAR(self->put);
-    return 0;
-}
+#define MEMBERS(X) \
+    X("_cache", reader.cache) \
+    X("_load", reader.load) \
+    X("_table", reader.table) \
+    X("_list", reader.list) \
+    X("_encode", reader.encode) \
+    X("_row_maker", row_maker) \
+    X("_put", put)
+#define MEMBER(name, field) {name, T_OBJECT_EX, offsetof(ss_state, field), 0, NULL},
+SS_TRAVERSE_AND_CLEAR(state, ss_state, MEMBERS)
 
 static void state_dealloc(PyObject *object)
 {
-    PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
     state_clear(object);
-    type->tp_free(object);
-    Py_DECREF(type);
+    ss_free_object(object);
 }
 
 #define METHOD(function) SS_FASTCALL(function), METH_FASTCALL | METH_KEYWORDS
-#define MEMBER(name, field) {name, T_OBJECT_EX, offsetof(ss_state, field), 0, NULL}
 
 int ss_state_export(PyObject *into)
 {
-    static const char *const texts[NAMES] = {[SET_RARELY] = "_set", [SET_WHEN] = "_set_when"};
     static PyMethodDef methods[] = {
         {"get", METHOD(state_get),
          "get($self, /, key, default=None)\n--\n\n"
@@ -162,16 +140,7 @@ int ss_state_export(PyObject *into)
          ">>> state.set(\"session\", {\"user\": 8}, when=\"absent\")\nFalse"},
         {NULL, NULL, 0, NULL},
     };
-    static PyMemberDef members[] = {
-        MEMBER("_cache", reader.cache),
-        MEMBER("_load", reader.load),
-        MEMBER("_table", reader.table),
-        MEMBER("_list", reader.list),
-        MEMBER("_encode", reader.encode),
-        MEMBER("_row_maker", row_maker),
-        MEMBER("_put", put),
-        {NULL, 0, 0, 0, NULL},
-    };
+    static PyMemberDef members[] = {MEMBERS(MEMBER){NULL, 0, 0, 0, NULL}};
     static PyType_Slot slots[] = {
         {Py_tp_doc, "The base of slothstate.State: its get and set."},
         {Py_tp_traverse, state_traverse},
@@ -184,5 +153,5 @@ int ss_state_export(PyObject *into)
     static PyType_Spec spec = {"slothstate._native.StateBase", sizeof(ss_state), 0,
                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, slots};
     static PyTypeObject *type;
-    return ss_intern(names, texts, NAMES) ? ss_export_type(into, &type, &spec) : -1;
+    return intern_names() ? ss_export_type(into, &type, &spec) : -1;
 }

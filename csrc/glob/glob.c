@@ -217,17 +217,6 @@ ss_glob_answer ss_glob_go_on(const ss_glob *glob, const uint8_t *key, size_t len
                       length - glob->head - glob->tail, progress, effort);
 }
 
-bool ss_glob_match(const ss_glob *glob, const uint8_t *key, size_t length)
-{
-    ss_glob_progress progress = {0};
-    ss_glob_answer answer;
-    do {
-        size_t effort = SIZE_MAX;
-        answer = ss_glob_go_on(glob, key, length, &progress, &effort);
-    } while (answer == SS_GLOB_UNFINISHED);
-    return answer == SS_GLOB_YES;
-}
-
 size_t ss_glob_prefix(const ss_glob *glob, uint8_t *out)
 {
     size_t written = 0;

@@ -57,9 +57,6 @@ typedef enum ss_glob_answer { SS_GLOB_NO, SS_GLOB_YES, SS_GLOB_UNFINISHED } ss_g
 ss_glob_answer ss_glob_go_on(const ss_glob *glob, const uint8_t *key, size_t length, ss_glob_progress *progress,
                              size_t *effort);
 
-/* Whether the whole key matches, however long that takes. */
-bool ss_glob_match(const ss_glob *glob, const uint8_t *key, size_t length);
-
 /* Writes the literal characters every match begins with, their escapes resolved, and returns how many bytes they
  * take. `out` has room for as many bytes as the pattern has. */
 size_t ss_glob_prefix(const ss_glob *glob, uint8_t *out);

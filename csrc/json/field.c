@@ -1,14 +1,9 @@
 #include "json/field.h"
 
-static bool is_space(uint8_t byte)
-{
-    return byte == ' ' || byte == '\n' || byte == '\r' || byte == '\t';
-}
-
 /* Where the next token begins: past white space, and past the comma before it. */
 static size_t skip_to_token(const ss_json_reader *reader, size_t at)
 {
-    while (at < reader->length && (is_space(reader->data[at]) || reader->data[at] == ',')) {
+    while (at < reader->length && (ss_json_is_space(reader->data[at]) || reader->data[at] == ',')) {
         at++;
     }
     return at;
@@ -194,7 +189,7 @@ ss_status ss_json_cut(ss_buf *buf, const uint8_t *text, size_t length, const ss_
     if (place->is_first) {
         /* The comma that would have been between it and the next. */
         size_t next = end;
-        while (next < length && is_space(text[next])) {
+        while (next < length && ss_json_is_space(text[next])) {
             next++;
         }
         end = next < length && text[next] == ',' ? next + 1 : end;

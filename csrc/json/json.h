@@ -17,7 +17,7 @@
 /* Containers may nest this deep: depth 1 is a container at the top. */
 #define SS_JSON_MAX_DEPTH 500
 
-/* ---- Writer. The caller writes punctuation ('[' ',' ':' '}' …) with ss_buf_push and counts its own depth. ---- */
+/* Who writes a document writes punctuation ('[' ',' ':' '}' …) with ss_buf_push and counts its own depth. */
 
 ss_status ss_json_write_null(ss_buf *buf);
 ss_status ss_json_write_bool(ss_buf *buf, bool value);
@@ -35,7 +35,11 @@ ss_status ss_json_write_text(ss_buf *buf, const uint8_t *text, size_t length);
 /* Whether `text` is well-formed UTF-8. */
 bool ss_utf8_valid(const uint8_t *text, size_t length);
 
-/* ---- Reader ---- */
+/* White space between tokens. */
+static inline bool ss_json_is_space(uint8_t byte)
+{
+    return byte == ' ' || byte == '\n' || byte == '\r' || byte == '\t';
+}
 
 typedef enum ss_json_token {
     SS_JSON_END,          /* the document is complete and nothing but white space follows */

@@ -35,7 +35,7 @@ static inline void skip_space(ss_json_reader *reader)
 {
     while (reader->position < reader->length) {
         uint8_t byte = reader->data[reader->position];
-        if (byte > ' ' || (byte != ' ' && byte != '\n' && byte != '\r' && byte != '\t')) {
+        if (byte > ' ' || !ss_json_is_space(byte)) {
             return;
         }
         reader->position++;

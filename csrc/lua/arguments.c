@@ -19,7 +19,6 @@
 #include <string.h>
 
 #include "json/json.h"
-#include "lua/path.h"
 #include "lua/stack.h"
 
 static _Noreturn void argument_error(const ss_lua_arguments *a, int index, const char *what)
@@ -42,6 +41,14 @@ static _Noreturn void type_error(const ss_lua_arguments *a, int index, const cha
     int type = type_at(a, index);
     snprintf(what, sizeof what, "%s expected, got %s", expected, a->lua->type_name(a->L, type));
     argument_error(a, index, what);
+}
+
+/* Raises unless the argument, which is of the given type, is of the one that is needed. */
+static void need(const ss_lua_arguments *a, int index, int type, int needed)
+{
+    if (type != needed) {
+        type_error(a, index, a->lua->type_name(a->L, needed));
+    }
 }
 
 /* Makes more room: values past a few live in the binding. */
@@ -80,9 +87,6 @@ static void add_string(ss_lua_arguments *a, int index)
 
 static void add_utf8(ss_lua_arguments *a, int index)
 {
-    if (type_at(a, index) != LUA_TSTRING) {
-        type_error(a, index, "string");
-    }
     size_t length = 0;
     const char *text = a->lua->tolstring(a->L, index, &length);
     if (!ss_utf8_valid((const uint8_t *)text, length)) {
@@ -133,18 +137,13 @@ static void add_any(ss_lua_arguments *a, int argument, int index, int type, cons
     }
     char problem[SS_PROBLEM_SIZE];
     ss_path path;
-    ss_path_begin(&path, problem, sizeof problem / 2, root);
-    if (root_key != 0) {
-        size_t length = 0;
-        const char *name = a->lua->tolstring(a->L, root_key, &length);
-        ss_path_key(&path, name, length);
-    }
+    ss_path_begin(&path, a->lua, a->L, problem, root, root_key);
     if (is_null(a, index, type)) {
-        ss_path_end(&path, sizeof problem, "state.null can only be inside a table");
+        ss_path_end(&path, "state.null can only be inside a table");
     } else {
         char what[64];
         snprintf(what, sizeof what, "a %s cannot be stored", a->lua->type_name(a->L, type));
-        ss_path_end(&path, sizeof problem, what);
+        ss_path_end(&path, what);
     }
     argument_error(a, argument, problem);
 }
@@ -153,9 +152,6 @@ static void add_mapping(ss_lua_arguments *a, int index)
 {
     const ss_lua_api *lua = a->lua;
     lua_State *L = a->L;
-    if (type_at(a, index) != LUA_TTABLE) {
-        type_error(a, index, "table");
-    }
     lua->pushnil(L);
     int key = lua->gettop(L);
     while (lua->next(L, index)) {
@@ -178,34 +174,32 @@ static void add_argument(ss_lua_arguments *a, char letter, int index)
     int type = type_at(a, index);
     a->deepest = letter == 'i' ? SS_JSON_MAX_DEPTH - 1 : SS_JSON_MAX_DEPTH;
     switch (letter) {
-    case 'u': add_utf8(a, index); return;
+    case 'u':
+        need(a, index, type, LUA_TSTRING);
+        add_utf8(a, index);
+        return;
     case 's':
-        if (type != LUA_TSTRING) {
-            type_error(a, index, "string");
-        }
+        need(a, index, type, LUA_TSTRING);
         add_string(a, index);
         return;
     case 'n':
-        if (type != LUA_TNUMBER) {
-            type_error(a, index, "number");
-        }
+        need(a, index, type, LUA_TNUMBER);
         add_number(a, index);
         return;
     case 'k':
-        if (type != LUA_TTABLE) {
-            type_error(a, index, "table");
-        }
+        need(a, index, type, LUA_TTABLE);
         add_table(a, index, index, "keys", 0);
         return;
-    case 'm': add_mapping(a, index); return;
+    case 'm':
+        need(a, index, type, LUA_TTABLE);
+        add_mapping(a, index);
+        return;
     case 'a':
         a->kept = index;
         add_value(a, SS_LUA_ABSENT);
         return;
     case 'f':
-        if (type != LUA_TFUNCTION) {
-            type_error(a, index, "function");
-        }
+        need(a, index, type, LUA_TFUNCTION);
         a->kept = index;
         return;
     case 'p':
@@ -219,9 +213,7 @@ static void add_argument(ss_lua_arguments *a, char letter, int index)
         }
         return;
     case 't':
-        if (type != LUA_TTABLE) {
-            type_error(a, index, "table");
-        }
+        need(a, index, type, LUA_TTABLE);
         add_table(a, index, index, "options", 0);
         a->values[a->count - 1].kind = SS_LUA_OPTIONS;
         return;

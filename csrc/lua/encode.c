@@ -8,7 +8,6 @@
 #include <stdio.h>
 
 #include "json/json.h"
-#include "lua/path.h"
 #include "lua/stack.h"
 
 typedef enum walk {
@@ -41,23 +40,16 @@ typedef struct encoder {
 static bool encode_problem(encoder *e, bool own_key, const char *what)
 {
     ss_path path;
-    ss_path_begin(&path, e->problem, SS_PROBLEM_SIZE / 2, e->root);
-    if (e->root_key != 0) {
-        size_t length = 0;
-        const char *name = e->lua->tolstring(e->L, e->root_key, &length);
-        ss_path_key(&path, name, length);
-    }
+    ss_path_begin(&path, e->lua, e->L, e->problem, e->root, e->root_key);
     for (int depth = 0; depth < e->depth + (own_key ? 1 : 0); depth++) {
         const open_table *table = &e->open[depth];
         if (table->walk == WALK_KEYS) {
-            size_t length = 0;
-            const char *name = e->lua->tolstring(e->L, e->base + 2 * depth + 1, &length);
-            ss_path_key(&path, name, length);
+            ss_path_key(&path, e->base + 2 * depth + 1);
         } else {
             ss_path_index(&path, table->position);
         }
     }
-    ss_path_end(&path, SS_PROBLEM_SIZE, what);
+    ss_path_end(&path, what);
     return false;
 }
 

@@ -37,8 +37,6 @@
 
 #include "base/buf.h"
 
-/* ---- What Python calls, through cffi ---- */
-
 /* Fills the API table of `implementation` ("luajit21", "lua54", ...) from the already loaded lupa module at `path`.
  * Idempotent. NULL, or a sentence saying why it cannot be done (valid until the next call in this thread). */
 const char *ss_lua_attach(const char *implementation, const char *path);
@@ -51,15 +49,14 @@ void ss_lua_handover(void *dictionary);
  * since the process began. Lua's print tells nobody. */
 bool ss_lua_lost_output(void);
 
-/* For the plain binding (slothstate/lua/plain.py), whose Lua side calls them as built-in functions, in which no
- * interruption can come. Takes the exception out that is the first of the list `pending`, if any: in the main thread, as
- * `is_main_thread` says it, it is raised again at the next bytecode. */
-void ss_lua_redeliver_from(void *pending, void *is_main_thread);
+/* Takes the exception out that is the first of the list `pending`, if any: `raise_pending` did not raise it, for lupa to
+ * carry to the caller of the runtime as it is. In the main thread, as `is_main_thread` says it, it is raised again at
+ * the next bytecode. In the plain binding (slothstate/lua/plain.py) Lua calls this and the next one as built-in
+ * functions, in which no interruption can come. */
+void ss_lua_redeliver(void *pending, void *is_main_thread);
 
 /* While more calls with 1 than with -1 were made in a thread, what was redelivered to it waits. */
 void ss_lua_shield(int change);
-
-/* ---- Shared by what touches Lua and what touches Python ---- */
 
 #define SS_LUA_SHORT 1024
 #define SS_LUA_TEXT_KEPT ((size_t)1 << 20)
@@ -127,7 +124,7 @@ typedef struct ss_lua_outcome {
 
 typedef struct ss_lua_binding {
     size_t uses;           /* its box, and each call under way; by the one thread that runs this Lua */
-    void *parts;           /* the tuple that owns what follows */
+    void *parts;           /* the tuple that owns what follows, in this order, down to `verbs` */
     void *encoded;         /* the type values.Encoded */
     void *absent;          /* passed for, and returned as, a default that stays in Lua */
     void *explain;         /* explain(exception) -> str: the message a script sees */
@@ -195,12 +192,7 @@ void ss_lua_finish(ss_lua_binding *binding, ss_lua_outcome *outcome, void *resul
 
 void ss_lua_outcome_release(ss_lua_outcome *outcome);
 
-/* Takes the interruption out that is still in binding->pending, if any: `raise_pending` did not raise it, for lupa to
- * carry to the caller of the runtime as it is. In the main thread it is raised again at its next bytecode. */
-void ss_lua_redeliver(ss_lua_binding *binding);
-
-/* ---- Python results, looked at by the builder (GIL held; none of these raises a Lua error) ---- */
-
+/* A Python result as the builder sees it, with the GIL held; nothing that looks at one raises a Lua error. */
 typedef struct ss_lua_item {
     enum {
         SS_LUA_ITEM_NIL,

@@ -14,7 +14,7 @@ static void add(ss_path *path, const char *text, size_t length)
     if (path->is_cut) {
         return;
     }
-    if (path->length + length + sizeof cut > path->room) {
+    if (path->length + length + sizeof cut > SS_PROBLEM_SIZE / 2) {
         path->is_cut = true;
         memcpy(path->text + path->length, cut, sizeof cut);
         path->length += sizeof cut - 1;
@@ -23,12 +23,6 @@ static void add(ss_path *path, const char *text, size_t length)
     memcpy(path->text + path->length, text, length);
     path->length += length;
     path->text[path->length] = '\0';
-}
-
-void ss_path_begin(ss_path *path, char *text, size_t room, const char *root)
-{
-    *path = (ss_path){.text = text, .room = room};
-    add(path, root, strlen(root));
 }
 
 static bool is_letter(uint8_t byte)
@@ -47,9 +41,11 @@ static bool is_identifier(const char *name, size_t length)
     return length > 0 && length <= KEY_SHOWN;
 }
 
-void ss_path_key(ss_path *path, const char *name, size_t length)
+void ss_path_key(ss_path *path, int key)
 {
     char shown[KEY_SHOWN + 8];
+    size_t length = 0;
+    const char *name = path->lua->tolstring(path->L, key, &length);
     if (is_identifier(name, length)) {
         shown[0] = '.';
         memcpy(shown + 1, name, length);
@@ -78,6 +74,15 @@ void ss_path_key(ss_path *path, const char *name, size_t length)
     add(path, shown, used);
 }
 
+void ss_path_begin(ss_path *path, const ss_lua_api *lua, lua_State *L, char *problem, const char *root, int key)
+{
+    *path = (ss_path){.lua = lua, .L = L, .text = problem};
+    add(path, root, strlen(root));
+    if (key != 0) {
+        ss_path_key(path, key);
+    }
+}
+
 void ss_path_index(ss_path *path, int64_t index)
 {
     char shown[32];
@@ -85,7 +90,7 @@ void ss_path_index(ss_path *path, int64_t index)
     add(path, shown, (size_t)length);
 }
 
-void ss_path_end(ss_path *path, size_t size, const char *what)
+void ss_path_end(ss_path *path, const char *what)
 {
-    snprintf(path->text + path->length, size - path->length, ": %s", what);
+    snprintf(path->text + path->length, SS_PROBLEM_SIZE - path->length, ": %s", what);
 }

@@ -2,27 +2,30 @@
 #ifndef SS_LUA_PATH_H
 #define SS_LUA_PATH_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "lua/api.h"
+
+/* Room for a problem, the sentence "path: what"; at most half of it is the path. */
+#define SS_PROBLEM_SIZE 640
 
 typedef struct ss_path {
+    const ss_lua_api *lua;
+    lua_State *L;
     char *text;
     size_t length;
-    size_t room; /* for the path alone, its NUL included */
     bool is_cut;
 } ss_path;
 
-/* Begins a path in `text`, which has `room` bytes (at least 16) for it. */
-void ss_path_begin(ss_path *path, char *text, size_t room, const char *root);
+/* Begins a path with `root` and, unless `key` is 0, the string at this index of the stack. `problem` has room for
+ * SS_PROBLEM_SIZE bytes. */
+void ss_path_begin(ss_path *path, const ss_lua_api *lua, lua_State *L, char *problem, const char *root, int key);
 
-/* Adds `.name`, or `["name"]` where the name is no identifier. */
-void ss_path_key(ss_path *path, const char *name, size_t length);
+/* Adds the string at index `key`: as `.name`, or as `["name"]` where it is no identifier. */
+void ss_path_key(ss_path *path, int key);
 
 /* Adds `[index]`. */
 void ss_path_index(ss_path *path, int64_t index);
 
-/* Adds ": what"; the whole has `size` bytes. */
-void ss_path_end(ss_path *path, size_t size, const char *what);
+/* Adds ": what". */
+void ss_path_end(ss_path *path, const char *what);
 
 #endif

@@ -1,4 +1,5 @@
 #include "python/kinds.h"
+#include "python/versions.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -30,27 +31,15 @@ unsigned *ss_lua_scopes(void)
     return &scopes;
 }
 
-/* ---- Ownership of the userdata ---- */
-
-enum {
-    PART_ENCODED,
-    PART_ABSENT,
-    PART_EXPLAIN,
-    PART_PENDING,
-    PART_IS_MAIN_THREAD,
-    PART_WITH_OPTIONS,
-    PART_VERBS,
-    PART_COUNT
-};
-
 ss_lua_binding *ss_lua_binding_new(const char *token, size_t length)
 {
+    enum { PARTS = 7 };
     ss_lua_binding *binding = NULL;
     PyGILState_STATE gil = PyGILState_Ensure();
     PyObject *key = PyBytes_FromStringAndSize(token, (Py_ssize_t)length);
     PyObject *parts = key == NULL || handover == NULL ? NULL : PyDict_GetItemWithError(handover, key);
     Py_XINCREF(parts);
-    if (parts != NULL && (PyDict_DelItem(handover, key) != 0 || PyTuple_GET_SIZE(parts) != PART_COUNT)) {
+    if (parts != NULL && (PyDict_DelItem(handover, key) != 0 || PyTuple_GET_SIZE(parts) != PARTS)) {
         Py_CLEAR(parts);
     }
     PyErr_Clear();
@@ -59,15 +48,15 @@ ss_lua_binding *ss_lua_binding_new(const char *token, size_t length)
         Py_CLEAR(parts);
     }
     if (parts != NULL) {
-        binding->uses = 1;
-        binding->encoded = PyTuple_GET_ITEM(parts, PART_ENCODED);
-        binding->absent = PyTuple_GET_ITEM(parts, PART_ABSENT);
-        binding->explain = PyTuple_GET_ITEM(parts, PART_EXPLAIN);
-        binding->pending = PyTuple_GET_ITEM(parts, PART_PENDING);
-        binding->is_main_thread = PyTuple_GET_ITEM(parts, PART_IS_MAIN_THREAD);
-        binding->with_options = PyTuple_GET_ITEM(parts, PART_WITH_OPTIONS);
-        binding->verbs = PyTuple_GET_ITEM(parts, PART_VERBS);
+        void **const places[PARTS] = {
+            &binding->encoded,        &binding->absent,       &binding->explain, &binding->pending,
+            &binding->is_main_thread, &binding->with_options, &binding->verbs,
+        };
+        for (Py_ssize_t i = 0; i < PARTS; i++) {
+            *places[i] = PyTuple_GET_ITEM(parts, i);
+        }
         binding->parts = parts;
+        binding->uses = 1;
     }
     PyGILState_Release(gil);
     return binding;
@@ -126,8 +115,6 @@ void ss_lua_binding_free(ss_lua_binding *binding)
     ss_lua_drop(&parts);
 }
 
-/* ---- Lua values to Python ---- */
-
 static PyObject *python_string(const char *text, size_t length)
 {
     PyObject *string = PyUnicode_DecodeUTF8(text, (Py_ssize_t)length, NULL);
@@ -176,25 +163,17 @@ static PyObject *python_value(const ss_lua_binding *binding, const ss_lua_value 
     }
 }
 
-/* ---- Calls ---- */
-
-/* Python's objects of `count` values; returns how many were made: fewer with an exception set. Until 3.12 an allocation
- * may run Python's collector, and with it any code; the values still point into Lua. */
+/* Python's objects of `count` values; returns how many were made: fewer with an exception set. The values still point
+ * into Lua: no code of others may run. */
 static size_t python_values(const ss_lua_binding *binding, const ss_lua_value *values, size_t count, const char *text,
                             PyObject **objects)
 {
     size_t made = 0;
-#if PY_VERSION_HEX < 0x030C0000
-    int collects = PyGC_Disable();
-#endif
+    bool collects = ss_gc_pause();
     while (made < count && (objects[made] = python_value(binding, &values[made], text)) != NULL) {
         made++;
     }
-#if PY_VERSION_HEX < 0x030C0000
-    if (collects) {
-        PyGC_Enable();
-    }
-#endif
+    ss_gc_resume(collects);
     return made;
 }
 
@@ -280,9 +259,7 @@ bool ss_lua_entered(ss_lua_outcome *outcome, void **leave)
     return true;
 }
 
-/* ---- Interruptions ---- */
-
-void ss_lua_redeliver_from(void *pending, void *is_main_thread)
+void ss_lua_redeliver(void *pending, void *is_main_thread)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
     if (PyList_GET_SIZE(pending) > 0) {
@@ -298,11 +275,6 @@ void ss_lua_redeliver_from(void *pending, void *is_main_thread)
         Py_XDECREF(is_main);
     }
     PyGILState_Release(gil);
-}
-
-void ss_lua_redeliver(ss_lua_binding *binding)
-{
-    ss_lua_redeliver_from(binding->pending, binding->is_main_thread);
 }
 
 void ss_lua_shield(int change)

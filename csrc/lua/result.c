@@ -1,7 +1,5 @@
 /* What a call of Python came to: sorted while the GIL is held, and looked at by the builder. */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
+#include "python/versions.h"
 #include "lua/lua.h"
 
 static void keep_object(ss_lua_outcome *outcome, ss_lua_outcome_kind kind, PyObject *object)
@@ -10,30 +8,11 @@ static void keep_object(ss_lua_outcome *outcome, ss_lua_outcome_kind kind, PyObj
     outcome->object = object;
 }
 
-static PyObject *raised_exception(void)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-    return PyErr_GetRaisedException();
-#else
-    PyObject *type = NULL;
-    PyObject *value = NULL;
-    PyObject *traceback = NULL;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback != NULL && value != NULL) {
-        PyException_SetTraceback(value, traceback);
-    }
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
-    return value;
-#endif
-}
-
 /* Sorts the exception that is set: an interruption is kept in binding->pending, any other becomes its message. */
 static void sort_exception(ss_lua_binding *binding, ss_lua_outcome *outcome, bool explained)
 {
     bool interrupts = !PyErr_ExceptionMatches(PyExc_Exception);
-    PyObject *exception = raised_exception();
+    PyObject *exception = ss_take_exception();
     if (interrupts && exception != NULL) {
         outcome->kind = SS_LUA_OUTCOME_INTERRUPTED;
         if (PyList_SetSlice(binding->pending, 0, PY_SSIZE_T_MAX, NULL) != 0 ||
@@ -63,46 +42,37 @@ static void sort_exception(ss_lua_binding *binding, ss_lua_outcome *outcome, boo
     keep_object(outcome, SS_LUA_OUTCOME_ERROR, message);
 }
 
-/* A string result: short ones are copied out, so that the GIL need not be held while Lua allocates. */
-static void sort_string(ss_lua_outcome *outcome, PyObject *result, const char *text, Py_ssize_t length)
-{
-    if (text == NULL || length > SS_LUA_SHORT) {
-        PyErr_Clear();
-        keep_object(outcome, SS_LUA_OUTCOME_OBJECT, Py_NewRef(result));
-        return;
-    }
-    outcome->kind = SS_LUA_OUTCOME_SHORT;
-    outcome->length = (size_t)length;
-    memcpy(outcome->bytes, text, (size_t)length);
-}
-
 static void sort_result(ss_lua_binding *binding, ss_lua_outcome *outcome, PyObject *result)
 {
-    if (result == Py_None) {
-        outcome->kind = SS_LUA_OUTCOME_NIL;
-    } else if (result == binding->absent) {
+    ss_lua_item item;
+    if (result == binding->absent) {
         outcome->kind = SS_LUA_OUTCOME_ABSENT;
-    } else if (PyBool_Check(result)) {
-        outcome->kind = result == Py_True ? SS_LUA_OUTCOME_TRUE : SS_LUA_OUTCOME_FALSE;
-    } else if (PyUnicode_Check(result)) {
-        Py_ssize_t length = 0;
-        const char *text = PyUnicode_AsUTF8AndSize(result, &length);
-        sort_string(outcome, result, text, length);
-    } else if (PyBytes_Check(result)) {
-        sort_string(outcome, result, PyBytes_AS_STRING(result), PyBytes_GET_SIZE(result));
-    } else if (PyFloat_Check(result)) {
-        outcome->kind = SS_LUA_OUTCOME_NUMBER;
-        outcome->number = PyFloat_AS_DOUBLE(result);
-    } else if (PyLong_Check(result)) {
-        int overflow = 0;
-        outcome->kind = SS_LUA_OUTCOME_INTEGER;
-        outcome->integer = PyLong_AsLongLongAndOverflow(result, &overflow);
-        if (overflow != 0) {
-            keep_object(outcome, SS_LUA_OUTCOME_OBJECT, Py_NewRef(result));
-        }
-    } else {
-        keep_object(outcome, SS_LUA_OUTCOME_OBJECT, Py_NewRef(result));
+        return;
     }
+    ss_lua_inspect(binding, result, &item);
+    switch (item.kind) {
+    case SS_LUA_ITEM_NIL: outcome->kind = SS_LUA_OUTCOME_NIL; return;
+    case SS_LUA_ITEM_BOOLEAN: outcome->kind = item.integer ? SS_LUA_OUTCOME_TRUE : SS_LUA_OUTCOME_FALSE; return;
+    case SS_LUA_ITEM_INTEGER:
+        outcome->kind = SS_LUA_OUTCOME_INTEGER;
+        outcome->integer = item.integer;
+        return;
+    case SS_LUA_ITEM_NUMBER:
+        outcome->kind = SS_LUA_OUTCOME_NUMBER;
+        outcome->number = item.number;
+        return;
+    case SS_LUA_ITEM_STRING:
+        /* A short one is copied out, so that the GIL need not be held while Lua allocates. */
+        if (item.length <= SS_LUA_SHORT) {
+            outcome->kind = SS_LUA_OUTCOME_SHORT;
+            outcome->length = item.length;
+            memcpy(outcome->bytes, item.text, item.length);
+            return;
+        }
+        break;
+    default: break;
+    }
+    keep_object(outcome, SS_LUA_OUTCOME_OBJECT, Py_NewRef(result));
 }
 
 void ss_lua_finish(ss_lua_binding *binding, ss_lua_outcome *outcome, void *result, int gil)
@@ -125,8 +95,6 @@ void ss_lua_outcome_release(ss_lua_outcome *outcome)
     Py_CLEAR(outcome->object);
     PyGILState_Release((PyGILState_STATE)outcome->gil);
 }
-
-/* ---- What the builder looks at ---- */
 
 static void inspect_text(ss_lua_item *item, PyObject *string)
 {

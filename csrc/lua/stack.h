@@ -1,4 +1,5 @@
-/* What the files share that touch a lua_State; each is compiled once, for all implementations (see lua/lua.h). */
+/* What the files share that touch a lua_State: error.c, registry.c, open.c, verb.c, for phase 1 of a call path.c,
+ * arguments.c and encode.c, for phase 3 decode.c. Each is compiled once, for all implementations (see lua/lua.h). */
 #ifndef SS_LUA_STACK_H
 #define SS_LUA_STACK_H
 
@@ -7,11 +8,9 @@
 #include "lua/api.h"
 #include "base/inline.h"
 #include "lua/lua.h"
+#include "lua/path.h"
 
-#define SS_PROBLEM_SIZE 640
 #define SS_NOT_HELD "the integer %" PRId64 " is past 2^53: this Lua cannot hold it exactly"
-
-/* ---- error.c ---- */
 
 /* Raises the value at the top. */
 _Noreturn void ss_lua_raise_top(const ss_lua_api *lua, lua_State *L);
@@ -23,9 +22,7 @@ _Noreturn void ss_lua_raise_here(const ss_lua_api *lua, lua_State *L);
 _Noreturn void ss_lua_raise_text(const ss_lua_api *lua, lua_State *L, const char *text);
 _Noreturn void ss_lua_raise_plain(const ss_lua_api *lua, lua_State *L, const char *text);
 
-/* ---- registry.c: what we keep in a runtime; none of this runs script code ---- */
-
-/* Their addresses are our keys in the registry of each runtime. */
+/* Their addresses are our keys in the registry of each runtime. Nothing down to ss_lua_note_list runs script code. */
 extern char ss_lua_metatable; /* the metatable of our userdata */
 extern char ss_lua_lists;     /* a table with weak keys: each is a list, even when it is empty */
 
@@ -51,8 +48,6 @@ bool ss_lua_is_noted_list(const ss_lua_api *lua, lua_State *L, int notes);
 /* Adds the table at the top to the notes at index `notes`. Needs 2 slots. */
 void ss_lua_note_list(const ss_lua_api *lua, lua_State *L, int notes);
 
-/* ---- open.c ---- */
-
 /* Pushes a zeroed userdata with our metatable, so that whatever it comes to own is freed; its magic comes with that.
  * Valid until something runs script code, as this does. */
 void *ss_lua_push_owner(const ss_lua_api *lua, lua_State *L, size_t size);
@@ -66,8 +61,6 @@ int ss_lua_build_state(const ss_lua_api *lua, lua_State *L);
 
 /* __gc of both kinds of userdata. */
 int ss_lua_collect_userdata(const ss_lua_api *lua, lua_State *L);
-
-/* ---- arguments.c and encode.c: phase 1 of a call ---- */
 
 typedef struct ss_lua_arguments {
     const ss_lua_api *lua;
@@ -93,8 +86,6 @@ void ss_lua_collect_arguments(ss_lua_arguments *a, ss_lua_value *few);
  * Either way the stack is as before. */
 bool ss_lua_encode_table(const ss_lua_arguments *a, int index, const char *root, int root_key, char *problem);
 
-/* ---- decode.c: phase 3 ---- */
-
 /* Calls the builder at index `builder` for an outcome. Returns how many values it left on the stack; -1 with an error
  * value at the top. */
 int ss_lua_run_builder(const ss_lua_api *lua, lua_State *L, ss_lua_binding *binding, ss_lua_outcome *outcome,
@@ -105,8 +96,7 @@ int ss_lua_run_builder(const ss_lua_api *lua, lua_State *L, ss_lua_binding *bind
  * outcome. */
 int ss_lua_run_build(const ss_lua_api *lua, lua_State *L);
 
-/* ---- verb.c: the C closures that `state` consists of ---- */
-
+/* What a function of `state` does. */
 int ss_lua_call_verb(const ss_lua_api *lua, lua_State *L);
 
 /* A verb that runs a Lua function inside something Python entered: a transaction, a lock. Python's `enter` returns

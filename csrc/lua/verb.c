@@ -40,7 +40,7 @@ static _Noreturn void raise_interrupted(const ss_lua_api *lua, lua_State *L, ss_
 {
     bool raised =
         !is_catchable(lua, L) && ss_lua_run_builder(lua, L, binding, outcome, ss_lua_upvalue(lua, BUILDER)) < 0;
-    ss_lua_redeliver(binding);
+    ss_lua_redeliver(binding->pending, binding->is_main_thread);
     ss_lua_binding_release(binding);
     if (raised) {
         ss_lua_raise_top(lua, L);

@@ -11,6 +11,15 @@ bool ss_check_count(const char *function, Py_ssize_t count, Py_ssize_t expected)
     return true;
 }
 
+bool ss_check_no_keywords(const char *type, PyObject *keywords)
+{
+    if (keywords != NULL && PyDict_GET_SIZE(keywords) != 0) {
+        PyErr_Format(PyExc_TypeError, "%s() takes no keyword arguments", type);
+        return false;
+    }
+    return true;
+}
+
 bool ss_take_arguments(const char *function, const char *const *parameters, Py_ssize_t needed, Py_ssize_t most,
                        PyObject **values, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords)
 {
@@ -52,6 +61,13 @@ bool ss_intern(PyObject **names, const char *const *texts, size_t count)
         }
     }
     return true;
+}
+
+void ss_free_object(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    type->tp_free(object);
+    Py_DECREF(type);
 }
 
 int ss_export_functions(PyObject *into, PyMethodDef *functions, PyObject *self)

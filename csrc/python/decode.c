@@ -149,7 +149,7 @@ PyObject *ss_json_decode(PyObject *self, PyObject *const *arguments, Py_ssize_t 
         const uint8_t *data = (const uint8_t *)PyBytes_AS_STRING(arguments[0]);
         return decode(self, data, (size_t)PyBytes_GET_SIZE(arguments[0]));
     }
-    return ss_raise_type("json_decode() takes str or bytes, not %U", arguments[0]);
+    return ss_raise_type(PyExc_TypeError, "json_decode() takes str or bytes, not %U", arguments[0]);
 }
 
 PyObject *ss_json_check(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
@@ -161,7 +161,7 @@ PyObject *ss_json_check(PyObject *self, PyObject *const *arguments, Py_ssize_t c
         return NULL;
     }
     if (!PyUnicode_Check(arguments[0])) {
-        return ss_raise_type("json_check() takes str, not %U", arguments[0]);
+        return ss_raise_type(PyExc_TypeError, "json_check() takes str, not %U", arguments[0]);
     }
     if (!ss_utf8_of(arguments[0], &data, &length)) {
         return NULL;

@@ -4,18 +4,10 @@
 #include <string.h>
 
 #include "json/json.h"
+#include "python/path.h"
+#include "python/versions.h"
 #include "base/plain.h"
 #include "base/utf8.h"
-
-/* A container being written, and what of it is read: the same, or a dict of its entries in the order it has of its own
- * (an OrderedDict's). Both are owned: asking for that order is the one moment at which Python code runs, and it may
- * change or drop whatever was passed in. */
-typedef struct frame {
-    PyObject *container;
-    PyObject *entries;
-    Py_ssize_t at;   /* in a dict where the entry being written begins, as PyDict_Next counts */
-    Py_ssize_t next; /* in a sequence the next index, in a dict what PyDict_Next left */
-} frame;
 
 typedef struct encoder {
     PyObject *self;
@@ -25,43 +17,8 @@ typedef struct encoder {
     bool runs_code; /* whether it may; if not, a container that asks for it is an error */
     unsigned depth;
     unsigned depth_max;
-    frame frames[SS_JSON_MAX_DEPTH];
+    ss_frame *frames; /* of SS_JSON_MAX_DEPTH */
 } encoder;
-
-/* One step of a path ("['ports']", "[2]"), or "..." for the middle of a long one. */
-static PyObject *path_step(const frame *f)
-{
-    if (!PyDict_Check(f->entries)) {
-        return PyUnicode_FromFormat("[%zd]", f->next - 1);
-    }
-    PyObject *key;
-    Py_ssize_t at = f->at;
-    if (!PyDict_Next(f->entries, &at, &key, NULL) || !PyUnicode_Check(key)) {
-        return PyUnicode_FromString("[...]"); /* changed meanwhile */
-    }
-    PyObject *quoted = ss_short_repr(key);
-    PyObject *step = quoted == NULL ? NULL : PyUnicode_FromFormat("[%U]", quoted);
-    Py_XDECREF(quoted);
-    return step;
-}
-
-/* The path through the first `depth` frames; of a long one the first and the last ten steps. */
-static PyObject *path_to(const encoder *e, unsigned depth)
-{
-    const unsigned shown = 10;
-    PyObject *path = Py_NewRef(e->name);
-    for (unsigned i = 0; path != NULL && i < depth; i++) {
-        bool skip = depth > 2 * shown && i == shown;
-        PyObject *step = skip ? PyUnicode_FromString("...") : path_step(&e->frames[i]);
-        if (skip) {
-            i = depth - shown - 1;
-        }
-        PyObject *longer = step == NULL ? NULL : PyUnicode_Concat(path, step);
-        Py_XDECREF(step);
-        Py_SETREF(path, longer);
-    }
-    return path;
-}
 
 /* Raises `type` with "<path><message>" and returns false. An exception may run other code, so nothing borrowed may be
  * used after it. */
@@ -71,7 +28,7 @@ static bool raise_at(const encoder *e, unsigned depth, PyObject *type, const cha
     va_start(arguments, format);
     PyObject *message = PyUnicode_FromFormatV(format, arguments);
     va_end(arguments);
-    PyObject *path = message == NULL ? NULL : path_to(e, depth);
+    PyObject *path = message == NULL ? NULL : ss_path_through(e->name, e->frames, depth);
     if (path != NULL) {
         PyErr_Format(type, "%U%U", path, message);
     }
@@ -88,8 +45,7 @@ static bool raise_status(const encoder *e, ss_status status)
     }
     if (status == SS_NOT_FINITE) {
         return raise_at(e, e->depth, ss_invalid_value(e->self),
-                        ": NaN and infinities cannot be stored; "
-                        "expected a finite float");
+                        ": NaN and infinities cannot be stored; expected a finite float");
     }
     return raise_at(e, 0, ss_invalid_value(e->self), ": the value is larger than %zu bytes of JSON", SS_BUF_MAX);
 }
@@ -129,7 +85,7 @@ static bool raise_depth(const encoder *e, PyObject *container)
         for (unsigned j = i + 1; j <= e->depth; j++) {
             PyObject *inner = j == e->depth ? container : e->frames[j].container;
             if (e->frames[i].container == inner) {
-                PyObject *outer = path_to(e, i);
+                PyObject *outer = ss_path_through(e->name, e->frames, i);
                 if (outer != NULL) {
                     raise_at(e, j, ss_invalid_value(e->self), " is %U itself again; a cycle cannot be stored", outer);
                     Py_DECREF(outer);
@@ -199,11 +155,9 @@ static ss_status write_wide(encoder *e, PyObject *text, Py_ssize_t *surrogate)
 /* Writes a str and what follows it: ':' after a key, ',' after a value. */
 static bool write_str(encoder *e, PyObject *text, uint8_t follower)
 {
-#if PY_VERSION_HEX < 0x030c0000
-    if (PyUnicode_READY(text) < 0) {
+    if (!ss_make_ready(text)) {
         return false;
     }
-#endif
     if (PyUnicode_IS_ASCII(text)) {
         return write_ascii(e, PyUnicode_1BYTE_DATA(text), (size_t)PyUnicode_GET_LENGTH(text), follower);
     }
@@ -213,8 +167,7 @@ static bool write_str(encoder *e, PyObject *text, uint8_t follower)
         return end_value(e, status, follower);
     }
     return raise_at(e, e->depth, ss_invalid_value(e->self),
-                    ": the %s has a lone surrogate at position %zd; "
-                    "expected text that UTF-8 can hold",
+                    ": the %s has a lone surrogate at position %zd; expected text that UTF-8 can hold",
                     follower == ':' ? "key" : "str", surrogate);
 }
 
@@ -224,8 +177,7 @@ static bool write_integer(encoder *e, PyObject *value)
     long long integer = PyLong_AsLongLongAndOverflow(value, &overflow);
     if (overflow != 0) {
         return raise_at(e, e->depth, ss_out_of_range(e->self),
-                        ": the int is past 64 bits; expected one from -2**63 "
-                        "to 2**63 - 1");
+                        ": the int is past 64 bits; expected one from -2**63 to 2**63 - 1");
     }
     return end_value(e, ss_json_write_integer(&e->buf, integer), ',');
 }
@@ -236,28 +188,24 @@ static PyObject *in_own_order(const encoder *e, PyObject *dict)
 {
     PyObject *entries = PyDict_New();
     PyObject *keys = entries == NULL ? NULL : PyObject_GetIter(dict);
-    PyObject *key;
     /* One more than there are, in case the iteration has no end. */
-    for (Py_ssize_t left = PyDict_GET_SIZE(dict); keys != NULL && left >= 0; left--) {
-        if ((key = PyIter_Next(keys)) == NULL) {
+    for (Py_ssize_t left = PyDict_GET_SIZE(dict); left >= 0 && !PyErr_Occurred(); left--) {
+        PyObject *key = PyIter_Next(keys);
+        if (key == NULL) {
             break;
         }
         PyObject *value = Py_XNewRef(PyDict_GetItemWithError(dict, key));
-        if (value != NULL && PyDict_SetItem(entries, key, value) < 0) {
-            Py_CLEAR(keys);
+        if (value != NULL) {
+            PyDict_SetItem(entries, key, value);
         }
         Py_XDECREF(value);
         Py_DECREF(key);
-        if (PyErr_Occurred()) {
-            Py_CLEAR(keys);
-        }
     }
-    bool failed = keys == NULL || PyErr_Occurred();
     Py_XDECREF(keys);
-    if (!failed && PyDict_GET_SIZE(entries) != PyDict_GET_SIZE(dict)) {
-        failed = !raise_at(e, e->depth, ss_invalid_value(e->self), ": iterating over this dict does not give its keys");
+    if (!PyErr_Occurred() && PyDict_GET_SIZE(entries) != PyDict_GET_SIZE(dict)) {
+        raise_at(e, e->depth, ss_invalid_value(e->self), ": iterating over this dict does not give its keys");
     }
-    if (failed) {
+    if (PyErr_Occurred()) {
         Py_CLEAR(entries);
     }
     return entries;
@@ -288,7 +236,7 @@ static bool open_container(encoder *e, PyObject *container, uint8_t bracket)
         Py_DECREF(container);
         return false;
     }
-    e->frames[e->depth++] = (frame){container, entries, 0, 0};
+    e->frames[e->depth++] = (ss_frame){container, entries, 0, 0};
     return check(e, ss_buf_push(&e->buf, bracket));
 }
 
@@ -341,11 +289,10 @@ static bool close_container(encoder *e, uint8_t bracket)
 /* The next value of the innermost container, its key written; NULL when the container has been closed. */
 static PyObject *next_value(encoder *e, bool *sound)
 {
-    frame *top = &e->frames[e->depth - 1];
-    PyObject *value = NULL;
+    ss_frame *top = &e->frames[e->depth - 1];
     PyObject *entries = top->entries;
     if (PyDict_Check(entries)) {
-        PyObject *key;
+        PyObject *key, *value;
         top->at = top->next;
         if (!PyDict_Next(entries, &top->next, &key, &value)) {
             *sound = close_container(e, '}');
@@ -359,17 +306,12 @@ static PyObject *next_value(encoder *e, bool *sound)
         return value;
     }
     /* The size is read again for each item: it is the storage that counts, whatever a subclass says. */
-    if (PyList_Check(entries)) {
-        value = top->next < PyList_GET_SIZE(entries) ? PyList_GET_ITEM(entries, top->next) : NULL;
-    } else {
-        value = top->next < PyTuple_GET_SIZE(entries) ? PyTuple_GET_ITEM(entries, top->next) : NULL;
-    }
-    if (value == NULL) {
+    if (top->next >= PySequence_Fast_GET_SIZE(entries)) {
         *sound = close_container(e, ']');
         return NULL;
     }
     top->next++;
-    return value;
+    return PySequence_Fast_GET_ITEM(entries, top->next - 1);
 }
 
 /* Writes the document, and the comma that every value is followed by. */
@@ -387,14 +329,9 @@ static bool write_document(encoder *e, PyObject *value)
 
 static PyObject *encode(PyObject *self, PyObject *value, PyObject *name, unsigned depth_max, bool runs_code)
 {
-    encoder e; /* the frames need no initial value */
-    e.self = self;
-    e.name = name;
-    e.buf = (ss_buf){0};
-    e.is_ascii = true;
-    e.runs_code = runs_code;
-    e.depth = 0;
-    e.depth_max = depth_max;
+    ss_frame frames[SS_JSON_MAX_DEPTH]; /* need no initial value */
+    encoder e = {
+        .self = self, .name = name, .is_ascii = true, .runs_code = runs_code, .depth_max = depth_max, .frames = frames};
     PyObject *text = NULL;
     if (write_document(&e, value)) {
         text = ss_new_str(e.buf.data, e.buf.length - 1, e.is_ascii);

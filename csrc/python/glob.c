@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "glob/glob.h"
-#include "base/utf8.h"
 
 static size_t count_characters(const uint8_t *text, size_t length)
 {
@@ -39,11 +38,7 @@ static size_t find_surrogate(PyObject *text)
 static bool parse(PyObject *self, PyObject *pattern, ss_glob *glob)
 {
     if (!PyUnicode_Check(pattern)) {
-        PyObject *type = ss_type_name(pattern);
-        if (type != NULL) {
-            PyErr_Format(ss_pattern_error(self), "a pattern must be a str, not %U", type);
-            Py_DECREF(type);
-        }
+        ss_raise_type(ss_pattern_error(self), "a pattern must be a str, not %U", pattern);
         return false;
     }
     const uint8_t *text;
@@ -93,7 +88,7 @@ static bool begin(question *q, PyObject *self, const char *format, PyObject *con
         return false;
     }
     if (!PyUnicode_Check(arguments[1])) {
-        ss_raise_type(format, arguments[1]);
+        ss_raise_type(PyExc_TypeError, format, arguments[1]);
         return false;
     }
     if (!ss_utf8_of(arguments[1], &q->text, &q->length)) {

@@ -69,13 +69,11 @@ static PyObject *mutex_new(PyTypeObject *type, PyObject *arguments, PyObject *ke
 
 static void mutex_dealloc(PyObject *object)
 {
-    PyTypeObject *type = Py_TYPE(object);
     mutex *self = (mutex *)object;
     if (self->lock != NULL) {
         PyThread_free_lock(self->lock);
     }
-    type->tp_free(object);
-    Py_DECREF(type);
+    ss_free_object(object);
 }
 
 static PyObject *mutex_hold(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
@@ -105,10 +103,8 @@ static PyObject *mutex_hold(PyObject *object, PyObject *const *arguments, Py_ssi
 
 static void holding_dealloc(PyObject *object)
 {
-    PyTypeObject *type = Py_TYPE(object);
     let_go((holding *)object);
-    type->tp_free(object);
-    Py_DECREF(type);
+    ss_free_object(object);
 }
 
 static PyObject *holding_enter(PyObject *object, PyObject *unused)

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "python/versions.h"
 #include "base/buf.h"
 #include "base/time.h"
 
@@ -10,12 +11,10 @@ enum { KEY_MAX = 4096 };
 
 static bool is_plain_text(PyObject *text, Py_ssize_t longest)
 {
-#if PY_VERSION_HEX < 0x030c0000
-    if (PyUnicode_READY(text) < 0) {
+    if (!ss_make_ready(text)) {
         PyErr_Clear();
         return false;
     }
-#endif
     return PyUnicode_IS_ASCII(text) && PyUnicode_GET_LENGTH(text) <= longest;
 }
 

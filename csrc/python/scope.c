@@ -1,4 +1,5 @@
 #include "python/scope.h"
+#include "python/versions.h"
 
 /* CPython runs signal handlers between the steps of Python code, also at its very first one, but never between two
  * steps of this file. So whatever strikes `function`, it is called again until it has done all it has to. */
@@ -8,7 +9,7 @@ enum { MOST_STRIKES = 1000 };
  * it returns. False with the first exception set. */
 static bool call_to_the_end(PyObject *function, PyObject *kind)
 {
-    PyObject *type = NULL, *error = NULL, *traceback = NULL;
+    PyObject *first = NULL;
     bool passes_kind = kind != NULL;
     Py_XINCREF(kind);
     for (int strikes = 0; strikes < MOST_STRIKES; strikes++) {
@@ -17,24 +18,20 @@ static bool call_to_the_end(PyObject *function, PyObject *kind)
             Py_DECREF(done);
             break;
         }
-        PyObject *new_type, *new_error, *new_traceback;
-        PyErr_Fetch(&new_type, &new_error, &new_traceback);
-        Py_XSETREF(kind, Py_NewRef(new_type));
-        if (type == NULL) {
-            type = new_type;
-            error = new_error;
-            traceback = new_traceback;
+        PyObject *error = ss_take_exception();
+        Py_XSETREF(kind, Py_NewRef(Py_TYPE(error)));
+        if (first == NULL) {
+            first = error;
         } else {
-            Py_XDECREF(new_type);
-            Py_XDECREF(new_error);
-            Py_XDECREF(new_traceback);
+            Py_DECREF(error);
         }
     }
     Py_XDECREF(kind);
-    if (type != NULL) {
-        PyErr_Restore(type, error, traceback);
+    if (first == NULL) {
+        return true;
     }
-    return type == NULL;
+    ss_put_exception(first);
+    return false;
 }
 
 static PyObject *to_the_end(PyObject *self, PyObject *function)
@@ -94,10 +91,7 @@ typedef struct scope {
 static PyObject *scope_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
     PyObject *begin, *end;
-    if (keywords != NULL && PyDict_GET_SIZE(keywords) != 0) {
-        return PyErr_Format(PyExc_TypeError, "Scope() takes no keyword arguments");
-    }
-    if (!PyArg_ParseTuple(arguments, "OO:Scope", &begin, &end)) {
+    if (!ss_check_no_keywords("Scope", keywords) || !PyArg_ParseTuple(arguments, "OO:Scope", &begin, &end)) {
         return NULL;
     }
     scope *self = (scope *)type->tp_alloc(type, 0);
@@ -128,12 +122,9 @@ static PyObject *scope_enter(PyObject *object, PyObject *unused)
     self->is_begun = true;
     PyObject *result = PyObject_CallNoArgs(self->begin);
     if (result == NULL) {
-        PyObject *type, *error, *traceback;
-        PyErr_Fetch(&type, &error, &traceback);
-        if (!leave(self, type)) {
-            PyErr_Clear();
-        }
-        PyErr_Restore(type, error, traceback);
+        PyObject *error = ss_take_exception();
+        leave(self, (PyObject *)Py_TYPE(error));
+        ss_put_exception(error);
     }
     return result;
 }
@@ -151,42 +142,25 @@ static void scope_finalize(PyObject *object)
 {
     scope *self = (scope *)object;
     if (self->is_begun && self->end != NULL) {
-        PyObject *type, *error, *traceback;
-        PyErr_Fetch(&type, &error, &traceback);
+        PyObject *error = ss_take_exception();
         if (!leave(self, PyExc_GeneratorExit)) {
             PyErr_WriteUnraisable(object);
         }
-        PyErr_Restore(type, error, traceback);
+        ss_put_exception(error);
     }
 }
 
-static int scope_traverse(PyObject *object, visitproc visit, void *arg)
-{
-    scope *self = (scope *)object;
-    Py_VISIT(Py_TYPE(object));
-    Py_VISIT(self->begin);
-    Py_VISIT(self->end);
-    return 0;
-}
-
-static int scope_clear(PyObject *object)
-{
-    scope *self = (scope *)object;
-    Py_CLEAR(self->begin);
-    Py_CLEAR(self->end);
-    return 0;
-}
+#define OWNED(X) X("begin", begin) X("end", end)
+SS_TRAVERSE_AND_CLEAR(scope, scope, OWNED)
 
 static void scope_dealloc(PyObject *object)
 {
-    PyTypeObject *type = Py_TYPE(object);
     if (PyObject_CallFinalizerFromDealloc(object) < 0) {
         return;
     }
     PyObject_GC_UnTrack(object);
     scope_clear(object);
-    type->tp_free(object);
-    Py_DECREF(type);
+    ss_free_object(object);
 }
 
 int ss_scope_export(PyObject *into)

@@ -1,14 +1,13 @@
 #include "python/text.h"
+#include "python/versions.h"
 
 #include <string.h>
 
 bool ss_utf8_of(PyObject *text, const uint8_t **data, size_t *length)
 {
-#if PY_VERSION_HEX < 0x030c0000
-    if (PyUnicode_READY(text) < 0) {
+    if (!ss_make_ready(text)) {
         return false;
     }
-#endif
     if (PyUnicode_IS_ASCII(text)) {
         *data = PyUnicode_1BYTE_DATA(text);
         *length = (size_t)PyUnicode_GET_LENGTH(text);
@@ -68,11 +67,11 @@ PyObject *ss_type_name(PyObject *object)
     return name;
 }
 
-PyObject *ss_raise_type(const char *format, PyObject *object)
+PyObject *ss_raise_type(PyObject *error, const char *format, PyObject *object)
 {
     PyObject *name = ss_type_name(object);
     if (name != NULL) {
-        PyErr_Format(PyExc_TypeError, format, name);
+        PyErr_Format(error, format, name);
         Py_DECREF(name);
     }
     return NULL;

@@ -17,7 +17,7 @@ PyObject *ss_short_repr(PyObject *text);
  * numpy.bool. May run Python code. */
 PyObject *ss_type_name(PyObject *object);
 
-/* Raises TypeError with `format`, into which "%U" puts the name of an object's type; returns NULL. */
-PyObject *ss_raise_type(const char *format, PyObject *object);
+/* Raises `error` with `format`, into which "%U" puts the name of an object's type; returns NULL. */
+PyObject *ss_raise_type(PyObject *error, const char *format, PyObject *object);
 
 #endif

@@ -1,4 +1,5 @@
 #include "python/tree.h"
+#include "python/versions.h"
 
 #include "json/json.h"
 
@@ -175,15 +176,8 @@ static PyObject *copy_any(PyObject *object)
 
 PyObject *ss_tree_copy(PyObject *tree)
 {
-#if PY_VERSION_HEX < 0x030C0000
-    /* Until 3.12 an allocation may run the collector, and a finalizer could find a copy that is half made. */
-    int collects = PyGC_Disable();
-#endif
+    bool collects = ss_gc_pause(); /* a finalizer could find a copy that is half made */
     PyObject *copy = copy_any(tree);
-#if PY_VERSION_HEX < 0x030C0000
-    if (collects) {
-        PyGC_Enable();
-    }
-#endif
+    ss_gc_resume(collects);
     return copy;
 }

@@ -6,10 +6,7 @@
 #ifndef SS_PYTHON_TREE_H
 #define SS_PYTHON_TREE_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <stdbool.h>
-#include <stddef.h>
+#include "python/arguments.h"
 
 /* About the memory of a str, bytes, int, float or bool; 0 for NULL and for what every Python has once. */
 size_t ss_plain_size(PyObject *object);

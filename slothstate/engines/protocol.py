@@ -98,7 +98,7 @@ class Codec(NamedTuple):
 
 
 class FastPath(NamedTuple):
-    """What answers `get` of a State without Python code of ours, where an engine can do so (csrc/ss_state.h).
+    """What answers `get` of a State without Python code of ours, where an engine can do so (csrc/engine/state.h).
 
     `cache` is a `slothstate.native.ReadCache`, or None; `load(key, default)` reads what it does not answer.
     """

@@ -1,4 +1,4 @@
--- The table `state` where lupa's Lua cannot load the C layer (csrc/ss_lua.h, whose manual holds here too): checks the
+-- The table `state` where lupa's Lua cannot load the C layer (csrc/lua/lua.h, whose manual holds here too): checks the
 -- arguments, and calls Python through lupa, text in, text out (plain_values.lua).
 --
 -- A Python function answers with "=" and results, "!" and the message of an error, or a function of Python: a userdata,
@@ -153,7 +153,7 @@ local function mapping(verb, position, given)
     return concat(parts)
 end
 
--- The text of one argument, as the letter of csrc/lua_arguments.h asks for it.
+-- The text of one argument, as the letter of csrc/lua/arguments.c asks for it.
 local function argument(verb, letter, position, count, value)
     local kind = position > count and "no value" or type(value)
     local wanted, may_be_nil = EXPECTED[letter], letter == "a" or letter == "o" or letter == "w"

@@ -83,7 +83,7 @@ class _Border:
     def parts(self, runtime: Any, is_main_thread: Callable[[], bool]) -> dict[bytes, Any]:
         """Return what the Lua side is given; but for `call` built-in functions, in which no interruption can come."""
         pending: list[BaseException] = []
-        redeliver = partial(lib.ss_lua_redeliver_from, _pointer(pending), _pointer(is_main_thread))
+        redeliver = partial(lib.ss_lua_redeliver, _pointer(pending), _pointer(is_main_thread))
         redeliver.kept = pending, is_main_thread  # type: ignore[attr-defined]  # as long as the pointers to them
         return {
             b"call": self._guarded(self._call),

@@ -103,8 +103,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ss_glob glob;
     ss_glob_error error;
     if (ss_glob_parse(&glob, pattern_text, pattern_length, &error) == SS_OK) {
-        bool matches = ss_glob_match(&glob, key_text, key_length);
-        ss_glob_progress progress = {0};
+        ss_glob_progress at_once = {0}, progress = {0};
+        size_t enough = SIZE_MAX;
+        bool matches = ss_glob_go_on(&glob, key_text, key_length, &at_once, &enough) == SS_GLOB_YES;
         ss_glob_answer answer = SS_GLOB_UNFINISHED;
         for (size_t steps = 0; answer == SS_GLOB_UNFINISHED; steps++) {
             size_t effort = 1;
