@@ -101,7 +101,7 @@ def test_readme_begins_with_two_commands() -> None:
     commands = [block.text for block in blocks_of("README") if block.language == "sh"]
     assert len(commands) == 2
     assert commands[0].endswith("slothstate run examples/hello.lua\n")
-    assert commands[1].endswith("pytest\n")
+    assert commands[1].endswith("pytest -n 4\n")
 
 
 def test_tables_of_the_file_format() -> None:
