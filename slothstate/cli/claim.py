@@ -81,8 +81,8 @@ def claim(
     --max-attempts has to say how often an item is tried.
 
     Exit codes: those of the command, 128 + n if signal n ended it; 1 (or CODE) when there is no item. With --each, once
-    there is none: 0, or 1 if the command failed for any. Both: 126 or 127 when the command cannot be run; 2 misuse; 3
-    the store cannot be used, or (not with --each) the claim was lost meanwhile.
+    there is none: 0, or 1 if the command failed for any, or lost its claim. Both: 126 or 127 when the command cannot be
+    run; 2 misuse; 3 the store cannot be used, or (without --each) the claim was lost meanwhile.
 
     \b
     Examples:

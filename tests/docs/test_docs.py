@@ -113,6 +113,15 @@ def test_tables_of_the_file_format() -> None:
     assert f"`user_version` is {schema.SCHEMA_VERSION}" in page
 
 
+def test_the_table_of_figures(tmp_path: Path) -> None:
+    """verbs.md has a row for each figure of `stats`, and for those of a server."""
+    page = PAGES["verbs"].read_text(encoding="utf-8")
+    table = page.partition("What `stats` returns:")[2].partition("\n## ")[0]
+    named = {name for row in re.findall(r"^\| (`.+?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    with slothstate.open(tmp_path / "state.db") as state:
+        assert named == {*state.stats(), "server_version"}
+
+
 def test_every_page_is_on_the_site() -> None:
     """The navigation of mkdocs.yml has each page of docs/ once."""
     site = yaml.safe_load((DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8"))
