@@ -129,6 +129,15 @@ def test_every_page_is_on_the_site() -> None:
     assert sorted(listed) == sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
 
 
+@pytest.mark.parametrize("page", ["README", "index", "start"])
+def test_who_begins_finds_every_page(page: str) -> None:
+    """The pages to begin with lead to each page of the site that is about using it."""
+    site = yaml.safe_load((DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8"))
+    using = next(entry["Using it"] for entry in site["nav"] if isinstance(entry, dict) and "Using it" in entry)
+    text = PAGES[page].read_text(encoding="utf-8")
+    assert [name for name in using if name != f"{page}.md" and not re.search(rf"\((?:docs/)?{name}", text)] == []
+
+
 def test_the_reference_has_what_is_public() -> None:
     """docs/reference.md asks for every public name, the errors as one module, and for nothing else."""
     asked = set(re.findall(r"^::: (\S+)$", PAGES["reference"].read_text(encoding="utf-8"), re.MULTILINE))
