@@ -129,6 +129,18 @@ def test_every_page_is_on_the_site() -> None:
     assert sorted(listed) == sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
 
 
+def test_the_table_of_errors() -> None:
+    """verbs.md has a row for each error, with the builtin that it is."""
+    table = PAGES["verbs"].read_text(encoding="utf-8").partition("## Errors")[2]
+    rows = re.findall(r"^\| (`.+?) \| (?:`(\w+)` )?\|", table, re.MULTILINE)
+    named = {name: builtin for names, builtin in rows for name in re.findall(r"`(\w+)`", names)}
+    assert sorted(named) == sorted(slothstate.errors.__all__)
+    for name, builtin in named.items():
+        bases = getattr(slothstate, name).__mro__
+        assert (builtin or "Exception") in {base.__name__ for base in bases}
+        assert bool(builtin) == (name != "SlothStateError")
+
+
 @pytest.mark.parametrize("page", ["README", "index", "start"])
 def test_who_begins_finds_every_page(page: str) -> None:
     """The pages to begin with lead to each page of the site that is about using it."""
