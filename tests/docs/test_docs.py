@@ -98,6 +98,15 @@ def test_links() -> None:
                 assert anchor in anchors, f"{path.name} links to {target}#{anchor}"
 
 
+def test_files_that_pages_name() -> None:
+    """What the pages for developers name by its path is there."""
+    for name in ("CONTRIBUTING", "architecture", "performance", "reliability"):
+        text = PAGES[name].read_text(encoding="utf-8")
+        for path in re.findall(r"(?<![\w/.-])(?:[\w-]+/)+[\w-]+\.(?:py|c|h|md|json|yml|txt)\b", text):
+            roots = (ROOT, ROOT / "slothstate", ROOT / "tests")
+            assert any((root / path).exists() for root in roots), f"{PAGES[name].name} names {path}"
+
+
 def test_readme_begins_with_two_commands() -> None:
     """One command installs and runs the main job, one installs and runs the tests; .ci/run takes both from here."""
     commands = [block.text for block in blocks_of("README") if block.language == "sh"]
