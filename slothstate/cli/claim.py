@@ -67,7 +67,7 @@ def claim(
     conflict: int | None,
     db: str | None,
 ) -> int:
-    """Run COMMAND for the first item of a list, once it is done.
+    """Run COMMAND for the first item of a list.
 
     The item is done, gone for good, when the command exits with 0. Otherwise it is back at its old place in the list;
     and so it is at once if this process dies, however it dies. Of several QUEUEs the first that has an item counts.
