@@ -63,14 +63,18 @@ with slothstate.open("state.db") as state:
 """
 
 _IS_DOCUMENTED = """
-import pathlib, re, sys, slothstate, slothstate.lua
+import collections, pathlib, re, sys, slothstate, slothstate.aio, slothstate.lua, slothstate.recipes
 page = pathlib.Path(sys.argv[1]).read_text(encoding="utf-8")
-found = set(re.findall(r'id="slothstate\\.(?:errors\\.|lua\\.)?([.\\w]+)"', page))
-names = {*slothstate.__all__, *slothstate.lua.__all__}
-for owner in (slothstate.State, slothstate.Lock):
+found = re.findall(r'id="slothstate\\.(?:errors\\.|lua\\.|aio\\.|recipes\\.\\w+\\.)?([.\\w]+)"', page)
+twice = [name for name, count in collections.Counter(re.findall(r'id="(slothstate[^"]+)"', page)).items() if count > 1]
+aio = slothstate.aio
+names = {*slothstate.__all__, *slothstate.lua.__all__, *aio.__all__, *slothstate.recipes.__all__}
+handles = (aio.AsyncState, aio.AsyncLock, aio.AsyncClaim, aio.AsyncWatch)
+for owner in (slothstate.State, slothstate.Lock, slothstate.Claim, slothstate.Watch, *handles):
     names |= {f"{owner.__name__}.{name}" for name in dir(owner) if not name.startswith("_")}
-missing = sorted(names - found)
-sys.exit(f"not in {sys.argv[1]}: {', '.join(missing)}" if missing else 0)
+missing = sorted(names - {*found})
+if missing or twice:
+    sys.exit(f"{sys.argv[1]}: not there: {', '.join(missing)}; twice: {', '.join(twice)}")
 """
 
 FEW_READS = {"SLOTHSTATE_READS": "100000"}

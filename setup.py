@@ -12,6 +12,7 @@ where gcov looks for what was counted. `nox -s sanitize` and `nox -s coverage` d
 """
 
 import os
+import re
 import runpy
 import sysconfig
 from pathlib import Path
@@ -40,6 +41,11 @@ SANITIZE_COMPILE += ["-fno-sanitize-recover=undefined", "-fno-wrapv"]
 COVERAGE_COMPILE = ["-O0", "--coverage", "-fprofile-update=atomic"]
 
 
+REPOSITORY = "https://github.com/slothstate/slothstate"
+WHERE = {"": "blob/main", "!": "raw/main"}
+"""Where pages and pictures are in it."""
+
+
 def asked(switch: str) -> bool:
     """Whether the environment switches something on: set, and not to 0."""
     return os.environ.get(switch, "0") not in ("", "0")
@@ -48,6 +54,14 @@ def asked(switch: str) -> bool:
 def wants_debug_information() -> bool:
     """Whether $CFLAGS asks for it; CPython's own flags, which setuptools takes too, always do."""
     return any(flag.startswith("-g") for flag in os.environ.get("CFLAGS", "").split())
+
+
+def description() -> str:
+    """The README as the page of the package shows it: what leads to another file leads to it in the repository."""
+    text = Path("README.md").read_text(encoding="utf-8")
+    return re.sub(
+        r"(!?)(\[[^\]]*\]\()(?!https?:|#)", lambda found: f"{found[1]}{found[2]}{REPOSITORY}/{WHERE[found[1]]}/", text
+    )
 
 
 class BuildNative(build_ext):
@@ -86,4 +100,9 @@ class BuildNative(build_ext):
 # What the files of a wheel are dated, unless the environment says otherwise: two builds are equal byte for byte.
 os.environ.setdefault("SOURCE_DATE_EPOCH", "1577836800")
 
-setup(cffi_modules=["csrc/build_native.py:ffibuilder"], cmdclass={"build_ext": BuildNative})
+setup(
+    cffi_modules=["csrc/build_native.py:ffibuilder"],
+    cmdclass={"build_ext": BuildNative},
+    long_description=description(),
+    long_description_content_type="text/markdown",
+)

@@ -1,4 +1,4 @@
-"""Every error slothstate raises: one tree under `SlothStateError`, each also the builtin that fits.
+"""Every error slothstate raises: one tree under `SlothStateError`, each of its branches also the builtin that fits.
 
 All of them pickle, attributes included, so they cross process pools unchanged.
 """
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class SlothStateError(Exception):
-    """The base of every error of this package."""
+    """The base of every error of this package; by itself, what cannot be done inside a transaction or a snapshot."""
 
 
 class InvalidKey(SlothStateError, ValueError):

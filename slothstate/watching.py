@@ -127,13 +127,13 @@ class Watch:
         self._before, self._given = self._given, change.revision
         return change
 
-    def unread(self, change: Change | None) -> None:
+    def _unread(self, change: Change | None) -> None:
         """Give back what `next` has just returned, for whoever could not take it: it comes next."""
         if change is not None:
             self._waiting.append(change)
             self._given = self._before
 
-    def until_expiry(self) -> float:
+    def _until_expiry(self) -> float:
         """Return the seconds until the next key of the store expires; for those who wait by themselves."""
         return self._engine.watches.expire()
 

@@ -40,7 +40,7 @@ class LockBlock:
     async def __aenter__(self) -> AsyncLock:
         owner = self._owner
         wanted = owner.state._locks.acquisition(self._name, self._ttl, is_scoped=True, **self._options)
-        if not await owner.acquire(wanted, self._timeout, self._ttl):
+        if not await owner._acquire(wanted, self._timeout, self._ttl):
             raise LockTimeout(f"lock {self._name!r} was not acquired within {self._timeout} s")
         self._held = wanted
         return AsyncLock(owner, Lock(owner.state._locks, owner.state._engine, wanted))
@@ -51,7 +51,7 @@ class LockBlock:
         held = self._held
         assert held is not None
         # Also when the task is cancelled once more meanwhile.
-        kept = await asyncio.shield(self._owner.run(functools.partial(self._owner.state._locks.end, held)))
+        kept = await asyncio.shield(self._owner._run(functools.partial(self._owner.state._locks.end, held)))
         if kind is None and not kept:
             raise LockLost(f"lock {held.name!r} (token {held.token}) was lost before its block ended")
 
@@ -75,19 +75,19 @@ class AsyncLock:
 
     async def lost(self) -> bool:
         """Return whether the lock is no longer held."""
-        return await self._owner.run(lambda: self._lock.lost)
+        return await self._owner._run(lambda: self._lock.lost)
 
     async def ensure_held(self) -> None:
         """Raise `LockLost` if the lock is no longer held."""
-        await self._owner.run(self._lock.ensure_held)
+        await self._owner._run(self._lock.ensure_held)
 
     async def extend(self, seconds: Seconds) -> bool:
         """Let the lock end `seconds` from now; False if it was lost."""
-        return await self._owner.run(functools.partial(self._lock.extend, seconds))
+        return await self._owner._run(functools.partial(self._lock.extend, seconds))
 
     async def atomically(self, fn: Callable[[State], T]) -> T:
         """`AsyncState.atomically`, refused with `LockLost` when the lock is lost: what it writes is fenced."""
-        return await self._owner.atomically_in(fn, self._lock.transaction)
+        return await self._owner._atomically_in(fn, self._lock.transaction)
 
 
 class AsyncWatch:
@@ -102,7 +102,7 @@ class AsyncWatch:
     async def _begun(self) -> Watch:
         if self._watch is None:
             begin = functools.partial(self._owner.state.watch, self._pattern, name=self._name)
-            self._watch = await self._owner.take_or_give_back(begin, Watch.close)
+            self._watch = await self._owner._take_or_give_back(begin, Watch.close)
         return self._watch
 
     async def next(self, timeout: Seconds | None = None) -> Change | None:
@@ -112,12 +112,12 @@ class AsyncWatch:
 
         def read() -> tuple[Change | None, float]:
             found = watch.next(0)
-            return found, math.inf if found is not None else watch.until_expiry()
+            return found, math.inf if found is not None else watch._until_expiry()
 
         async def look() -> tuple[Change | None, float]:
-            return await self._owner.take_or_give_back(read, lambda found: watch.unread(found[0]))
+            return await self._owner._take_or_give_back(read, lambda found: watch._unread(found[0]))
 
-        return await self._owner.until(look, seconds)
+        return await self._owner._until(look, seconds)
 
     def __aiter__(self) -> Self:
         return self
@@ -130,7 +130,7 @@ class AsyncWatch:
     async def close(self) -> None:
         """End the watch, as `Watch.close` does."""
         if self._watch is not None:
-            await self._owner.run(self._watch.close)
+            await self._owner._run(self._watch.close)
 
     async def __aenter__(self) -> Self:
         await self._begun()
@@ -154,30 +154,30 @@ class AsyncClaim:
 
     async def done(self) -> bool:
         """Let the item be gone for good; False if the claim was lost."""
-        return await self._owner.run(self._claim.done)
+        return await self._owner._run(self._claim.done)
 
     async def release(self, delay: Seconds = 0) -> bool:
         """Put the item back to its old place, invisible for `delay` seconds; False if the claim was lost."""
-        return await self._owner.run(functools.partial(self._claim.release, delay))
+        return await self._owner._run(functools.partial(self._claim.release, delay))
 
     async def extend(self, seconds: Seconds) -> bool:
         """Let the claim end `seconds` from now; False if it was lost."""
-        return await self._owner.run(functools.partial(self._claim.extend, seconds))
+        return await self._owner._run(functools.partial(self._claim.extend, seconds))
 
     async def lost(self) -> bool:
         """Return whether the item is no longer claimed by this."""
-        return await self._owner.run(lambda: self._claim.lost)
+        return await self._owner._run(lambda: self._claim.lost)
 
     async def ensure_held(self) -> None:
         """Raise `LockLost` if the claim is lost."""
-        await self._owner.run(self._claim.ensure_held)
+        await self._owner._run(self._claim.ensure_held)
 
     async def atomically(self, fn: Callable[[State], T]) -> T:
         """`AsyncState.atomically`, refused with `LockLost` when the claim is lost.
 
         `done()` of the plain `claim` inside it, and what `fn` writes, are kept together: exactly once.
         """
-        return await self._owner.atomically_in(fn, self._claim.transaction)
+        return await self._owner._atomically_in(fn, self._claim.transaction)
 
     @property
     def claim(self) -> Claim:
@@ -191,4 +191,4 @@ class AsyncClaim:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         # Also when the task is cancelled once more meanwhile.
-        await asyncio.shield(self._owner.run(functools.partial(self._claim.__exit__, kind, error, None)))
+        await asyncio.shield(self._owner._run(functools.partial(self._claim.__exit__, kind, error, None)))

@@ -31,10 +31,11 @@ class Runner:
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self.commits = Commits(state._engine.changes)
+        """The plain State, for a thread."""
+        self._commits = Commits(state._engine.changes)
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="slothstate")
 
-    async def run(self, call: Callable[[], T]) -> T:
+    async def _run(self, call: Callable[[], T]) -> T:
         try:
             running = asyncio.get_running_loop().run_in_executor(self._executor, call)
         except RuntimeError:
@@ -43,9 +44,9 @@ class Runner:
             raise
         return await running
 
-    async def take_or_give_back(self, call: Callable[[], T], give_back: Callable[[T], object]) -> T:
+    async def _take_or_give_back(self, call: Callable[[], T], give_back: Callable[[T], object]) -> T:
         """Run `call`; if the task is cancelled meanwhile, give back what it has taken all the same."""
-        running = asyncio.ensure_future(self.run(call))
+        running = asyncio.ensure_future(self._run(call))
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
@@ -55,10 +56,10 @@ class Runner:
                 except asyncio.CancelledError:
                     continue
             if not running.cancelled() and running.exception() is None:
-                await asyncio.shield(self.run(functools.partial(give_back, running.result())))
+                await asyncio.shield(self._run(functools.partial(give_back, running.result())))
             raise
 
-    async def until(
+    async def _until(
         self, look: Callable[[], Coroutine[Any, Any, tuple[T | None, float]]], timeout: float | None
     ) -> T | None:
         """Return what `look` gives once it is not None; None after the timeout.
@@ -68,14 +69,14 @@ class Runner:
         loop = asyncio.get_running_loop()
         deadline = math.inf if timeout is None else loop.time() + timeout
         while True:
-            with self.commits.listening() as listener:
+            with self._commits.listening() as listener:
                 found, pause = await look()
                 left = deadline - loop.time()
                 if found is not None or left <= 0:
                     return found
                 await listener.wait(max(0.0, min(left, pause)))
 
-    async def acquire(self, wanted: Acquisition, timeout: float | None, ttl: float | None) -> bool:
+    async def _acquire(self, wanted: Acquisition, timeout: float | None, ttl: float | None) -> bool:
         locks = self.state._locks
 
         def give_back(is_held: bool) -> None:
@@ -84,18 +85,18 @@ class Runner:
 
         async def look() -> tuple[bool | None, float]:
             attempt = functools.partial(locks.attempt, wanted, timeout, ttl)
-            return await self.take_or_give_back(attempt, give_back) or None, LOOK_AGAIN
+            return await self._take_or_give_back(attempt, give_back) or None, LOOK_AGAIN
 
         is_held = False
         try:
-            is_held = bool(await self.until(look, timeout))
+            is_held = bool(await self._until(look, timeout))
             return is_held
         finally:
             if timeout != 0 and not is_held:
                 # Also when the task is cancelled once more meanwhile.
-                await asyncio.shield(self.run(functools.partial(locks.end_wait, wanted)))
+                await asyncio.shield(self._run(functools.partial(locks.end_wait, wanted)))
 
-    async def atomically_in(self, fn: Callable[[State], T], transaction: Callable[[], Any]) -> T:
+    async def _atomically_in(self, fn: Callable[[State], T], transaction: Callable[[], Any]) -> T:
         if inspect.iscoroutinefunction(fn):
             raise InvalidValue("fn must be a plain function: a transaction cannot be open while its task waits")
 
@@ -108,10 +109,10 @@ class Runner:
                     raise InvalidValue("fn must be a plain function, and returned something to be awaited")
                 return result
 
-        return await self.run(run)
+        return await self._run(run)
 
     async def close(self) -> None:
         """Release what this holds and close the store; closing twice does nothing. Waits end with `StateClosed`."""
         await asyncio.to_thread(self.state.close)
-        self.commits.close()
+        self._commits.close()
         self._executor.shutdown(wait=False)

@@ -36,7 +36,7 @@ def _verb(method: Callable[Concatenate[State, P], R]) -> Callable[Concatenate[As
 
     async def verb(self: AsyncState, /, *arguments: P.args, **options: P.kwargs) -> R:
         bound: Callable[..., R] = getattr(self.state, method.__name__)
-        return await self.run(functools.partial(bound, *arguments, **options))
+        return await self._run(functools.partial(bound, *arguments, **options))
 
     functools.update_wrapper(verb, method)
     return verb
@@ -58,7 +58,7 @@ class AsyncState(Runner):
         """Return the value of a key, as `State.get` does; inside the loop if the cache has it."""
         found = self._hits.get(key, _UNKNOWN) if isinstance(key, str) else _UNKNOWN
         if found is _UNKNOWN:
-            return await self.run(functools.partial(self.state.get, key, default))
+            return await self._run(functools.partial(self.state.get, key, default))
         return found
 
     set = _verb(State.set)
@@ -122,9 +122,9 @@ class AsyncState(Runner):
             return claim, 0.0 if claim is not None else self.state._engine.claims.pause(keys)
 
         async def look() -> tuple[Claim | None, float]:
-            return await self.take_or_give_back(take, lambda found: found[0] and found[0].release())
+            return await self._take_or_give_back(take, lambda found: found[0] and found[0].release())
 
-        claim = await self.until(look, check_timeout(timeout))
+        claim = await self._until(look, check_timeout(timeout))
         return None if claim is None else AsyncClaim(self, claim)
 
     claims = _verb(State.claims)
@@ -132,7 +132,7 @@ class AsyncState(Runner):
     async def scan(self, pattern: str | None = None, **options: Any) -> AsyncIterator[str]:
         """Iterate over keys as `State.scan` does: `async for key in state.scan(…)`."""
         found = self.state.scan(pattern, **options)
-        while page := await self.run(lambda: list(islice(found, PAGE))):
+        while page := await self._run(lambda: list(islice(found, PAGE))):
             for key in page:
                 yield key
 
@@ -150,10 +150,10 @@ class AsyncState(Runner):
 
         async def look() -> tuple[bool | None, float]:
             nonlocal value
-            value, pause = await self.run(read)
+            value, pause = await self._run(read)
             return None if same(value, before) else True, pause
 
-        await self.until(look, seconds)
+        await self._until(look, seconds)
         return value
 
     async def list_pop(self, key: str | Sequence[str], default: Any = None, timeout: Seconds | None = 0) -> Any:
@@ -183,10 +183,10 @@ class AsyncState(Runner):
             return found, self.state._engine.claims.pause(keys) if found is MISSING else 0.0
 
         async def look() -> tuple[tuple[str, Any] | None, float]:
-            found, pause = await self.take_or_give_back(attempt, lambda taken: give_back(taken[0]))
+            found, pause = await self._take_or_give_back(attempt, lambda taken: give_back(taken[0]))
             return None if found is MISSING else found, pause
 
-        found = await self.until(look, check_timeout(timeout))
+        found = await self._until(look, check_timeout(timeout))
         if found is None:
             return default
         return found[1] if isinstance(key, str) else found
@@ -196,7 +196,7 @@ class AsyncState(Runner):
 
         `fn` is a plain function, and raises to undo it all. Raises: `InvalidValue` for a coroutine function.
         """
-        return await self.atomically_in(fn, self.state.transaction)
+        return await self._atomically_in(fn, self.state.transaction)
 
     def transaction(self) -> NoReturn:
         """Raise: a transaction that is open while its task waits would take the writes of other tasks with it."""
@@ -229,7 +229,7 @@ class AsyncState(Runner):
     async def lock(self, name: str, timeout: Seconds | None = None) -> bool:
         """Acquire a lock for the calling task, as `State.lock` does."""
         wanted = self.state._locks.acquisition(check_key(name, "name"), None)
-        return await self.acquire(wanted, check_timeout(timeout), None)
+        return await self._acquire(wanted, check_timeout(timeout), None)
 
     async def try_lock(self, name: str, ttl: Seconds = 30.0) -> bool:
         """Acquire a lock without waiting, as `State.try_lock` does."""
@@ -237,12 +237,12 @@ class AsyncState(Runner):
         wanted = self.state._locks.acquisition(check_key(name, "name"), seconds)
         locks = self.state._locks
         attempt = functools.partial(locks.try_acquire, wanted, seconds)
-        return await self.take_or_give_back(attempt, lambda is_held: is_held and locks.end(wanted))
+        return await self._take_or_give_back(attempt, lambda is_held: is_held and locks.end(wanted))
 
     async def unlock(self, name: str) -> bool:
         """Release a lock, as `State.unlock` does, for the calling task."""
         release = functools.partial(self.state._locks.release, check_key(name, "name"), current().identity)
-        return await self.run(release)
+        return await self._run(release)
 
     def watch(self, pattern: str | None = None, *, name: str | None = None) -> AsyncWatch:
         """Follow changes: `async for change in state.watch(…)`; it begins with the first one that is asked for.

@@ -23,7 +23,9 @@ __all__ = ["Child", "leaving_on_signals", "open_beside"]
 CANNOT_EXECUTE: Final = 126
 NOT_FOUND: Final = 127
 
-_PASSED_ON: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+_ENDING: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+
+_PASSED_ON: Final = (*_ENDING, "SIGUSR1", "SIGUSR2")
 
 _PR_SET_PDEATHSIG: Final = 1
 _SI_KERNEL: Final = 128
@@ -83,6 +85,8 @@ class Child:
         read_turn, write_turn = os.pipe()
         read_failure, write_failure = os.pipe()
         parent = os.getpid()
+        self.told_to_end: int | None = None
+        """The signal that did, if one came while the command ran."""
         self._pid = os.fork()
         if not self._pid:
             try:
@@ -144,6 +148,8 @@ class Child:
                 code = os.waitstatus_to_exitcode(status)
                 return code if code >= 0 else 128 - code
             number, from_terminal = _next_signal(self._signals)
+            if signal.Signals(number).name in _ENDING:
+                self.told_to_end = number
             # The terminal's own (Ctrl-C, a hang-up) went to the command as well, which is in the same process group.
             if number != signal.SIGCHLD and not from_terminal:
                 os.kill(self._pid, number)

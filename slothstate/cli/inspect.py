@@ -42,7 +42,8 @@ LOADED_MAX: Final = 64 * 2**20
 def stats(db: str | None, as_json_: bool, prometheus: bool) -> int:
     """Show figures of the store: keys by kind, sizes, locks.
 
-    In a pipe each figure is one line, name and value separated by a tab. --json adds what concerns this process alone.
+    In a pipe each figure is one line, name and value separated by a tab, - for what this store does not have. --json
+    adds what concerns this process alone.
 
     \b
     Examples:
@@ -74,7 +75,7 @@ def stats(db: str | None, as_json_: bool, prometheus: bool) -> int:
         rows |= {"free_size": free, "locks_of_dead_owners": dead, "schema_version": figures["schema_version"]}
         rows |= {name: figures[name] for name in ("sqlite_version", "server_version") if name in figures}
         for name, value in rows.items():
-            write(f"{name}\t{escaped(str(value))}")
+            write(f"{name}\t{'-' if value is None else escaped(str(value))}")
     return DONE
 
 

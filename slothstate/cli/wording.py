@@ -13,7 +13,6 @@ ALIASES: Final = {
     "put": "set",
     "rm": "delete",
     "del": "delete",
-    "remove": "delete",
     "unlink": "delete",
     "incr": "increment",
     "incrby": "increment",
@@ -67,6 +66,29 @@ _INSTEAD: Final = {
     "lset": "set KEY --field [INDEX] ITEM",
     "linsert": "insert KEY INDEX ITEM",
     "lrem": "remove-item KEY ITEM",
+    # Verbs whose commands have another name.
+    "get-many": "get KEY...",
+    "set-many": "set --pairs KEY=VALUE...",
+    "update": "set --pairs KEY=VALUE...",
+    "setdefault": "set KEY VALUE --absent",
+    "field": "get KEY --field PATH",
+    "set-field": "set KEY --field PATH VALUE",
+    "delete-field": "delete KEY --field PATH",
+    "increment-field": "increment KEY DELTA --field PATH",
+    "pop-many": "pop KEY --count N",
+    "shift-many": "shift KEY --count N",
+    "list-set": "set KEY --field [INDEX] ITEM",
+    "list-remove": "remove-item KEY ITEM",
+    "items": "dump [PATTERN]",
+    "values": "dump [PATTERN]",
+    "locked": "with-lock NAME -- COMMAND...",
+    "break-lock": "unlock NAME",
+    "entry": "inspect KEY",
+    "entries": "keys [PATTERN]",
+    "usage": "du [PREFIX]",
+    "health": "doctor",
+    "examine": "doctor",
+    "activity": "top",
     "exec": "run FILE...",
     "pipeline": "batch",
     "multi": "batch",
@@ -98,6 +120,11 @@ _INSTEAD: Final = {
 _EXPLAINED: Final = {
     "size": "'slothstate length KEY' counts a list, 'slothstate inspect KEY' measures a value, 'slothstate stats' all",
     "list": "'slothstate keys [PATTERN]' lists keys, 'slothstate range KEY' the items of a list",
+    "remove": "'slothstate delete KEY...' deletes keys, 'slothstate remove-item KEY ITEM' takes items out of a list",
+    "popitem": "'slothstate keys --limit 1' names a key, 'slothstate take KEY' takes it",
+    "transaction": "in a Lua script, 'slothstate run FILE...', there is state.transaction(fn)",
+    "snapshot": "in a Lua script, 'slothstate run FILE...', there is state.snapshot(fn)",
+    "close": "each command closes the store as it ends",
     "slothstate": "leave that word out",
 }
 
@@ -122,13 +149,13 @@ def hint(name: str, commands: list[str]) -> str:
     """Return what to type instead of a command that does not exist, to stand behind its name; "" if nobody knows."""
     plain = name.lower().replace("_", "-")
     verb = plain.removeprefix("list-").removeprefix("get-")
-    if verb in commands:
-        return f": did you mean {verb!r}?"
-    if plain in ALIASES:
-        return f": did you mean {plain!r}?"
-    if plain in _EXPLAINED:
-        return f": {_EXPLAINED[plain]}"
-    if plain in _INSTEAD:
-        instead = _INSTEAD[plain]
-        return f": did you mean {instead!r}?" if instead in commands else f": there is 'slothstate {instead}'"
+    # First as it is typed: `list_set` is no `set`.
+    for known in (plain, verb):
+        if known in commands or known in ALIASES:
+            return f": did you mean {known!r}?"
+        if known in _EXPLAINED:
+            return f": {_EXPLAINED[known]}"
+        if known in _INSTEAD:
+            instead = _INSTEAD[known]
+            return f": did you mean {instead!r}?" if instead in commands else f": there is 'slothstate {instead}'"
     return next((f": did you mean {close!r}?" for close in get_close_matches(name, commands, n=1)), "")

@@ -99,6 +99,83 @@ def test_several_queues_and_poison(home: Path, state: State) -> None:
     assert dict(state.items()) == {"grave": ["l"]}
 
 
+def test_each(home: Path, state: State) -> None:
+    """One item after the other until there is none; what failed is tried again, then put aside, and the code is 1."""
+    state.list_push("q", "a", "b", "c")
+    assert (
+        slothstate("claim", "q", "--each", "--max-attempts", "2", "--", "sh", "-c", "cat; echo", home=home)
+        == "a\nb\nc\n"
+    )
+    assert slothstate("claim", "q", "--each", "--max-attempts", "2", "--", "touch", "ran", home=home) == ""
+    assert not (home / "ran").exists()
+    state.list_push("q", "a", "b")
+    state.list_push("r", "c")
+    work = 'echo "$SLOTHSTATE_ITEM $SLOTHSTATE_ATTEMPT" >>done; [ "$SLOTHSTATE_ITEM" != a ]'
+    slothstate("claim", "q", "r", "--each", "--max-attempts", "2", "--", "sh", "-c", work, home=home, code=1)
+    assert (home / "done").read_text() == "a 1\na 2\nb 1\nc 1\n"
+    assert dict(state.items()) == {"q:dead": ["a"]}
+    assert state.claims() == []
+
+
+@pytest.mark.parametrize("code", [2, 3, 100, 126, 127, 130, 255])
+def test_each_with_a_code_of_claims_own(home: Path, state: State, code: int) -> None:
+    """No code of the command ends it: only that there is no item any more."""
+    state.list_push("q", "a", "b")
+    work = f'[ "$SLOTHSTATE_ITEM" != a ] || exit {code}'
+    slothstate("claim", "q", "--each", "--max-attempts", "1", "--", "sh", "-c", work, home=home, code=1)
+    assert dict(state.items()) == {"q:dead": ["a"]}
+
+
+def test_each_waits_for_more(home: Path, state: State) -> None:
+    """With a timeout it ends when none came for so long."""
+    process = start("claim", "q", "--each", "--max-attempts", "1", "--timeout", "1.5", "--", "cat", home=home)
+    state.list_push("q", "a")
+    until(lambda: not state.exists("q") and not state.claims())
+    state.list_push("q", "b")
+    assert process.communicate(timeout=SECONDS) == (b"ab", b"")
+    assert process.returncode == 0
+
+
+def test_each_ends(home: Path, state: State) -> None:
+    """What cannot go on ends it: no command, no store, a key of another kind; the misuse of its options."""
+    state.list_push("q", "a", "b")
+    words = ("--each", "--max-attempts", "9", "--")
+    assert "cannot run" in slothstate("claim", "q", *words, "no-such-command", home=home, code=127)
+    slothstate("claim", "q", *words, str(home), home=home, code=126)
+    assert state.get("q") == ["a", "b"]
+    assert "--each needs --max-attempts" in slothstate("claim", "q", "--each", "--", "true", home=home, code=2)
+    assert "exclude" in slothstate("claim", "q", "-E", "1", *words, "true", home=home, code=2)
+    state.set("text", "x")
+    slothstate("claim", "text", *words, "true", home=home, code=2)
+    slothstate("claim", "q", "--db", home / "none.db", *words, "true", home=home, code=3)
+
+
+def test_each_goes_on_after_a_lost_claim(home: Path, state: State) -> None:
+    """It says so; the item is somebody else's by then, here its own once more, and given up."""
+    state.list_push("q", "slow", "b")
+    work = '[ "$SLOTHSTATE_ITEM" = b ] || sleep 0.2'
+    words = ("claim", "q", "--each", "--max-attempts", "1", "--ttl", "0.05", "--", "sh", "-c", work)
+    assert "the claim on an item of 'q'" in slothstate(*words, home=home, code=1)
+    assert dict(state.items()) == {"q:dead": ["slow"]}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("end", ["exit 0", "exit 5"])
+def test_each_is_told_to_end(home: Path, state: State, number: signal.Signals, end: str) -> None:
+    """The command gets the signal; whatever it makes of it, no other item is taken."""
+    state.list_push("q", "a", "b")
+    script = f"trap 'kill $!; {end}' {number.name[3:]}; echo ready; sleep 60 & wait"
+    words = ("claim", "q", "--each", "--max-attempts", "9", "--", "sh", "-c", script)
+    process = start(*words, home=home)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(number)
+    assert process.wait(SECONDS) == 128 + number
+    process.communicate(timeout=SECONDS)
+    assert state.get("q") == (["b"] if end == "exit 0" else ["a", "b"])
+    assert state.claims() == []
+
+
 def test_claim_that_is_lost(home: Path, state: State) -> None:
     """3, whatever the command says: somebody else may have the item."""
     state.list_push("q", "a")

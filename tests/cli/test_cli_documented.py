@@ -10,7 +10,7 @@ import pytest
 
 from helpers import ROOT
 from helpers.terminal import output, refusal
-from slothstate.cli import FAMILIES, commands
+from slothstate.cli import FAMILIES, batch, commands
 
 PAGE = ROOT / "docs" / "command-line.md"
 
@@ -62,6 +62,26 @@ def test_a_command_is_in_the_manual(name: str) -> None:
     """docs/command-line.md has a row of a table for each command."""
     rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
     assert any(re.search(rf"`{re.escape(name)}[ `]", row.split(" | ")[0] + " ") for row in rows)
+
+
+def test_every_option_is_in_a_page() -> None:
+    """Each option of each command, and each variable that its help names, stands in a page of docs/ too."""
+    pages = "".join(path.read_text(encoding="utf-8") for path in PAGE.parent.glob("*.md"))
+    missing = []
+    for name in NAMES:
+        found = command(name)
+        options = [word for option in found.params if isinstance(option, click.Option) for word in option.opts]
+        variables = re.findall(r"\$((?:SLOTHSTATE|XDG)_\w+)", found.help or "")
+        for word in (*(word for word in options if word.startswith("--")), *variables):
+            if not re.search(rf"{re.escape(word)}(?![\w-])", pages):
+                missing.append(f"{name} {word}")
+    assert missing == []
+
+
+def test_what_cannot_be_in_a_batch() -> None:
+    """The manual names the commands that `batch` refuses."""
+    sentence = PAGE.read_text(encoding="utf-8").partition("cannot be in it: ")[2]
+    assert re.findall(r"`([\w-]{2,})`", sentence.partition(", and `-`")[0]) == list(batch._ALONE)
 
 
 def test_the_list_of_commands(tmp_path: Path) -> None:

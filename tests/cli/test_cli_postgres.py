@@ -83,7 +83,10 @@ def test_looking(run: Run, url: str) -> None:
     run("set", "k", "1")
     shown = url.replace(f":{SECRET}", "")
     assert run("path") == f"{shown}\n"
-    assert f"path\t{shown}\n" in run("stats")
+    stats = run("stats")
+    assert f"path\t{shown}\n" in stats
+    assert "wal_size\t-\n" in stats
+    assert "None" not in stats
     metrics = run("stats", "--prometheus")
     assert "slothstate_wal_bytes{" not in metrics
     assert "slothstate_keys{" in metrics

@@ -10,7 +10,7 @@ import pytest
 from helpers.terminal import in_terminal, invoke, output, refusal
 from slothstate import State
 from slothstate import open as open_state
-from slothstate.cli import FAMILIES
+from slothstate.cli import FAMILIES, commands, wording
 from slothstate.cli.wording import ALIASES, hint
 
 NAMES = [name for family in FAMILIES.values() for name in family]
@@ -46,7 +46,7 @@ def test_aliases(home: Path, state: State) -> None:
         output(*line.split(), home=home)
     assert dict(state) == {"a": 4, "q": ["y"]}
     assert state.get_ttl("a") == 3600
-    for name in ("rm", "del", "remove", "unlink"):
+    for name in ("rm", "del", "unlink"):
         state["b"] = 1
         output(name, "b", home=home)
         assert "b" not in state
@@ -73,6 +73,14 @@ def test_aliases(home: Path, state: State) -> None:
         ("has", "did you mean 'exists'?"),
         ("Get", "did you mean 'get'?"),
         ("list_shift", "did you mean 'shift'?"),
+        ("list_set", "there is 'slothstate set KEY --field [INDEX] ITEM'"),
+        ("list_remove", "there is 'slothstate remove-item KEY ITEM'"),
+        ("list_pop_many", "there is 'slothstate pop KEY --count N'"),
+        ("shift-many", "there is 'slothstate shift KEY --count N'"),
+        ("get-many", "there is 'slothstate get KEY...'"),
+        ("set-many", "there is 'slothstate set --pairs KEY=VALUE...'"),
+        ("get_field", "there is 'slothstate get KEY --field PATH'"),
+        ("examine", "did you mean 'doctor'?"),
         ("try_lock", "there is 'slothstate with-lock NAME --timeout 0 -- COMMAND...'"),
     ],
 )
@@ -85,8 +93,6 @@ def test_hints(home: Path, typed: str, instead: str) -> None:
 
 def test_hints_name_what_there_is() -> None:
     """Each command in a hint exists, and so do its options."""
-    from slothstate.cli import commands, wording
-
     texts = [*wording._INSTEAD.values(), *re.findall(r"'slothstate ([^']+)'", " ".join(wording._EXPLAINED.values()))]
     for text in texts:
         name, *rest = text.split()
@@ -97,6 +103,26 @@ def test_hints_name_what_there_is() -> None:
         options = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in rest if word.startswith("-") and word != "--"} <= options, text
     assert hint("frobnicate", NAMES) == ""
+
+
+def test_remove_is_refused(home: Path, state: State) -> None:
+    """It could be a key or an item: nothing is deleted, and both commands are named."""
+    state["q"] = ["a", "b"]
+    for typed in (("remove", "q", "b"), ("remove", "q"), ("help", "remove")):
+        said = refusal(*typed, home=home, code=2)
+        assert "'slothstate delete KEY...' deletes keys, 'slothstate remove-item KEY ITEM' takes items" in said
+    assert state["q"] == ["a", "b"]
+
+
+def test_every_verb_has_a_command_or_a_hint() -> None:
+    """A verb of Python that is no command leads to the one that does it, not to one that looks like it."""
+    verbs = {name for name in dir(State) if not name.startswith("_")}
+    others = {name for name in verbs if name.replace("_", "-") not in NAMES}
+    assert {name for name in others if not hint(name, NAMES)} == set()
+    known = {*NAMES, *wording._INSTEAD, *wording._EXPLAINED}
+    # Not by likeness alone.
+    plain = {name.replace("_", "-") for name in others}
+    assert {name for name in plain if not known & {name, name.removeprefix("list-").removeprefix("get-")}} == set()
 
 
 def test_help(home: Path) -> None:

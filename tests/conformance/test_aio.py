@@ -179,7 +179,7 @@ async def test_a_cancellation_that_comes_with_a_commit(state: AsyncState, place:
     for turns in range(8):
         task = asyncio.ensure_future(state.wait("k", timeout=PATIENCE))
         await asyncio.sleep(0.02)
-        state.commits.close()
+        state._commits.close()
         for _ in range(turns):
             await asyncio.sleep(0)
         assert task.cancel()

@@ -6,11 +6,13 @@ Every import counts, at the top of a file, inside a function, and for annotation
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import slothstate
+from helpers import ROOT
 
 PACKAGE: Final = Path(slothstate.__file__).parent
 
@@ -118,6 +120,16 @@ def test_imports_point_one_way() -> None:
             if room(target, ALLOWED[own]) is None or (target == "" and "" not in ALLOWED[own]):
                 wrong.append(f"slothstate.{name} imports slothstate.{target}")
     assert wrong == []
+
+
+def test_the_page_has_every_room() -> None:
+    """docs/architecture.md has a row for each room of the table here, and all of the ground."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in page.partition("## The rooms")[2].partition("\n## ")[0].splitlines()]
+    named = re.findall(r"(\w+)(?:/__init__)?(?:\.py)?`", " ".join(row[0] for row in rows if len(row) == 3))
+    # But for the C layer, hooks for another program, and the public names.
+    rooms = {name.rpartition(".")[2] for name in ALLOWED} - {"_native", "__pyinstaller", ""}
+    assert rooms - set(named) == set()
 
 
 def test_no_file_is_part_of_a_circle() -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 import slothstate
-from helpers import TESTS
+from helpers import ROOT, TESTS
 from helpers.support import in_time, run_python
 from helpers.tiers import TIERS, TOO_LONG
 
@@ -148,3 +150,21 @@ def test_the_command_line_uses_the_public_api_only() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module == "slothstate":
                 assert {name.name for name in node.names} <= set(slothstate.__all__), path
+
+
+def test_the_page_of_the_package() -> None:
+    """It is the README, and no link or picture of it is relative: those lead into the repository."""
+    text = subprocess.run(
+        [sys.executable, "setup.py", "--quiet", "--long-description"],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+        timeout=120,
+    ).stdout
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.splitlines()[0] == readme.splitlines()[0]
+    targets = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(targets) == len(re.findall(r"\]\(([^)]+)\)", readme))
+    assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+    assert "https://github.com/slothstate/slothstate/raw/main/docs/benchmarks.svg" in targets
