@@ -91,13 +91,12 @@ class Commits:
                     return
             try:
                 now = self._changes.token()
+                # At first in any case: something may have been committed since the first one began to listen.
+                if now != token or now is None or not is_told:
+                    token, is_told = now, True
+                    self._tell()
+                self._changes.wait(token, SLICE)
             except SlothStateError:
                 # Closed, or refused: whoever listens is told so by its next look, and does not listen again.
                 self._tell()
                 time.sleep(SLICE)
-                continue
-            # At first in any case: something may have been committed since the first one began to listen.
-            if now != token or now is None or not is_told:
-                token, is_told = now, True
-                self._tell()
-            self._changes.wait(token, SLICE)

@@ -153,8 +153,8 @@ def test_each_ends(home: Path, state: State) -> None:
 def test_each_goes_on_after_a_lost_claim(home: Path, state: State) -> None:
     """It says so; the item is somebody else's by then, here its own once more, and given up."""
     state.list_push("q", "slow", "b")
-    work = '[ "$SLOTHSTATE_ITEM" = b ] || sleep 0.2'
-    words = ("claim", "q", "--each", "--max-attempts", "1", "--ttl", "0.05", "--", "sh", "-c", work)
+    work = '[ "$SLOTHSTATE_ITEM" = b ] || sleep 3'
+    words = ("claim", "q", "--each", "--max-attempts", "1", "--ttl", "2", "--", "sh", "-c", work)
     assert "the claim on an item of 'q'" in slothstate(*words, home=home, code=1)
     assert dict(state.items()) == {"q:dead": ["slow"]}
 

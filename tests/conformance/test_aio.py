@@ -24,6 +24,7 @@ from slothstate import (
     SlothStateError,
     State,
     StateClosed,
+    StateIOError,
     aio,
 )
 from slothstate.aio import AsyncState
@@ -185,6 +186,32 @@ async def test_a_cancellation_that_comes_with_a_commit(state: AsyncState, place:
         assert task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(task, 5)
+
+
+@run
+async def test_an_error_as_commits_are_waited_for(state: AsyncState, place: Place) -> None:
+    """It does not end the thread that all waits share: the next commit is seen."""
+    changes = state._commits._changes
+
+    class Failing:
+        def __init__(self) -> None:
+            self.failed = threading.Event()
+
+        def token(self) -> int | None:
+            return changes.token()
+
+        def wait(self, token: int | None, seconds: float) -> bool:
+            if not self.failed.is_set():
+                self.failed.set()
+                raise StateIOError("for a moment")
+            return changes.wait(token, seconds)
+
+    failing = Failing()
+    state._commits._changes = failing  # type: ignore[assignment]
+    async with waiting(state.wait("k")) as task:
+        assert await asyncio.to_thread(failing.failed.wait, 10)
+        place.open().set("k", 1)
+        assert await task == 1
 
 
 @run
