@@ -58,7 +58,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Leave out what no test of the tier is in: importing it would take a tenth of the time of the quick one."""
     modules = TIERS.get(config.option.markexpr)
     name = collection_path.stem
-    return modules is not None and name.startswith("test_") and name.removeprefix("test_") not in modules or None
+    return (modules is not None and name.startswith("test_") and name.removeprefix("test_") not in modules) or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
