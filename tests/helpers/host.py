@@ -84,7 +84,10 @@ def command_line(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "slothstate", "run", *map(str, arguments)]
 
 
+_NOT_KEPT = ("SLOTHSTATE_DB", "FORCE_COLOR", "XDG_STATE_HOME")
+
+
 def environment(home: Path, extra: dict[str, str] | None = None) -> dict[str, str]:
     """This environment with a home of its own, so that no test touches the user's store."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("SLOTHSTATE_DB", "FORCE_COLOR")}
+    kept = {name: value for name, value in os.environ.items() if name not in _NOT_KEPT}
     return {**kept, "HOME": str(home), **(extra or {})}
