@@ -18,6 +18,7 @@ import click
 import slothstate
 from slothstate import State
 from slothstate.cli.exits import DONE, MISUSE, NO, Failure
+from slothstate.cli.formatting import is_watched
 from slothstate.cli.opening import has_store, open_state
 from slothstate.cli.options import db_option, file_named, lua_option
 
@@ -229,7 +230,7 @@ def _read(file: str) -> bytes:
 
 def stderr_reporter() -> Reporter:
     """Return what reports to stderr: for people if it is a terminal, else plain lines."""
-    if sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
+    if is_watched():
         from slothstate.cli.terminal import TerminalReporter
 
         return TerminalReporter()

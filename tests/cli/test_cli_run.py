@@ -332,10 +332,11 @@ def test_long_lines_wrap_under_their_text(tmp_path: Path) -> None:
     ]
 
 
-def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
-    """A terminal that understands no control sequences gets none."""
+@pytest.mark.parametrize("term", ["dumb", "unknown", "", None])
+def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path, term: str | None) -> None:
+    """A terminal that understands no control sequences, or does not say what it is, gets none."""
     name = script(tmp_path, "log.info('hello')")
-    assert on_stderr("run", name, home=tmp_path, term="dumb") == "info: hello\n"
+    assert on_stderr("run", name, home=tmp_path, term=term) == "info: hello\n"
 
 
 def test_data_does_not_drive_the_terminal(tmp_path: Path) -> None:
