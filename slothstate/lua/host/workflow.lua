@@ -3,7 +3,7 @@ local host = ...
 local arguments, builders = host.arguments, host.builders
 local bad, expect, unknown = arguments.bad, arguments.expect, arguments.unknown
 local described, taker = builders.described, builders.taker
-local type, tostring, ipairs, next = type, tostring, ipairs, next
+local type, ipairs, next = type, ipairs, next
 
 -- What was described so far, in the order of the script.
 local workflows = {}
@@ -30,31 +30,17 @@ function methods.tasks(description, ...)
     if described[list] then
         bad(1, "tasks", "a list of tasks expected, got one task: write tasks({ ... })")
     end
-    local length = 0
-    for key in next, list do
-        if type(key) ~= "string" and (type(key) ~= "number" or key < 1 or key % 1 ~= 0) then
-            bad(1, "tasks", ("a list of tasks, or tasks under their names, expected, got the key '%s'"):format(tostring(key)))
-        end
-        length = type(key) == "number" and key > length and key or length
-    end
-    local missing = 0
-    for index = 1, length do
-        if list[index] == nil then
-            missing = missing + 1
-        end
-    end
-    if missing > 0 then
-        bad(1, "tasks", ("a list expected, got one with holes: %d of its %d items are nil"):format(missing, length))
-    end
-    for index = 1, length do
-        add(description, host.task.listed(list[index], nil, "item " .. index))
-    end
-    local keys, lines = {}, {}
+    local items, keys, lines = {}, {}, {}
     for key, value in next, list do
         if type(key) == "string" then
             keys[#keys + 1] = key
             lines[key] = host.task.line_of(value)
+        else
+            items[key] = value
         end
+    end
+    for index = 1, arguments.sequence(1, "tasks", items, "a list of tasks, or tasks under their names,") do
+        add(description, host.task.listed(items[index], nil, "item " .. index))
     end
     table.sort(keys, function(left, right)
         if lines[left] ~= lines[right] then
