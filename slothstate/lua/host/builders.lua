@@ -83,6 +83,18 @@ function builders.taker(field, expected, name)
     end
 end
 
+function builders.text_taker(field, expected)
+    return function(description, ...)
+        description[field] = builders.text(field, expected, ...)
+    end
+end
+
+function builders.seconds_taker(field)
+    return function(description, ...)
+        description[field] = builders.seconds(field, ...)
+    end
+end
+
 -- Applies a table of options, in the order of their names.
 function builders.apply(class, description, options)
     for name in next, options do

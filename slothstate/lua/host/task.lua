@@ -37,12 +37,6 @@ local function action(field, name)
     end
 end
 
-local function text(field, expected)
-    return function(description, ...)
-        description[field] = builders.text(field, expected, ...)
-    end
-end
-
 local function texts(field, expected)
     return function(description, ...)
         builders.add_texts(description[field], field, expected, ...)
@@ -57,8 +51,9 @@ local methods = {
     command = action("command", "command"),
     run = action("command", "run"),
     run_if = action("run_if", "run_if"),
-    user = text("user", "the name of a user"),
-    workdir = text("workdir", "a directory"),
+    user = builders.text_taker("user", "the name of a user"),
+    workdir = builders.text_taker("workdir", "a directory"),
+    timeout = builders.seconds_taker("timeout"),
     delegate_to = texts("delegate_to", "the name of a host"),
     artifacts = texts("artifacts", "a file or a pattern"),
     consumes = texts("consumes", "a file or a pattern"),
@@ -80,10 +75,6 @@ function methods.depends_on(description, ...)
             bad(position, "depends_on", "a task or its name expected, got " .. type(value))
         end
     end
-end
-
-function methods.timeout(description, ...)
-    description.timeout = builders.seconds("timeout", ...)
 end
 
 function methods.retries(description, ...)

@@ -60,15 +60,14 @@ local retry_options = {
     backoff = function(config, value)
         config.backoff = builders.one_of("backoff", { "fixed", "linear", "exponential" }, value)
     end,
-    initial_delay = function(config, value)
-        config.initial_delay = builders.seconds("initial_delay", value)
-    end,
-    max_delay = function(config, value)
-        config.max_delay = builders.seconds("max_delay", value)
-    end,
+    initial_delay = builders.seconds_taker("initial_delay"),
+    max_delay = builders.seconds_taker("max_delay"),
 }
 
-local config_options = {}
+local config_options = {
+    timeout = builders.seconds_taker("timeout"),
+    workdir = builders.text_taker("workdir", "a directory"),
+}
 
 local function apply(what, options, config, given)
     for name in next, given do
@@ -79,14 +78,6 @@ local function apply(what, options, config, given)
     for _, name in ipairs(arguments.names(given)) do
         options[name](config, given[name])
     end
-end
-
-function config_options.timeout(config, value)
-    config.timeout = builders.seconds("timeout", value)
-end
-
-function config_options.workdir(config, value)
-    config.workdir = builders.text("workdir", "a directory", value)
 end
 
 function config_options.create_workdir_before_run(config, value)
