@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -18,9 +19,11 @@ __all__ = [
     "INTERRUPTED",
     "MISUSE",
     "NO",
+    "NOT_FOUND",
     "STORE_ERROR",
     "Failure",
     "OutputFailure",
+    "cannot_run",
     "drop_unread",
     "exit_code",
     "exit_code_of",
@@ -40,6 +43,8 @@ STORE_ERROR: Final = 3
 """The store cannot do it now: missing, busy, full, damaged, not one to trust."""
 BUG: Final = 70
 """Something that no code here expects; EX_SOFTWARE of sysexits.h."""
+CANNOT_EXECUTE: Final = 126
+NOT_FOUND: Final = 127
 INTERRUPTED: Final = 130
 CLOSED_PIPE: Final = 141
 
@@ -58,6 +63,12 @@ class Failure(Exception):
 
 class OutputFailure(Failure):
     """Nothing more can be written to stdout: no later command's output could be, either."""
+
+
+def cannot_run(program: str, number: int) -> Failure:
+    """Return the end of a command whose own command cannot be run, with this errno: the exit code is a shell's."""
+    code = NOT_FOUND if number == errno.ENOENT else CANNOT_EXECUTE
+    return Failure(f"cannot run {program!r}: {os.strerror(number)}", code)
 
 
 def exit_code_of(error: SlothStateError) -> int:

@@ -11,17 +11,19 @@ import click
 
 import slothstate
 from slothstate import InvalidValue, SlothStateError, State, literal, parse_json, parse_path
-from slothstate.cli.exits import Failure
+from slothstate.cli.exits import NO, Failure
 from slothstate.cli.opening import SETTINGS, open_state
 
 __all__ = [
     "FIELD",
     "NUMBER",
     "SECONDS",
+    "ArgumentsApart",
     "Field",
     "StoreCommand",
     "complete_key",
     "complete_lock",
+    "conflict_option",
     "db_option",
     "file_named",
     "json_option",
@@ -70,6 +72,21 @@ class StoreCommand(click.Command):
             # An option that lacks its value would take the `--`.
             return super().parse_args(context, arguments)
         return super().parse_args(context, [*ours, "--", *rest] if rest else ours)
+
+
+class ArgumentsApart(click.Command):
+    """A command that takes what stands behind a `--` for itself: its function gets it by `click.pass_obj`."""
+
+    APART = "[-- ARGUMENTS...]"
+
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        if "--" in arguments:
+            end = arguments.index("--")
+            arguments, context.obj = arguments[:end], arguments[end + 1 :]
+        return super().parse_args(context, arguments)
+
+    def collect_usage_pieces(self, context: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(context), self.APART]
 
 
 def store_command(
@@ -163,6 +180,21 @@ lua_option = click.option(
     show_default=True,
     help="Which Lua to use.",
 )
+
+
+def conflict_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option for another exit code than 1 where what is wanted cannot be had; `text` is its help."""
+    return click.option(
+        "-E",
+        "--conflict-exit-code",
+        "conflict",
+        type=click.IntRange(0, 255),
+        metavar="CODE",
+        default=NO,
+        show_default=True,
+        help=text,
+    )
+
 
 json_option = click.option("--json", "as_json_", is_flag=True, help="Print JSON.")
 

@@ -20,7 +20,7 @@ from slothstate import State
 from slothstate.cli.exits import DONE, MISUSE, NO, Failure
 from slothstate.cli.formatting import is_watched
 from slothstate.cli.opening import has_store, open_state
-from slothstate.cli.options import db_option, file_named, lua_option
+from slothstate.cli.options import ArgumentsApart, db_option, file_named, lua_option
 
 if TYPE_CHECKING:
     from slothstate.lua.host.host import Host
@@ -30,20 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["run", "stderr_reporter"]
 
 
-class _RunCommand(click.Command):
-    """A command whose arguments after `--` belong to the scripts, not to it."""
-
-    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
-        if "--" in arguments:
-            end = arguments.index("--")
-            arguments, context.obj = arguments[:end], arguments[end + 1 :]
-        return super().parse_args(context, arguments)
-
-    def collect_usage_pieces(self, context: click.Context) -> list[str]:
-        return [*super().collect_usage_pieces(context), "[-- ARGUMENTS...]"]
-
-
-@click.command("run", cls=_RunCommand)
+@click.command("run", cls=ArgumentsApart)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, callback=file_named)
 @db_option
 @click.option(
