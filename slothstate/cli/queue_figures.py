@@ -18,7 +18,7 @@ def claims_line(figures: dict[str, Any]) -> str:
     if figures["items_delayed"]:
         text += f", {figures['items_delayed']:,} delayed"
     if figures["oldest_claim"] is not None:
-        text += f", the oldest for {duration(max(0.0, time.time() - figures['oldest_claim']))}"
+        text += f", the oldest for {duration(time.time() - figures['oldest_claim'])}"
     if figures["most_attempts"] > 1:
         text += f", up to {figures['most_attempts']:,} attempts"
     return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from typing import Final
 
@@ -95,15 +95,10 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: S
     is_right = [heading in right for heading in headings]
     count = 0
     print(styled(_line(headings, widths, is_right, total), bold=True))
-    for line in _lines(chain(sample, rest), widths, is_right, total):
-        print(line)
+    for row in chain(sample, rest):
+        print(_line(row, widths, is_right, total))
         count += 1
     return count
-
-
-def _lines(rows: Iterable[Sequence[str]], widths: list[int], right: list[bool], total: int) -> Iterator[str]:
-    for row in rows:
-        yield _line(row, widths, right, total)
 
 
 def _line(row: Sequence[str], widths: list[int], right: list[bool], total: int) -> str:

@@ -214,9 +214,9 @@ def _lock_table(now: _Sample, room: int) -> Table:
     shown = now.locks if LOCK_LINES * len(now.locks) < room else now.locks[: max(1, (room - 2) // LOCK_LINES)]
     for lock in shown:
         owner = Text("dead", "red") if lock["alive"] is False else Text("alive" if lock["alive"] else "unknown")
-        held = duration(max(0.0, time.time() - lock["since"]))
+        held = duration(time.time() - lock["since"])
         process = f"{lock['owner']['pid']}@{escaped(lock['owner']['host'])}"
-        command = commands.of(lock["owner"]["pid"], lock["owner"]["host"]) if lock["alive"] else None
+        command = commands.of_owner(lock)
         table.add_row(
             owner, Text(process), held, str(len(lock["waiting"]) or ""), _cut(escaped(lock["name"]) + held_as(lock))
         )
