@@ -13,9 +13,9 @@ from typing import Any, Final
 import slothstate
 from slothstate import Finding, SlothStateError, State, WatchDescription
 from slothstate.cli.exits import Failure
+from slothstate.cli.figures import claims_line, watches_line
 from slothstate.cli.formatting import duration, quantity, shortened
 from slothstate.cli.opening import open_state, store_path
-from slothstate.cli.queue_figures import claims_line, watches_line
 from slothstate.processes import Commands
 
 __all__ = ["examine"]
