@@ -13,7 +13,6 @@ from slothstate import InvalidKey, InvalidValue, LockTimeout, OutOfRange, Patter
 from slothstate.cli.formatting import escaped, is_terminal
 
 __all__ = [
-    "BUG",
     "CLOSED_PIPE",
     "DONE",
     "INTERRUPTED",
@@ -23,6 +22,7 @@ __all__ = [
     "STORE_ERROR",
     "Failure",
     "OutputFailure",
+    "cannot_read",
     "cannot_run",
     "drop_unread",
     "exit_code",
@@ -41,7 +41,7 @@ MISUSE: Final = 2
 """What was asked cannot be: an unknown option, a bad key, value or pattern, a verb on a key of another kind."""
 STORE_ERROR: Final = 3
 """The store cannot do it now: missing, busy, full, damaged, not one to trust."""
-BUG: Final = 70
+_BUG: Final = 70
 """Something that no code here expects; EX_SOFTWARE of sysexits.h."""
 CANNOT_EXECUTE: Final = 126
 NOT_FOUND: Final = 127
@@ -63,6 +63,11 @@ class Failure(Exception):
 
 class OutputFailure(Failure):
     """Nothing more can be written to stdout: no later command's output could be, either."""
+
+
+def cannot_read(name: str, error: OSError) -> Failure:
+    """Return the end of a command that is to read a file, or stdin."""
+    return Failure(f"cannot read {name}: {error.strerror}", MISUSE)
 
 
 def cannot_run(program: str, number: int) -> Failure:
@@ -158,5 +163,5 @@ def exit_code(run: Callable[[], Any], where: str = "") -> int:
         if os.environ.get(_SHOW_TRACEBACK):
             raise
         what = f"{type(error).__name__}: {error}"
-        return fail(f"a bug in slothstate: {escaped(what)}; {_SHOW_TRACEBACK}=1 shows where: please report it", BUG)
+        return fail(f"a bug in slothstate: {escaped(what)}; {_SHOW_TRACEBACK}=1 shows where: please report it", _BUG)
     return code if isinstance(code, int) else DONE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
@@ -28,6 +28,8 @@ __all__ = [
     "file_named",
     "json_option",
     "key_argument",
+    "keys_beginning",
+    "locks_beginning",
     "lua_option",
     "store_command",
 ]
@@ -43,6 +45,7 @@ _PLAIN: Final = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
 _PART: Final = rf"({_PLAIN})\s*(ms|[smhdw])\s*"
 
 _COMPLETIONS: Final = 200
+"""So many ways to go on are offered at most."""
 
 
 class StoreCommand(click.Command):
@@ -149,23 +152,31 @@ def file_named(context: click.Context, parameter: click.Parameter, value: Any) -
     return value
 
 
+def keys_beginning(state: State, text: str) -> list[str]:
+    """Return the keys that begin so, not too many."""
+    return list(islice(state.scan(literal(text) + "*"), _COMPLETIONS))
+
+
+def locks_beginning(state: State, text: str) -> list[str]:
+    """Return the names of the locks that somebody holds and that begin so, not too many."""
+    return [lock["name"] for lock in state.locks() if lock["name"].startswith(text)][:_COMPLETIONS]
+
+
 def complete_key(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the keys that begin so, for the shell's completion."""
-    return _completions(context, lambda state: state.scan(literal(incomplete) + "*"))
+    """Complete a key, for the shell."""
+    return _completions(context, keys_beginning, incomplete)
 
 
 def complete_lock(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the names of the locks that somebody holds and that begin so, for the shell's completion."""
-    return _completions(
-        context, lambda state: (lock["name"] for lock in state.locks() if lock["name"].startswith(incomplete))
-    )
+    """Complete the name of a lock, for the shell."""
+    return _completions(context, locks_beginning, incomplete)
 
 
-def _completions(context: click.Context, find: Callable[[State], Iterable[str]]) -> list[str]:
+def _completions(context: click.Context, find: Callable[[State, str], list[str]], incomplete: str) -> list[str]:
     stores = (one.params.get("db") for one in (context, *filter(None, [context.parent])))
     try:
         with open_state(next(filter(None, stores), None)) as state:
-            return list(islice(find(state), _COMPLETIONS))
+            return find(state, incomplete)
     except (Failure, SlothStateError):
         return []
 

@@ -17,7 +17,7 @@ import click
 
 import slothstate
 from slothstate import State
-from slothstate.cli.exits import DONE, MISUSE, NO, Failure
+from slothstate.cli.exits import DONE, MISUSE, NO, Failure, cannot_read
 from slothstate.cli.formatting import is_watched
 from slothstate.cli.opening import has_store, open_state
 from slothstate.cli.options import ArgumentsApart, db_option, file_named, lua_option
@@ -212,7 +212,7 @@ def _read(file: str) -> bytes:
     try:
         return Path(file).read_bytes()
     except OSError as error:
-        raise Failure(f"cannot read {file}: {error.strerror}", MISUSE) from error
+        raise cannot_read(file, error) from error
 
 
 def stderr_reporter() -> Reporter:

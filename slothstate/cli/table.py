@@ -13,7 +13,7 @@ import click
 
 from slothstate.cli.formatting import styled
 
-__all__ = ["cut", "cut_in_the_middle", "print_table", "terminal_width", "width"]
+__all__ = ["cut", "print_table", "terminal_width", "width"]
 
 GAP: Final = "  "
 
@@ -51,7 +51,7 @@ def cut(text: str, columns: int) -> str:
     return _beginning(text, columns - len(mark)) + mark
 
 
-def cut_in_the_middle(text: str, columns: int) -> str:
+def _cut_in_the_middle(text: str, columns: int) -> str:
     """Return the text, or its two ends and a mark between them: what tells long names apart is often their end."""
     if width(text) <= columns:
         return text
@@ -105,7 +105,7 @@ def _line(row: Sequence[str], widths: list[int], right: list[bool], total: int) 
     cells = []
     for cell, columns, is_right in zip(row[:-1], widths, right, strict=False):
         # Half a number would be another one.
-        shown = cell if is_right else cut_in_the_middle(cell, columns)
+        shown = cell if is_right else _cut_in_the_middle(cell, columns)
         padding = " " * (columns - width(shown))
         cells.append(padding + shown if is_right else shown + padding)
     head = "".join(cell + GAP for cell in cells)

@@ -1,4 +1,4 @@
-"""`wait watch watches unwatch`."""
+"""Changes: waiting for one key, following all that match a pattern."""
 
 from __future__ import annotations
 
