@@ -16,18 +16,11 @@ from helpers.command import SECONDS, start
 from helpers.support import until
 from helpers.terminal import STYLE, in_terminal, output
 from slothstate import Owner, State
-from slothstate import open as open_state
 from slothstate.processes import LONGEST, Commands, command_line
 
 RUNS = "-m slothstate lock job"
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="this system has no /proc")
-
-
-@pytest.fixture
-def state(home: Path) -> State:
-    """The store of the commands."""
-    return open_state(home / "state.db")
 
 
 def test_a_command_line() -> None:

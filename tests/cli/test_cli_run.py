@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 import slothstate
-from helpers.host import IMPLEMENTATIONS, command_line, environment, slothstate_run
+from helpers.command import command, environment
+from helpers.host import slothstate_run
 from helpers.terminal import in_terminal
 
 PIPELINE = """
@@ -26,12 +27,6 @@ local publish = task("publish"):depends_on("check"):command("echo published"):bu
 local notify = task("notify"):command("echo notified"):build()
 workflow.define("release"):description("Build and publish"):version("1.2.0"):tasks({ build, check, publish, notify })
 """
-
-
-@pytest.fixture(params=IMPLEMENTATIONS)
-def lua(request: pytest.FixtureRequest) -> str:
-    """Each Lua that runs scripts."""
-    return str(request.param)
 
 
 def script(home: Path, source: str) -> str:
@@ -162,9 +157,9 @@ def test_dry_run(lua: str, tmp_path: Path) -> None:
 def test_print_is_not_held_back(lua: str, tmp_path: Path) -> None:
     """A line that the script prints arrives in a pipe while the script goes on."""
     name = script(tmp_path, "print('first'); io.read(); print('second')")
-    command = command_line(name, "--lua", lua)
+    words = command("run", name, "--lua", lua)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path), **pipes) as process:  # type: ignore[call-overload]
+    with subprocess.Popen(words, cwd=tmp_path, env=environment(tmp_path), **pipes) as process:  # type: ignore[call-overload]
         assert process.stdout is not None
         assert process.stdout.readline() == b"first\n"
         assert process.communicate(b"\n", 30)[0] == b"second\n"
@@ -206,7 +201,7 @@ def test_locks_end_with_the_run(lua: str, tmp_path: Path) -> None:
 def running(home: Path, source: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A run that has printed its first line."""
     process = subprocess.Popen(
-        command_line(script(home, source), "--db", "s.db", *arguments),
+        command("run", script(home, source), "--db", "s.db", *arguments),
         cwd=home,
         env=environment(home),
         stdout=subprocess.PIPE,

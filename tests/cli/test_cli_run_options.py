@@ -10,19 +10,13 @@ from pathlib import Path
 import pytest
 
 import slothstate
-from helpers.host import IMPLEMENTATIONS, Recorder, slothstate_run
+from helpers.host import Recorder, slothstate_run
 from slothstate.cli.terminal import TerminalReporter
 from slothstate.lua import new_runtime
 from slothstate.lua.binding import state_verbs
 from slothstate.lua.host.host import Host, ScriptError
 from slothstate.lua.host.report import TaskResult
 from slothstate.lua.host.workflow import Task
-
-
-@pytest.fixture(params=IMPLEMENTATIONS)
-def lua(request: pytest.FixtureRequest) -> str:
-    """Each Lua that runs scripts."""
-    return str(request.param)
 
 
 def write(home: Path, source: str, name: str = "deploy.lua") -> str:

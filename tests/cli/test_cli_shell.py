@@ -11,15 +11,8 @@ from pathlib import Path
 import pytest
 
 from helpers.command import slothstate
-from helpers.host import IMPLEMENTATIONS
 from helpers.terminal import Terminal
 from slothstate import open as open_state
-
-
-@pytest.fixture(params=IMPLEMENTATIONS)
-def lua(request: pytest.FixtureRequest) -> str:
-    """Each Lua that the shell can be."""
-    return str(request.param)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ import pytest
 from helpers.command import SECONDS, command, slothstate
 from helpers.terminal import ESC, Terminal, in_terminal
 from slothstate import State, printable
-from slothstate import open as open_state
 from slothstate.cli.table import width
 
 HARMFUL = {
@@ -34,12 +33,6 @@ HARMFUL = {
 }
 
 EVIL = "evil" + "".join(HARMFUL.values())
-
-
-@pytest.fixture
-def state(home: Path) -> State:
-    """The store of the commands."""
-    return open_state(home / "state.db")
 
 
 def harmful(shown: str) -> set[str]:

@@ -10,17 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from helpers.command import command, start
-from helpers.host import environment
+from helpers.command import command, environment, start
 from helpers.terminal import ESC, Terminal, in_terminal, invoke, output, refusal
 from slothstate import State
-from slothstate import open as open_state
-
-
-@pytest.fixture
-def state(home: Path) -> State:
-    """The store, open in this process while commands work on it."""
-    return open_state(home / "state.db")
 
 
 def test_errors_are_one_line(home: Path, state: State) -> None:

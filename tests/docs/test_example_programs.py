@@ -9,7 +9,7 @@ from pathlib import Path
 
 import slothstate
 from helpers import ROOT
-from helpers.host import environment
+from helpers.command import environment
 
 EXAMPLES = ROOT / "examples"
 

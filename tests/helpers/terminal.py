@@ -16,8 +16,7 @@ from typing import Any, Self
 import pytest
 from click.testing import CliRunner, Result
 
-from helpers.command import SECONDS, command
-from helpers.host import environment
+from helpers.command import SECONDS, command, environment
 from slothstate.cli import commands
 
 # Without them, as on Windows, the modules that import this one are skipped.
