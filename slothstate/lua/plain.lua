@@ -1,4 +1,4 @@
--- The table `state` where lupa's Lua cannot load the C layer (csrc/ss_lua.h, whose manual holds here too): checks the
+-- The table `state` where lupa's Lua cannot load the C layer (csrc/lua/lua.h, whose manual holds here too): checks the
 -- arguments, and calls Python through lupa, text in, text out (plain_values.lua).
 --
 -- A Python function answers with "=" and results, "!" and the message of an error, or a function of Python: a userdata,
@@ -34,8 +34,6 @@ end
 local function bad(verb, position, problem)
     fail(format("bad argument #%d to '%s' (%s)", position, verb.name, problem))
 end
-
--- ---- Calls of Python ----
 
 -- Whether the script could catch an error that is raised here: whether a C function that it called, like pcall, or a
 -- coroutine lies between here and the caller of the runtime.
@@ -113,8 +111,6 @@ function finish(answer, default)
     return results(answer, 2, default)
 end
 
--- ---- Arguments ----
-
 local EXPECTED = { u = "string", s = "string", n = "number", k = "table", m = "table", f = "function", t = "table",
     p = "string or table", q = "string or table" }
 local NAMES = { v = "value", d = "value", i = "item", o = "old", w = "new", k = "keys", p = "path", q = "key", t = "options" }
@@ -153,7 +149,7 @@ local function mapping(verb, position, given)
     return concat(parts)
 end
 
--- The text of one argument, as the letter of csrc/lua_arguments.h asks for it.
+-- The text of one argument, as the letter of csrc/lua/arguments.c asks for it.
 local function argument(verb, letter, position, count, value)
     local kind = position > count and "no value" or type(value)
     local wanted, may_be_nil = EXPECTED[letter], letter == "a" or letter == "o" or letter == "w"
@@ -226,8 +222,6 @@ local function collected(verb, ...)
     end
     return text, kept
 end
-
--- ---- The functions of `state` ----
 
 local function plain_verb(verb)
     return function(...)

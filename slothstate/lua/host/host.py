@@ -174,8 +174,6 @@ class Host:
             task, began = self._current
             self.reporter.task_finished(TaskResult(task, "interrupted", "", time.monotonic() - began))
 
-    # For the tasks of a plan.
-
     def part(self, name: bytes) -> Any:
         """Return the table of one of the host's own Lua files."""
         return self._parts[name]

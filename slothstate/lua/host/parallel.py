@@ -208,11 +208,8 @@ def _end_all(host: Surroundings, progress: Progress, running: dict[int, _Worker]
             progress.reporter.task_finished(TaskResult(worker.task, "interrupted", "", seconds))
 
 
-# In the worker's process.
-
-
 class _Piped:
-    """A reporter that tells the process which reports."""
+    """A worker's reporter: it tells the process that it was forked from, which reports."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -236,7 +233,7 @@ class _Piped:
 def _work(
     host: Surroundings, progress: Progress, execution: Execution, task: Task, descriptor: int, parent: int
 ) -> None:
-    """Run the task and end the process."""
+    """Run the task in the worker's process, and end that."""
     try:
         host.workers.forget()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
