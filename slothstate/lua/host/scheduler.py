@@ -12,7 +12,7 @@ from slothstate.lua.host.ending import Interrupted
 from slothstate.lua.host.report import Reporter, TaskResult
 from slothstate.lua.host.workflow import Plan, Task
 
-__all__ = ["Executor", "Kept", "Outcome", "Progress", "carry_out", "run_plan"]
+__all__ = ["Kept", "Outcome", "Progress", "carry_out", "run_plan"]
 
 
 @dataclass(frozen=True, slots=True)
