@@ -2,6 +2,8 @@
 
 What stands after `--` goes to the tool: `nox -s quick-3.13 -- -x tests/native/test_codec.py`. Each task has an
 environment of its own in .nox. Without a task, `nox` runs the quick tests on every CPython of this machine.
+
+.ci/run runs all of them, in this order, but `tests`, which it runs itself, and `bench`.
 """
 
 from __future__ import annotations
@@ -88,14 +90,6 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *(session.posargs or ("-n", "4")))
 
 
-@nox.session(python=sorted(PYTHONS, key=lambda name: int(name.partition(".")[2])))
-def quick(session: nox.Session) -> None:
-    """The quick tests on one Python."""
-    # In place: what tests start with `python -c` imports from here.
-    session.install("-e", ".[test]")
-    session.run("pytest", *(session.posargs or ("-m", "quick")))
-
-
 @nox.session
 def lint(session: nox.Session) -> None:
     """What must be silent: ruff, mypy, clang-format."""
@@ -105,6 +99,42 @@ def lint(session: nox.Session) -> None:
     session.run("mypy")
     sources = [path for path in Path("csrc").rglob("*.[ch]") if "generated" not in path.parts]
     session.run("clang-format", "--dry-run", "-Werror", *map(str, sources))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The site of docs/, into build/site: no broken link, and all that is public in the API reference."""
+    session.install(".[docs]")
+    session.run("mkdocs", "build", "--strict", "--site-dir", "build/site", env={"NO_MKDOCS_2_WARNING": "1"})
+    session.run("python", "-c", _IS_DOCUMENTED, "build/site/reference/index.html")
+
+
+@nox.session
+def packages(session: nox.Session) -> None:
+    """sdist and wheel: complete, the same byte for byte wherever they are built, and working without a source tree."""
+    session.install("auditwheel", "build", "check-wheel-contents", "twine")
+    here, elsewhere = Path(session.create_tmp()) / "here", Path(session.create_tmp()) / "somewhere" / "else"
+    for folder in (here, elsewhere):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    session.run("python", "-m", "build", "--outdir", str(here), ".")
+    [sdist], [wheel] = here.glob("*.tar.gz"), here.glob("*.whl")
+    shutil.unpack_archive(sdist, elsewhere, filter="data")
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(elsewhere), *map(str, elsewhere.glob("*/")))
+    if wheel.read_bytes() != (elsewhere / wheel.name).read_bytes():
+        session.error("a wheel that is built elsewhere is another one")
+    session.run("twine", "check", "--strict", str(sdist), str(wheel))
+    session.run("check-wheel-contents", str(wheel))
+    session.run("auditwheel", "show", str(wheel))
+    session.install("--force-reinstall", str(wheel))
+    with session.chdir(here):
+        session.run("python", "-c", _WORKS)
+
+
+@nox.session(python=False)
+def cross(session: nox.Session) -> None:
+    """The C layer compiled for other systems and machines, and its corpora replayed there."""
+    session.run(".ci/cross", external=True)
 
 
 @nox.session
@@ -134,19 +164,6 @@ def sanitize(session: nox.Session) -> None:
 
 
 @nox.session
-def postgres(session: nox.Session) -> None:
-    """The quick tests of the engine on PostgreSQL, on the system's own server: an older one than the package's."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
-        session.skip("there is no PostgreSQL of the system")
-    session.install("-e", ".[test]")
-    session.run(
-        *("pytest", "--quiet", "-k", "postgresql", *(session.posargs or ("-m", "quick"))),
-        env={"SLOTHSTATE_TEST_POSTGRES_BIN": str(found[-1].parent)},
-    )
-
-
-@nox.session
 def coverage(session: nox.Session) -> None:
     """Print which lines of Python and C no test of the quick and native tiers runs; CONTRIBUTING.md says why."""
     shutil.rmtree("build", ignore_errors=True)  # also what is left of modules that were moved
@@ -161,47 +178,32 @@ def coverage(session: nox.Session) -> None:
     session.run("gcovr", "--filter", "csrc/", "--txt", "--txt-summary", "build/coverage")
 
 
-@nox.session(python=False)
-def cross(session: nox.Session) -> None:
-    """The C layer compiled for other systems and machines, and its corpora replayed there."""
-    session.run(".ci/cross", external=True)
-
-
-@nox.session
-def packages(session: nox.Session) -> None:
-    """sdist and wheel: complete, the same byte for byte wherever they are built, and working without a source tree."""
-    session.install("auditwheel", "build", "check-wheel-contents", "twine")
-    here, elsewhere = Path(session.create_tmp()) / "here", Path(session.create_tmp()) / "somewhere" / "else"
-    for folder in (here, elsewhere):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-    session.run("python", "-m", "build", "--outdir", str(here), ".")
-    [sdist], [wheel] = here.glob("*.tar.gz"), here.glob("*.whl")
-    shutil.unpack_archive(sdist, elsewhere, filter="data")
-    session.run("python", "-m", "build", "--wheel", "--outdir", str(elsewhere), *map(str, elsewhere.glob("*/")))
-    if wheel.read_bytes() != (elsewhere / wheel.name).read_bytes():
-        session.error("a wheel that is built elsewhere is another one")
-    session.run("twine", "check", "--strict", str(sdist), str(wheel))
-    session.run("check-wheel-contents", str(wheel))
-    session.run("auditwheel", "show", str(wheel))
-    session.install("--force-reinstall", str(wheel))
-    with session.chdir(here):
-        session.run("python", "-c", _WORKS)
-
-
-@nox.session
-def docs(session: nox.Session) -> None:
-    """The site of docs/, into build/site: no broken link, and all that is public in the API reference."""
-    session.install(".[docs]")
-    session.run("mkdocs", "build", "--strict", "--site-dir", "build/site", env={"NO_MKDOCS_2_WARNING": "1"})
-    session.run("python", "-c", _IS_DOCUMENTED, "build/site/reference/index.html")
-
-
 @nox.session
 def gates(session: nox.Session) -> None:
     """Instructions per operation, compared with those written down; `-- --record` writes them down."""
     session.install("-e", ".")
     session.run("python", "-m", "bench", "gates", *session.posargs)
+
+
+@nox.session
+def postgres(session: nox.Session) -> None:
+    """The quick tests of the engine on PostgreSQL, on the system's own server: an older one than the package's."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        session.skip("there is no PostgreSQL of the system")
+    session.install("-e", ".[test]")
+    session.run(
+        *("pytest", "--quiet", "-k", "postgresql", *(session.posargs or ("-m", "quick"))),
+        env={"SLOTHSTATE_TEST_POSTGRES_BIN": str(found[-1].parent)},
+    )
+
+
+@nox.session(python=sorted(PYTHONS, key=lambda name: int(name.partition(".")[2])))
+def quick(session: nox.Session) -> None:
+    """The quick tests on one Python."""
+    # In place: what tests start with `python -c` imports from here.
+    session.install("-e", ".[test]")
+    session.run("pytest", *(session.posargs or ("-m", "quick")))
 
 
 @nox.session

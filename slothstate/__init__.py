@@ -1,7 +1,7 @@
-"""slothstate: a persistent state store for Python and Lua programs that run side by side on one machine.
+"""slothstate: a persistent state store for Python and Lua programs that run side by side.
 
 Keys with a time to live, exact counters, compare-and-swap, lists, locks across processes and wildcard search, in one
-SQLite file that any number of processes open at once.
+SQLite file that any number of processes open at once, or on a PostgreSQL server that any number of machines reach.
 
 >>> import slothstate
 >>> with slothstate.open(path) as state:

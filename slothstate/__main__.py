@@ -8,8 +8,8 @@ import sys
 
 __all__ = ["main"]
 
-_EXTRA = {"click", "rich", "lupa", "yaml"}
-"""The modules that the extra `cli` brings."""
+_EXTRA = {"click": "click", "rich": "rich", "lupa": "lupa", "yaml": "PyYAML"}
+"""The modules that the extra `cli` brings, and the packages that have them."""
 
 
 def main() -> int:
@@ -27,10 +27,9 @@ def main() -> int:
         print("slothstate: interrupted", file=sys.stderr)
         return 130
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in _EXTRA:
+        missing = _EXTRA.get((error.name or "").partition(".")[0])
+        if missing is None:
             raise
-        missing = error.name.partition(".")[0]
-        missing = "PyYAML" if missing == "yaml" else missing
         print(f"slothstate: the command line needs {missing}: pip install 'slothstate[cli]'", file=sys.stderr)
         return 2
 

@@ -91,7 +91,7 @@ class LockLost(SlothStateError, RuntimeError):
 
 
 class AlreadyHeld(SlothStateError, RuntimeError):
-    """This State already holds the lock in this thread; waiting for it would never end."""
+    """This thread already holds the lock, by this or another State; waiting for it would never end."""
 
 
 class StateClosed(SlothStateError, RuntimeError):

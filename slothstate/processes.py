@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from slothstate.descriptions import User
+from slothstate.descriptions import ClaimDescription, LockDescription, Owner, User
+from slothstate.quantities import shortened
 
 __all__ = ["Commands", "command_line"]
 
@@ -24,11 +25,16 @@ class Commands:
         # Containers may share a host's name and not its pids: what does not have the store open is another process.
         self._pids = None if users is None else {user.pid for user in users}
 
-    def of(self, pid: int, host: str) -> str | None:
-        """Return the command line of a process on `host`; None if this system does not tell."""
-        if host != self._host or (self._pids is not None and pid not in self._pids):
+    def of(self, process: Owner) -> str | None:
+        """Return the command line of a process; None if this system does not tell."""
+        pid = process["pid"]
+        if process["host"] != self._host or (self._pids is not None and pid not in self._pids):
             return None
         return command_line(pid)
+
+    def of_owner(self, held: LockDescription | ClaimDescription) -> str | None:
+        """Return the same of who holds a lock or has claimed an item; a dead one's pid may be another's by now."""
+        return self.of(held["owner"]) if held["owner"] is not None and held["alive"] else None
 
 
 def command_line(pid: int) -> str | None:
@@ -41,4 +47,4 @@ def command_line(pid: int) -> str | None:
     program, *arguments = os.fsdecode(octets.rstrip(b"\0")).split("\0")
     program = os.path.basename(program) if program.startswith("/") else program
     text = shlex.join([program, *arguments]) if arguments else program
-    return None if not text else text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return shortened(text, LONGEST) or None

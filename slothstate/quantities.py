@@ -19,9 +19,9 @@ def size(octets: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in its two largest units: `0.4s`, `59s`, `1h 2m`, `3d 4h`."""
+    """Return a duration in its two largest units: `0.4s`, `59s`, `1h 2m`, `3d 4h`; `0.0s` if clocks differ."""
     if seconds < 1:
-        return f"{seconds:.1f}s"
+        return f"{max(0.0, seconds):.1f}s"
     left = round(seconds)
     parts = []
     for length, unit in _UNITS:

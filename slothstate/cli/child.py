@@ -14,14 +14,11 @@ from types import FrameType
 from typing import Final, NoReturn, TypeAlias
 
 from slothstate import State
-from slothstate.cli.exits import Failure
+from slothstate.cli.exits import NOT_FOUND, cannot_run
 from slothstate.cli.formatting import is_terminal
 from slothstate.cli.opening import open_state
 
 __all__ = ["Child", "leaving_on_signals", "open_beside"]
-
-CANNOT_EXECUTE: Final = 126
-NOT_FOUND: Final = 127
 
 _ENDING: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 
@@ -125,9 +122,7 @@ class Child:
             self._turn.close()
             problem = self._failure.read()
             if problem:
-                number = int(problem)
-                message = f"cannot run {self._command[0]!r}: {os.strerror(number)}"
-                raise Failure(message, NOT_FOUND if number == errno.ENOENT else CANNOT_EXECUTE)
+                raise cannot_run(self._command[0], int(problem))
             return self._wait()
 
     @contextlib.contextmanager

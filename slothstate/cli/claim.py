@@ -14,7 +14,7 @@ from slothstate.cli.child import Child, leaving_on_signals, open_beside
 from slothstate.cli.exits import DONE, MISUSE, NO, STORE_ERROR, Failure, say
 from slothstate.cli.formatting import escaped
 from slothstate.cli.opening import store_address
-from slothstate.cli.options import SECONDS, StoreCommand, complete_key, store_command
+from slothstate.cli.options import SECONDS, ArgumentsApart, StoreCommand, complete_key, conflict_option, store_command
 from slothstate.cli.values import as_json
 
 __all__ = ["claim"]
@@ -22,17 +22,10 @@ __all__ = ["claim"]
 _ITEM = "SLOTHSTATE_ITEM"
 
 
-class _ClaimCommand(StoreCommand):
+class _ClaimCommand(ArgumentsApart, StoreCommand):
     """A command that any number of queues stand before the `--` of, and another command behind it."""
 
-    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
-        if "--" in arguments:
-            end = arguments.index("--")
-            arguments, context.obj = arguments[:end], arguments[end + 1 :]
-        return super().parse_args(context, arguments)
-
-    def collect_usage_pieces(self, context: click.Context) -> list[str]:
-        return [*super().collect_usage_pieces(context), "-- COMMAND..."]
+    APART = "-- COMMAND..."
 
 
 @store_command("claim", cls=_ClaimCommand)
@@ -47,14 +40,7 @@ class _ClaimCommand(StoreCommand):
     help="What was claimed N times and never done goes to the list --dead.",
 )
 @click.option("--dead", metavar="KEY", help="Where that goes.  [default: the QUEUE with :dead]")
-@click.option(
-    "-E",
-    "--conflict-exit-code",
-    "conflict",
-    type=click.IntRange(0, 255),
-    metavar="CODE",
-    help="The exit code when there is no item.  [default: 1]",
-)
+@conflict_option("The exit code when there is no item.")
 @click.pass_obj
 def claim(
     command: list[str] | None,

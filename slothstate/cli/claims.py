@@ -11,7 +11,7 @@ import click
 from slothstate import ClaimDescription, matches
 from slothstate.cli.exits import DONE
 from slothstate.cli.formatting import clock_time, duration, escaped, is_terminal, styled
-from slothstate.cli.locks import STATUS, STATUS_COLOURS
+from slothstate.cli.locks import STATUS, owner_cell, status_cell
 from slothstate.cli.opening import open_state
 from slothstate.cli.options import complete_key, json_option, store_command
 from slothstate.cli.table import print_table
@@ -61,16 +61,10 @@ def _status(claim: ClaimDescription) -> str:
     return "delayed" if claim["owner"] is None else STATUS[claim["alive"]]
 
 
-def _command_of_owner(claim: ClaimDescription, commands: Commands) -> str | None:
-    """Return what a claim's owner runs; a dead one's pid may be another process by now."""
-    owner = claim["owner"]
-    return commands.of(owner["pid"], owner["host"]) if owner is not None and claim["alive"] else None
-
-
 def _with_command(claim: ClaimDescription, commands: Commands) -> dict[str, Any]:
     if claim["owner"] is None:
         return {**claim}
-    return {**claim, "owner": {**claim["owner"], "command": _command_of_owner(claim, commands)}}
+    return {**claim, "owner": {**claim["owner"], "command": commands.of_owner(claim)}}
 
 
 def _fields(claim: ClaimDescription) -> Iterator[str]:
@@ -86,15 +80,15 @@ def _fields(claim: ClaimDescription) -> Iterator[str]:
 def _rows(found: list[ClaimDescription], commands: Commands) -> Iterator[list[str]]:
     now = time.time()
     for claim in found:
-        status, owner, due = _status(claim), claim["owner"], claim["due"]
+        owner, due = claim["owner"], claim["due"]
         yield [
-            styled(status, fg=STATUS_COLOURS[status]) if status in STATUS_COLOURS else status,
-            "" if owner is None else escaped(f"{owner['pid']}@{owner['host']}"),
+            status_cell(_status(claim)),
+            "" if owner is None else owner_cell(owner),
             str(claim["attempt"]),
-            duration(max(0.0, now - claim["since"])),
-            "" if due is None else duration(max(0.0, due - now)),
+            duration(now - claim["since"]),
+            "" if due is None else duration(due - now),
             escaped(claim["key"]),
         ]
-        command = _command_of_owner(claim, commands)
+        command = commands.of_owner(claim)
         if command is not None:
             yield ["", escaped(command)]

@@ -1,4 +1,4 @@
-"""`increment decrement append`."""
+"""What grows in place: numbers, strings and bytes."""
 
 from __future__ import annotations
 

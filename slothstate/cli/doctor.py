@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from collections.abc import Iterator
 from typing import Final
@@ -12,7 +11,7 @@ import click
 from slothstate import Finding
 from slothstate.cli.examination import examine
 from slothstate.cli.exits import DONE, NO, STORE_ERROR
-from slothstate.cli.formatting import escaped, is_terminal, quantity, styled
+from slothstate.cli.formatting import escaped, is_terminal, is_watched, quantity, styled
 from slothstate.cli.opening import store_path
 from slothstate.cli.options import json_option, store_command
 from slothstate.cli.table import terminal_width
@@ -77,12 +76,12 @@ def _print(finding: Finding) -> None:
 
 def _watched(findings: Iterator[Finding]) -> Iterator[Finding]:
     """Yield the findings; while one is being looked for, say so on a terminal."""
-    is_watched = is_terminal() and is_terminal(sys.stderr)
+    is_shown = is_terminal() and is_watched()
     while True:
-        if is_watched:
+        if is_shown:
             click.echo(f"{_WATCHING}\r", err=True, nl=False)
         finding = next(findings, None)
-        if is_watched:
+        if is_shown:
             click.echo(" " * len(_WATCHING) + "\r", err=True, nl=False)
         if finding is None:
             return

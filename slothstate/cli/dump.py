@@ -15,7 +15,7 @@ from typing import IO, Any, Final, NoReturn
 import click
 
 from slothstate import Record, SlothStateError, State, to_json
-from slothstate.cli.exits import MISUSE, Failure
+from slothstate.cli.exits import MISUSE, Failure, cannot_read
 from slothstate.cli.formatting import escaped, is_terminal, quantity
 from slothstate.cli.opening import open_state
 from slothstate.cli.options import file_named, store_command
@@ -152,7 +152,7 @@ def _input(path: str) -> Iterator[IO[bytes]]:
     try:
         stream = open(path, "rb")  # noqa: SIM115 - closed below
     except OSError as error:
-        raise Failure(f"cannot read {path}: {error.strerror}", MISUSE) from error
+        raise cannot_read(path, error) from error
     with stream:
         yield stream
 
@@ -234,7 +234,7 @@ class _Batches:
         try:
             yield from enumerate(self.stream, start=1)
         except OSError as error:
-            raise Failure(f"cannot read {self._name}: {error.strerror}", MISUSE) from error
+            raise cannot_read(self._name, error) from error
 
     def _read(self, number: int, line: bytes) -> Record | int:
         try:

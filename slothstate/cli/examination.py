@@ -13,9 +13,9 @@ from typing import Any, Final
 import slothstate
 from slothstate import Finding, SlothStateError, State, WatchDescription
 from slothstate.cli.exits import Failure
+from slothstate.cli.figures import claims_line, watches_line
 from slothstate.cli.formatting import duration, quantity, shortened
 from slothstate.cli.opening import open_state, store_path
-from slothstate.cli.queue_figures import claims_line, watches_line
 from slothstate.processes import Commands
 
 __all__ = ["examine"]
@@ -43,7 +43,7 @@ def examine(db: str | None, *, quick: bool) -> Iterator[Finding]:
     with opened as state:
         yield Finding("ok", "store", path)
         try:
-            yield from _examine_store(state, path, quick)
+            yield from _examine_store(state, quick)
         except SlothStateError as error:
             yield Finding("error", "store", str(error), _ADVICE.get(type(error), ""))
 
@@ -90,7 +90,7 @@ def _lua() -> Iterator[Finding]:
         yield Finding("ok", "Lua", f"{names}, {binding}")
 
 
-def _examine_store(state: State, path: str, quick: bool) -> Iterator[Finding]:
+def _examine_store(state: State, quick: bool) -> Iterator[Finding]:
     figures = state.stats()
     yield from state.examine()
     yield from _expired(figures["expired_pending"])
@@ -130,7 +130,7 @@ def _watches(watches: list[WatchDescription], figures: dict[str, Any]) -> Iterat
     is_sound = True
     for watch in watches:
         behind, since, owner = watch["behind"], watch["behind_since"], watch["owner"]
-        late = 0.0 if since is None else max(0.0, time.time() - since)
+        late = 0.0 if since is None else time.time() - since
         if behind < BEHIND_WARNING and late < BEHIND_SINCE_WARNING:
             continue
         is_sound = False
@@ -150,7 +150,7 @@ def _watches(watches: list[WatchDescription], figures: dict[str, Any]) -> Iterat
     if is_sound:
         behind = max((watch["behind"] for watch in watches), default=0)
         since = min((watch["behind_since"] for watch in watches if watch["behind_since"]), default=None)
-        kept = f", {quantity(behind, 'change')} kept since {duration(max(0.0, time.time() - since))}" if since else ""
+        kept = f", {quantity(behind, 'change')} kept since {duration(time.time() - since)}" if since else ""
         yield Finding("ok", "watches", watches_line(figures) + kept)
 
 
@@ -171,7 +171,7 @@ def _locks(state: State, commands: Commands) -> Iterator[Finding]:
     for lock in locks:
         held = time.time() - lock["since"]
         if lock["alive"] and held > HELD_NOTE:
-            command = commands.of(lock["owner"]["pid"], lock["owner"]["host"])
+            command = commands.of_owner(lock)
             runs = f" ({shortened(command, COMMAND_WIDTH)})" if command else ""
             owner = f"process {lock['owner']['pid']} on {lock['owner']['host']}{runs}"
             text = f"{lock['name']!r} has been held by {owner} for {duration(held)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -12,15 +13,17 @@ from slothstate import InvalidKey, InvalidValue, LockTimeout, OutOfRange, Patter
 from slothstate.cli.formatting import escaped, is_terminal
 
 __all__ = [
-    "BUG",
     "CLOSED_PIPE",
     "DONE",
     "INTERRUPTED",
     "MISUSE",
     "NO",
+    "NOT_FOUND",
     "STORE_ERROR",
     "Failure",
     "OutputFailure",
+    "cannot_read",
+    "cannot_run",
     "drop_unread",
     "exit_code",
     "exit_code_of",
@@ -38,8 +41,10 @@ MISUSE: Final = 2
 """What was asked cannot be: an unknown option, a bad key, value or pattern, a verb on a key of another kind."""
 STORE_ERROR: Final = 3
 """The store cannot do it now: missing, busy, full, damaged, not one to trust."""
-BUG: Final = 70
+_BUG: Final = 70
 """Something that no code here expects; EX_SOFTWARE of sysexits.h."""
+CANNOT_EXECUTE: Final = 126
+NOT_FOUND: Final = 127
 INTERRUPTED: Final = 130
 CLOSED_PIPE: Final = 141
 
@@ -58,6 +63,17 @@ class Failure(Exception):
 
 class OutputFailure(Failure):
     """Nothing more can be written to stdout: no later command's output could be, either."""
+
+
+def cannot_read(name: str, error: OSError) -> Failure:
+    """Return the end of a command that is to read a file, or stdin."""
+    return Failure(f"cannot read {name}: {error.strerror}", MISUSE)
+
+
+def cannot_run(program: str, number: int) -> Failure:
+    """Return the end of a command whose own command cannot be run, with this errno: the exit code is a shell's."""
+    code = NOT_FOUND if number == errno.ENOENT else CANNOT_EXECUTE
+    return Failure(f"cannot run {program!r}: {os.strerror(number)}", code)
 
 
 def exit_code_of(error: SlothStateError) -> int:
@@ -147,5 +163,5 @@ def exit_code(run: Callable[[], Any], where: str = "") -> int:
         if os.environ.get(_SHOW_TRACEBACK):
             raise
         what = f"{type(error).__name__}: {error}"
-        return fail(f"a bug in slothstate: {escaped(what)}; {_SHOW_TRACEBACK}=1 shows where: please report it", BUG)
+        return fail(f"a bug in slothstate: {escaped(what)}; {_SHOW_TRACEBACK}=1 shows where: please report it", _BUG)
     return code if isinstance(code, int) else DONE

@@ -1,4 +1,4 @@
-"""`ttl set-ttl persist`."""
+"""When keys expire."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ __all__ = ["persist", "set_ttl", "ttl"]
 
 NO_TTL: Final = -1
 NO_KEY: Final = -2
+"""What `State.get_ttl` returns for a key that does not expire, and for one that is not there."""
 
 
 @store_command("ttl")

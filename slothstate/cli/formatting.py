@@ -22,6 +22,7 @@ __all__ = [
     "held_as",
     "is_dumb",
     "is_terminal",
+    "is_watched",
     "one_line",
     "quantity",
     "shortened",
@@ -48,6 +49,11 @@ def is_terminal(*stream: IO[str] | None) -> bool:
 def is_dumb() -> bool:
     """Return whether the terminal understands no control sequences, or does not say what it is."""
     return os.environ.get("TERM", "dumb") in ("dumb", "unknown", "")
+
+
+def is_watched() -> bool:
+    """Return whether somebody looks at stderr, on a terminal that understands control sequences."""
+    return is_terminal(sys.stderr) and not is_dumb()
 
 
 def styled(text: str, **style: bool | str) -> str:

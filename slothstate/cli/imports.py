@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from slothstate import InvalidKey, InvalidValue, OutOfRange, Record, State
+from slothstate.cli.dump import BATCH_KEYS
 from slothstate.cli.exits import DONE, MISUSE, NO, Failure
 from slothstate.cli.formatting import escaped, quantity
 from slothstate.cli.opening import open_state, store_path
@@ -22,7 +23,6 @@ from slothstate.importers import READERS, Found, NotReadable, Options, Skipped
 
 __all__ = ["import_"]
 
-BATCH_KEYS: Final = 1000
 NAMES_SHOWN: Final = 20
 
 

@@ -1,4 +1,4 @@
-"""`stats inspect du`: looking at a store and at what is in it."""
+"""Looking at a store and at what is in it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from slothstate import Entry, State, Usage, literal
-from slothstate.cli.exits import DONE, flush, say_no
+from slothstate.cli.exits import DONE, flush, say_no_key
+from slothstate.cli.figures import claims_line, keys_line, locks_line, watches_line
 from slothstate.cli.formatting import clock_time, duration, escaped, is_terminal, quantity, size, styled, unused
 from slothstate.cli.opening import open_state
 from slothstate.cli.options import json_option, key_argument, store_command
 from slothstate.cli.prometheus import exposition
-from slothstate.cli.queue_figures import claims_line, watches_line
 from slothstate.cli.table import cut, print_table, terminal_width
 from slothstate.cli.values import as_json, shown, write
 
@@ -80,15 +80,14 @@ def stats(db: str | None, as_json_: bool, prometheus: bool) -> int:
 
 
 def _print_stats(figures: dict[str, Any], free: int, dead: int, users: list[Any] | None) -> None:
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in figures["keys_by_kind"].items())
     unused = f", {size(free)} of it unused" if free else ""
     rows = {
         "store": escaped(figures["path"]),
-        "keys": f"{figures['total_keys']:,}" + (f"  ({kinds})" if kinds else ""),
+        "keys": keys_line(figures),
         "size": f"{size(figures['total_size'])}{unused}",
         "log": "the server's" if figures["wal_size"] is None else size(figures["wal_size"]),
         "expired": f"{quantity(figures['expired_pending'], 'key')} not swept yet",
-        "locks": f"{figures['locks_held']:,} held" + (f", {dead} left by dead owners" if dead else ""),
+        "locks": locks_line(figures, dead),
         "claims": claims_line(figures),
         "watches": watches_line(figures),
         "open in": "unknown" if users is None else quantity(len(users), "process", "processes"),
@@ -125,7 +124,7 @@ def inspect(db: str | None, key: str, as_json_: bool) -> int:
     with open_state(db) as state:
         entry = state.entry(key, PREVIEW)
         if entry is None:
-            say_no(f"there is no key {key!r}")
+            say_no_key(key)
         if as_json_:
             preview = shown(entry.preview) if isinstance(entry.preview, bytes) else entry.preview
             fields = state.get(key) if entry.kind == "table" else None

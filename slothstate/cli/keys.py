@@ -1,4 +1,4 @@
-"""`get set take rename copy delete exists clear compare-swap`."""
+"""Single keys: what each holds, set, shown, moved and deleted."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from slothstate.cli.formatting import escaped, is_terminal, quantity
 from slothstate.cli.opening import open_state, store_path
 from slothstate.cli.options import FIELD, SECONDS, Field, complete_key, key_argument, store_command
 from slothstate.cli.values import (
+    MISSING,
     Form,
     Shape,
     as_json,
@@ -38,8 +39,6 @@ __all__ = [
     "set_",
     "take",
 ]
-
-_MISSING: Any = object()
 
 
 @store_command("get")
@@ -183,8 +182,8 @@ def take(db: str | None, key: str, shape: Shape) -> int:
       code=$(slothstate take code:ada) && echo "used $code"
     """
     with open_state(db) as state, delivering(state):
-        value = state.take(key, _MISSING)
-        if value is _MISSING:
+        value = state.take(key, MISSING)
+        if value is MISSING:
             say_no_key(key)
         print_value(value, shape)
     return DONE

@@ -1,4 +1,4 @@
-"""`keys scan`."""
+"""Which keys there are: names for a pipe, and for a terminal a table of what they hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`push unshift pop shift insert remove-item trim length range`."""
+"""Lists. What is taken from one and cannot be printed stays in it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 from slothstate import State
-from slothstate.cli.exits import DONE, MISUSE, Failure, say_no
+from slothstate.cli.exits import DONE, MISUSE, Failure, cannot_read, say_no
 from slothstate.cli.formatting import is_terminal, styled
 from slothstate.cli.opening import open_state
 from slothstate.cli.options import SECONDS, file_named, key_argument, store_command
 from slothstate.cli.values import (
+    MISSING,
     Form,
     Shape,
     as_json,
@@ -31,8 +32,6 @@ from slothstate.cli.values import (
 )
 
 __all__ = ["insert", "length", "pop", "push", "range_", "remove_item", "shift", "trim", "unshift"]
-
-_MISSING: Any = object()
 
 
 def _adding(name: str, add: Callable[..., int], text: str) -> click.Command:
@@ -62,7 +61,7 @@ def _lines(name: str, form: Form) -> list[Any]:
     try:
         octets = read_octets(name) if name == "-" else Path(name).read_bytes()
     except OSError as error:
-        raise Failure(f"cannot read {name}: {error.strerror}", MISUSE) from error
+        raise cannot_read(name, error) from error
     lines = octets.removesuffix(b"\n").split(b"\n") if octets else []
     where = "stdin" if name == "-" else name
     items = []
@@ -121,8 +120,8 @@ def _taking(name: str, one: Callable[..., Any], many: Callable[..., list[Any]], 
             while True:
                 with delivering(state):
                     if count is None:
-                        item = one(state, key, _MISSING)
-                        items = [] if item is _MISSING else [item]
+                        item = one(state, key, MISSING)
+                        items = [] if item is MISSING else [item]
                     else:
                         items = many(state, key, count)
                     if items and count is None:

@@ -63,16 +63,16 @@ def run_locked(
 @contextlib.contextmanager
 def _held(state: State, name: str, timeout: float | None, options: Mapping[str, Any]) -> Iterator[Lock]:
     """Hold the lock; who waits for it at a terminal is told who has it."""
+    is_told = is_terminal(sys.stderr) and (timeout is None or timeout > NOTICE_AFTER)
     with contextlib.ExitStack() as stack:
-        if is_terminal(sys.stderr) and (timeout is None or timeout > NOTICE_AFTER):
-            try:
-                lock = stack.enter_context(state.locked(name, NOTICE_AFTER, **options))
-            except LockTimeout:
-                say(escaped(f"slothstate: waiting for lock {name!r}: {_holder(state, name)}"))
-                rest = None if timeout is None else timeout - NOTICE_AFTER
-                lock = stack.enter_context(state.locked(name, rest, **options))
-        else:
-            lock = stack.enter_context(state.locked(name, timeout, **options))
+        try:
+            lock = stack.enter_context(state.locked(name, NOTICE_AFTER if is_told else timeout, **options))
+        except LockTimeout:
+            if not is_told:
+                raise
+            say(escaped(f"slothstate: waiting for lock {name!r}: {_holder(state, name)}"))
+            rest = None if timeout is None else timeout - NOTICE_AFTER
+            lock = stack.enter_context(state.locked(name, rest, **options))
         yield lock
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from slothstate import Lock, LockDescription, LockLost, LockTimeout, State
+from slothstate import Lock, LockDescription, LockLost, LockTimeout, Owner, State
 from slothstate.cli.exits import DONE, NO, STORE_ERROR, Failure, flush, say_no
 from slothstate.cli.formatting import clock_time, duration, escaped, held_as, is_terminal, quantity, styled
 from slothstate.cli.opening import open_state
@@ -21,14 +21,16 @@ from slothstate.cli.table import print_table
 from slothstate.cli.values import as_json, write
 from slothstate.processes import Commands
 
-__all__ = ["STATUS", "STATUS_COLOURS", "holder_of", "lock", "locks", "unlock"]
+__all__ = ["STATUS", "holder_of", "lock", "locks", "owner_cell", "status_cell", "unlock"]
 
 LOOK_EVERY: Final = 0.5
 """Seconds between two looks whether the lock is still held."""
 
 READ_SIZE: Final = 65_536
 
-STATUS_COLOURS: Final = {"dead": "red", "waits": "yellow", "unknown": "yellow"}
+_STATUS_COLOURS: Final = {"dead": "red", "waits": "yellow", "unknown": "yellow"}
+
+_HEADINGS: Final = ("STATUS", "PROCESS", "TOKEN", "FOR", "EXPIRES IN", "NAME")
 
 STATUS: Final = {True: "alive", False: "dead", None: "unknown"}
 
@@ -127,8 +129,8 @@ def holder_of(state: State, name: str) -> str:
         return "it has just become free"
     found = holders[0]
     owner = found["owner"]
-    held_for = duration(max(0.0, time.time() - found["since"]))
-    command = _command_of_owner(found, Commands(state.health()["users"]))
+    held_for = duration(time.time() - found["since"])
+    command = Commands(state.health()["users"]).of_owner(found)
     runs = f" ({command})" if command else ""
     others = f", and {quantity(len(holders) - 1, 'other')} with it" if len(holders) > 1 else ""
     text = f"process {owner['pid']} on {owner['host']}{runs} has held it for {held_for} (token {found['token']})"
@@ -156,33 +158,27 @@ def locks(db: str | None, as_json_: bool) -> int:
     if as_json_:
         write(as_json([_with_commands(lock, commands) for lock in found]))
     elif is_terminal():
-        if not print_lock_table(found, commands):
+        if not print_table(_HEADINGS, _rows(found, commands), right=["TOKEN"]):
             write(styled("no locks", dim=True))
     else:
         for line in _lines(found):
             expires = "-" if line.expires is None else clock_time(line.expires)
-            fields = (line.status, str(line.pid), line.host, line.token or "-", clock_time(line.since), expires)
-            write("\t".join(map(escaped, (*fields, line.name))))
+            owner = (str(line.owner["pid"]), line.owner["host"])
+            fields = (line.status, *owner, line.token or "-", clock_time(line.since), expires, line.name)
+            write("\t".join(map(escaped, fields)))
     return DONE
 
 
 def _with_commands(lock: LockDescription, commands: Commands) -> dict[str, Any]:
-    command = _command_of_owner(lock, commands)
-    waiting = [{**waiter, "command": commands.of(waiter["pid"], waiter["host"])} for waiter in lock["waiting"]]
-    return {**lock, "owner": {**lock["owner"], "command": command}, "waiting": waiting}
-
-
-def _command_of_owner(lock: LockDescription, commands: Commands) -> str | None:
-    """Return what a lock's owner runs; a dead one's pid may be another process by now."""
-    return commands.of(lock["owner"]["pid"], lock["owner"]["host"]) if lock["alive"] else None
+    waiting = [{**waiter, "command": commands.of(waiter)} for waiter in lock["waiting"]]
+    return {**lock, "owner": {**lock["owner"], "command": commands.of_owner(lock)}, "waiting": waiting}
 
 
 class _Line(NamedTuple):
     """A line of the list: a lock and its owner, or somebody who waits for it."""
 
     status: str
-    pid: int
-    host: str
+    owner: Owner
     token: str
     since: float
     expires: float | None
@@ -193,31 +189,33 @@ class _Line(NamedTuple):
 def _lines(found: list[LockDescription]) -> Iterator[_Line]:
     last = {lock["name"]: lock for lock in found}
     for lock in found:
-        name, owner, token = lock["name"], lock["owner"], str(lock["token"])
-        status = STATUS[lock["alive"]]
-        yield _Line(status, owner["pid"], owner["host"], token, lock["since"], lock["expires"], name, held_as(lock))
+        name, token, status = lock["name"], str(lock["token"]), STATUS[lock["alive"]]
+        yield _Line(status, lock["owner"], token, lock["since"], lock["expires"], name, held_as(lock))
         for waiter in lock["waiting"] if lock is last[name] else ():
-            yield _Line("waits", waiter["pid"], waiter["host"], "", waiter["since"], None, name)
+            yield _Line("waits", waiter, "", waiter["since"], None, name)
 
 
-def print_lock_table(found: list[LockDescription], commands: Commands) -> int:
-    """Print locks and who waits for them as a table, below each what it runs; return how many lines it has."""
-    return print_table(
-        ["STATUS", "PROCESS", "TOKEN", "FOR", "EXPIRES IN", "NAME"], _rows(found, commands), right=["TOKEN"]
-    )
+def status_cell(status: str) -> str:
+    """Return whether an owner lives, as a table shows it."""
+    return styled(status, fg=_STATUS_COLOURS[status]) if status in _STATUS_COLOURS else status
+
+
+def owner_cell(owner: Owner) -> str:
+    """Return which process it is, as a table shows it."""
+    return escaped(f"{owner['pid']}@{owner['host']}")
 
 
 def _rows(found: list[LockDescription], commands: Commands) -> Iterator[list[str]]:
     now = time.time()
     for line in _lines(found):
         yield [
-            styled(line.status, fg=STATUS_COLOURS[line.status]) if line.status in STATUS_COLOURS else line.status,
-            escaped(f"{line.pid}@{line.host}"),
+            status_cell(line.status),
+            owner_cell(line.owner),
             line.token,
-            duration(max(0.0, now - line.since)),
-            "" if line.expires is None else duration(max(0.0, line.expires - now)),
+            duration(now - line.since),
+            "" if line.expires is None else duration(line.expires - now),
             escaped(line.name) + styled(line.held_as, dim=True),
         ]
-        command = None if line.status == "dead" else commands.of(line.pid, line.host)
+        command = None if line.status == "dead" else commands.of(line.owner)
         if command is not None:
             yield ["", escaped(command)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
@@ -11,21 +11,25 @@ import click
 
 import slothstate
 from slothstate import InvalidValue, SlothStateError, State, literal, parse_json, parse_path
-from slothstate.cli.exits import Failure
+from slothstate.cli.exits import NO, Failure
 from slothstate.cli.opening import SETTINGS, open_state
 
 __all__ = [
     "FIELD",
     "NUMBER",
     "SECONDS",
+    "ArgumentsApart",
     "Field",
     "StoreCommand",
     "complete_key",
     "complete_lock",
+    "conflict_option",
     "db_option",
     "file_named",
     "json_option",
     "key_argument",
+    "keys_beginning",
+    "locks_beginning",
     "lua_option",
     "store_command",
 ]
@@ -41,6 +45,7 @@ _PLAIN: Final = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
 _PART: Final = rf"({_PLAIN})\s*(ms|[smhdw])\s*"
 
 _COMPLETIONS: Final = 200
+"""So many ways to go on are offered at most."""
 
 
 class StoreCommand(click.Command):
@@ -70,6 +75,21 @@ class StoreCommand(click.Command):
             # An option that lacks its value would take the `--`.
             return super().parse_args(context, arguments)
         return super().parse_args(context, [*ours, "--", *rest] if rest else ours)
+
+
+class ArgumentsApart(click.Command):
+    """A command that takes what stands behind a `--` for itself: its function gets it by `click.pass_obj`."""
+
+    APART = "[-- ARGUMENTS...]"
+
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        if "--" in arguments:
+            end = arguments.index("--")
+            arguments, context.obj = arguments[:end], arguments[end + 1 :]
+        return super().parse_args(context, arguments)
+
+    def collect_usage_pieces(self, context: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(context), self.APART]
 
 
 def store_command(
@@ -132,23 +152,31 @@ def file_named(context: click.Context, parameter: click.Parameter, value: Any) -
     return value
 
 
+def keys_beginning(state: State, text: str) -> list[str]:
+    """Return the keys that begin so, not too many."""
+    return list(islice(state.scan(literal(text) + "*"), _COMPLETIONS))
+
+
+def locks_beginning(state: State, text: str) -> list[str]:
+    """Return the names of the locks that somebody holds and that begin so, not too many."""
+    return [lock["name"] for lock in state.locks() if lock["name"].startswith(text)][:_COMPLETIONS]
+
+
 def complete_key(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the keys that begin so, for the shell's completion."""
-    return _completions(context, lambda state: state.scan(literal(incomplete) + "*"))
+    """Complete a key, for the shell."""
+    return _completions(context, keys_beginning, incomplete)
 
 
 def complete_lock(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the names of the locks that somebody holds and that begin so, for the shell's completion."""
-    return _completions(
-        context, lambda state: (lock["name"] for lock in state.locks() if lock["name"].startswith(incomplete))
-    )
+    """Complete the name of a lock, for the shell."""
+    return _completions(context, locks_beginning, incomplete)
 
 
-def _completions(context: click.Context, find: Callable[[State], Iterable[str]]) -> list[str]:
+def _completions(context: click.Context, find: Callable[[State, str], list[str]], incomplete: str) -> list[str]:
     stores = (one.params.get("db") for one in (context, *filter(None, [context.parent])))
     try:
         with open_state(next(filter(None, stores), None)) as state:
-            return list(islice(find(state), _COMPLETIONS))
+            return find(state, incomplete)
     except (Failure, SlothStateError):
         return []
 
@@ -163,6 +191,21 @@ lua_option = click.option(
     show_default=True,
     help="Which Lua to use.",
 )
+
+
+def conflict_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option for another exit code than 1 where what is wanted cannot be had; `text` is its help."""
+    return click.option(
+        "-E",
+        "--conflict-exit-code",
+        "conflict",
+        type=click.IntRange(0, 255),
+        metavar="CODE",
+        default=NO,
+        show_default=True,
+        help=text,
+    )
+
 
 json_option = click.option("--json", "as_json_", is_flag=True, help="Print JSON.")
 

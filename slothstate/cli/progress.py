@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from slothstate.cli.formatting import is_dumb, is_terminal
+from slothstate.cli.formatting import is_watched
 
 __all__ = ["advancing", "working"]
 
@@ -20,7 +19,7 @@ def advancing(
     `total` is None for work whose end is not known; `octets` counts bytes and not keys. It goes
     without a trace.
     """
-    if not shown or not _is_watched():
+    if not shown or not is_watched():
         yield lambda amount: None
         return
     # Imported here: it takes longer than most commands.
@@ -37,14 +36,10 @@ def advancing(
 @contextmanager
 def working(what: str) -> Iterator[None]:
     """Show on stderr that something is done that cannot tell how far it is, while the block runs."""
-    if not _is_watched():
+    if not is_watched():
         yield
         return
     from rich.console import Console
 
     with Console(stderr=True).status(f"{what}..."):
         yield
-
-
-def _is_watched() -> bool:
-    return is_terminal(sys.stderr) and not is_dumb()

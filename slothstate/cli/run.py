@@ -17,9 +17,10 @@ import click
 
 import slothstate
 from slothstate import State
-from slothstate.cli.exits import DONE, MISUSE, NO, Failure
+from slothstate.cli.exits import DONE, MISUSE, NO, Failure, cannot_read
+from slothstate.cli.formatting import is_watched
 from slothstate.cli.opening import has_store, open_state
-from slothstate.cli.options import db_option, file_named, lua_option
+from slothstate.cli.options import ArgumentsApart, db_option, file_named, lua_option
 
 if TYPE_CHECKING:
     from slothstate.lua.host.host import Host
@@ -29,20 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["run", "stderr_reporter"]
 
 
-class _RunCommand(click.Command):
-    """A command whose arguments after `--` belong to the scripts, not to it."""
-
-    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
-        if "--" in arguments:
-            end = arguments.index("--")
-            arguments, context.obj = arguments[:end], arguments[end + 1 :]
-        return super().parse_args(context, arguments)
-
-    def collect_usage_pieces(self, context: click.Context) -> list[str]:
-        return [*super().collect_usage_pieces(context), "[-- ARGUMENTS...]"]
-
-
-@click.command("run", cls=_RunCommand)
+@click.command("run", cls=ArgumentsApart)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, callback=file_named)
 @db_option
 @click.option(
@@ -224,12 +212,12 @@ def _read(file: str) -> bytes:
     try:
         return Path(file).read_bytes()
     except OSError as error:
-        raise Failure(f"cannot read {file}: {error.strerror}", MISUSE) from error
+        raise cannot_read(file, error) from error
 
 
 def stderr_reporter() -> Reporter:
     """Return what reports to stderr: for people if it is a terminal, else plain lines."""
-    if sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
+    if is_watched():
         from slothstate.cli.terminal import TerminalReporter
 
         return TerminalReporter()

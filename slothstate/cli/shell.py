@@ -9,21 +9,21 @@ import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from slothstate import SlothStateError, State, literal
+from slothstate import SlothStateError, State
 from slothstate.cli.exits import MISUSE, NO, Failure, flush
 from slothstate.cli.formatting import escaped, is_terminal, quantity
 from slothstate.cli.opening import open_state, store_path
-from slothstate.cli.options import lua_option, store_command
+from slothstate.cli.options import keys_beginning, locks_beginning, lua_option, store_command
 from slothstate.cli.run import stderr_reporter
 from slothstate.cli.supervise import check_output
 from slothstate.cli.values import stdin_lines, write
+from slothstate.lua.host.described import items, lua_bytes, lua_text
 from slothstate.lua.host.report import printable
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["shell"]
 
 HISTORY_LINES: Final = 2000
-COMPLETIONS_MAX: Final = 200
 
 # Where a string begins that is the first argument of a verb: what is completed there is a key, or a lock's name.
 _IN_A_KEY: Final = re.compile(r"""state\.(\w+)\s*\(?\s*(["'])((?:(?!\2).)*)$""")
@@ -173,13 +172,12 @@ class _Prompt:
 
     def names(self, path: str) -> list[str]:
         """Return the names of the fields of a global table; "" for the globals."""
-        names = self._lua[b"names"](path.encode())
-        return [names[index].decode(errors="replace") for index in range(1, len(names) + 1)]
+        return [name.decode(errors="replace") for name in items(self._lua[b"names"](path.encode()))]
 
     def _compile(self, source: str, name: str) -> tuple[Any, str, bool]:
         """Return the function that a text is; or None, the syntax error, and whether more lines could help."""
-        found = self._lua[b"compile"](source.encode(errors="surrogateescape"), f"={name}".encode())
-        return (None, _text(found[1]), found[2]) if isinstance(found, tuple) else (found, "", False)
+        found = self._lua[b"compile"](lua_bytes(source), f"={name}".encode())
+        return (None, lua_text(found[1]), found[2]) if isinstance(found, tuple) else (found, "", False)
 
     def _run(self, function: Any) -> str:
         """Run a function and print its results; return the text of its error, or "". Raises: `KeyboardInterrupt`."""
@@ -190,7 +188,7 @@ class _Prompt:
         if kind == b"exit":
             self._exit_code = self._host.exit_code
         elif kind == b"error":
-            return _text(text)
+            return lua_text(text)
         elif count[0]:
             result = text.decode(errors="backslashreplace")
             write(printable(result) if is_terminal() else result)
@@ -214,10 +212,6 @@ def _interrupting(host: Host) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if host.is_interrupted:
         raise KeyboardInterrupt
-
-
-def _text(octets: bytes) -> str:
-    return octets.decode(errors="surrogateescape")
 
 
 @contextlib.contextmanager
@@ -273,10 +267,7 @@ class _Completer:
 
     def _keys(self, verb: str, beginning: str, word: str) -> list[str]:
         with contextlib.suppress(SlothStateError):
-            if verb in _LOCK_VERBS:
-                found = [lock["name"] for lock in self._state.locks() if lock["name"].startswith(beginning)]
-            else:
-                found = list(islice(self._state.scan(literal(beginning) + "*"), COMPLETIONS_MAX))
+            found = (locks_beginning if verb in _LOCK_VERBS else keys_beginning)(self._state, beginning)
             before = len(beginning) - len(word)
             return [key[before:] for key in found if key.isprintable() and '"' not in key and "'" not in key]
         return []

@@ -1,4 +1,4 @@
-"""`path sweep`."""
+"""The store as a whole: where it is, and tidying it up."""
 
 from __future__ import annotations
 

@@ -15,9 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
-import click
-
-from slothstate.cli.exits import CLOSED_PIPE, STORE_ERROR, Failure, OutputFailure
+from slothstate.cli.exits import CLOSED_PIPE, STORE_ERROR, Failure, OutputFailure, say
 from slothstate.cli.signals import ENDING, Ended, raising_when_ended
 
 if TYPE_CHECKING:
@@ -100,9 +98,9 @@ def _leave(state: State, message: str, code: int) -> NoReturn:
     closing = threading.Thread(target=state.close, name="slothstate-close", daemon=True)
     closing.start()
     closing.join(_CLOSE_GRACE)
+    if message:
+        say(f"slothstate: {message}")
     with contextlib.suppress(OSError):
-        if message:
-            click.echo(f"slothstate: {message}", err=True)
         sys.stdout.flush()
     # The script's thread is still in Lua: it could not be joined, and must not run while the interpreter is torn down.
     os._exit(code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from typing import Final
 
@@ -13,7 +13,7 @@ import click
 
 from slothstate.cli.formatting import styled
 
-__all__ = ["cut", "cut_in_the_middle", "print_table", "terminal_width", "width"]
+__all__ = ["cut", "print_table", "terminal_width", "width"]
 
 GAP: Final = "  "
 
@@ -51,7 +51,7 @@ def cut(text: str, columns: int) -> str:
     return _beginning(text, columns - len(mark)) + mark
 
 
-def cut_in_the_middle(text: str, columns: int) -> str:
+def _cut_in_the_middle(text: str, columns: int) -> str:
     """Return the text, or its two ends and a mark between them: what tells long names apart is often their end."""
     if width(text) <= columns:
         return text
@@ -95,22 +95,17 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: S
     is_right = [heading in right for heading in headings]
     count = 0
     print(styled(_line(headings, widths, is_right, total), bold=True))
-    for line in _lines(chain(sample, rest), widths, is_right, total):
-        print(line)
+    for row in chain(sample, rest):
+        print(_line(row, widths, is_right, total))
         count += 1
     return count
-
-
-def _lines(rows: Iterable[Sequence[str]], widths: list[int], right: list[bool], total: int) -> Iterator[str]:
-    for row in rows:
-        yield _line(row, widths, right, total)
 
 
 def _line(row: Sequence[str], widths: list[int], right: list[bool], total: int) -> str:
     cells = []
     for cell, columns, is_right in zip(row[:-1], widths, right, strict=False):
         # Half a number would be another one.
-        shown = cell if is_right else cut_in_the_middle(cell, columns)
+        shown = cell if is_right else _cut_in_the_middle(cell, columns)
         padding = " " * (columns - width(shown))
         cells.append(padding + shown if is_right else shown + padding)
     head = "".join(cell + GAP for cell in cells)

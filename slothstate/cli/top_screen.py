@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from slothstate import Activity, Health, LockDescription, State, Usage
+from slothstate.cli.figures import claims_line, keys_line, locks_line, watches_line
 from slothstate.cli.formatting import clock_time, duration, escaped, held_as, quantity, size, unused
-from slothstate.cli.queue_figures import claims_line, watches_line
 from slothstate.cli.table import cut
 from slothstate.processes import Commands, command_line
 
@@ -109,7 +109,6 @@ def render(history: History, console: Console) -> RenderableType:
 def _head(history: History, console: Console) -> RenderableType:
     now = history.now
     figures, health = now.figures, now.health
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in figures["keys_by_kind"].items())
     free = unused(health["settings"])
     behind = health["wal_pages"] - health["wal_pages_copied"]
     dead = sum(lock["alive"] is False for lock in now.locks)
@@ -118,16 +117,14 @@ def _head(history: History, console: Console) -> RenderableType:
     facts = {
         "writes": f"{history.rates[-1]:,.0f}/s  {_curve(history, console)}" if history.rates else "...",
         "calls": _calls(history),
-        "keys": f"{figures['total_keys']:,}" + (f"  ({kinds})" if kinds else ""),
+        "keys": keys_line(figures),
         "size": f"{size(figures['total_size'])}, {size(free)} unused",
         "log": "the server's"
         if figures["wal_size"] is None
         else f"{size(figures['wal_size'])}, {quantity(behind, 'page')} not in the database yet",
         "expired": f"{quantity(figures['expired_pending'], 'key')} not swept yet",
         "open in": _users(health),
-        "locks": f"{figures['locks_held']:,} held"
-        + (f", {dead} left by dead owners" if dead else "")
-        + (f", {waiting} waiting" if waiting else ""),
+        "locks": locks_line(figures, dead) + (f", {waiting} waiting" if waiting else ""),
         "claims": claims_line(figures),
         "watches": watches_line(figures),
     }
@@ -214,9 +211,9 @@ def _lock_table(now: _Sample, room: int) -> Table:
     shown = now.locks if LOCK_LINES * len(now.locks) < room else now.locks[: max(1, (room - 2) // LOCK_LINES)]
     for lock in shown:
         owner = Text("dead", "red") if lock["alive"] is False else Text("alive" if lock["alive"] else "unknown")
-        held = duration(max(0.0, time.time() - lock["since"]))
+        held = duration(time.time() - lock["since"])
         process = f"{lock['owner']['pid']}@{escaped(lock['owner']['host'])}"
-        command = commands.of(lock["owner"]["pid"], lock["owner"]["host"]) if lock["alive"] else None
+        command = commands.of_owner(lock)
         table.add_row(
             owner, Text(process), held, str(len(lock["waiting"]) or ""), _cut(escaped(lock["name"]) + held_as(lock))
         )

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any, AnyStr, Final, Literal, TypeAlias
 
 from slothstate import SlothStateError, State, parse_json, to_json
-from slothstate.cli.exits import CLOSED_PIPE, MISUSE, STORE_ERROR, Failure, OutputFailure, flush
+from slothstate.cli.exits import CLOSED_PIPE, MISUSE, STORE_ERROR, Failure, OutputFailure, cannot_read, flush
 from slothstate.cli.formatting import escaped, is_terminal, one_line
 
 __all__ = [
+    "MISSING",
     "Form",
     "Shape",
     "as_json",
@@ -27,7 +28,6 @@ __all__ = [
     "plain",
     "print_item",
     "print_value",
-    "read_argument",
     "read_octets",
     "shown",
     "stdin_lines",
@@ -43,6 +43,9 @@ Shape: TypeAlias = Literal["json", "raw"] | None
 """How a value is to be printed; None: for eyes on a terminal, plain otherwise."""
 
 STDIN: Final = "-"
+
+MISSING: Final[Any] = object()
+"""In the place of a value that is not there."""
 
 DELIVERY_TIMEOUT: Final = 20.0
 """Seconds that a reader may take for what was taken from the store, while all other writers wait."""
@@ -89,7 +92,7 @@ def read_octets(argument: str) -> bytes:
     try:
         return sys.stdin.buffer.read()
     except OSError as error:
-        raise _unread(error) from error
+        raise cannot_read("stdin", error) from error
 
 
 def stdin_lines(stream: IO[AnyStr]) -> Iterator[AnyStr]:
@@ -97,14 +100,10 @@ def stdin_lines(stream: IO[AnyStr]) -> Iterator[AnyStr]:
     try:
         yield from stream
     except OSError as error:
-        raise _unread(error) from error
+        raise cannot_read("stdin", error) from error
 
 
-def _unread(error: OSError) -> Failure:
-    return Failure(f"cannot read stdin: {error.strerror}", MISUSE)
-
-
-def read_argument(argument: str) -> str:
+def _read_argument(argument: str) -> str:
     """Return an argument's text, or for `-` that of stdin without the newline at its end."""
     if argument != STDIN:
         return argument
@@ -122,7 +121,7 @@ def parse_value(argument: str, form: Form = None) -> Any:
     """
     if form == "bytes":
         return read_octets(argument)
-    return _parsed(read_argument(argument), form)
+    return _parsed(_read_argument(argument), form)
 
 
 def parse_line(line: str, form: Form = None) -> Any:

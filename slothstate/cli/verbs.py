@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from slothstate.cli.exits import DONE, MISUSE, NO, Failure, say_no, say_no_key
 from slothstate.cli.opening import open_state
-from slothstate.cli.values import Form, Shape, parse_value, print_value
+from slothstate.cli.values import MISSING, Form, Shape, parse_value, print_value
 
 if TYPE_CHECKING:
     from slothstate.cli.options import Field
 
 __all__ = ["exists", "get", "set_", "storable"]
 
-_MISSING: Final = object()
-
 
 def get(db: str | None, key: str, default: str | None = None, field: Field | None = None, shape: Shape = None) -> int:
     """Print the value of a key, or a part of it; `default` is what is typed for a missing one."""
     with open_state(db) as state:
-        value = state.get(key, _MISSING) if field is None else state.get_field(key, field, _MISSING)
-    if value is not _MISSING:
+        value = state.get(key, MISSING) if field is None else state.get_field(key, field, MISSING)
+    if value is not MISSING:
         print_value(value, shape)
     elif default is not None:
         print_value(parse_value(default), shape)

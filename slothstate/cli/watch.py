@@ -1,4 +1,4 @@
-"""`wait watch watches unwatch`."""
+"""Changes: waiting for one key, following all that match a pattern."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from slothstate import Change, same
-from slothstate.cli.exits import DONE, Failure, flush, say_no
+from slothstate.cli.exits import DONE, cannot_run, flush, say_no
 from slothstate.cli.formatting import escaped, is_terminal, styled
 from slothstate.cli.opening import open_state, store_address
 from slothstate.cli.options import SECONDS, complete_key, json_option, key_argument, store_command
@@ -18,9 +18,6 @@ from slothstate.cli.table import print_table
 from slothstate.cli.values import Form, as_json, parse_value, print_value, value_options, write
 
 __all__ = ["unwatch", "wait", "watch", "watches"]
-
-CANNOT_EXECUTE: Final = 126
-NOT_FOUND: Final = 127
 
 _HEADINGS: Final = ("OWNER", "PID", "HOST", "HANDLED", "BEHIND", "NAME", "PATTERN")
 
@@ -99,9 +96,7 @@ def _run(command: Sequence[str], change: Change, db: str | None) -> int:
     try:
         code = subprocess.run(command, env=os.environ | told, check=False).returncode
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        why = f"cannot run {command[0]!r}: {error.strerror}"
-        raise Failure(why, NOT_FOUND if missing else CANNOT_EXECUTE) from error
+        raise cannot_run(command[0], error.errno or 0) from error
     return 128 - code if code < 0 else code
 
 

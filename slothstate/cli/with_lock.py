@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from slothstate.cli.exits import NO
 from slothstate.cli.locked_command import run_locked
-from slothstate.cli.options import SECONDS, complete_lock, store_command
+from slothstate.cli.options import SECONDS, complete_lock, conflict_option, store_command
 
 __all__ = ["with_lock"]
 
@@ -18,16 +17,7 @@ __all__ = ["with_lock"]
 @click.option("--shared", is_flag=True, help="Hold it beside others that share it, and nobody else.")
 @click.option("--slots", type=click.IntRange(min=1), metavar="N", help="Up to N hold it at a time.  [default: 1]")
 @click.option("--ttl", type=SECONDS, help="Lose it after this time, though the command still runs.")
-@click.option(
-    "-E",
-    "--conflict-exit-code",
-    "conflict",
-    type=click.IntRange(0, 255),
-    metavar="CODE",
-    default=NO,
-    show_default=True,
-    help="The exit code when the lock was not acquired.",
-)
+@conflict_option("The exit code when the lock was not acquired.")
 def with_lock(
     name: str,
     command: tuple[str, ...],

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
 
-from slothstate.importers.found import NotReadable
+from slothstate.importers.found import Found, NotReadable, Skipped
 
-__all__ = ["COLUMN", "decoded", "name_of", "reading", "rows"]
+__all__ = ["COLUMN", "decoded", "name_of", "pairs", "reading", "rows"]
 
 # A column's type and its value, text as bytes: apsw refuses to make a str of text that is not UTF-8.
 COLUMN: Final = "typeof({0}), case when typeof({0}) = 'text' then cast({0} as blob) else {0} end"
@@ -61,6 +61,21 @@ def rows(db: apsw.Connection, path: Path, statement: str, table: str) -> Iterato
     if db.execute("select 1 from sqlite_schema where type = 'table' and name = ?", (table,)).get is None:
         raise NotReadable(f"{path} has no table {table!r}: is it the right file?")
     yield from db.execute(statement)
+
+
+def pairs(path: Path, table: str, order: str, found: Callable[[str, str, Any], Found]) -> Iterator[Found]:
+    """Yield what `found(name, type, content)` makes of each row of a table with the columns `key` and `value`."""
+    quoted = table.replace('"', '""')
+    statement = f'select {COLUMN.format("key")}, {COLUMN.format("value")} from "{quoted}" order by {order}'
+    with reading(path) as db:
+        for key_type, key, value_type, value in rows(db, path, statement, table):
+            name, content = decoded(key_type, key), decoded(value_type, value)
+            if not isinstance(name, str):
+                yield Skipped(name_of(name), "its key is not text")
+            elif content is None:
+                yield Skipped(name, "it has no value")
+            else:
+                yield found(name, value_type, content)
 
 
 def decoded(kind: str, value: Any) -> Any:

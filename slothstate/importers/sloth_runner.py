@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from slothstate.importers.database import COLUMN, decoded, name_of, reading, rows
-from slothstate.importers.found import Found, Options, Skipped
+from slothstate.importers.database import pairs
+from slothstate.importers.found import Found, Options
 from slothstate.record import Record
 from slothstate.values import parse_json
 
@@ -18,18 +18,11 @@ __all__ = ["read"]
 
 def read(options: Options) -> Iterator[Found]:
     """Yield the keys of the table `state (key text, value text, ...)`, which has no TTLs."""
-    statement = f"select {COLUMN.format('key')}, {COLUMN.format('value')} from state order by key"
-    with reading(options.path) as db:
-        for key_type, key, value_type, value in rows(db, options.path, statement, "state"):
-            name, content = decoded(key_type, key), decoded(value_type, value)
-            if not isinstance(name, str):
-                yield Skipped(name_of(name), "its key is not text")
-            elif content is None:
-                yield Skipped(name, "it has no value")
-            else:
-                yield Record.of(
-                    name, _guessed(content) if options.guess_types and isinstance(content, str) else content
-                )
+
+    def found(name: str, _: str, content: Any) -> Found:
+        return Record.of(name, _guessed(content) if options.guess_types and isinstance(content, str) else content)
+
+    return pairs(options.path, "state", "key", found)
 
 
 _WHOLE: Final = re.compile(r"-?(0|[1-9][0-9]*)")

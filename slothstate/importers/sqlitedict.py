@@ -6,7 +6,7 @@ import pickletools
 from collections.abc import Iterator
 from typing import Any
 
-from slothstate.importers.database import COLUMN, decoded, name_of, reading, rows
+from slothstate.importers.database import pairs
 from slothstate.importers.found import Found, Options, Skipped
 from slothstate.record import Record
 from slothstate.values import parse_json
@@ -16,21 +16,13 @@ __all__ = ["read"]
 
 def read(options: Options) -> Iterator[Found]:
     """Yield the keys of a table `(key text, value blob)`, pickles unless `encode` was given."""
-    table = options.table.replace('"', '""')
-    statement = f'select {COLUMN.format("key")}, {COLUMN.format("value")} from "{table}" order by rowid'
-    with reading(options.path) as db:
-        for key_type, key, value_type, value in rows(db, options.path, statement, options.table):
-            name, content = decoded(key_type, key), decoded(value_type, value)
-            if not isinstance(name, str):
-                yield Skipped(name_of(name), "its key is not text")
-            elif content is None:
-                yield Skipped(name, "it has no value")
-            elif value_type == "blob" and _is_pickle(content):
-                yield Skipped(name, "it is pickled")
-            elif options.json:
-                yield _of_json(name, content)
-            else:
-                yield Record.of(name, content)
+
+    def found(name: str, value_type: str, content: Any) -> Found:
+        if value_type == "blob" and _is_pickle(content):
+            return Skipped(name, "it is pickled")
+        return _of_json(name, content) if options.json else Record.of(name, content)
+
+    return pairs(options.path, options.table, "rowid", found)
 
 
 def _of_json(name: str, content: Any) -> Found:

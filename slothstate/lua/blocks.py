@@ -26,12 +26,8 @@ def enter_block(
     manager.__enter__()
 
     def leave(failed: bool) -> None:
-        if not failed:
-            manager.__exit__(None, None, None)
-            return
         with suppress(_Failed):
-            failure = _Failed()
-            manager.__exit__(_Failed, failure, None)
+            manager.__exit__(_Failed if failed else None, _Failed() if failed else None, None)
 
     return leave, None
 

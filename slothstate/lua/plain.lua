@@ -35,8 +35,6 @@ local function bad(verb, position, problem)
     fail(format("bad argument #%d to '%s' (%s)", position, verb.name, problem))
 end
 
--- ---- Calls of Python ----
-
 -- Whether the script could catch an error that is raised here: whether a C function that it called, like pcall, or a
 -- coroutine lies between here and the caller of the runtime.
 local function is_catchable()
@@ -112,8 +110,6 @@ function finish(answer, default)
     end
     return results(answer, 2, default)
 end
-
--- ---- Arguments ----
 
 local EXPECTED = { u = "string", s = "string", n = "number", k = "table", m = "table", f = "function", t = "table",
     p = "string or table", q = "string or table" }
@@ -226,8 +222,6 @@ local function collected(verb, ...)
     end
     return text, kept
 end
-
--- ---- The functions of `state` ----
 
 local function plain_verb(verb)
     return function(...)

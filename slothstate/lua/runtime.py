@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from slothstate._native import ffi, lib
 from slothstate.errors import InvalidValue
+from slothstate.native import LIBRARY
 from slothstate.values import describe
 
 __all__ = [
@@ -138,7 +139,7 @@ def _load_entry(runtime: Any, implementation: str) -> Any:
     loadlib: Any = package[b"loadlib"] if is_lua(package, "table") else None
     if not is_lua(loadlib, "function"):
         raise _NoEntryError("runtime: package.loadlib is missing from its globals, and without it C cannot be loaded")
-    extension = os.fsencode(os.path.abspath(sys.modules["slothstate._native"].__file__ or ""))
+    extension = os.fsencode(os.path.abspath(LIBRARY))
     found = loadlib(extension, f"ss_lua_open_{implementation}".encode())
     if not is_lua(found, "function"):
         reason = found[1] if isinstance(found, tuple) else "package.loadlib is not its own"

@@ -18,12 +18,6 @@ from slothstate.cli.batch import words_of
 from slothstate.cli.exits import Failure
 
 
-@pytest.fixture
-def state(home: Path) -> State:
-    """The store of the commands."""
-    return open_state(home / "state.db")
-
-
 def batch(*lines: str, home: Path, options: tuple[str, ...] = ()) -> tuple[int, str, list[str]]:
     """Run lines; return the exit code, what was printed, and the lines of stderr."""
     result = invoke("batch", *options, home=home, stdin="\n".join(lines).encode(errors="surrogateescape"))

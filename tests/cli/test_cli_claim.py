@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.command import SECONDS, command, slothstate, start
-from helpers.host import environment
+from helpers.command import SECONDS, command, environment, slothstate, start
 from helpers.support import until
 from helpers.terminal import STYLE, in_terminal, output
 from slothstate import State

@@ -19,7 +19,6 @@ from helpers.command import SECONDS, start
 from helpers.sqlite import raw
 from helpers.terminal import ESC, in_terminal, invoke
 from slothstate import State, StateBusy, StateReadOnly
-from slothstate import open as open_state
 from slothstate.cli import examination
 from slothstate.cli.examination import examine
 from slothstate.engines.sqlite import examination as files
@@ -32,12 +31,6 @@ def home(tmp_path: Path) -> Path:
     """The directory of the store state.db, closed to others."""
     (tmp_path / "store").mkdir(mode=0o700)
     return tmp_path / "store"
-
-
-@pytest.fixture
-def state(home: Path) -> State:
-    """The store, open in this process while commands work on it."""
-    return open_state(home / "state.db")
 
 
 def examined(home: Path, code: int, *options: str) -> dict[str, tuple[str, str, str]]:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.command import command
-from helpers.host import environment
+from helpers.command import command, environment
 from helpers.terminal import Terminal, refusal
 from slothstate import State
 from slothstate import open as open_state

@@ -21,13 +21,6 @@ from helpers.sqlite import raw
 from helpers.support import until
 from helpers.terminal import ESC, STYLE, Terminal, in_terminal, invoke, output, refusal
 from slothstate import State
-from slothstate import open as open_state
-
-
-@pytest.fixture
-def state(home: Path) -> State:
-    """The store, open in this process while commands work on it."""
-    return open_state(home / "state.db")
 
 
 @contextmanager

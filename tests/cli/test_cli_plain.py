@@ -9,8 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from helpers.command import command
-from helpers.host import environment
+from helpers.command import command, environment
 from slothstate import State
 from slothstate.cli.program import commands
 from slothstate.cli.quick import plain_call

@@ -13,8 +13,7 @@ import pytest
 
 import slothstate
 from helpers import postgres_server
-from helpers.command import SECONDS, command
-from helpers.host import environment
+from helpers.command import SECONDS, command, environment
 
 SECRET = "hidden-word"
 

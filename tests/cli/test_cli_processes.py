@@ -15,19 +15,12 @@ import pytest
 from helpers.command import SECONDS, start
 from helpers.support import until
 from helpers.terminal import STYLE, in_terminal, output
-from slothstate import State
-from slothstate import open as open_state
+from slothstate import Owner, State
 from slothstate.processes import LONGEST, Commands, command_line
 
 RUNS = "-m slothstate lock job"
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="this system has no /proc")
-
-
-@pytest.fixture
-def state(home: Path) -> State:
-    """The store of the commands."""
-    return open_state(home / "state.db")
 
 
 def test_a_command_line() -> None:
@@ -57,13 +50,13 @@ def test_a_command_line() -> None:
 
 def test_whose_command_it_is(state: State) -> None:
     """Only a process of this machine that has the store open: a pid of another container is somebody else's."""
-    host = os.uname().nodename
+    own, parent = Owner(host=os.uname().nodename, pid=os.getpid()), Owner(host=os.uname().nodename, pid=os.getppid())
     state["a"] = 1
     commands = Commands(state.health()["users"])
-    assert commands.of(os.getpid(), host) == command_line(os.getpid())
-    assert commands.of(os.getpid(), "elsewhere") is None
-    assert commands.of(os.getppid(), host) is None
-    assert Commands(None).of(os.getppid(), host) == command_line(os.getppid())
+    assert commands.of(own) == command_line(os.getpid())
+    assert commands.of(Owner(host="elsewhere", pid=os.getpid())) is None
+    assert commands.of(parent) is None
+    assert Commands(None).of(parent) == command_line(os.getppid())
 
 
 def test_locks_and_top_and_doctor(home: Path, state: State) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -11,13 +10,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import slothstate
-from helpers.host import IMPLEMENTATIONS, command_line, environment, slothstate_run
-
-pty = pytest.importorskip("pty")
+from helpers.command import command, environment
+from helpers.host import slothstate_run
+from helpers.terminal import in_terminal
 
 PIPELINE = """
 local build = task("build"):description("Compile")
@@ -27,12 +27,6 @@ local publish = task("publish"):depends_on("check"):command("echo published"):bu
 local notify = task("notify"):command("echo notified"):build()
 workflow.define("release"):description("Build and publish"):version("1.2.0"):tasks({ build, check, publish, notify })
 """
-
-
-@pytest.fixture(params=IMPLEMENTATIONS)
-def lua(request: pytest.FixtureRequest) -> str:
-    """Each Lua that runs scripts."""
-    return str(request.param)
 
 
 def script(home: Path, source: str) -> str:
@@ -163,9 +157,9 @@ def test_dry_run(lua: str, tmp_path: Path) -> None:
 def test_print_is_not_held_back(lua: str, tmp_path: Path) -> None:
     """A line that the script prints arrives in a pipe while the script goes on."""
     name = script(tmp_path, "print('first'); io.read(); print('second')")
-    command = command_line(name, "--lua", lua)
+    words = command("run", name, "--lua", lua)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path), **pipes) as process:  # type: ignore[call-overload]
+    with subprocess.Popen(words, cwd=tmp_path, env=environment(tmp_path), **pipes) as process:  # type: ignore[call-overload]
         assert process.stdout is not None
         assert process.stdout.readline() == b"first\n"
         assert process.communicate(b"\n", 30)[0] == b"second\n"
@@ -207,7 +201,7 @@ def test_locks_end_with_the_run(lua: str, tmp_path: Path) -> None:
 def running(home: Path, source: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A run that has printed its first line."""
     process = subprocess.Popen(
-        command_line(script(home, source), "--db", "s.db", *arguments),
+        command("run", script(home, source), "--db", "s.db", *arguments),
         cwd=home,
         env=environment(home),
         stdout=subprocess.PIPE,
@@ -292,34 +286,16 @@ def test_a_task_that_cannot_be_stopped_ends_the_run(tmp_path: Path) -> None:
         assert state.lock("l", timeout=0)
 
 
-def in_terminal(command: list[str], home: Path, env: dict[str, str]) -> tuple[int, str]:
-    """Run a command with a terminal for its stderr; returns its exit code and what the terminal got."""
-    master, slave = pty.openpty()
-    try:
-        process = subprocess.Popen(
-            command, cwd=home, env=environment(home, env), stdout=subprocess.DEVNULL, stderr=slave
-        )
-        os.close(slave)
-        shown = b""
-        while True:
-            try:
-                part = os.read(master, 65536)
-            except OSError:  # the other end is closed
-                break
-            if not part:
-                break
-            shown += part
-        return process.wait(20), shown.decode().replace("\r\n", "\n")
-    finally:
-        os.close(master)
+def on_stderr(*arguments: str, home: Path, **options: Any) -> str:
+    """What a program shows on a terminal that only its stderr is."""
+    return in_terminal(*arguments, home=home, stdout=subprocess.DEVNULL, **options)
 
 
 def test_a_run_in_a_terminal(tmp_path: Path) -> None:
     """In a terminal results have symbols and colours; without colours the text is the same."""
-    command = command_line(script(tmp_path, PIPELINE))
-    code, coloured = in_terminal(command, tmp_path, {"TERM": "xterm-256color", "COLUMNS": "80"})
-    _, plain = in_terminal(command, tmp_path, {"TERM": "xterm-256color", "COLUMNS": "80", "NO_COLOR": "1"})
-    assert code == 1
+    name = script(tmp_path, PIPELINE)
+    coloured = on_stderr("run", name, home=tmp_path, code=1)
+    plain = on_stderr("run", name, home=tmp_path, code=1, env={"NO_COLOR": "1"})
     assert "\x1b[" in coloured
     assert [line.rstrip() for line in without_times(re.sub(r"\x1b\[[\d;]*m", "", plain)).splitlines()] == [
         "▶ release  1.2.0  Build and publish",
@@ -341,8 +317,8 @@ def test_a_run_in_a_terminal(tmp_path: Path) -> None:
 
 def test_long_lines_wrap_under_their_text(tmp_path: Path) -> None:
     """In a narrow terminal a long message goes on below itself."""
-    command = command_line(script(tmp_path, "log.warn(('word '):rep(11))"))
-    _, shown = in_terminal(command, tmp_path, {"TERM": "xterm", "COLUMNS": "30", "NO_COLOR": "1"})
+    name = script(tmp_path, "log.warn(('word '):rep(11))")
+    shown = on_stderr("run", name, home=tmp_path, columns=30, env={"NO_COLOR": "1"})
     lines = re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()
     assert [line.rstrip() for line in lines] == [
         "warn  word word word word word",
@@ -351,10 +327,11 @@ def test_long_lines_wrap_under_their_text(tmp_path: Path) -> None:
     ]
 
 
-def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
-    """A terminal that understands no control sequences gets none."""
-    command = command_line(script(tmp_path, "log.info('hello')"))
-    assert in_terminal(command, tmp_path, {"TERM": "dumb"}) == (0, "info: hello\n")
+@pytest.mark.parametrize("term", ["dumb", "unknown", "", None])
+def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path, term: str | None) -> None:
+    """A terminal that understands no control sequences, or does not say what it is, gets none."""
+    name = script(tmp_path, "log.info('hello')")
+    assert on_stderr("run", name, home=tmp_path, term=term) == "info: hello\n"
 
 
 def test_data_does_not_drive_the_terminal(tmp_path: Path) -> None:
@@ -366,8 +343,7 @@ def test_data_does_not_drive_the_terminal(tmp_path: Path) -> None:
     failing = script(tmp_path, r"error('\27[31m', 0)")
     assert slothstate_run(failing, cwd=tmp_path).stderr == "slothstate: \\x1b[31m\n"
     name = script(tmp_path, r"log.info('a\27[31m\7 [bold]b[/bold]')")
-    code, shown = in_terminal(command_line(name), tmp_path, {"TERM": "xterm", "COLUMNS": "80", "NO_COLOR": "1"})
-    assert code == 0
+    shown = on_stderr("run", name, home=tmp_path, env={"NO_COLOR": "1"})
     assert "a\\x1b[31m\\x07 [bold]b[/bold]" in shown
 
 
@@ -399,9 +375,9 @@ def test_help_and_version(tmp_path: Path) -> None:
 def test_without_the_extra(missing: str, tmp_path: Path) -> None:
     """Without one of the extra's packages the command says how to install it."""
     block = f"import sys; sys.modules[{missing!r}] = None; sys.argv[1:] = ['run', {script(tmp_path, '')!r}]; "
-    command = [sys.executable, "-c", block + "from slothstate.__main__ import main; sys.exit(main())"]
+    code = block + "from slothstate.__main__ import main; sys.exit(main())"
     shown = f"slothstate: the command line needs {missing}: pip install 'slothstate[cli]'\n"
-    assert in_terminal(command, tmp_path, {"TERM": "xterm"}) == (2, shown)
+    assert on_stderr("-c", code, home=tmp_path, program=[sys.executable], code=2) == shown
 
 
 def test_importing_slothstate_is_light() -> None:

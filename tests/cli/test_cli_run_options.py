@@ -10,16 +10,13 @@ from pathlib import Path
 import pytest
 
 import slothstate
-from helpers.host import IMPLEMENTATIONS, slothstate_run
+from helpers.host import Recorder, slothstate_run
 from slothstate.cli.terminal import TerminalReporter
+from slothstate.lua import new_runtime
+from slothstate.lua.binding import state_verbs
+from slothstate.lua.host.host import Host, ScriptError
 from slothstate.lua.host.report import TaskResult
 from slothstate.lua.host.workflow import Task
-
-
-@pytest.fixture(params=IMPLEMENTATIONS)
-def lua(request: pytest.FixtureRequest) -> str:
-    """Each Lua that runs scripts."""
-    return str(request.param)
 
 
 def write(home: Path, source: str, name: str = "deploy.lua") -> str:
@@ -196,6 +193,28 @@ def test_traceback_of_the_script_itself(lua: str, tmp_path: Path) -> None:
     done = slothstate_run(name, "--lua", lua, cwd=tmp_path, env={"SLOTHSTATE_TRACEBACK": "1"})
     assert done.stderr.startswith("slothstate: deploy.lua:1: boom\ncalls, innermost first:\n")
     assert re.findall(r"deploy\.lua:(\d): in", done.stderr)[0] == "1"
+
+
+def test_traceback_through_every_verb(lua: str, tmp_path: Path) -> None:
+    """Whichever verb called a function of the script, the calls in it that led to the error are there."""
+    with slothstate.open(tmp_path / "state.db") as state:
+        verbs = [verb for verb in state_verbs(new_runtime(lua), state) if "function" in verb.arguments.split()]
+        assert len(verbs) >= 4
+        for verb in verbs:
+            kinds = [kind for kind in verb.arguments.split() if not kind.endswith("?")]
+            given = ", ".join("f" if kind == "function" else "'k'" for kind in kinds)
+            source = (
+                "state.list_push('k', 1)\n"
+                "local function inner() error('boom') end\n"
+                "local function f() inner() return 1 end\n"
+                f"state.{verb.name}({given})"
+            )
+            with pytest.raises(ScriptError) as raised:
+                Host(state, Recorder(), lua, traced=True).run(source.encode(), "deploy.lua")
+            calls = str(raised.value).partition("innermost first:")[2]
+            assert re.findall(r"deploy\.lua:(\d):", calls) == ["2", "3", "4"], f"{verb.name}: {calls}"
+            # LuaJIT has no name for a function of C.
+            assert lua == "luajit" or f"'{verb.name}'" in calls
 
 
 def test_a_traced_script_behaves_the_same(lua: str, tmp_path: Path) -> None:

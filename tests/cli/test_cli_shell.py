@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import re
-import select
 import stat
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from helpers.command import SECONDS, command, slothstate
-from helpers.host import IMPLEMENTATIONS, environment
+from helpers.command import slothstate
+from helpers.terminal import Terminal
 from slothstate import open as open_state
-
-pty = pytest.importorskip("pty")
-
-
-@pytest.fixture(params=IMPLEMENTATIONS)
-def lua(request: pytest.FixtureRequest) -> str:
-    """Each Lua that the shell can be."""
-    return str(request.param)
 
 
 @pytest.mark.parametrize(
@@ -94,52 +82,13 @@ def test_errors_in_a_pipe(lines: str, code: int, error: str, lua: str, home: Pat
     assert "traceback" not in shown
 
 
-class Terminal:
-    """A shell at a terminal of 80 columns, typed into and read from."""
-
-    def __init__(self, home: Path, *arguments: str) -> None:
-        variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db"), "TERM": "xterm", "COLUMNS": "80"})
-        variables.pop("XDG_STATE_HOME", None)
-        self.pid, self._descriptor = pty.fork()
-        if not self.pid:
-            os.execve(sys.executable, command("shell", *arguments), variables)
-
-    def type(self, text: str) -> None:
-        """Type a text; a line ends with a return key."""
-        os.write(self._descriptor, text.replace("\n", "\r").encode())
-
-    def read_until(self, expected: str) -> str:
-        """Return what is shown up to and with a text, without control sequences."""
-        shown, deadline = "", time.monotonic() + SECONDS
-        while expected not in shown:
-            ready, _, _ = select.select([self._descriptor], [], [], max(0.0, deadline - time.monotonic()))
-            assert ready, f"{expected!r} did not come, but {shown!r}"
-            try:
-                shown += os.read(self._descriptor, 10_000).decode()
-            except OSError:
-                raise AssertionError(f"the shell ended before {expected!r}, after {shown!r}") from None
-            shown = re.sub(r"\x1b\[[?\d;]*[a-zA-Z]|[\x07\r]", "", shown)
-        return shown
-
-    def end(self) -> int:
-        """Press Ctrl-D; return the exit code."""
-        with contextlib.suppress(OSError):
-            self.type("\x04")
-            while os.read(self._descriptor, 10_000):
-                pass
-        _, status = os.waitpid(self.pid, 0)
-        os.close(self._descriptor)
-        return os.waitstatus_to_exitcode(status)
-
-
 @contextlib.contextmanager
 def terminal(home: Path, *arguments: str) -> Iterator[Terminal]:
     """A shell that shows its prompt."""
-    shell = Terminal(home, *arguments)
-    try:
+    with Terminal("shell", *arguments, home=home, controls=True) as shell:
         shell.read_until("End: Ctrl-D\n> ")
         yield shell
-    finally:
+        shell.type("\x04")
         assert shell.end() == 0
 
 
@@ -233,17 +182,17 @@ def test_words_of_the_prompt(lua: str, home: Path) -> None:
 
 def test_leaving_a_terminal_by_a_word(home: Path) -> None:
     """The words work where somebody types them."""
-    shell = Terminal(home)
-    shell.read_until("Help: help   End: Ctrl-D\n> ")
-    shell.type("help\n")
-    shell.read_until("gives them to a script.\n> ")
-    shell.type("exit\n")
-    assert shell.end() == 0
+    with Terminal("shell", home=home, controls=True) as shell:
+        shell.read_until("Help: help   End: Ctrl-D\n> ")
+        shell.type("help\n")
+        shell.read_until("gives them to a script.\n> ")
+        shell.type("exit\n")
+        assert shell.end() == 0
 
 
 def test_leaving(home: Path) -> None:
     """os.exit ends the shell with its code."""
-    shell = Terminal(home)
-    shell.read_until("> ")
-    shell.type("os.exit(3)\n")
-    assert shell.end() == 3
+    with Terminal("shell", home=home, controls=True) as shell:
+        shell.read_until("> ")
+        shell.type("os.exit(3)\n")
+        assert shell.end() == 3

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.command import command, start
-from helpers.host import environment
+from helpers.command import command, environment, start
 from helpers.support import until
 from helpers.terminal import STYLE, in_terminal, invoke, output, refusal
 from slothstate import State

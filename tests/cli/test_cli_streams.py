@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 import slothstate as package
-from helpers.command import SECONDS, command, slothstate, start
-from helpers.host import environment
+from helpers.command import SECONDS, command, environment, slothstate, start
 from helpers.sqlite import bits
 from slothstate import State
 from slothstate.cli import exits, values

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import select
 import shlex
 import signal
 import subprocess
@@ -16,10 +14,8 @@ from pathlib import Path
 import pytest
 
 from helpers.command import SECONDS, command, slothstate
-from helpers.host import environment
-from helpers.terminal import ESC, in_terminal
+from helpers.terminal import ESC, Terminal, in_terminal
 from slothstate import State, printable
-from slothstate import open as open_state
 from slothstate.cli.table import width
 
 HARMFUL = {
@@ -37,12 +33,6 @@ HARMFUL = {
 }
 
 EVIL = "evil" + "".join(HARMFUL.values())
-
-
-@pytest.fixture
-def state(home: Path) -> State:
-    """The store of the commands."""
-    return open_state(home / "state.db")
 
 
 def harmful(shown: str) -> set[str]:
@@ -206,27 +196,15 @@ def test_keys_behind_the_sample_stay_in_their_columns(home: Path, state: State) 
     assert rows[-1].split()[:4] == ["string", "2.0", "KiB", "xx…xx"]
 
 
-def in_dumb_terminal(*arguments: str, home: Path, term: str = "dumb") -> str:
-    """What a command shows on a terminal that understands no control sequences, within a few moments."""
-    master, slave = os.openpty()
-    variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db"), "TERM": term})
-    with subprocess.Popen(command(*arguments), env=variables, stdin=slave, stdout=slave, stderr=slave) as process:
-        shown = ""
-        while shown.count("slothstate  ") < 2:
-            assert select.select([master], [], [], SECONDS)[0], shown
-            shown += os.read(master, 65536).decode()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(SECONDS) == 0
-    os.close(master)
-    os.close(slave)
-    return shown.replace("\r\n", "\n")
-
-
-@pytest.mark.parametrize("term", ["dumb", "unknown", ""])
-def test_top_on_a_dumb_terminal(home: Path, state: State, term: str) -> None:
+@pytest.mark.parametrize("term", ["dumb", "unknown", "", None])
+def test_top_on_a_dumb_terminal(home: Path, state: State, term: str | None) -> None:
     """One plain screen follows the other, as in a pipe."""
     state.set_many({f"user:{number}": number for number in range(50)})
-    shown = in_dumb_terminal("top", "--interval", "50ms", home=home, term=term)
+    with Terminal("top", "--interval", "50ms", home=home, term=term) as terminal:
+        terminal.wait_for("slothstate  ", 2)
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.end() == 0
+        shown = terminal.shown
     assert "keys     50  (50 number)\n" in shown
     assert "user:\n" in shown
     assert ESC not in shown

@@ -12,7 +12,6 @@ import pytest
 from helpers.command import slothstate
 from helpers.terminal import ESC, in_terminal, invoke, output, refusal
 from slothstate import State
-from slothstate import open as open_state
 
 TYPED: dict[str, Any] = {
     "v1.2.3": "v1.2.3",
@@ -53,12 +52,6 @@ NASTY = {
     "wide": "日本語 é 😀",
     "spaces": "  two  ",
 }
-
-
-@pytest.fixture
-def state(home: Path) -> State:
-    """The store, open in this process while commands work on it."""
-    return open_state(home / "state.db")
 
 
 def kind_and_value(value: Any) -> tuple[type, Any]:

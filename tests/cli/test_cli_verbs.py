@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -12,17 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from helpers.command import command, start
-from helpers.host import environment
+from helpers.command import command, environment, start
 from helpers.terminal import ESC, Terminal, in_terminal, invoke, output, refusal
 from slothstate import State
-from slothstate import open as open_state
-
-
-@pytest.fixture
-def state(home: Path) -> State:
-    """The store, open in this process while commands work on it."""
-    return open_state(home / "state.db")
 
 
 def test_errors_are_one_line(home: Path, state: State) -> None:
@@ -285,21 +275,12 @@ def test_keys_in_a_terminal(home: Path, state: State, columns: int) -> None:
         assert rows[4].endswith("…")
 
 
-def test_no_color(home: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_color(home: Path, state: State) -> None:
     """NO_COLOR and a dumb terminal get no styles at all."""
     state["key"] = 1
-    with contextlib.ExitStack() as stack:
-        monkeypatch.setenv("TERM", "dumb")
-        terminal = stack.enter_context(Terminal("keys", home=home))
-        terminal.end()
-        assert ESC in terminal.shown  # Terminal sets TERM itself
-    variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db")})
-    master, slave = os.openpty()
-    for name, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
-        subprocess.run(command("keys"), env=variables | {name: value}, stdout=slave, check=True)
-        assert ESC not in os.read(master, 65536).decode()
-    os.close(master)
-    os.close(slave)
+    assert ESC in in_terminal("keys", home=home)
+    assert ESC not in in_terminal("keys", home=home, env={"NO_COLOR": "1"})
+    assert ESC not in in_terminal("keys", home=home, term="dumb")
 
 
 @pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, 1), ("n\n", 1, 3), ("\n", 1, 3)])

@@ -16,12 +16,6 @@ from slothstate.cli.wording import ALIASES, hint
 NAMES = [name for family in FAMILIES.values() for name in family]
 
 
-@pytest.fixture
-def state(home: Path) -> State:
-    """The store of the commands."""
-    return open_state(home / "state.db")
-
-
 @pytest.mark.parametrize(
     ("typed", "advice"),
     [

@@ -11,7 +11,7 @@ import pytest
 
 import slothstate
 from helpers import ROOT
-from helpers.host import environment
+from helpers.command import environment
 
 EXAMPLES = ROOT / "examples"
 

@@ -11,7 +11,9 @@ import pytest
 
 import slothstate
 from helpers import ROOT
-from helpers.host import IMPLEMENTATIONS, command_line, environment, slothstate_run
+from helpers.command import command, environment
+from helpers.host import slothstate_run
+from helpers.lua import IMPLEMENTATIONS
 
 EXAMPLES = ROOT / "examples"
 
@@ -127,9 +129,9 @@ def test_rate_limiting_atomic_between_processes(tmp_path: Path) -> None:
     """Of processes that start at once, exactly those within the limit get through."""
     with slothstate.open(tmp_path / "state.db") as state:
         state.set("rate_limit:api_calls", 97, 3600)
-    command = command_line(EXAMPLES / "rate_limiting_atomic.lua", "--db", "state.db")
+    words = command("run", EXAMPLES / "rate_limiting_atomic.lua", "--db", "state.db")
     processes = [
-        subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.DEVNULL) for _ in range(6)
+        subprocess.Popen(words, cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.DEVNULL) for _ in range(6)
     ]
     assert sorted(process.wait(60) for process in processes) == [0, 0, 0, 1, 1, 1]
     assert stored(tmp_path) == {"rate_limit:api_calls": 103}

@@ -7,7 +7,7 @@ import os
 import pytest
 
 import slothstate
-from helpers.processes import run_script
+from helpers.support import run_script
 
 EVERYTHING = """
 import atexit, os, sys

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 import slothstate
-from helpers.processes import Channel, Child, processes, run_function, run_script
+from helpers.processes import Channel, Child, processes, run_function
 from helpers.sqlite import locks_of
+from helpers.support import run_script
 from slothstate.engines.sqlite import forking
 
 ROUNDS = 20

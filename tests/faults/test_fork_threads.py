@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import slothstate
-from helpers.processes import Channel, processes, run_script
+from helpers.processes import Channel, processes
 from helpers.sqlite import store_of
-from helpers.support import run_python
+from helpers.support import run_python, run_script
 
 if sys.platform != "linux":
     pytest.skip("/proc/self/task tells the threads", allow_module_level=True)

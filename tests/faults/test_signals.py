@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 import slothstate
-from helpers.processes import Channel, processes, run_script
+from helpers.processes import Channel, processes
 from helpers.sqlite import store_of
+from helpers.support import run_script
 from slothstate.state import State
 
 STORM = 2.0

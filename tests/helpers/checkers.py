@@ -25,11 +25,8 @@ _GROWS: Final = {"increment": int, "append": str}
 """The type that a verb needs, other than a list."""
 
 
-# What each verb does, on immutable values; None is a missing key.
-
-
 def step(value: Any, verb: str, arguments: tuple[Any, ...]) -> tuple[Any, Any]:
-    """Return a key's next value and the verb's result."""
+    """Return a key's next value and the verb's result. Values are immutable, None is a missing key."""
     if verb == "get":
         return value, value
     if verb == "set":
@@ -78,9 +75,6 @@ def apply(store: Store, verb: str, arguments: tuple[Any, ...]) -> tuple[Store, A
     if value is None:
         return {other: kept for other, kept in store.items() if other != key}, result
     return {**store, key: value}, result
-
-
-# The replay of a witnessed order
 
 
 @dataclass
@@ -237,9 +231,6 @@ def _windows(writes: Sequence[Operation], reads: Sequence[Operation]) -> list[tu
 
 def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one == other
-
-
-# The search for an order
 
 
 Model = Callable[[Any, Any], tuple[Any, Any]]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-
-from helpers.host import environment
 
 SECONDS = 60
 """How long a command may take before it counts as hanging."""
@@ -16,6 +15,15 @@ SECONDS = 60
 def command(*arguments: str | Path) -> list[str]:
     """The command line that runs `slothstate` with these arguments."""
     return [sys.executable, "-m", "slothstate", *map(str, arguments)]
+
+
+_NOT_KEPT = ("SLOTHSTATE_DB", "FORCE_COLOR", "XDG_STATE_HOME")
+
+
+def environment(home: Path, extra: dict[str, str] | None = None) -> dict[str, str]:
+    """This environment with a home of its own, so that no test touches the user's store."""
+    kept = {name: value for name, value in os.environ.items() if name not in _NOT_KEPT}
+    return {**kept, "HOME": str(home), **(extra or {})}
 
 
 def start(*arguments: str | Path, home: Path, term: str = "dumb", **options: Any) -> subprocess.Popen[bytes]:

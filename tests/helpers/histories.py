@@ -73,9 +73,6 @@ def frozen(value: Any) -> Any:
     return tuple(frozen(item) for item in value) if isinstance(value, list) else value
 
 
-# Recording
-
-
 class Recorder:
     """A process's own log: a line when an operation is called and one when it returned, each one write.
 

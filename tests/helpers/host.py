@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import slothstate
+from helpers.command import command, environment
 from slothstate.lua.host.host import Host
 from slothstate.lua.host.report import TaskResult
 from slothstate.lua.host.workflow import Plan, Task
-
-IMPLEMENTATIONS = ["luajit", "lua54"]
 
 
 @dataclass
@@ -51,7 +48,7 @@ class Recorder:
 
 
 @dataclass
-class Scripts:
+class Runner:
     """Runs sources in this process, each as deploy.lua against one store."""
 
     state: slothstate.State
@@ -75,16 +72,10 @@ def slothstate_run(
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m slothstate run …` as a user does, with pipes for its output."""
     return subprocess.run(
-        command_line(*arguments), cwd=cwd, env=environment(cwd, env), capture_output=True, text=True, timeout=timeout
+        command("run", *arguments),
+        cwd=cwd,
+        env=environment(cwd, env),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
     )
-
-
-def command_line(*arguments: str | Path) -> list[str]:
-    """The command that `slothstate_run` runs."""
-    return [sys.executable, "-m", "slothstate", "run", *map(str, arguments)]
-
-
-def environment(home: Path, extra: dict[str, str] | None = None) -> dict[str, str]:
-    """This environment with a home of its own, so that no test touches the user's store."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("SLOTHSTATE_DB", "FORCE_COLOR")}
-    return {**kept, "HOME": str(home), **(extra or {})}

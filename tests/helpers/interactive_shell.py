@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import select
 import shutil
-import struct
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,12 +11,8 @@ from typing import Final
 
 import pytest
 
-from helpers.host import environment
-
-# Without them, as on Windows, the modules that import this one are skipped.
-fcntl, pty, termios = map(pytest.importorskip, ("fcntl", "pty", "termios"))
-
-SECONDS: Final = 30
+from helpers.command import SECONDS
+from helpers.terminal import Terminal
 
 _START: Final = {
     "bash": ["--noprofile", "--norc", "-i"],
@@ -46,7 +38,7 @@ _SLOTHSTATE_COMPLETE=fish_source slothstate | source
 }
 
 
-class InteractiveShell:
+class InteractiveShell(Terminal):
     """A shell in a terminal of its own, in the directory `home`, with the store state.db."""
 
     def __init__(self, name: str, home: Path) -> None:
@@ -54,22 +46,17 @@ class InteractiveShell:
             pytest.skip(f"{name} is not installed here")
         self._line = home / "line-on-the-terminal"
         self._done = home / "command-is-done"
-        self._shown = b""
-        self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
         path = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
-        variables = {"SLOTHSTATE_DB": str(home / "state.db"), "TERM": "xterm", "PATH": path, "LC_ALL": "C.UTF-8"}
-        self._process = subprocess.Popen(
-            [name, *_START[name]],
-            cwd=home,
-            env=environment(home, variables),
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        super().__init__(
+            *_START[name],
+            home=home,
+            program=[name],
+            columns=200,
+            lines=50,
+            term="xterm",
+            env={"PATH": path, "LC_ALL": "C.UTF-8"},
+            controls=True,
         )
-        os.close(slave)
         for line in _SET_UP[name].format(line=self._line).splitlines():
             self.enter(line)
 
@@ -97,26 +84,8 @@ class InteractiveShell:
         """Throw the line away."""
         self.type("\x15")
 
-    def type(self, text: str) -> None:
-        """Type on the keyboard."""
-        os.write(self._master, text.encode())
-
     def _wait_for(self, path: Path) -> None:
         deadline = time.monotonic() + SECONDS
         while not path.exists() or not path.stat().st_size:
-            assert time.monotonic() < deadline, self._shown.decode(errors="replace")
-            if select.select([self._master], [], [], 0.02)[0]:
-                with contextlib.suppress(OSError):
-                    self._shown += os.read(self._master, 65536)
-
-    def close(self) -> None:
-        """End the shell."""
-        self._process.kill()
-        self._process.wait(SECONDS)
-        os.close(self._master)
-
-    def __enter__(self) -> InteractiveShell:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+            assert time.monotonic() < deadline, self.shown
+            self.read()

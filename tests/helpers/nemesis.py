@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -62,12 +61,7 @@ class Nemesis:
         self.recruit()
 
     def stop(self) -> None:
-        worker = self.workers[self._victim()]
-        # One that has just ended cannot be stopped.
-        with suppress(ProcessLookupError):
-            worker.signal(signal.SIGSTOP)
-            time.sleep(self.chance.choice((0.01, 0.05, 0.2)))
-            worker.signal(signal.SIGCONT)
+        self.workers[self._victim()].stop_for(self.chance.choice((0.01, 0.05, 0.2)))
 
     def jump(self) -> None:
         """Set the clock an hour ahead, two hours back, to 1970, to 2100, or right."""

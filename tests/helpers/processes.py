@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import subprocess
 import sys
 import time
 import traceback
@@ -26,15 +25,13 @@ import pytest
 
 import slothstate
 from helpers import planted
+from helpers.support import run_script
 
 REPLY: Final = 60.0
 """Seconds a message may take. Generous: it bounds a hang, it measures nothing."""
 
 END: Final = 5.0
 """Seconds a worker gets to end after SIGTERM before it is killed."""
-
-SCRIPT: Final = 60.0
-"""Seconds a script run by `run_script` may take."""
 
 if "forkserver" not in multiprocessing.get_all_start_methods():
     pytest.skip("the worker processes of these tests need fork", allow_module_level=True)
@@ -238,17 +235,6 @@ class Child:
         """Kill the child (SIGKILL) and wait until it is gone."""
         os.kill(self.pid, signal.SIGKILL)
         self.join()
-
-
-def run_script(code: str, *args: str, deadline: float = SCRIPT) -> subprocess.CompletedProcess[str]:
-    """Run Python code in a fresh interpreter in development mode, warnings being errors; `args` are its argv[1:]."""
-    return subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", code, *args],
-        capture_output=True,
-        text=True,
-        timeout=deadline,
-        check=False,
-    )
 
 
 def run_function(fn: Callable[..., Any], *args: Any) -> Any:

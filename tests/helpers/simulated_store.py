@@ -91,9 +91,6 @@ MEETINGS: Final = (
 """What the other half of the seeds does: a few things that meet all the time."""
 
 
-# The clients
-
-
 class Client:
     """One thread's State, and the operations it chooses."""
 
@@ -190,8 +187,6 @@ class Client:
             raise Abandoned
         return found
 
-    # Locks
-
     def _use_lock(self, ttl: float) -> None:
         if self._hold is None:
             self._hold = ExitStack()
@@ -234,9 +229,6 @@ class Client:
             return False
 
         self._record("unlock", (), release)
-
-
-# A run
 
 
 class Run:

@@ -68,14 +68,22 @@ def exact_dump(state: State) -> list[str]:
     return [repr(tuple(record)) for record in state.dump()]
 
 
-def run_python(code: str, *arguments: object, options: Sequence[str] = ()) -> str:
-    """Run a script in a fresh interpreter and return what it printed; fail on a non-zero exit or on stderr output."""
-    done = subprocess.run(
+DEVELOPMENT: Final = ("-X", "dev", "-W", "error")
+
+
+def run_script(code: str, *arguments: object, options: Sequence[str] = DEVELOPMENT) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a fresh interpreter, by default in development mode, warnings being errors."""
+    return subprocess.run(
         [sys.executable, *options, "-c", code, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def run_python(code: str, *arguments: object, options: Sequence[str] = ()) -> str:
+    """Return what such a script printed; fail on a non-zero exit or on stderr output."""
+    done = run_script(code, *arguments, options=options)
     assert (done.returncode, done.stderr) == (0, ""), done
     return done.stdout

@@ -8,13 +8,15 @@ import select
 import struct
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
 from click.testing import CliRunner, Result
 
-from helpers.command import SECONDS, command
-from helpers.host import environment
+from helpers.command import SECONDS, command, environment
 from slothstate.cli import commands
 
 # Without them, as on Windows, the modules that import this one are skipped.
@@ -24,6 +26,9 @@ ESC = "\x1b"
 
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
 """What colours and styles are written as."""
+
+CONTROL = re.compile(r"\x1b\[[?\d;]*[a-zA-Z]|[\x07\r]")
+"""What is no text, styles included."""
 
 
 def invoke(*arguments: str | Path, home: Path, stdin: bytes | str = b"") -> Result:
@@ -53,26 +58,63 @@ def refusal(*arguments: str | Path, home: Path, code: int, stdin: bytes | str = 
 
 
 class Terminal:
-    """A command that runs in a terminal of its own; what it shows is in `shown`."""
+    """A program, by default `slothstate`, in a terminal of its own; what it shows is in `shown`.
 
-    def __init__(self, *arguments: str | Path, home: Path, columns: int = 80, lines: int = 24) -> None:
+    The terminal says that it is a `term`, None: nothing. One that `controls` the program sends it signals: on Ctrl-C.
+    """
+
+    def __init__(
+        self,
+        *arguments: str | Path,
+        home: Path,
+        program: Sequence[str] | None = None,
+        columns: int = 80,
+        lines: int = 24,
+        term: str | None = "xterm-256color",
+        env: Mapping[str, str] = {},
+        controls: bool = False,
+        **streams: int,
+    ) -> None:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db"), "TERM": "xterm-256color"})
-        for name in ("COLUMNS", "LINES", "NO_COLOR"):
+        variables = environment(home)
+        for name in ("COLUMNS", "LINES", "NO_COLOR", "TERM"):
             variables.pop(name, None)
+        variables |= {"SLOTHSTATE_DB": str(home / "state.db"), **({} if term is None else {"TERM": term}), **env}
+        options: dict[str, Any] = {}
+        if controls:
+            options = {"start_new_session": True, "preexec_fn": lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)}
         self.process = subprocess.Popen(
-            command(*arguments), cwd=home, env=variables, stdin=slave, stdout=slave, stderr=slave
+            [*(program or command()), *map(str, arguments)],
+            cwd=home,
+            env=variables,
+            **{"stdin": slave, "stdout": slave, "stderr": slave} | streams | options,
         )
         self._slave = slave
-        self.shown = ""
+        self._octets = b""
 
-    def wait_for(self, text: str) -> None:
-        """Read until the text was shown."""
+    @property
+    def shown(self) -> str:
+        return self._text()
+
+    def _text(self, start: int = 0) -> str:
+        return self._octets[start:].decode(errors="replace").replace("\r\n", "\n")
+
+    def wait_for(self, text: str, times: int = 1) -> None:
+        """Read until the text was shown so often."""
         deadline = time.monotonic() + SECONDS
-        while text not in self.shown:
+        while self.shown.count(text) < times:
             assert time.monotonic() < deadline, f"{text!r} was not shown: {self.shown!r}"
-            self._read()
+            self.read()
+
+    def read_until(self, text: str) -> str:
+        """Read until the text is shown once more; return what is shown meanwhile, without control sequences."""
+        start, found, deadline = len(self._octets), "", time.monotonic() + SECONDS
+        while text not in found:
+            assert time.monotonic() < deadline, f"{text!r} did not come, but {found!r}"
+            assert self.read() or self.process.poll() is None, f"it ended before {text!r}, after {found!r}"
+            found = CONTROL.sub("", self._text(start))
+        return found
 
     def type(self, text: str) -> None:
         """Type on the keyboard."""
@@ -88,33 +130,38 @@ class Terminal:
         deadline = time.monotonic() + SECONDS
         while self.process.poll() is None:
             assert time.monotonic() < deadline, f"it goes on: {self.shown!r}"
-            self._read()
-        while self._read():
+            self.read()
+        while self.read():
             continue
         return self.process.returncode
 
-    def _read(self) -> bool:
+    def read(self) -> bool:
+        """Read what is shown within a moment; return whether anything was."""
         if not select.select([self._master], [], [], 0.05)[0]:
             return False
-        self.shown += os.read(self._master, 65536).decode(errors="replace").replace("\r\n", "\n")
-        return True
+        # A terminal whose program has ended may give an error in place of nothing.
+        with suppress(OSError):
+            octets = os.read(self._master, 65536)
+            self._octets += octets
+            return bool(octets)
+        return False
 
     def close(self) -> None:
-        """End the command if it still runs, and give the terminal back."""
+        """End the program if it still runs, and give the terminal back."""
         self.process.kill()
         self.process.wait(SECONDS)
         os.close(self._master)
         os.close(self._slave)
 
-    def __enter__(self) -> Terminal:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def in_terminal(*arguments: str | Path, home: Path, code: int = 0, columns: int = 80) -> str:
-    """Return what a command shows in a terminal."""
-    with Terminal(*arguments, home=home, columns=columns) as terminal:
+def in_terminal(*arguments: str | Path, home: Path, code: int = 0, **options: Any) -> str:
+    """Return what a program shows in a terminal; `options` are those of `Terminal`."""
+    with Terminal(*arguments, home=home, **options) as terminal:
         assert terminal.end() == code, terminal.shown
         return terminal.shown

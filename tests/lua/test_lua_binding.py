@@ -6,7 +6,6 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,6 @@ from slothstate.errors import InvalidValue
 from slothstate.lua import bind, new_runtime, runtime
 
 pytestmark = BOTH_BINDINGS
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Iterator[slothstate.State]:
-    """A store of its own for each test."""
-    with slothstate.open(tmp_path / "state.db") as state:
-        yield state
-
-
-@pytest.fixture(params=IMPLEMENTATIONS)
-def lua(request: pytest.FixtureRequest, state: slothstate.State) -> Scripts:
-    """A runtime bound to the store."""
-    return Scripts(state, request.param)
 
 
 # Binding

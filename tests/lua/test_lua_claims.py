@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-import slothstate
-from helpers.lua import BOTH_BINDINGS, IMPLEMENTATIONS, Scripts
+from helpers.lua import BOTH_BINDINGS, Scripts
 
 pytestmark = BOTH_BINDINGS
 
 
-@pytest.fixture(params=IMPLEMENTATIONS)
-def lua(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scripts]:
-    """A runtime bound to a store of its own, without a claim in it at the end."""
-    with slothstate.open(tmp_path / "state.db") as state:
-        yield Scripts(state, request.param)
-        assert state.claims() == []
+@pytest.fixture
+def lua(lua: Scripts) -> Iterator[Scripts]:
+    """A runtime bound to a store without a claim in it at the end."""
+    yield lua
+    assert lua.state.claims() == []
 
 
 def test_item_and_attempt(lua: Scripts) -> None:

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import slothstate
 from helpers.lua import BOTH_BINDINGS, Scripts
 
 pytestmark = BOTH_BINDINGS
 
-# One of each number model and table implementation; test_lua_binding.py binds all that there are.
-IMPLEMENTATIONS = ["luajit", "lua51", "lua54"]
 WITH_INTEGERS = ("lua54",)
 
 
-@pytest.fixture(params=IMPLEMENTATIONS)
-def lua(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scripts]:
-    """A runtime of each implementation, bound to a store of its own."""
-    with slothstate.open(tmp_path / "state.db") as state:
-        yield Scripts(state, request.param)
+@pytest.fixture(params=["luajit", "lua51", "lua54"])
+def implementation(request: pytest.FixtureRequest) -> str:
+    """One of each number model and table implementation; test_lua_binding.py binds all that there are."""
+    return str(request.param)
 
 
 SCALARS = [

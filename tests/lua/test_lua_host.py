@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import slothstate
-from helpers.host import IMPLEMENTATIONS, Recorder, Scripts
+from helpers.host import Recorder, Runner
 from slothstate.lua.host.host import Host, Interrupted, ScriptError, ScriptSyntaxError
 from slothstate.lua.host.workflow import PlanError
-
-
-@pytest.fixture(params=IMPLEMENTATIONS)
-def scripts(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scripts]:
-    """A way to run scripts on each Lua against a store of the test's own."""
-    with slothstate.open(tmp_path / "state.db") as state:
-        yield Scripts(state, request.param)
 
 
 def one_task(body: str, options: str = "") -> str:
@@ -33,14 +25,14 @@ def one_task(body: str, options: str = "") -> str:
 # The script itself
 
 
-def test_script_without_tasks(scripts: Scripts) -> None:
+def test_script_without_tasks(scripts: Runner) -> None:
     """A script that defines nothing just runs, with the store at hand."""
     assert scripts.run("state.set('answer', 42)") == 0
     assert scripts.state["answer"] == 42
     assert scripts.recorder.events == []
 
 
-def test_script_error(scripts: Scripts) -> None:
+def test_script_error(scripts: Runner) -> None:
     """An error of the script has its file and line, and no workflow runs."""
     with pytest.raises(ScriptError, match=r"^deploy\.lua:3: attempt to index"):
         scripts.run("workflow.define('w'):tasks({})\n\nlocal x = nothing.here")
@@ -66,47 +58,47 @@ def test_script_error(scripts: Scripts) -> None:
         ("nil", "an error that is not text was raised: a nil"),
     ],
 )
-def test_error_values(scripts: Scripts, raised: str, shown: str) -> None:
+def test_error_values(scripts: Runner, raised: str, shown: str) -> None:
     """Whatever value a script raises reads as text."""
     with pytest.raises(ScriptError) as caught:
         scripts.run(f"error({raised})")
     assert str(caught.value).removeprefix("deploy.lua:1: ") == shown
 
 
-def test_syntax_error(scripts: Scripts) -> None:
+def test_syntax_error(scripts: Runner) -> None:
     """What is no Lua is told apart from an error at run time, with the line."""
     with pytest.raises(ScriptSyntaxError, match=r"^deploy\.lua:2: .*near"):
         scripts.run("local x = 1\nlocal y = = 2")
 
 
-def test_bytecode_is_refused(scripts: Scripts) -> None:
+def test_bytecode_is_refused(scripts: Runner) -> None:
     """Only source text runs: Lua does not check bytecode."""
     with pytest.raises(ScriptSyntaxError, match=r"^deploy\.lua: compiled Lua"):
         scripts.run(b"\x1bLua" + bytes(64))
 
 
-def test_shebang_and_byte_order_mark(scripts: Scripts) -> None:
+def test_shebang_and_byte_order_mark(scripts: Runner) -> None:
     """A first line for the shell and a byte order mark are skipped, and lines still count from 1."""
     assert scripts.run("\ufeff#!/usr/bin/env -S slothstate run\nstate.set('k', 1)") == 0
     with pytest.raises(ScriptError, match=r"^deploy\.lua:2: boom"):
         scripts.run("#!/usr/bin/env -S slothstate run\nerror('boom')")
 
 
-def test_require_looks_beside_the_script(scripts: Scripts, tmp_path: Path) -> None:
+def test_require_looks_beside_the_script(scripts: Runner, tmp_path: Path) -> None:
     """`require` finds modules in the script's directory."""
     (tmp_path / "helper.lua").write_text("return { name = 'helper' }")
     scripts.run("log.info(require('helper').name)", path=str(tmp_path / "deploy.lua"))
     assert scripts.recorder.logged() == ["helper"]
 
 
-def test_print_goes_to_stdout(scripts: Scripts, capfd: pytest.CaptureFixture[str]) -> None:
+def test_print_goes_to_stdout(scripts: Runner, capfd: pytest.CaptureFixture[str]) -> None:
     """`print` writes to stdout at once."""
     scripts.run("print('hello', 1, nil) io.write('there')")
     scripts.run("io.stdout:flush()")
     assert capfd.readouterr().out == "hello\t1\tnil\nthere"
 
 
-def test_require_of_what_the_host_offers(scripts: Scripts, tmp_path: Path) -> None:
+def test_require_of_what_the_host_offers(scripts: Runner, tmp_path: Path) -> None:
     """The host's tables can be required by name, and a file of that name beside the script comes first."""
     (tmp_path / "data.lua").write_text("return 'my own'")
     path = str(tmp_path / "deploy.lua")
@@ -120,7 +112,7 @@ def test_require_of_what_the_host_offers(scripts: Scripts, tmp_path: Path) -> No
     assert scripts.recorder.logged() == ["my own false"]
 
 
-def test_no_python_in_reach(scripts: Scripts) -> None:
+def test_no_python_in_reach(scripts: Runner) -> None:
     """There is no `python` table, and no value that a script sees is a Python object."""
     assert scripts.info("""
         local seen, found = {}, {}
@@ -138,7 +130,7 @@ def test_no_python_in_reach(scripts: Scripts) -> None:
     """) == ["nil nil "]
 
 
-def test_os_exit_ends_the_run(scripts: Scripts) -> None:
+def test_os_exit_ends_the_run(scripts: Runner) -> None:
     """os.exit gives the exit code from anywhere, and pcall does not hold it back; no workflow runs after it."""
     assert scripts.run("os.exit(7)") == 7
     assert scripts.run("os.exit()") == 0
@@ -156,7 +148,7 @@ def test_os_exit_ends_the_run(scripts: Scripts) -> None:
 # log
 
 
-def test_log(scripts: Scripts) -> None:
+def test_log(scripts: Runner) -> None:
     """Each level takes any values, as print does, joined by spaces."""
     scripts.run("""
         log.debug("a", 1, nil, true) log.info("two\\nlines") log.warn("\\255") log.error(exec.run("echo out"))
@@ -172,7 +164,7 @@ def test_log(scripts: Scripts) -> None:
 # exec
 
 
-def test_exec_run(scripts: Scripts) -> None:
+def test_exec_run(scripts: Runner) -> None:
     """A command gives success, code and both outputs, byte for byte."""
     assert scripts.info("""
         local good, bad = exec.run("printf 'a\\\\n\\\\n'"), exec.run("printf '\\\\377' ; echo problem >&2 ; exit 3")
@@ -181,7 +173,7 @@ def test_exec_run(scripts: Scripts) -> None:
     """) == ["true 0 3 true", "false 3 255 problem\n"]
 
 
-def test_exec_result_reads_as_its_output(scripts: Scripts) -> None:
+def test_exec_result_reads_as_its_output(scripts: Runner) -> None:
     """Concatenated on either side, or with another result, a result is its stdout without the last newline."""
     assert scripts.info("""
         local a, b = exec.run("echo a"), exec.run("printf 'b\\\\r\\\\n'")
@@ -191,7 +183,7 @@ def test_exec_result_reads_as_its_output(scripts: Scripts) -> None:
         scripts.run("local x = exec.run('true') .. {}")
 
 
-def test_exec_options(scripts: Scripts, tmp_path: Path) -> None:
+def test_exec_options(scripts: Runner, tmp_path: Path) -> None:
     """`workdir` is where a command runs, `env` what it sees beside this process's own variables."""
     assert scripts.info(f"""
         log.info(exec.run("pwd", {{ workdir = "{tmp_path}" }}))
@@ -199,7 +191,7 @@ def test_exec_options(scripts: Scripts, tmp_path: Path) -> None:
     """) == [str(tmp_path.resolve()), "a b 5 path"]
 
 
-def test_exec_failures(scripts: Scripts) -> None:
+def test_exec_failures(scripts: Runner) -> None:
     """What cannot start has code 127 and says why; a signal gives 128 + its number; stdin is empty."""
     assert scripts.info("""
         local nowhere = exec.run("true", { workdir = "/no/such/place" })
@@ -211,7 +203,7 @@ def test_exec_failures(scripts: Scripts) -> None:
 # data
 
 
-def test_json(scripts: Scripts) -> None:
+def test_json(scripts: Runner) -> None:
     """JSON goes both ways; null is state.null; what JSON cannot hold gives nil and a message."""
     assert scripts.info("""
         log.info(data.to_json({ 1, "two", { three = true } }), data.to_json("text"), data.to_json(1.5))
@@ -233,7 +225,7 @@ def test_json(scripts: Scripts) -> None:
         "data.to_json(0/0)",
     ],
 )
-def test_json_failures(scripts: Scripts, call: str) -> None:
+def test_json_failures(scripts: Runner, call: str) -> None:
     """A text that is no JSON, or a value that JSON cannot hold, gives nil and a message."""
     (line,) = scripts.info(f"local value, message = {call} log.info(value, type(message), #message > 10)")
     assert line == "nil string true"
@@ -324,7 +316,7 @@ TASK_METHODS = (
         ),
     ],
 )
-def test_misuse_is_an_error_at_the_script_s_line(scripts: Scripts, code: str, message: str) -> None:
+def test_misuse_is_an_error_at_the_script_s_line(scripts: Runner, code: str, message: str) -> None:
     """Every misuse of the host is a Lua error, text with the script's line, that pcall can show."""
     with pytest.raises(ScriptError) as caught:
         scripts.run(f"\n{code}")
@@ -336,7 +328,7 @@ def test_misuse_is_an_error_at_the_script_s_line(scripts: Scripts, code: str, me
 # Tasks and workflows
 
 
-def test_tasks_run_after_the_script(scripts: Scripts) -> None:
+def test_tasks_run_after_the_script(scripts: Runner) -> None:
     """Workflows run once the script is through, in the order of their definition."""
     scripts.run("""
         local a = task("a"):command(function() log.info("in a") end):build()
@@ -352,7 +344,7 @@ def test_tasks_run_after_the_script(scripts: Scripts) -> None:
     ]
 
 
-def test_depends_on_adds_up(scripts: Scripts) -> None:
+def test_depends_on_adds_up(scripts: Runner) -> None:
     """Names, several names, tables and built tasks all count, over several calls."""
     scripts.run("""
         for _, name in ipairs({ "e", "d", "c", "b", "a" }) do task(name):command("true"):build() end
@@ -381,13 +373,13 @@ def test_depends_on_adds_up(scripts: Scripts) -> None:
         ("state.get(5)", "failed", "deploy.lua:2: bad argument #1 to 'get' (string expected, got number)"),
     ],
 )
-def test_what_a_command_returns(scripts: Scripts, body: str, status: str, message: str) -> None:
+def test_what_a_command_returns(scripts: Runner, body: str, status: str, message: str) -> None:
     """true and nothing are success; false, nil with a message, any other value and an error are failure."""
     assert scripts.run(one_task(body)) == (0 if status == "ok" else 1)
     assert scripts.recorder.results() == {"t": (status, message)}
 
 
-def test_this_and_params(scripts: Scripts) -> None:
+def test_this_and_params(scripts: Runner) -> None:
     """`this` describes the task and the attempt; `params` is one table for all tasks and hooks of a workflow."""
     scripts.run("""
         local a = task("a"):description("First"):retries(1):timeout("1m30s"):command(function(this, params)
@@ -410,7 +402,7 @@ def test_this_and_params(scripts: Scripts) -> None:
     ]
 
 
-def test_broken_hook(scripts: Scripts) -> None:
+def test_broken_hook(scripts: Runner) -> None:
     """An error in a hook is reported with its line and makes the run fail; the task stays ok."""
     assert (
         scripts.run("""
@@ -423,7 +415,7 @@ def test_broken_hook(scripts: Scripts) -> None:
     assert scripts.recorder.logged("error") == ["on_success of task 't': deploy.lua:2: boom"]
 
 
-def test_shell_commands(scripts: Scripts, capfd: pytest.CaptureFixture[str]) -> None:
+def test_shell_commands(scripts: Runner, capfd: pytest.CaptureFixture[str]) -> None:
     """A shell command writes straight to stdout and stderr; its exit code decides."""
     assert (
         scripts.run("""
@@ -440,7 +432,7 @@ def test_shell_commands(scripts: Scripts, capfd: pytest.CaptureFixture[str]) -> 
     assert tuple(capfd.readouterr()) == ("out\n", "err\n")
 
 
-def test_plan_errors_come_before_anything_runs(scripts: Scripts) -> None:
+def test_plan_errors_come_before_anything_runs(scripts: Runner) -> None:
     """A cycle, an unknown dependency, two tasks of one name and an unknown selection stop the run with no task run."""
     build = ":command(function() state.set('ran', true) end):build()"
     for source, tasks, message in [
@@ -456,7 +448,7 @@ def test_plan_errors_come_before_anything_runs(scripts: Scripts) -> None:
     assert not scripts.state.exists("ran")
 
 
-def test_selected_task(scripts: Scripts) -> None:
+def test_selected_task(scripts: Runner) -> None:
     """A selected task runs with its dependencies, the others do not, and it needs no workflow."""
     source = (
         "for _, n in ipairs({'a','b','c'}) do task(n):depends_on(n == 'b' and {'a'} or {}):command('true'):build() end"
@@ -467,7 +459,7 @@ def test_selected_task(scripts: Scripts) -> None:
     assert list(scripts.recorder.results()) == ["c"]
 
 
-def test_tasks_without_a_workflow(scripts: Scripts) -> None:
+def test_tasks_without_a_workflow(scripts: Runner) -> None:
     """Tasks that no workflow runs are worth a warning."""
     assert scripts.run("task('a'):command('false'):build()") == 0
     assert scripts.recorder.events == [("warn", "tasks are defined, but no workflow: nothing runs (see --task)")]
@@ -493,7 +485,7 @@ def test_tasks_without_a_workflow(scripts: Scripts) -> None:
         "while true do exec.run('true') end",
     ],
 )
-def test_timeout_ends_a_function(scripts: Scripts, body: str) -> None:
+def test_timeout_ends_a_function(scripts: Runner, body: str) -> None:
     """A timeout ends loops, whatever catches errors in them, and commands; the next task runs as if nothing was."""
     began = time.monotonic()
     assert (
@@ -513,7 +505,7 @@ def test_timeout_ends_a_function(scripts: Scripts, body: str) -> None:
 
 
 @pytest.mark.parametrize("wait", ["state.lock('l')", "state.lock('l', 60)", "state.with_lock('l', print)"])
-def test_timeout_bounds_the_wait_for_a_lock(scripts: Scripts, wait: str, tmp_path: Path) -> None:
+def test_timeout_bounds_the_wait_for_a_lock(scripts: Runner, wait: str, tmp_path: Path) -> None:
     """A task waits for a lock no longer than it may take; a shorter timeout of its own still counts."""
     with slothstate.open(tmp_path / "state.db") as other:
         assert other.lock("l")
@@ -525,14 +517,14 @@ def test_timeout_bounds_the_wait_for_a_lock(scripts: Scripts, wait: str, tmp_pat
         assert scripts.recorder.results() == {"t": ("ok", "in time")}
 
 
-def test_timeout_rolls_back(scripts: Scripts) -> None:
+def test_timeout_rolls_back(scripts: Runner) -> None:
     """What a transaction wrote before its task ran out of time is undone."""
     scripts.run(one_task("state.transaction(function() state.set('k', 1) while true do end end)", ":timeout(0.1)"))
     assert scripts.recorder.results()["t"][1] == "timed out after 0.1s"
     assert not scripts.state.exists("k")
 
 
-def test_timeout_ends_a_shell_command_with_its_children(scripts: Scripts, tmp_path: Path) -> None:
+def test_timeout_ends_a_shell_command_with_its_children(scripts: Runner, tmp_path: Path) -> None:
     """A command that ran out of time is ended with the processes it started, also those that ignore SIGTERM."""
     beat = tmp_path / "beat"
     loop = f"trap '' TERM; (trap '' TERM; while :; do echo x >> {beat}; sleep 0.02; done) & wait"
@@ -548,7 +540,7 @@ def test_timeout_ends_a_shell_command_with_its_children(scripts: Scripts, tmp_pa
         assert beat.stat().st_size == size > 0
 
 
-def test_timeout_counts_for_each_attempt(scripts: Scripts) -> None:
+def test_timeout_counts_for_each_attempt(scripts: Runner) -> None:
     """Each attempt has the whole timeout, and one that ran out of time is attempted again."""
     assert scripts.run(one_task("if this.attempt == 1 then while true do end end", ":timeout(0.1):retries(1)")) == 0
     assert [event for event in scripts.recorder.events if event[0] == "retry"] == [
@@ -556,12 +548,12 @@ def test_timeout_counts_for_each_attempt(scripts: Scripts) -> None:
     ]
 
 
-def test_coming_back_too_late_is_a_timeout(scripts: Scripts) -> None:
+def test_coming_back_too_late_is_a_timeout(scripts: Runner) -> None:
     """A command that a hook could not stop, and that came back after its time, has timed out."""
     assert scripts.run(one_task("os.execute('sleep 0.2') return true", ":timeout(0.1)")) == 1
 
 
-def test_hot_code_times_out_too(scripts: Scripts) -> None:
+def test_hot_code_times_out_too(scripts: Runner) -> None:
     """Code that LuaJIT compiled before the task began is bounded as well."""
     assert (
         scripts.run("""
@@ -574,7 +566,7 @@ def test_hot_code_times_out_too(scripts: Scripts) -> None:
     )
 
 
-def test_coroutines_are_what_they_were(scripts: Scripts) -> None:
+def test_coroutines_are_what_they_were(scripts: Runner) -> None:
     """In a task with a timeout coroutines pass values and errors as usual."""
     assert scripts.info(
         one_task(
@@ -605,7 +597,7 @@ def test_coroutines_are_what_they_were(scripts: Scripts) -> None:
         "coroutine.wrap(function() while true do pcall(function() while true do end end) end end)()",
     ],
 )
-def test_interrupt(scripts: Scripts, body: str) -> None:
+def test_interrupt(scripts: Runner, body: str) -> None:
     """An interrupt from another thread ends the running command, and a task with a timeout, at once."""
     recorder = Recorder()
     host = Host(scripts.state, recorder, scripts.implementation)

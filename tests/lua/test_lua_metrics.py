@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import slothstate
-from helpers.host import IMPLEMENTATIONS, Scripts
+from helpers.host import Runner
 from slothstate.lua.host import machine
 
 
-@pytest.fixture(params=IMPLEMENTATIONS)
-def scripts(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scripts]:
-    """A way to run scripts on each Lua against a store of the test's own."""
-    with slothstate.open(tmp_path / "state.db") as state:
-        yield Scripts(state, request.param)
-
-
-def test_machine(scripts: Scripts) -> None:
+def test_machine(scripts: Runner) -> None:
     """Percentages are from 0 to 100, and the parts make up the whole."""
     assert scripts.info("""
         local cpu, memory, disk = metrics.system_cpu(), metrics.system_memory(), metrics.system_disk()
@@ -29,7 +20,7 @@ def test_machine(scripts: Scripts) -> None:
     """) == ["true true true true true"]
 
 
-def test_disk_in_the_workdir(scripts: Scripts, tmp_path: Path) -> None:
+def test_disk_in_the_workdir(scripts: Runner, tmp_path: Path) -> None:
     """A path is looked up from the task's workdir; one that is not there is nil and a message."""
     (tmp_path / "inner").mkdir()
     assert scripts.info(f"""
@@ -43,7 +34,7 @@ def test_disk_in_the_workdir(scripts: Scripts, tmp_path: Path) -> None:
     ]
 
 
-def test_where_the_system_does_not_tell(scripts: Scripts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_where_the_system_does_not_tell(scripts: Runner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Elsewhere than on Linux there is nil and why, no number that would pass for one."""
     monkeypatch.setattr(machine, "Path", lambda path: tmp_path / path.lstrip("/"))
     assert scripts.info("log.info(metrics.system_cpu()) log.info(metrics.system_memory())") == [
@@ -61,7 +52,7 @@ def test_where_the_system_does_not_tell(scripts: Scripts, monkeypatch: pytest.Mo
         ("message = 'hot', level = 'critical', tags = { 'a' }", "error", 'alert cpu: hot {"tags":["a"]}'),
     ],
 )
-def test_alert(scripts: Scripts, fields: str, level: str, line: str) -> None:
+def test_alert(scripts: Runner, fields: str, level: str, line: str) -> None:
     """An alert is a line of the log at its level, with all that it has."""
     assert scripts.run(f"assert(metrics.alert('cpu', {{ {fields} }}))") == 0
     assert scripts.recorder.events == [(level, line)]
@@ -81,7 +72,7 @@ def test_alert(scripts: Scripts, fields: str, level: str, line: str) -> None:
         ("gauge('cpu', 1)", "'metrics' has no 'gauge'"),
     ],
 )
-def test_misuse(scripts: Scripts, call: str, message: str) -> None:
+def test_misuse(scripts: Runner, call: str, message: str) -> None:
     """What cannot be meant is an error at the script's line."""
     (said,) = scripts.info(f"log.info(select(2, pcall(function() return metrics.{call} end)))")
     assert said.startswith("deploy.lua:1: ")

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-import slothstate
-from helpers.lua import BOTH_BINDINGS, IMPLEMENTATIONS, Scripts
+from helpers.lua import BOTH_BINDINGS, Scripts
 from slothstate.lua import other_names
 
 pytestmark = BOTH_BINDINGS
-
-
-@pytest.fixture(params=IMPLEMENTATIONS)
-def lua(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scripts]:
-    """A runtime bound to a store of its own."""
-    with slothstate.open(tmp_path / "state.db") as state:
-        yield Scripts(state, request.param)
 
 
 ENOUGH = {

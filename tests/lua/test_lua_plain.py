@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,19 +22,17 @@ from slothstate.values import Encoded
 IS_PLAIN = b"return debug.getinfo(state.get, 'S').what == 'Lua'"
 
 
-@pytest.fixture
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[slothstate.State]:
-    """A store of its own for each test, and the choice of the binding left to the package."""
+@pytest.fixture(autouse=True)
+def _free_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The choice of the binding is left to the package."""
     monkeypatch.delenv(runtime.BINDING_VARIABLE, raising=False)
-    with slothstate.open(tmp_path / "state.db") as state:
-        yield state
 
 
-@pytest.fixture(params=IMPLEMENTATIONS)
-def lua(request: pytest.FixtureRequest, state: slothstate.State, monkeypatch: pytest.MonkeyPatch) -> Scripts:
+@pytest.fixture
+def lua(implementation: str, state: slothstate.State, monkeypatch: pytest.MonkeyPatch) -> Scripts:
     """A runtime on the plain binding."""
     monkeypatch.setenv(runtime.BINDING_VARIABLE, "plain")
-    return Scripts(state, request.param)
+    return Scripts(state, implementation)
 
 
 # The choice

@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-import slothstate
-from helpers.host import IMPLEMENTATIONS, Recorder, Scripts
+from helpers.host import Recorder, Runner
 from slothstate.lua.host.host import Host, Interrupted
-
-
-@pytest.fixture(params=IMPLEMENTATIONS)
-def scripts(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scripts]:
-    """A way to run scripts on each Lua against a store of the test's own."""
-    with slothstate.open(tmp_path / "state.db") as state:
-        yield Scripts(state, request.param)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +30,7 @@ def scripts(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scripts]
         ("nope()", "3 2 nil deploy.lua"),
     ],
 )
-def test_retry(scripts: Scripts, body: str, expected: str) -> None:
+def test_retry(scripts: Runner, body: str, expected: str) -> None:
     """False, nil with a message and an error are failures; the rest is passed on as it was returned."""
     (said,) = scripts.info(f"""
         local n = 0
@@ -54,7 +44,7 @@ def test_retry(scripts: Scripts, body: str, expected: str) -> None:
     assert said == expected or (expected.endswith("lua") and said.startswith(expected))
 
 
-def test_failures_are_logged(scripts: Scripts) -> None:
+def test_failures_are_logged(scripts: Runner) -> None:
     """Each failed attempt is a warning, so that a bug in the function does not pass unseen."""
     scripts.info("reliability.retry(2, 0.001, function() error('gone', 0) end)")
     assert scripts.recorder.logged("warn") == [
@@ -81,7 +71,7 @@ def test_failures_are_logged(scripts: Scripts) -> None:
         ),
     ],
 )
-def test_delays(scripts: Scripts, config: str, delays: str) -> None:
+def test_delays(scripts: Runner, config: str, delays: str) -> None:
     """Strategies say how long it waits; `on_retry` gets the attempt, the delay and the message. A dry run waits not."""
     recorder = Recorder()
     host = Host(scripts.state, recorder, scripts.implementation, dry_run=True)
@@ -103,7 +93,7 @@ def test_delays(scripts: Scripts, config: str, delays: str) -> None:
     assert time.monotonic() - began < 1
 
 
-def test_jitter_shortens(scripts: Scripts) -> None:
+def test_jitter_shortens(scripts: Runner) -> None:
     """With jitter a delay is something from half of it to all."""
     scripts.info("""
         reliability.retry_with_config({
@@ -130,14 +120,14 @@ def test_jitter_shortens(scripts: Scripts) -> None:
         ("circuit_breaker('x', {}, print)", "'reliability' has no 'circuit_breaker'"),
     ],
 )
-def test_misuse(scripts: Scripts, call: str, message: str) -> None:
+def test_misuse(scripts: Runner, call: str, message: str) -> None:
     """What cannot be meant is an error at the script's line, and the function is not called."""
     (said,) = scripts.info(f"log.info(select(2, pcall(function() return reliability.{call} end)))")
     assert said.startswith("deploy.lua:1: ")
     assert message in said
 
 
-def test_a_delay_that_is_none(scripts: Scripts) -> None:
+def test_a_delay_that_is_none(scripts: Runner) -> None:
     """What `custom_delay` returns must be seconds."""
     (said,) = scripts.info("""
         log.info(select(2, pcall(reliability.retry_with_config, {
@@ -147,7 +137,7 @@ def test_a_delay_that_is_none(scripts: Scripts) -> None:
     assert said.endswith("custom_delay returned soon: seconds from 0 expected")
 
 
-def test_what_ends_the_task_ends_the_retries(scripts: Scripts) -> None:
+def test_what_ends_the_task_ends_the_retries(scripts: Runner) -> None:
     """A timeout, in an attempt or a wait, and os.exit are not failures to try again."""
     began = time.monotonic()
     assert (
@@ -177,7 +167,7 @@ def test_what_ends_the_task_ends_the_retries(scripts: Scripts) -> None:
     }
 
 
-def test_an_interrupt_ends_the_wait(scripts: Scripts) -> None:
+def test_an_interrupt_ends_the_wait(scripts: Runner) -> None:
     """Ctrl-C does not wait for the next attempt."""
     host = Host(scripts.state, Recorder(), scripts.implementation)
     timer = threading.Timer(0.2, host.interrupt)
@@ -187,7 +177,7 @@ def test_an_interrupt_ends_the_wait(scripts: Scripts) -> None:
     timer.join()
 
 
-def test_locks_and_transactions(scripts: Scripts) -> None:
+def test_locks_and_transactions(scripts: Runner) -> None:
     """A failed attempt leaves no lock and nothing of its transaction behind."""
     assert scripts.info("""
         local n = 0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import slothstate
-from helpers.lua import BOTH_BINDINGS, IMPLEMENTATIONS, NATIVE_ONLY, Scripts
+from helpers.lua import BOTH_BINDINGS, NATIVE_ONLY, Scripts
 from helpers.sqlite import store_of
 
 pytestmark = BOTH_BINDINGS
@@ -26,12 +26,6 @@ def state(tmp_path: Path) -> Iterator[slothstate.State]:
         yield state
         assert state.locks() == []
         assert not store_of(state).in_transaction
-
-
-@pytest.fixture(params=IMPLEMENTATIONS)
-def lua(request: pytest.FixtureRequest, state: slothstate.State) -> Scripts:
-    """A runtime bound to the store."""
-    return Scripts(state, request.param)
 
 
 SCOPES = ["state.transaction(%s)", "state.with_lock('L', %s, 5)"]

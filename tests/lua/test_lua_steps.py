@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import slothstate
-from helpers.lua import BOTH_BINDINGS, IMPLEMENTATIONS, Scripts
+from helpers.lua import BOTH_BINDINGS, Scripts
 
 pytestmark = BOTH_BINDINGS
 
@@ -23,12 +23,6 @@ def state(tmp_path: Path) -> Iterator[slothstate.State]:
         state.set_many({"x": 1, "y": 2, "z": 3, "t": {"servers": [{"port": 80}, {"port": 443}], "ratio": 1.0}})
         state.list_push("l", "a", "b", "c")
         yield state
-
-
-@pytest.fixture(params=IMPLEMENTATIONS)
-def lua(request: pytest.FixtureRequest, state: slothstate.State) -> Scripts:
-    """A runtime bound to the store."""
-    return Scripts(state, request.param)
 
 
 STEPS: list[tuple[str, Any]] = [

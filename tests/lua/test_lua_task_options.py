@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import slothstate
-from helpers.host import IMPLEMENTATIONS, Recorder, Scripts
+from helpers.host import Recorder, Runner
 from slothstate.lua.host.host import Host
 from slothstate.lua.host.workflow import PlanError
 
 pwd = pytest.importorskip("pwd")
-
-
-@pytest.fixture(params=IMPLEMENTATIONS)
-def scripts(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scripts]:
-    """A way to run scripts on each Lua against a store of the test's own."""
-    with slothstate.open(tmp_path / "state.db") as state:
-        yield Scripts(state, request.param)
 
 
 def workflow(config: str, *tasks: str) -> str:
@@ -32,7 +23,7 @@ def workflow(config: str, *tasks: str) -> str:
 # Places
 
 
-def test_workdir(scripts: Scripts, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_workdir(scripts: Runner, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A task's commands run in its workdir, or the workflow's, however they are started; `this.workdir` tells it."""
     (tmp_path / "inner").mkdir()
     assert scripts.info(f"""
@@ -60,7 +51,7 @@ def test_workdir(scripts: Scripts, tmp_path: Path, capfd: pytest.CaptureFixture[
     assert capfd.readouterr().out == f"{tmp_path}/made\n{tmp_path}\n"
 
 
-def test_user(scripts: Scripts, tmp_path: Path) -> None:
+def test_user(scripts: Runner, tmp_path: Path) -> None:
     """A task's user is whom its commands run as, and there must be such a user."""
     assert scripts.info(workflow("", f"{{ name = 'a', user = '{getpass.getuser()}', command = 'true' }}")) == []
     for name, message in [
@@ -73,7 +64,7 @@ def test_user(scripts: Scripts, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_another_user(scripts: Scripts, capfd: pytest.CaptureFixture[str]) -> None:
+def test_another_user(scripts: Runner, capfd: pytest.CaptureFixture[str]) -> None:
     """Root's tasks with a user run as that user: shell commands and exec.run; os.execute and io.popen refuse."""
     nobody = pwd.getpwnam("nobody")
     body = """
@@ -95,7 +86,7 @@ def test_another_user(scripts: Scripts, capfd: pytest.CaptureFixture[str]) -> No
     assert capfd.readouterr().out == f"{nobody.pw_uid}\n"
 
 
-def test_delegate_to(scripts: Scripts) -> None:
+def test_delegate_to(scripts: Runner) -> None:
     """A task for another host is refused before anything runs; one for this machine runs, and knows it."""
     ran = "command = function() state.set('ran', true) end"
     with pytest.raises(
@@ -114,7 +105,7 @@ def test_delegate_to(scripts: Scripts) -> None:
 # Conditions, files, hooks
 
 
-def test_run_if(scripts: Scripts) -> None:
+def test_run_if(scripts: Runner) -> None:
     """A task whose condition says no is skipped, which is no failure, and what depends on it runs."""
     assert (
         scripts.run("""
@@ -142,7 +133,7 @@ def test_run_if(scripts: Scripts) -> None:
     assert scripts.recorder.results()["a"] == ("failed", "run_if: what")
 
 
-def test_artifacts_are_files(scripts: Scripts, tmp_path: Path) -> None:
+def test_artifacts_are_files(scripts: Runner, tmp_path: Path) -> None:
     """What a task makes must be there after it, what it consumes before it, copied from where it was made."""
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
@@ -167,7 +158,7 @@ def test_artifacts_are_files(scripts: Scripts, tmp_path: Path) -> None:
     )
 
 
-def test_hooks_of_a_workflow(scripts: Scripts) -> None:
+def test_hooks_of_a_workflow(scripts: Runner) -> None:
     """on_start comes first, on_task_complete after each task, on_complete last with all results, by number and name."""
     assert (
         scripts.run("""
@@ -198,7 +189,7 @@ def test_hooks_of_a_workflow(scripts: Scripts) -> None:
     ]
 
 
-def test_hooks_that_fail(scripts: Scripts) -> None:
+def test_hooks_that_fail(scripts: Runner) -> None:
     """An error in a hook of the workflow fails the run; on_start can stop it before any task."""
     assert (
         scripts.run("workflow.define('w', { tasks = { a = { command = 'true' } }, on_complete = function() x() end })")
@@ -216,7 +207,7 @@ def test_hooks_that_fail(scripts: Scripts) -> None:
         assert scripts.recorder.logged("error") == [f"on_start: {message}"]
 
 
-def test_outputs_in_a_hook(scripts: Scripts) -> None:
+def test_outputs_in_a_hook(scripts: Runner) -> None:
     """A hook's parameter `output` is the outputs, `message` the message, wherever they stand."""
     assert scripts.info("""
         local function command() return true, "said", { n = 5 } end
@@ -230,7 +221,7 @@ def test_outputs_in_a_hook(scripts: Scripts) -> None:
 # Config
 
 
-def test_fail_fast(scripts: Scripts) -> None:
+def test_fail_fast(scripts: Runner) -> None:
     """The first failure stops a workflow that asks for it; else the others run."""
     tasks = [f"{{ name = '{name}', command = '{name}' }}" for name in ("false", "true")]
     for config, status in [
@@ -244,7 +235,7 @@ def test_fail_fast(scripts: Scripts) -> None:
         assert scripts.recorder.results()["true"][0] == status
 
 
-def test_timeout_of_a_workflow(scripts: Scripts) -> None:
+def test_timeout_of_a_workflow(scripts: Runner) -> None:
     """When its time is up, the task that runs ends, is not attempted again, and no other begins."""
     assert (
         scripts.run(
@@ -262,7 +253,7 @@ def test_timeout_of_a_workflow(scripts: Scripts) -> None:
     }
 
 
-def test_retry_policy(scripts: Scripts) -> None:
+def test_retry_policy(scripts: Runner) -> None:
     """A policy is for the tasks that say nothing of their own."""
     command = "command = function(this) log.info(this.name, this.attempt, this.attempts) return this.attempt == 2 end"
     policy = "retry_policy = { max_attempts = 2, backoff = 'exponential', initial_delay = '10ms', max_delay = '20ms' }"
@@ -274,7 +265,7 @@ def test_retry_policy(scripts: Scripts) -> None:
         assert scripts.recorder.logged() == ["a 1 2", "a 2 2", "b 1 1"]
 
 
-def test_run_now(scripts: Scripts) -> None:
+def test_run_now(scripts: Runner) -> None:
     """A task that was built runs where it is called so, with its retries and hooks, and says how it went."""
     assert scripts.info("""
         local good = task("good"):retries(1):command(function(this) return this.attempt == 2, "m", { n = 1 } end)
@@ -294,7 +285,7 @@ def test_run_now(scripts: Scripts) -> None:
 # Values, YAML, print
 
 
-def test_values(scripts: Scripts) -> None:
+def test_values(scripts: Runner) -> None:
     """`values` is what the run was given, an empty table without."""
     recorder = Recorder()
     host = Host(scripts.state, recorder, scripts.implementation, values={"env": "prod", "hosts": ["a", "b"], "n": None})
@@ -303,7 +294,7 @@ def test_values(scripts: Scripts) -> None:
     assert scripts.info("log.info(type(values), next(values))") == ["table nil"]
 
 
-def test_yaml(scripts: Scripts) -> None:
+def test_yaml(scripts: Runner) -> None:
     """YAML goes both ways, words stay words, and what is wrong is said with its line."""
     assert scripts.info("""
         local t = data.parse_yaml("a: no\\nlist: [1, 2.5, true]\\ntime: 12:30\\nnested:\\n  x: ~\\nquoted: '7'\\n")
@@ -323,7 +314,7 @@ def test_yaml(scripts: Scripts) -> None:
     ]
 
 
-def test_log_print(scripts: Scripts, capfd: pytest.CaptureFixture[str]) -> None:
+def test_log_print(scripts: Runner, capfd: pytest.CaptureFixture[str]) -> None:
     """log.print prints; log.success is a line of the level info."""
     scripts.run("log.print('a', 1) log.success('done')")
     assert capfd.readouterr().out == "a\t1\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +10,9 @@ import pytest
 
 import slothstate
 from helpers import manual_examples
-from helpers.lua import BOTH_BINDINGS, IMPLEMENTATIONS, Scripts
+from helpers.lua import BOTH_BINDINGS, Scripts
 
 pytestmark = BOTH_BINDINGS
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Iterator[slothstate.State]:
-    """A store of its own for each test."""
-    with slothstate.open(tmp_path / "state.db") as state:
-        yield state
-
-
-@pytest.fixture(params=IMPLEMENTATIONS)
-def lua(request: pytest.FixtureRequest, state: slothstate.State) -> Scripts:
-    """A runtime bound to the store."""
-    return Scripts(state, request.param)
 
 
 VERBS: list[tuple[str, Any]] = [

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-import slothstate
-from helpers.host import IMPLEMENTATIONS, Scripts
+from helpers.host import Runner
 from slothstate.lua.host.host import ScriptError
 from slothstate.lua.host.workflow import PlanError
-
-
-@pytest.fixture(params=IMPLEMENTATIONS)
-def scripts(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scripts]:
-    """A way to run scripts on each Lua against a store of the test's own."""
-    with slothstate.open(tmp_path / "state.db") as state:
-        yield Scripts(state, request.param)
-
 
 FORMS = [
     """
@@ -57,13 +45,13 @@ FORMS = [
 
 
 @pytest.mark.parametrize("source", FORMS)
-def test_forms(scripts: Scripts, source: str) -> None:
+def test_forms(scripts: Runner, source: str) -> None:
     """Methods, tables of options, tasks in a list or under their names describe the same."""
     assert scripts.info(source) == ["a", "b"]
     assert list(scripts.recorder.results()) == ["a", "b"]
 
 
-def test_tasks_under_names_run_in_the_order_in_which_they_are_written(scripts: Scripts) -> None:
+def test_tasks_under_names_run_in_the_order_in_which_they_are_written(scripts: Runner) -> None:
     """Lua keeps no order of names; the lines of the script do."""
     names = ["m", "c", "z", "a", "k", "b", "y", "q"]
     tasks = "\n".join(f"{name} = {{ command = function() end }}," for name in names)
@@ -71,7 +59,7 @@ def test_tasks_under_names_run_in_the_order_in_which_they_are_written(scripts: S
     assert list(scripts.recorder.results()) == names
 
 
-def test_tasks_of_a_workflow_are_its_own(scripts: Scripts) -> None:
+def test_tasks_of_a_workflow_are_its_own(scripts: Runner) -> None:
     """Two workflows may each have a task of one name where they are written inside them; shared ones stay shared."""
     scripts.info("""
         task("shared", { command = function() log.info("shared") end })
@@ -134,14 +122,14 @@ def test_tasks_of_a_workflow_are_its_own(scripts: Scripts) -> None:
         ("local code = exec.run('true').status", "a result of exec.run has no 'status'; it has: code, exit_code, "),
     ],
 )
-def test_what_is_not_understood_is_an_error_at_the_line(scripts: Scripts, code: str, message: str) -> None:
+def test_what_is_not_understood_is_an_error_at_the_line(scripts: Runner, code: str, message: str) -> None:
     """An option, method or function that there is none of is an error that names it, the nearest one and the line."""
     with pytest.raises(ScriptError) as caught:
         scripts.run(f"\n{code}")
     assert str(caught.value).startswith(f"deploy.lua:2: {message}")
 
 
-def test_a_task_that_never_runs_is_said(scripts: Scripts) -> None:
+def test_a_task_that_never_runs_is_said(scripts: Runner) -> None:
     """A task without a name that no workflow has is not dropped silently."""
     assert scripts.run("task({ command = 'true' })") == 0
     assert scripts.recorder.logged("warn") == [
@@ -150,7 +138,7 @@ def test_a_task_that_never_runs_is_said(scripts: Scripts) -> None:
 
 
 @pytest.mark.parametrize("name", [r"a\255", r"a\nb", r"a\27[31m"])
-def test_names_are_printable(scripts: Scripts, name: str) -> None:
+def test_names_are_printable(scripts: Runner, name: str) -> None:
     """A task's name is a word of a line and a key of what is kept."""
     with pytest.raises(PlanError, match=r"^deploy.lua:1: the name of a task must be printable text, got 'a"):
         scripts.run(f"task('{name}'):command('true'):build()")
@@ -162,7 +150,7 @@ def test_names_are_printable(scripts: Scripts, name: str) -> None:
 @pytest.mark.parametrize(
     "parameters", ["this, params, deps", "params, deps", "_, deps", "deps", "a, b, deps", "a, b, c"]
 )
-def test_outputs_go_to_those_who_depend(scripts: Scripts, parameters: str) -> None:
+def test_outputs_go_to_those_who_depend(scripts: Runner, parameters: str) -> None:
     """The third result of a command is what dependents find in `deps` under its name, by name or in third place."""
     deps = parameters.rpartition(" ")[2]
     assert scripts.info(f"""
@@ -176,7 +164,7 @@ def test_outputs_go_to_those_who_depend(scripts: Scripts, parameters: str) -> No
     assert scripts.recorder.results()["a"] == ("ok", "made")
 
 
-def test_outputs_are_copies(scripts: Scripts) -> None:
+def test_outputs_are_copies(scripts: Runner) -> None:
     """What one task changes in the outputs of another, a third does not see; a task without outputs has none."""
     assert scripts.info("""
         local a = task("a"):command(function() return true, nil, { n = 1 } end):build()
@@ -196,14 +184,14 @@ def test_outputs_are_copies(scripts: Scripts) -> None:
         ("return true, 'x', {}, 5", "failed", "the command returned 4 values: at most three expected, true or false, "),
     ],
 )
-def test_what_else_a_command_returns(scripts: Scripts, body: str, status: str, message: str) -> None:
+def test_what_else_a_command_returns(scripts: Runner, body: str, status: str, message: str) -> None:
     """What exec.run returned is its verdict; outputs that cannot be handed on are a failure, never dropped."""
     scripts.run(f"workflow.define('w', {{ tasks = {{ t = {{ command = function() {body} end }} }} }})")
     found_status, found_message = scripts.recorder.results()["t"]
     assert (found_status, found_message[: len(message)]) == (status, message)
 
 
-def test_the_result_of_a_command_reads_as_scripts_read_it(scripts: Scripts) -> None:
+def test_the_result_of_a_command_reads_as_scripts_read_it(scripts: Runner) -> None:
     """`exit_code` is `code`; the result has the methods of a string; both are there for dependents, too."""
     assert scripts.info("""
         local r = exec.run("echo out; exit 3")

@@ -9,14 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import slothstate
-from helpers.host import IMPLEMENTATIONS, Scripts, command_line, environment
+from helpers.command import command, environment
+from helpers.host import Runner
 from slothstate.lua.host.exec import CommandResult, CommandRunner
 
 MEET = """
@@ -28,16 +27,14 @@ MEET = """
 """A function that two tasks can only come back from when both run at once."""
 
 
-@pytest.fixture(params=IMPLEMENTATIONS)
-def scripts(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripts]:
-    """A way to run scripts on each Lua in a directory and with a store of the test's own."""
+@pytest.fixture
+def scripts(scripts: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    """The same in a directory of the test's own."""
     monkeypatch.chdir(tmp_path)
-    with slothstate.open(tmp_path / "state.db") as state:
-        yield Scripts(state, request.param)
-        assert state.check() == []
+    return scripts
 
 
-def test_tasks_run_at_once_when_asked_for(scripts: Scripts) -> None:
+def test_tasks_run_at_once_when_asked_for(scripts: Runner) -> None:
     """Tasks that wait for each other end well side by side; what they log and give arrives, dependents run after."""
     source = (
         MEET
@@ -55,7 +52,7 @@ def test_tasks_run_at_once_when_asked_for(scripts: Scripts) -> None:
     assert {status for status, _ in scripts.recorder.results().values()} == {"ok"}
 
 
-def test_no_more_than_asked_for(scripts: Scripts) -> None:
+def test_no_more_than_asked_for(scripts: Runner) -> None:
     """At most so many run at a time, the first in the order of the plan first."""
     body = (
         "command = function() local n = state.increment('now') state.list_push('seen', n) "
@@ -68,7 +65,7 @@ def test_no_more_than_asked_for(scripts: Scripts) -> None:
     assert started == [f"t{number}" for number in range(5)]
 
 
-def test_one_at_a_time_by_default(scripts: Scripts) -> None:
+def test_one_at_a_time_by_default(scripts: Runner) -> None:
     """Without max_parallel_tasks tasks share one Lua and its variables."""
     assert scripts.info("""
         local count, pid = 0, nil
@@ -91,7 +88,7 @@ def test_one_at_a_time_by_default(scripts: Scripts) -> None:
         ("", "values.more = 1", "values"),
     ],
 )
-def test_a_variable_that_changes_is_refused(scripts: Scripts, before: str, body: str, name: str) -> None:
+def test_a_variable_that_changes_is_refused(scripts: Runner, before: str, body: str, name: str) -> None:
     """A task that changes a variable outside of it fails and says which: the others would not see the change."""
     source = f"""
         {before}
@@ -109,7 +106,7 @@ def test_a_variable_that_changes_is_refused(scripts: Scripts, before: str, body:
     assert scripts.recorder.results()["c"] == ("skipped", "a failed")
 
 
-def test_a_condition_s_variables_count_too(scripts: Scripts) -> None:
+def test_a_condition_s_variables_count_too(scripts: Runner) -> None:
     """What a task's `run_if` changes nobody else sees either."""
     source = """
         local asked = false
@@ -132,7 +129,7 @@ def test_a_condition_s_variables_count_too(scripts: Scripts) -> None:
         ),
     ],
 )
-def test_what_functions_keep_is_warned_of(scripts: Scripts, before: str, body: str, name: str) -> None:
+def test_what_functions_keep_is_warned_of(scripts: Runner, before: str, body: str, name: str) -> None:
     """It may be a cache that nobody misses, or a counter that everybody does."""
     source = f"""
         {before}
@@ -144,7 +141,7 @@ def test_what_functions_keep_is_warned_of(scripts: Scripts, before: str, body: s
     assert warning in scripts.recorder.logged("warn")
 
 
-def test_random_numbers_differ(scripts: Scripts) -> None:
+def test_random_numbers_differ(scripts: Runner) -> None:
     """Tasks side by side draw from sequences of their own."""
     found = scripts.info("""
         local function draw() log.info(math.random(2 ^ 30)) end
@@ -154,7 +151,7 @@ def test_random_numbers_differ(scripts: Scripts) -> None:
     assert len(set(found)) == 3
 
 
-def test_variables_that_stay_are_everybody_s(scripts: Scripts) -> None:
+def test_variables_that_stay_are_everybody_s(scripts: Runner) -> None:
     """Functions, tables and values that nobody changes are there as the script left them, hooks see what it changes."""
     assert scripts.info("""
         local words, hooked = { "a", { "b" } }, 0
@@ -167,7 +164,7 @@ def test_variables_that_stay_are_everybody_s(scripts: Scripts) -> None:
     """) == ["b! 1", "1"]
 
 
-def test_params_come_together(scripts: Scripts) -> None:
+def test_params_come_together(scripts: Runner) -> None:
     """What tasks side by side put into `params` is there for those after them."""
     assert scripts.info("""
         workflow.define("w", { config = { max_parallel_tasks = 2, variables = { keep = 1, gone = 1 } }, tasks = {
@@ -180,7 +177,7 @@ def test_params_come_together(scripts: Scripts) -> None:
     """) == ["1 2 1 nil"]
 
 
-def test_failures_and_ends(scripts: Scripts) -> None:
+def test_failures_and_ends(scripts: Runner) -> None:
     """Errors, retries, timeouts, a process that dies and os.exit come to what they do one after the other."""
     assert (
         scripts.run("""
@@ -212,7 +209,7 @@ def test_failures_and_ends(scripts: Scripts) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_locks_of_tasks_exclude_each_other(scripts: Scripts) -> None:
+def test_locks_of_tasks_exclude_each_other(scripts: Runner) -> None:
     """A lock that one task holds another waits for; it ends with its task."""
     command = """command = function() return state.with_lock("l", function()
         local n = state.get("n", 0) exec.run("sleep 0.1") state.set("n", n + 1) return true
@@ -235,7 +232,7 @@ def test_nothing_outlives_the_run(name: str, tmp_path: Path) -> None:
         }} }})
     """)
     process = subprocess.Popen(
-        command_line("deploy.lua", "--db", "s.db"),
+        command("run", "deploy.lua", "--db", "s.db"),
         cwd=tmp_path,
         env=environment(tmp_path),
         stderr=subprocess.PIPE,

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import slothstate
-from helpers.host import command_line, environment, slothstate_run
+from helpers.command import command, environment
+from helpers.host import slothstate_run
 from slothstate.lua.host import run_record
 
 PIPELINE = """
@@ -58,8 +59,8 @@ def runs(home: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProc
 
 def start_and_wait(home: Path, *arguments: str) -> subprocess.Popen[bytes]:
     """Start the run and wait until its second task is under way."""
-    command = command_line("deploy.lua", "--db", "s.db", "--name", "nightly", *arguments)
-    process = subprocess.Popen(command, cwd=home, env=environment(home), stderr=subprocess.DEVNULL)
+    words = command("run", "deploy.lua", "--db", "s.db", "--name", "nightly", *arguments)
+    process = subprocess.Popen(words, cwd=home, env=environment(home), stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 20
     while not (home / "waiting").exists() and time.monotonic() < deadline:
         time.sleep(0.02)

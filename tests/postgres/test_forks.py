@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 import slothstate
-from helpers.processes import Channel, Child, processes, run_function, run_script
+from helpers.processes import Channel, Child, processes, run_function
+from helpers.support import run_script
 from slothstate import SlothStateError
 from slothstate.engines.postgres import pool
 from slothstate.engines.postgres.connection import Connection

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import slothstate
-from helpers.processes import run_script
+from helpers.support import run_script
 from slothstate import locks
 from slothstate.engines.sqlite.locks import lock_table as lock_module
 from slothstate.engines.sqlite.locks.boot_clock import boot_ms

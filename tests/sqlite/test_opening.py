@@ -17,9 +17,8 @@ import pytest
 
 import slothstate as package
 from helpers import ROOT
-from helpers.command import command, slothstate
+from helpers.command import command, environment, slothstate
 from helpers.files import NOBODY, make_store, untouched
-from helpers.host import environment
 from helpers.mounts import mounted, remount, small_tmpfs
 from helpers.sqlite import raw
 from slothstate import StateFull, StateIOError, StateReadOnly, UnsafeState

@@ -14,8 +14,7 @@ import pytest
 import slothstate
 from helpers import opened
 from helpers.files import NOBODY, make_store, untouched
-from helpers.processes import run_script
-from helpers.support import run_python
+from helpers.support import run_python, run_script
 from slothstate import InvalidValue, SlothStateError, State, StateCorrupt, StateIOError, StateReadOnly, UnsafeState
 from slothstate.engines.sqlite import location
 

@@ -5,6 +5,11 @@ local getinfo = debug.getinfo
 
 local arguments = {}
 
+-- Whether a function of this source is not the script's, but the host's or C's.
+function arguments.is_foreign(source)
+    return source == "=[C]" or source:sub(1, 12) == "=slothstate:"
+end
+
 -- The stack level, for the caller's caller, of the innermost function that is neither the host's nor C's.
 local function script_level()
     local level = 3
@@ -12,7 +17,7 @@ local function script_level()
         local frame = getinfo(level, "S")
         if not frame then
             return 0
-        elseif frame.source ~= "=[C]" and frame.source:sub(1, 12) ~= "=slothstate:" then
+        elseif not arguments.is_foreign(frame.source) then
             return level - 1
         end
         level = level + 1
@@ -77,18 +82,20 @@ function arguments.expect(position, name, expected, ...)
     return value
 end
 
--- The length of a table that is a sequence; nil and the problem otherwise.
-function arguments.sequence(value)
+-- Returns the length of a table, which must be a sequence; `expected` says of what.
+function arguments.sequence(position, name, value, expected)
     local count, largest = 0, 0
     for key in next, value do
         if type(key) ~= "number" or key < 1 or key % 1 ~= 0 then
-            return nil, ("a list expected, got a table with the key '%s'"):format(tostring(key))
+            local problem = "%s expected, got a table with the key '%s'"
+            arguments.bad(position, name, problem:format(expected or "a list", tostring(key)))
         end
         count = count + 1
         largest = key > largest and key or largest
     end
     if count ~= largest then
-        return nil, ("a list expected, got one with holes: %d of its %d items are nil"):format(largest - count, largest)
+        local problem = "a list expected, got one with holes: %d of its %d items are nil"
+        arguments.bad(position, name, problem:format(largest - count, largest))
     end
     return count
 end

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import glob
 import os
 import shutil
@@ -28,11 +27,7 @@ def fetch_consumed(plan: Plan, task: Task, places: dict[str, Place]) -> str:
     """
     own = places[task.name]
     for wanted in task.consumes:
-        makers = [
-            other
-            for other in plan.tasks
-            if other is not task and any(made == wanted or fnmatch.fnmatch(wanted, made) for made in other.artifacts)
-        ]
+        makers = [other for other in plan.tasks if other is not task and other.makes(wanted)]
         for maker in makers:
             there = places[maker.name]
             for path in _found(wanted, there):

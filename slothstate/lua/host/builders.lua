@@ -71,18 +71,27 @@ function builders.add_texts(list, what, expected, ...)
     if type(value) == "string" then
         value = { value }
     end
-    local length, problem = sequence(expect(1, what, "table", value))
-    if not length then
-        bad(1, what, problem)
-    end
-    for index = 1, length do
+    for index = 1, sequence(1, what, expect(1, what, "table", value)) do
         list[#list + 1] = builders.text(what, expected, value[index])
     end
 end
 
-function builders.taker(field, expected)
+-- A method that keeps what it is given; `name` is its own, if that is not the field's.
+function builders.taker(field, expected, name)
     return function(description, ...)
-        description[field] = expect(1, field, expected, ...)
+        description[field] = expect(1, name or field, expected, ...)
+    end
+end
+
+function builders.text_taker(field, expected)
+    return function(description, ...)
+        description[field] = builders.text(field, expected, ...)
+    end
+end
+
+function builders.seconds_taker(field)
+    return function(description, ...)
+        description[field] = builders.seconds(field, ...)
     end
 end
 

@@ -4,7 +4,7 @@
 -- so a script that catches the error with pcall only unwinds one level further. LuaJIT runs no hooks in compiled code:
 -- the compiler is off, and its traces flushed, while a deadline holds.
 local host = ...
-local native = host.native
+local native, is_foreign = host.native, host.arguments.is_foreign
 
 local pcall, error, type, tostring, select, getmetatable = pcall, error, type, tostring, select, getmetatable
 local raw_xpcall = xpcall
@@ -29,12 +29,6 @@ local watching = false
 -- Whether LuaJIT compiled when the watch began.
 local compiles = false
 
--- Code of ours goes on while the script is being stopped, so that what it began, a lock or a transaction, gets undone.
-local function is_ours()
-    local source = getinfo(3, "S").source
-    return source:sub(1, 12) == "=slothstate:"
-end
-
 local watch
 
 local function hook()
@@ -50,7 +44,8 @@ local function hook()
         end
         watch(1)
     end
-    if not is_ours() then
+    -- Code of ours goes on while the script is being stopped, so that what it began, a lock, a transaction, gets undone.
+    if not is_foreign(getinfo(2, "S").source) then
         error(marker, 0)
     end
 end

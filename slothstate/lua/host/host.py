@@ -79,7 +79,8 @@ class Host:
         self._commands = CommandRunner()
         self.workers = Workers()
         """The processes of tasks that run side by side."""
-        self._exit_code = 0
+        self.exit_code = 0
+        """What the script gave to os.exit."""
         self._worker_lost_output = False
         self.is_interrupted = False
         """Whether what the prompt runs is to end; for a handler of Ctrl-C to set."""
@@ -130,7 +131,7 @@ class Host:
                 kept.plans(plans)
             results = [self._run_plan(plan, here, kept) for plan, here in zip(plans, places, strict=True)]
         except Exited:
-            return self._exit_code
+            return self.exit_code
         return 0 if all(results) else 1
 
     def interrupt(self, *, kill: bool = False) -> None:
@@ -149,15 +150,6 @@ class Host:
     def prompt(self) -> Any:
         """Return what `slothstate shell` runs its lines with, the table that prompt.lua makes; instead of `run`."""
         return self._load_part("prompt", self._parts)
-
-    @property
-    def exit_code(self) -> int:
-        """What the script gave to os.exit."""
-        return self._exit_code
-
-    @exit_code.setter
-    def exit_code(self, code: int) -> None:
-        self._exit_code = code
 
     @property
     def has_lost_output(self) -> bool:
@@ -181,8 +173,6 @@ class Host:
         if self._current is not None:
             task, began = self._current
             self.reporter.task_finished(TaskResult(task, "interrupted", "", time.monotonic() - began))
-
-    # For the tasks of a plan.
 
     def part(self, name: bytes) -> Any:
         """Return the table of one of the host's own Lua files."""
@@ -389,7 +379,7 @@ class Host:
         )
 
     def _set_exit_code(self, code: float) -> None:
-        self._exit_code = int(code) & 0xFF
+        self.exit_code = int(code) & 0xFF
 
 
 def _make_directory(path: str) -> None:

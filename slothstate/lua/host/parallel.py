@@ -73,7 +73,7 @@ class _Worker:
     def __init__(self, host: Surroundings, progress: Progress, execution: Execution, task: Task, params: bytes) -> None:
         self.task = task
         self.params = params
-        self.began = progress.clock()
+        self.began = time.monotonic()
         self._unread = b""
         self.descriptor, writing = os.pipe()
         host.part(b"script")[b"flush"]()
@@ -157,7 +157,7 @@ def _listen(
             host.pause(_INTERRUPT_GRACE)
         _forget(host, running, worker)
         if worker.task.name not in progress.results:
-            seconds = progress.clock() - worker.began
+            seconds = time.monotonic() - worker.began
             progress.finish(TaskResult(worker.task, "failed", "its process ended without a result", seconds, 1))
         return
     for kind, content in messages:
@@ -204,15 +204,12 @@ def _end_all(host: Surroundings, progress: Progress, running: dict[int, _Worker]
     for worker in list(running.values()):
         _forget(host, running, worker)
         if report:
-            seconds = progress.clock() - worker.began
+            seconds = time.monotonic() - worker.began
             progress.reporter.task_finished(TaskResult(worker.task, "interrupted", "", seconds))
 
 
-# In the worker's process.
-
-
 class _Piped:
-    """A reporter that tells the process which reports."""
+    """A worker's reporter: it tells the process that it was forked from, which reports."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -236,14 +233,14 @@ class _Piped:
 def _work(
     host: Surroundings, progress: Progress, execution: Execution, task: Task, descriptor: int, parent: int
 ) -> None:
-    """Run the task and end the process."""
+    """Run the task in the worker's process, and end that."""
     try:
         host.workers.forget()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: host.interrupt())
         piped = _Piped(descriptor)
         host.reporter = progress.reporter = piped  # type: ignore[assignment]
-        threading.Thread(target=_watch, args=(host, task, piped, parent, progress), daemon=True).start()
+        threading.Thread(target=_watch, args=(host, task, piped, parent), daemon=True).start()
         with suppress(Interrupted):
             _run(host, progress, execution, task, piped)
     finally:
@@ -280,9 +277,9 @@ def _run(host: Surroundings, progress: Progress, execution: Execution, task: Tas
     piped.send("result", {**_content(result), "params": params})
 
 
-def _watch(host: Surroundings, task: Task, piped: _Piped, parent: int, progress: Progress) -> None:
+def _watch(host: Surroundings, task: Task, piped: _Piped, parent: int) -> None:
     """End this process where the task does not: past its timeout, or when nobody waits for it any more."""
-    began = progress.clock()
+    began = time.monotonic()
     while True:
         time.sleep(_LOOK_EVERY)
         if os.getppid() != parent:
@@ -293,7 +290,7 @@ def _watch(host: Surroundings, task: Task, piped: _Piped, parent: int, progress:
             piped.send("lost output", None)
         if host.overrun() > _PATIENCE:
             problem = f"it could not be stopped {_PATIENCE:g}s after its timeout"
-            result = TaskResult(task, "failed", problem, progress.clock() - began, 1)
+            result = TaskResult(task, "failed", problem, time.monotonic() - began, 1)
             piped.send("result", {**_content(result), "params": None})
             os._exit(1)
 

@@ -1,7 +1,7 @@
 -- reliability.retry and retry_with_config: a function that is called again until it goes well.
 local host = ...
 local arguments, guard, native, exec = host.arguments, host.guard, host.native, host.exec
-local bad, unknown = arguments.bad, arguments.unknown
+local bad, expect, unknown = arguments.bad, arguments.expect, arguments.unknown
 local type, tostring, next, pcall, select, setmetatable = type, tostring, next, pcall, select, setmetatable
 local min, max, random, unpack = math.min, math.max, math.random, table.unpack or unpack
 
@@ -125,9 +125,7 @@ local function retry(...)
     local attempts, delay, fn = ...
     check(1, "retry", "max_attempts", attempts)
     check(2, "retry", "initial_delay", delay)
-    if type(fn) ~= "function" then
-        bad(3, "retry", "function expected, got " .. type(fn))
-    end
+    expect(3, "retry", "function", fn)
     local config = { max_attempts = attempts, initial_delay = delay }
     return retried(setmetatable(config, { __index = DEFAULTS }), fn)
 end
@@ -135,10 +133,8 @@ end
 -- The same with a table of options in place of the two numbers.
 local function retry_with_config(...)
     local options, fn = ...
-    arguments.expect(1, "retry_with_config", "table", ...)
-    if type(fn) ~= "function" then
-        bad(2, "retry_with_config", "function expected, got " .. type(fn))
-    end
+    expect(1, "retry_with_config", "table", ...)
+    expect(2, "retry_with_config", "function", fn)
     local config = setmetatable({}, { __index = DEFAULTS })
     for name, value in next, options do
         if not CHECKS[name] then

@@ -12,7 +12,7 @@ from slothstate.lua.host.ending import Interrupted
 from slothstate.lua.host.report import Reporter, TaskResult
 from slothstate.lua.host.workflow import Plan, Task
 
-__all__ = ["Executor", "Kept", "Outcome", "Progress", "carry_out", "run_plan"]
+__all__ = ["Kept", "Outcome", "Progress", "carry_out", "run_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +87,13 @@ class Kept(Protocol):
 class Progress:
     """How far a plan has got."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        executor: Executor,
-        reporter: Reporter,
-        kept: Kept | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, plan: Plan, executor: Executor, reporter: Reporter, kept: Kept | None = None) -> None:
         self.plan = plan
         self.executor = executor
         self.reporter = reporter
-        self.clock = clock
         self._kept = kept
         self.results: dict[str, TaskResult] = {}
-        self._began = clock()
+        self._began = time.monotonic()
         timeout = plan.config.timeout
         self.deadline = None if timeout is None else self._began + timeout
         self._hooks_ok = True
@@ -169,7 +161,7 @@ class Progress:
         if (problem := self.executor.complete(ok, results)) is not None:
             self._hook_failed("on_complete", problem)
         ok = ok and self._hooks_ok
-        self.reporter.plan_finished(self.plan, results, self.clock() - self._began, ok=ok)
+        self.reporter.plan_finished(self.plan, results, time.monotonic() - self._began, ok=ok)
         if ok and self._kept is not None:
             self._kept.plan_ended(self.plan)
         return ok
@@ -188,7 +180,7 @@ class Progress:
                 return f"{name} {'failed' if self.results[name].status == 'failed' else 'was skipped'}"
         if self._stopped:
             return self._stopped
-        if self.deadline is not None and self.clock() >= self.deadline:
+        if self.deadline is not None and time.monotonic() >= self.deadline:
             return f"the time of the workflow is up ({self.plan.config.timeout:g}s)"
         return ""
 
@@ -197,20 +189,14 @@ class Progress:
         self.reporter.log("error", f"{hook}: {problem}")
 
 
-def run_plan(
-    plan: Plan,
-    executor: Executor,
-    reporter: Reporter,
-    kept: Kept | None = None,
-    clock: Callable[[], float] = time.monotonic,
-) -> bool:
+def run_plan(plan: Plan, executor: Executor, reporter: Reporter, kept: Kept | None = None) -> bool:
     """Run the tasks of a plan one after the other, in their order; returns whether all went well.
 
     A failed task is attempted again as often as its `retries` say. What depends on a task that failed or was skipped
     for it is skipped; what depends on one that was not to run, by its `run_if`, runs. A hook's error leaves the task's
     result as it is, but is reported and makes the run fail.
     """
-    progress = Progress(plan, executor, reporter, kept, clock)
+    progress = Progress(plan, executor, reporter, kept)
     progress.begin()
     for task in plan.tasks:
         if not progress.settle(task):
@@ -221,8 +207,8 @@ def run_plan(
 
 def carry_out(progress: Progress, task: Task, attempt_failed: Callable[[TaskResult], None]) -> TaskResult:
     """Run a task: its condition, then its command as often as it may be attempted."""
-    executor, clock, config, deps = progress.executor, progress.clock, progress.plan.config, progress.deps(task)
-    began = clock()
+    executor, config, deps = progress.executor, progress.plan.config, progress.deps(task)
+    began = time.monotonic()
     number = 0
     try:
         refused = executor.refusal(task, deps)
@@ -231,9 +217,9 @@ def carry_out(progress: Progress, task: Task, attempt_failed: Callable[[TaskResu
         attempts = config.attempts(task)
         while True:
             number += 1
-            attempt_began = clock()
+            attempt_began = time.monotonic()
             outcome = executor.attempt(task, number, deps, progress.deadline)
-            now = clock()
+            now = time.monotonic()
             is_late = progress.deadline is not None and now >= progress.deadline
             if outcome.ok or outcome.is_final or number == attempts or is_late:
                 status = "ok" if outcome.ok else "failed"
@@ -245,5 +231,5 @@ def carry_out(progress: Progress, task: Task, attempt_failed: Callable[[TaskResu
             )
             executor.pause(config.delay(task, number))
     except Interrupted:
-        progress.reporter.task_finished(TaskResult(task, "interrupted", "", clock() - began, number))
+        progress.reporter.task_finished(TaskResult(task, "interrupted", "", time.monotonic() - began, number))
         raise

@@ -1,18 +1,14 @@
 -- What a task can change outside of itself, for tasks that run side by side: each in a process of its own, so that what
 -- one changes no other sees. Finds out what changed.
+local is_foreign = (...).arguments.is_foreign
 local getupvalue, getinfo, metatable_of = debug.getupvalue, debug.getinfo, debug.getmetatable
 local type, tostring, next, pairs, ipairs, rawequal, rawget = type, tostring, next, pairs, ipairs, rawequal, rawget
 local concat, sort, format = table.concat, table.sort, string.format
 local loaded = package.loaded
 
-local function is_foreign(fn)
-    local source = getinfo(fn, "S").source
-    return source == "=[C]" or source:sub(1, 12) == "=slothstate:"
-end
-
 -- Calls `take(name, value)` for each variable that a function of the script closes over.
 local function each_upvalue(fn, take)
-    if is_foreign(fn) then
+    if is_foreign(getinfo(fn, "S").source) then
         return
     end
     local index = 1

@@ -22,11 +22,7 @@ local function task_name(value)
 end
 
 local function add_names(names, position, method, list)
-    local length, problem = sequence(list)
-    if not length then
-        bad(position, method, problem)
-    end
-    for index = 1, length do
+    for index = 1, sequence(position, method, list) do
         local name = task_name(list[index])
         if not name then
             bad(position, method, ("item %d: a task or its name expected, got %s"):format(index, type(list[index])))
@@ -35,35 +31,33 @@ local function add_names(names, position, method, list)
     end
 end
 
+local function action(field, name)
+    return function(description, ...)
+        description[field] = type((...)) == "function" and (...) or builders.text(name, "a shell command", ...)
+    end
+end
+
+local function texts(field, expected)
+    return function(description, ...)
+        builders.add_texts(description[field], field, expected, ...)
+    end
+end
+
 local methods = {
     description = taker("description", "string"),
     on_success = taker("on_success", "function"),
     on_failure = taker("on_failure", "function"),
+    on_fail = taker("on_failure", "function", "on_fail"), -- sloth-runner's other name for it
+    command = action("command", "command"),
+    run = action("command", "run"),
+    run_if = action("run_if", "run_if"),
+    user = builders.text_taker("user", "the name of a user"),
+    workdir = builders.text_taker("workdir", "a directory"),
+    timeout = builders.seconds_taker("timeout"),
+    delegate_to = texts("delegate_to", "the name of a host"),
+    artifacts = texts("artifacts", "a file or a pattern"),
+    consumes = texts("consumes", "a file or a pattern"),
 }
-
--- sloth-runner's other name for it.
-function methods.on_fail(description, ...)
-    description.on_failure = expect(1, "on_fail", "function", ...)
-end
-
-local function action(what, ...)
-    if type((...)) == "function" then
-        return (...)
-    end
-    return builders.text(what, "a shell command", ...)
-end
-
-function methods.command(description, ...)
-    description.command = action("command", ...)
-end
-
-function methods.run(description, ...)
-    description.command = action("run", ...)
-end
-
-function methods.run_if(description, ...)
-    description.run_if = action("run_if", ...)
-end
 
 function methods.depends_on(description, ...)
     local given = select("#", ...)
@@ -83,36 +77,12 @@ function methods.depends_on(description, ...)
     end
 end
 
-function methods.timeout(description, ...)
-    description.timeout = builders.seconds("timeout", ...)
-end
-
 function methods.retries(description, ...)
     description.retries = builders.count("retries", 0, "a whole number of further attempts", ...)
     local strategy = (select(2, ...))
     if strategy ~= nil then
         description.backoff = builders.one_of("retries", { "fixed", "linear", "exponential" }, strategy)
     end
-end
-
-function methods.user(description, ...)
-    description.user = builders.text("user", "the name of a user", ...)
-end
-
-function methods.workdir(description, ...)
-    description.workdir = builders.text("workdir", "a directory", ...)
-end
-
-function methods.delegate_to(description, ...)
-    builders.add_texts(description.delegate_to, "delegate_to", "the name of a host", ...)
-end
-
-function methods.artifacts(description, ...)
-    builders.add_texts(description.artifacts, "artifacts", "a file or a pattern", ...)
-end
-
-function methods.consumes(description, ...)
-    builders.add_texts(description.consumes, "consumes", "a file or a pattern", ...)
 end
 
 function methods.build(description)

@@ -97,14 +97,28 @@ local function all_noting(...)
     return unpack(given, 1, count)
 end
 
-local verbs = { transaction = state.transaction, with_lock = state.with_lock }
+-- Called as fields: their names are what a traceback shows.
+local verbs = {
+    transaction = state.transaction,
+    snapshot = state.snapshot,
+    with_lock = state.with_lock,
+    list_claim = state.list_claim,
+}
 
 function state.transaction(...)
     return verbs.transaction(all_noting(...))
 end
 
+function state.snapshot(...)
+    return verbs.snapshot(all_noting(...))
+end
+
 function state.with_lock(...)
     return verbs.with_lock(all_noting(...))
+end
+
+function state.list_claim(...)
+    return verbs.list_claim(all_noting(...))
 end
 
 return trace

@@ -3,7 +3,7 @@ local host = ...
 local arguments, builders = host.arguments, host.builders
 local bad, expect, unknown = arguments.bad, arguments.expect, arguments.unknown
 local described, taker = builders.described, builders.taker
-local type, tostring, ipairs, next = type, tostring, ipairs, next
+local type, ipairs, next = type, ipairs, next
 
 -- What was described so far, in the order of the script.
 local workflows = {}
@@ -30,31 +30,17 @@ function methods.tasks(description, ...)
     if described[list] then
         bad(1, "tasks", "a list of tasks expected, got one task: write tasks({ ... })")
     end
-    local length = 0
-    for key in next, list do
-        if type(key) ~= "string" and (type(key) ~= "number" or key < 1 or key % 1 ~= 0) then
-            bad(1, "tasks", ("a list of tasks, or tasks under their names, expected, got the key '%s'"):format(tostring(key)))
-        end
-        length = type(key) == "number" and key > length and key or length
-    end
-    local missing = 0
-    for index = 1, length do
-        if list[index] == nil then
-            missing = missing + 1
-        end
-    end
-    if missing > 0 then
-        bad(1, "tasks", ("a list expected, got one with holes: %d of its %d items are nil"):format(missing, length))
-    end
-    for index = 1, length do
-        add(description, host.task.listed(list[index], nil, "item " .. index))
-    end
-    local keys, lines = {}, {}
+    local items, keys, lines = {}, {}, {}
     for key, value in next, list do
         if type(key) == "string" then
             keys[#keys + 1] = key
             lines[key] = host.task.line_of(value)
+        else
+            items[key] = value
         end
+    end
+    for index = 1, arguments.sequence(1, "tasks", items, "a list of tasks, or tasks under their names,") do
+        add(description, host.task.listed(items[index], nil, "item " .. index))
     end
     table.sort(keys, function(left, right)
         if lines[left] ~= lines[right] then
@@ -74,15 +60,14 @@ local retry_options = {
     backoff = function(config, value)
         config.backoff = builders.one_of("backoff", { "fixed", "linear", "exponential" }, value)
     end,
-    initial_delay = function(config, value)
-        config.initial_delay = builders.seconds("initial_delay", value)
-    end,
-    max_delay = function(config, value)
-        config.max_delay = builders.seconds("max_delay", value)
-    end,
+    initial_delay = builders.seconds_taker("initial_delay"),
+    max_delay = builders.seconds_taker("max_delay"),
 }
 
-local config_options = {}
+local config_options = {
+    timeout = builders.seconds_taker("timeout"),
+    workdir = builders.text_taker("workdir", "a directory"),
+}
 
 local function apply(what, options, config, given)
     for name in next, given do
@@ -93,14 +78,6 @@ local function apply(what, options, config, given)
     for _, name in ipairs(arguments.names(given)) do
         options[name](config, given[name])
     end
-end
-
-function config_options.timeout(config, value)
-    config.timeout = builders.seconds("timeout", value)
-end
-
-function config_options.workdir(config, value)
-    config.workdir = builders.text("workdir", "a directory", value)
 end
 
 function config_options.create_workdir_before_run(config, value)

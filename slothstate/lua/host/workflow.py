@@ -48,6 +48,10 @@ class Task:
     scope: str | None = None
     where: str = ""
 
+    def makes(self, wanted: str) -> bool:
+        """Return whether what another task consumes is among the artifacts."""
+        return any(made == wanted or fnmatch.fnmatch(wanted, made) for made in self.artifacts)
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -183,12 +187,7 @@ class _Scope:
 
 def _makers(task: Task, tasks: Sequence[Task]) -> list[str]:
     """Return who makes what the task consumes."""
-    return [
-        other.name
-        for wanted in task.consumes
-        for other in tasks
-        if other is not task and any(made == wanted or fnmatch.fnmatch(wanted, made) for made in other.artifacts)
-    ]
+    return [other.name for wanted in task.consumes for other in tasks if other is not task and other.makes(wanted)]
 
 
 def _by_name(kind: str, described: Iterable[_Described]) -> dict[str, _Described]:
