@@ -23,6 +23,7 @@ from slothstate.lua.exact import Exact, Whole
 from slothstate.lua.other_names import refuse_name
 from slothstate.lua.plain import bind_plain
 from slothstate.lua.runtime import find_entry, has_integers, implementation_of, is_lua
+from slothstate.lua.watching import Watching
 from slothstate.native import json_decode
 from slothstate.state import State
 from slothstate.values import EMPTY_TABLE, Encoded, as_python, describe, shorten
@@ -156,6 +157,7 @@ def _with_options(taken: dict[int, Verb], function: Callable[..., Any], *argumen
 def state_verbs(runtime: Any, state: State) -> tuple[Verb, ...]:
     """Return the verbs of a State, as this runtime's Lua needs them."""
     view = _view_of(state)
+    watching = Watching(runtime, view)
     exact: Any = Whole(view) if has_integers(runtime) else Exact(view)
     return (
         Verb("set", "string value number? options?", view.set, options=("when", "keep_ttl")),
@@ -200,8 +202,8 @@ def state_verbs(runtime: Any, state: State) -> tuple[Verb, ...]:
         Verb("list_length", "string", view.list_length),
         Verb("list_range", "string number? number?", partial(lists.list_range, view)),
         Verb("wait", "string value? number?", view.wait),
-        Verb("watch", "string? options?", partial(_watch, view), options=("name", "timeout")),
-        Verb("unwatch", "string", view.unwatch),
+        Verb("watch", "string? options?", watching.watch, options=("name", "timeout")),
+        Verb("unwatch", "string?", watching.unwatch),
         Verb("watches", "", view.watches),
         Verb("get_many", "keys", partial(_get_many, view)),
         Verb("set_many", "mapping number?", partial(_set_many, view)),
@@ -258,22 +260,6 @@ _LISTING: Final = ("reverse", "after", "limit")
 
 def _scan(view: State, pattern: str | None = None, **options: Any) -> Callable[[], str | None]:
     return partial(next, view.scan(pattern, **options), None)
-
-
-def _watch(
-    view: State, pattern: str | None = None, *, name: str | None = None, timeout: float | None = None
-) -> Callable[[], tuple[str, str] | None]:
-    """Return an iterator over keys and what became of them; it ends `timeout` seconds after the last change."""
-    watch = view.watch(pattern, name=name)
-
-    def following() -> tuple[str, str] | None:
-        change = watch.next(timeout)
-        if change is None:
-            watch.close()
-            return None
-        return change.key, change.op
-
-    return following
 
 
 def _get_many(view: State, keys: Encoded) -> dict[str, Any]:

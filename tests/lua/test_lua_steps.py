@@ -291,3 +291,86 @@ def test_locks_with_several_holders(lua: Scripts) -> None:
     assert lua.error("state.with_lock('job', function() end, 0, {shared = true, slots = 2})").startswith(
         "deploy.lua:1: shared=True and slots=2 exclude each other"
     )
+
+
+ALL = ["luajit21", "luajit20", "lua51", "lua52", "lua53", "lua54", "lua55"]
+CLOSING = ["lua54", "lua55"]
+"""The Luas that close what a loop is left with."""
+
+
+@pytest.mark.parametrize("how", ["break", "return", "error"])
+@pytest.mark.parametrize("implementation", ALL)
+def test_a_loop_that_is_left_ends_its_watch(state: slothstate.State, implementation: str, how: str) -> None:
+    """By `break`, `return` or an error: at once where Lua closes it, else before the next begins, or by `unwatch()`."""
+    lua = Scripts(state, implementation)
+    lua.run(f"""
+        function left()
+            for key in (function() local a, b, c, d = state.watch('k*', {{timeout = 0}}) state.set('k', 1)
+                    return a, b, c, d end)() do
+                if '{how}' == 'error' then error('left') elseif '{how}' == 'return' then return end
+                break
+            end
+        end
+    """)
+    for _ in range(20):
+        lua.run("pcall(left)")
+    assert len(state.watches()) <= (0 if implementation in CLOSING else 1)
+    lua.run("state.unwatch()")
+    assert state.watches() == []
+    assert lua.run("return state.unwatch()") is False
+
+
+@pytest.mark.parametrize("implementation", ALL)
+def test_a_name_is_taken_over(state: slothstate.State, implementation: str) -> None:
+    """By the next loop of the same runtime, from the change that the first had not handled; the first has ended."""
+    lua = Scripts(state, implementation)
+    assert (
+        lua.run("""
+        local told = {}
+        local first = state.watch('w*', {name = 'n'})
+        state.set('w1', 1) state.set('w2', 2)
+        told[#told + 1] = first()
+        for key in state.watch('w*', {name = 'n'}) do
+            told[#told + 1] = key
+            if key == 'w2' then break end
+        end
+        told[#told + 1] = select(2, pcall(first))
+        for key in state.watch('w*', {name = 'n'}) do told[#told + 1] = key break end
+        return table.concat(told, ' ')
+    """)
+        == "w1 w1 w2 deploy.lua:10: this watch has ended: another one goes on as 'n' w2"
+    )
+    lua.run("state.unwatch()")
+    assert [watch["owner"] for watch in state.watches()] == [None]
+    assert state.unwatch("n")
+
+
+def test_another_runtime_does_not_wait_for_its_own_thread(lua: Scripts) -> None:
+    """For ever for a name that another runtime of the thread watches: an error."""
+    other = Scripts(lua.state, lua.implementation)
+    other.run("kept = state.watch('w*', {name = 'n'})")
+    assert "'n' is run by thread" in lua.error("state.watch('w*', {name = 'n'})()")
+    other.run("state.unwatch()")
+    lua.run("state.unwatch()")
+    lua.state.unwatch("n")
+
+
+def test_a_watch_after_its_end(lua: Scripts) -> None:
+    """The iterator goes on giving nil; options are checked at the call, and nothing is left of what was refused."""
+    assert lua.run("local w = state.watch('w', {timeout = 0}) return w(), w(), w()") == (None, None, None)
+    for timeout in ("'1'", "-1", "{}"):
+        assert "timeout" in lua.error(f"state.watch('w', {{timeout = {timeout}}})")
+    assert lua.state.watches() == []
+
+
+def test_a_watch_that_is_collected_in_a_transaction(lua: Scripts) -> None:
+    """What the collector ends while a transaction is open ends with it, also if that is undone."""
+    lua.run("""
+        local w = state.watch('w')
+        pcall(state.transaction, function()
+            w = nil
+            collectgarbage() collectgarbage()
+            error('undone')
+        end)
+    """)
+    assert lua.state.watches() == []
