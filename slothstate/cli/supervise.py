@@ -19,6 +19,7 @@ import click
 
 from slothstate.cli.exits import CLOSED_PIPE, STORE_ERROR, Failure, OutputFailure
 from slothstate.cli.signals import ENDING, Ended, raising_when_ended
+from slothstate.lua.host.family import end_family
 
 if TYPE_CHECKING:
     from slothstate import State
@@ -26,8 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["check_output", "supervise"]
 
-INTERRUPT_GRACE = 1.0
+INTERRUPT_GRACE = 0.12
 """Seconds that a script has to come to its end after a signal."""
+
+COMMAND_GRACE = 1.0
+"""The same while a command runs, or tasks side by side, which are asked to end first; and where nobody asks for the
+end, but nobody reads any more."""
 
 TIMEOUT_GRACE = 2.0
 """Seconds past its timeout at which a task that cannot be stopped ends the run."""
@@ -82,8 +87,9 @@ def supervise(host: Host, state: State, run: Callable[[], int]) -> int:
             if message is None:
                 message = f"ended by {signal.Signals(interrupted).name}"
             with contextlib.suppress(Ended):  # a second one: at once
+                grace = COMMAND_GRACE if host.is_ending_commands or interrupted == _SIGPIPE else INTERRUPT_GRACE
                 host.interrupt()
-                ended.wait(INTERRUPT_GRACE)
+                ended.wait(grace)
             if not ended.is_set():
                 host.interrupt(kill=True)
                 host.report_cut_off()
@@ -104,6 +110,8 @@ def _leave(state: State, message: str, code: int) -> NoReturn:
         if message:
             click.echo(f"slothstate: {message}", err=True)
         sys.stdout.flush()
+    # Last of all: what waits for one of them would go on.
+    end_family(os.getpid(), itself=False)
     # The script's thread is still in Lua: it could not be joined, and must not run while the interpreter is torn down.
     os._exit(code)
 
