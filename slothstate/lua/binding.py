@@ -15,8 +15,9 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from slothstate._native import ffi, lib
+from slothstate.calling_off import CalledOff
 from slothstate.codec import ENCODED
-from slothstate.errors import InvalidValue, SlothStateError
+from slothstate.errors import InvalidKey, InvalidValue, PatternError, SlothStateError
 from slothstate.lua import lists
 from slothstate.lua.blocks import enter_block, enter_claim, enter_lock
 from slothstate.lua.exact import Exact, Whole
@@ -24,6 +25,7 @@ from slothstate.lua.other_names import refuse_name
 from slothstate.lua.plain import bind_plain
 from slothstate.lua.runtime import find_entry, has_integers, implementation_of, is_lua
 from slothstate.lua.watching import Watching
+from slothstate.lua.wording import in_lua
 from slothstate.native import json_decode
 from slothstate.state import State
 from slothstate.values import EMPTY_TABLE, Encoded, as_python, describe, shorten
@@ -145,7 +147,9 @@ def _with_options(taken: dict[int, Verb], function: Callable[..., Any], *argumen
     verb = taken[id(function)]
     if not isinstance(options, dict):
         raise InvalidValue("options must be a table of names and values, got a list")
-    for name in options:
+    for name, value in options.items():
+        if name in _COUNTS and isinstance(value, float):
+            options[name] = lists.integer(value, name)
         if name not in verb.options:
             raise InvalidValue(f"options: there is no {shorten(name)}, only {', '.join(verb.options)}")
     required = len([argument for argument in verb.arguments.split() if not argument.endswith("?")])
@@ -255,6 +259,9 @@ def _as_python(value: Any) -> Any:
     return {key: _as_python(item) for key, item in value.items()} if type(value) is dict else value
 
 
+_COUNTS: Final = ("limit", "slots", "max_attempts")
+"""The options that are whole numbers."""
+
 _LISTING: Final = ("reverse", "after", "limit")
 
 
@@ -265,7 +272,7 @@ def _scan(view: State, pattern: str | None = None, **options: Any) -> Callable[[
 def _get_many(view: State, keys: Encoded) -> dict[str, Any]:
     if keys.kind != "list" and keys.stored != EMPTY_TABLE:
         raise InvalidValue("keys must be a list of strings")
-    return view.get_many(json_decode(keys.stored))
+    return view.get_many(lists.checked_keys(json_decode(keys.stored), "keys"))
 
 
 def _set_many(view: State, *arguments: Any) -> bool:
@@ -296,5 +303,7 @@ _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 def _explain(error: Exception) -> str:
     """Return what a script is told about an exception: no traceback, no addresses."""
     if isinstance(error, SlothStateError):
+        return in_lua(str(error)) if isinstance(error, InvalidValue | InvalidKey | PatternError) else str(error)
+    if isinstance(error, CalledOff):
         return str(error)
     return _ADDRESS.sub("", f"{type(error).__name__}: {error}")

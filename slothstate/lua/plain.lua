@@ -244,8 +244,17 @@ end
 
 -- ---- The functions of `state` ----
 
+-- What is asked for by something that cannot be a name.
+local function refused_name(verb, ...)
+    local kind = verb.name == "__index" and type((select(2, ...)))
+    if kind and kind ~= "string" and kind ~= "number" and kind ~= "boolean" and kind ~= "table" then
+        fail("state has only verbs: expected the name of one, got " .. kind)
+    end
+end
+
 local function plain_verb(verb)
     return function(...)
+        refused_name(verb, ...)
         local text, default = collected(verb, ...)
         return finish(ask(call, text), default)
     end
