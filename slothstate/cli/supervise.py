@@ -94,6 +94,8 @@ def supervise(host: Host, state: State, run: Callable[[], int]) -> int:
                 host.interrupt(kill=True)
                 host.report_cut_off()
                 _leave(state, message, 128 + interrupted)
+            # What the script has begun by io.popen.
+            end_family(os.getpid(), itself=False)
             raise Failure(message, 128 + interrupted)
     if isinstance(outcome[0], BaseException):
         raise outcome[0]

@@ -321,15 +321,16 @@ def test_an_interrupt_ends_the_whole_run(body: str, db: str, binding: str, lua: 
             time.sleep(0.1)
             began = time.monotonic()
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=30)
+            assert process.stderr is not None
+            lines = list(iter(process.stderr.readline, "slothstate: interrupted\n"))
             seconds = time.monotonic() - began
+            lines += process.communicate(timeout=30)[1]
         assert process.returncode == 130
-        kept = [line.partition(" in ")[0] for line in errors.splitlines()]
+        kept = [line.partition(" in ")[0].strip() for line in lines]
         assert kept == [
             "workflow w: started: 3 tasks",
             "task a: started",
             "task a: interrupted",
-            "slothstate: interrupted",
         ]
         assert not (tmp_path / "side").exists()
         return seconds
@@ -358,6 +359,22 @@ def test_what_os_execute_runs_ends_with_the_run(parallel: int, tmp_path: Path) -
         time.sleep(0.1)
         assert beat.stat().st_size == size > 0
         beat.unlink()
+
+
+@pytest.mark.parametrize("body", ["state.wait('go')", "pipe:read('*a')"])
+def test_what_io_popen_runs_ends_with_the_run(body: str, tmp_path: Path) -> None:
+    """Whether the script waits for it or for something else."""
+    beat = tmp_path / "beat"
+    loop = f"while :; do echo x >> {beat}; sleep 0.02; done"
+    with running(tmp_path, f"local pipe = io.popen([[{loop}]]) print('ready') {body}") as process:
+        while not beat.exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert process.returncode == 143
+    size = beat.stat().st_size
+    time.sleep(0.1)
+    assert beat.stat().st_size == size > 0
 
 
 def test_os_execute_returns_what_it_does_in_lua(lua: str, tmp_path: Path) -> None:
