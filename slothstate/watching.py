@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple, Self
 
 from slothstate import native
+from slothstate.caller import current, is_cooperative
 from slothstate.engines.protocol import Engine
 from slothstate.errors import SlothStateError, WatchLost
 from slothstate.values import Seconds
@@ -20,6 +22,10 @@ PAGE: Final = 256
 
 UNMARKED: Final = 1_000
 """Revisions that a watch may be ahead of what the store knows that it has handled; with a name, if none match."""
+
+
+_named: Final[set[weakref.ref[Watch]]] = set()
+"""Of this process, with a name. References, and not a WeakSet: a set can be copied while other threads change it."""
 
 
 class Change(NamedTuple):
@@ -48,6 +54,9 @@ class Watch:
         # Up to where changes were read, and up to where the store knows them as handled; None: it has not begun.
         self._seen: int | None = None
         self._marked = 0
+        self._caller = current()
+        if name is not None:
+            _named.add(weakref.ref(self, _named.discard))
         self._begin()
 
     @property
@@ -76,14 +85,35 @@ class Watch:
         With a name, the change before counts as handled now: another process would not get it again. A watch whose name
         another one runs waits until that ends.
         Raises: `WatchLost` once where it was too far behind, and goes on; `SlothStateError` inside a transaction or
-        snapshot unless `timeout` is 0, and after it was closed.
+        snapshot unless `timeout` is 0, after it was closed, and for ever for a name that the same thread runs.
         """
         seconds = check_timeout(timeout)
         if self._is_closed or self._process != os.getpid():
             raise SlothStateError("this watch is closed" if self._is_closed else "this watch is of another process")
         if self._name is not None and self._seen is not None and self._given > self._marked:
             self._mark(self._given, 1)
+        if self._name is not None:
+            self._caller = current()
+            if self._seen is None and seconds is None and not self._begin():
+                self._refuse_own()
         return wait_until(self._engine, self._look, seconds, pause=self._engine.watches.expire)
+
+    def _refuse_own(self) -> None:
+        """Refuse to wait for a watch that only this very thread could end. Raises: `SlothStateError`."""
+        for reference in list(_named):
+            other = reference()
+            if (
+                other is not None
+                and other._seen is not None
+                and not other._is_closed
+                and (other._name, other._engine.address) == (self._name, self._engine.address)
+                and other._caller.shares_thread(self._caller)
+                and (other._caller == self._caller or not is_cooperative())
+            ):
+                raise SlothStateError(
+                    f"the watch {self._name!r} is run by {other._caller.describe()} already, which would wait for "
+                    "itself: close that one first"
+                )
 
     def _mark(self, revision: int, count: int) -> None:
         self._marked = revision

@@ -81,6 +81,7 @@ typedef struct ss_lua_api {
     int registry; /* its pseudo-index */
     int upvalues; /* the pseudo-index of upvalue `i` is this - i */
     bool has_integers;
+    bool closes; /* Whether a generic `for` closes its fourth value when it is left. */
 
     /* What Lua is given to call: ss_lua_call_verb and so on with this table. */
     lua_CFunction call_verb, call_scope, run_build, collect_userdata;

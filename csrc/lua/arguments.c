@@ -24,7 +24,12 @@
 static _Noreturn void argument_error(const ss_lua_arguments *a, int index, const char *what)
 {
     char message[SS_PROBLEM_SIZE + SS_LUA_NAME_SIZE + 64];
-    snprintf(message, sizeof message, "bad argument #%d to '%s' (%s)", index, a->verb->name, what);
+    if (strcmp(a->verb->name, "__index") == 0) {
+        snprintf(message, sizeof message, "state has only verbs: expected the name of one, got %s",
+                 a->lua->type_name(a->L, a->top < 2 ? LUA_TNONE : a->lua->type(a->L, 2)));
+    } else {
+        snprintf(message, sizeof message, "bad argument #%d to '%s' (%s)", index, a->verb->name, what);
+    }
     ss_buf_free(&a->binding->text); /* a verb that failed keeps no memory */
     ss_buf_free(&a->binding->many);
     ss_lua_raise_text(a->lua, a->L, message);

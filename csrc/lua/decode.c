@@ -152,6 +152,21 @@ static void push_object(const ss_lua_api *lua, lua_State *L, ss_lua_binding *bin
     }
 }
 
+/* The four values of a generic `for`: the iterator, no state, no first value, and what the loop closes when it is left,
+ * which lets go of the iterator's callable. */
+static int push_closing_iterator(const ss_lua_api *lua, lua_State *L, void *object)
+{
+    need_stack(lua, L, 8);
+    ss_lua_verb_fill(ss_lua_push_owner(lua, L, sizeof(ss_lua_verb)), "iterator", ".", object);
+    int verb = lua->gettop(L);
+    lua->pushvalue(L, verb);
+    ss_lua_push_closure(lua, L, lua->call_verb, ss_lua_upvalue(lua, BOX), 1);
+    lua->pushnil(L);
+    lua->pushnil(L);
+    lua->pushvalue(L, verb);
+    return 4;
+}
+
 int ss_lua_run_build(const ss_lua_api *lua, lua_State *L)
 {
     ss_lua_box *box = ss_lua_checked_userdata(lua, L, ss_lua_upvalue(lua, BOX), sizeof *box, SS_LUA_BOX_MAGIC);
@@ -169,6 +184,9 @@ int ss_lua_run_build(const ss_lua_api *lua, lua_State *L)
     void *object = work->outcome->object;
     ss_lua_item item;
     ss_lua_inspect(binding, object, &item);
+    if (item.kind == SS_LUA_ITEM_CALLABLE && lua->closes) {
+        return push_closing_iterator(lua, L, object);
+    }
     if (item.kind != SS_LUA_ITEM_TUPLE) {
         push_object(lua, L, binding, work, object, 0);
         return 1;

@@ -3,6 +3,9 @@
 
 #include "lua/stack.h"
 
+/* How the names of our own chunks begin (slothstate/lua/host). */
+#define OURS "slothstate:"
+
 _Noreturn void ss_lua_raise_top(const ss_lua_api *lua, lua_State *L)
 {
     for (;;) {
@@ -18,8 +21,9 @@ _Noreturn void ss_lua_raise_here(const ss_lua_api *lua, lua_State *L)
     for (int level = 1; has_room && lua->getstack(L, level, &debug); level++) {
         size_t length = 0;
         lua->where(L, level);
-        lua->tolstring(L, -1, &length);
-        if (length > 0) {
+        const char *text = lua->tolstring(L, -1, &length);
+        /* Lua code of ours, between the script and Python, is no place in the script. */
+        if (length > 0 && strncmp(text, OURS, sizeof OURS - 1) != 0) {
             lua->pushvalue(L, message);
             lua->concat(L, 2);
             ss_lua_raise_top(lua, L);

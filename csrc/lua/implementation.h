@@ -189,6 +189,7 @@ static ss_lua_api lua = {
     .registry = REGISTRY,
     .upvalues = UPVALUES,
     .has_integers = SS_LUA_VERSION >= 503,
+    .closes = SS_LUA_VERSION >= 504,
     .call_verb = call_verb,
     .call_scope = call_scope,
     .run_build = run_build,

@@ -79,6 +79,9 @@ static void prepare_registry(const ss_lua_api *lua, lua_State *L)
     push_registry_table(lua, L, &ss_lua_metatable);
     lua->pushcclosure(L, lua->collect_userdata, 0);
     set_field(lua, L, "__gc");
+    /* Of the iterator that a generic `for` is left with, in a Lua that closes it. */
+    lua->pushcclosure(L, lua->collect_userdata, 0);
+    set_field(lua, L, "__close");
     lua->pushboolean(L, 0);
     set_field(lua, L, "__metatable");
     push_registry_table(lua, L, &ss_lua_lists);

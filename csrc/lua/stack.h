@@ -59,7 +59,7 @@ void ss_lua_push_closure(const ss_lua_api *lua, lua_State *L, lua_CFunction func
  * the function that raises the pending interruption. Returns the table `state`. */
 int ss_lua_build_state(const ss_lua_api *lua, lua_State *L);
 
-/* __gc of both kinds of userdata. */
+/* __gc of both kinds of userdata, and __close of the verb that an iterator is. */
 int ss_lua_collect_userdata(const ss_lua_api *lua, lua_State *L);
 
 typedef struct ss_lua_arguments {

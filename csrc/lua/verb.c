@@ -163,6 +163,9 @@ int ss_lua_call_scope(const ss_lua_api *lua, lua_State *L)
         ss_lua_outcome_release(&outcome); /* the first error is the one to report */
     }
     ss_lua_binding_release(binding);
+    if (given < 0 && lua->type(L, -1) == LUA_TSTRING) {
+        ss_lua_raise_here(lua, L);
+    }
     if (failed) {
         ss_lua_raise_top(lua, L);
     }

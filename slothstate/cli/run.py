@@ -175,10 +175,13 @@ def _store(db: str | None, dry_run: bool) -> Iterator[State]:
         return
     with tempfile.TemporaryDirectory(prefix="slothstate-dry-run-") as directory:
         copy = os.path.join(directory, "state.db")
-        if has_store(db):
+        if has_store(db) and not slothstate.is_server(db):
             with open_state(db) as state:
                 state.backup(copy)
         with slothstate.open(copy) as state:
+            if has_store(db) and slothstate.is_server(db):
+                with open_state(db) as server:
+                    state.load(server.dump())
             yield state
 
 

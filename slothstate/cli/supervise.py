@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from slothstate.cli.exits import CLOSED_PIPE, STORE_ERROR, Failure, OutputFailure, say
 from slothstate.cli.signals import ENDING, Ended, raising_when_ended
+from slothstate.lua.host.family import end_family
 
 if TYPE_CHECKING:
     from slothstate import State
@@ -24,8 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = ["check_output", "supervise"]
 
-INTERRUPT_GRACE = 1.0
+INTERRUPT_GRACE = 0.12
 """Seconds that a script has to come to its end after a signal."""
+
+COMMAND_GRACE = 1.0
+"""The same while a command runs, or tasks side by side, which are asked to end first; and where nobody asks for the
+end, but nobody reads any more."""
 
 TIMEOUT_GRACE = 2.0
 """Seconds past its timeout at which a task that cannot be stopped ends the run."""
@@ -80,12 +85,15 @@ def supervise(host: Host, state: State, run: Callable[[], int]) -> int:
             if message is None:
                 message = f"ended by {signal.Signals(interrupted).name}"
             with contextlib.suppress(Ended):  # a second one: at once
+                grace = COMMAND_GRACE if host.is_ending_commands or interrupted == _SIGPIPE else INTERRUPT_GRACE
                 host.interrupt()
-                ended.wait(INTERRUPT_GRACE)
+                ended.wait(grace)
             if not ended.is_set():
                 host.interrupt(kill=True)
                 host.report_cut_off()
                 _leave(state, message, 128 + interrupted)
+            # What the script has begun by io.popen.
+            end_family(os.getpid(), itself=False)
             raise Failure(message, 128 + interrupted)
     if isinstance(outcome[0], BaseException):
         raise outcome[0]
@@ -102,6 +110,8 @@ def _leave(state: State, message: str, code: int) -> NoReturn:
         say(f"slothstate: {message}")
     with contextlib.suppress(OSError):
         sys.stdout.flush()
+    # Last of all: what waits for one of them would go on.
+    end_family(os.getpid(), itself=False)
     # The script's thread is still in Lua: it could not be joined, and must not run while the interpreter is torn down.
     os._exit(code)
 

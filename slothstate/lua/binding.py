@@ -15,14 +15,17 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from slothstate._native import ffi, lib
+from slothstate.calling_off import CalledOff
 from slothstate.codec import ENCODED
-from slothstate.errors import InvalidValue, SlothStateError
+from slothstate.errors import InvalidKey, InvalidValue, PatternError, SlothStateError
 from slothstate.lua import lists
 from slothstate.lua.blocks import enter_block, enter_claim, enter_lock
 from slothstate.lua.exact import Exact, Whole
 from slothstate.lua.other_names import refuse_name
 from slothstate.lua.plain import bind_plain
 from slothstate.lua.runtime import find_entry, has_integers, implementation_of, is_lua
+from slothstate.lua.watching import Watching
+from slothstate.lua.wording import in_lua
 from slothstate.native import json_decode
 from slothstate.state import State
 from slothstate.values import EMPTY_TABLE, Encoded, as_python, describe, shorten
@@ -144,7 +147,9 @@ def _with_options(taken: dict[int, Verb], function: Callable[..., Any], *argumen
     verb = taken[id(function)]
     if not isinstance(options, dict):
         raise InvalidValue("options must be a table of names and values, got a list")
-    for name in options:
+    for name, value in options.items():
+        if name in _COUNTS and isinstance(value, float):
+            options[name] = lists.integer(value, name)
         if name not in verb.options:
             raise InvalidValue(f"options: there is no {shorten(name)}, only {', '.join(verb.options)}")
     required = len([argument for argument in verb.arguments.split() if not argument.endswith("?")])
@@ -156,6 +161,7 @@ def _with_options(taken: dict[int, Verb], function: Callable[..., Any], *argumen
 def state_verbs(runtime: Any, state: State) -> tuple[Verb, ...]:
     """Return the verbs of a State, as this runtime's Lua needs them."""
     view = _view_of(state)
+    watching = Watching(runtime, view)
     exact: Any = Whole(view) if has_integers(runtime) else Exact(view)
     return (
         Verb("set", "string value number? options?", view.set, options=("when", "keep_ttl")),
@@ -200,8 +206,8 @@ def state_verbs(runtime: Any, state: State) -> tuple[Verb, ...]:
         Verb("list_length", "string", view.list_length),
         Verb("list_range", "string number? number?", partial(lists.list_range, view)),
         Verb("wait", "string value? number?", view.wait),
-        Verb("watch", "string? options?", partial(_watch, view), options=("name", "timeout")),
-        Verb("unwatch", "string", view.unwatch),
+        Verb("watch", "string? options?", watching.watch, options=("name", "timeout")),
+        Verb("unwatch", "string?", watching.unwatch),
         Verb("watches", "", view.watches),
         Verb("get_many", "keys", partial(_get_many, view)),
         Verb("set_many", "mapping number?", partial(_set_many, view)),
@@ -253,6 +259,9 @@ def _as_python(value: Any) -> Any:
     return {key: _as_python(item) for key, item in value.items()} if type(value) is dict else value
 
 
+_COUNTS: Final = ("limit", "slots", "max_attempts")
+"""The options that are whole numbers."""
+
 _LISTING: Final = ("reverse", "after", "limit")
 
 
@@ -260,26 +269,10 @@ def _scan(view: State, pattern: str | None = None, **options: Any) -> Callable[[
     return partial(next, view.scan(pattern, **options), None)
 
 
-def _watch(
-    view: State, pattern: str | None = None, *, name: str | None = None, timeout: float | None = None
-) -> Callable[[], tuple[str, str] | None]:
-    """Return an iterator over keys and what became of them; it ends `timeout` seconds after the last change."""
-    watch = view.watch(pattern, name=name)
-
-    def following() -> tuple[str, str] | None:
-        change = watch.next(timeout)
-        if change is None:
-            watch.close()
-            return None
-        return change.key, change.op
-
-    return following
-
-
 def _get_many(view: State, keys: Encoded) -> dict[str, Any]:
     if keys.kind != "list" and keys.stored != EMPTY_TABLE:
         raise InvalidValue("keys must be a list of strings")
-    return view.get_many(json_decode(keys.stored))
+    return view.get_many(lists.checked_keys(json_decode(keys.stored), "keys"))
 
 
 def _set_many(view: State, *arguments: Any) -> bool:
@@ -310,5 +303,7 @@ _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 def _explain(error: Exception) -> str:
     """Return what a script is told about an exception: no traceback, no addresses."""
     if isinstance(error, SlothStateError):
+        return in_lua(str(error)) if isinstance(error, InvalidValue | InvalidKey | PatternError) else str(error)
+    if isinstance(error, CalledOff):
         return str(error)
     return _ADDRESS.sub("", f"{type(error).__name__}: {error}")

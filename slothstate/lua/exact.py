@@ -27,8 +27,8 @@ class Whole:
         self.take = view.take
         self.list_pop = partial(lists.take, view.list_pop)
         self.list_shift = partial(lists.take, view.list_shift)
-        self.list_pop_many = view.list_pop_many
-        self.list_shift_many = view.list_shift_many
+        self.list_pop_many = partial(lists.take_many, view.list_pop_many)
+        self.list_shift_many = partial(lists.take_many, view.list_shift_many)
 
 
 class Exact:
@@ -70,10 +70,10 @@ class Exact:
         return self._take(self._view.list_shift, lists.keys_of(key), absent, timeout)
 
     def list_pop_many(self, key: str, count: float) -> Any:
-        return self._undoing(lambda: self._view.list_pop_many(key, count))  # type: ignore[arg-type]
+        return self._undoing(lambda: lists.take_many(self._view.list_pop_many, key, count))
 
     def list_shift_many(self, key: str, count: float) -> Any:
-        return self._undoing(lambda: self._view.list_shift_many(key, count))  # type: ignore[arg-type]
+        return self._undoing(lambda: lists.take_many(self._view.list_shift_many, key, count))
 
     def _take(self, take: Callable[..., Any], keys: Any, absent: object, timeout: float | None) -> Any:
         """Wait for an item with nothing taken, then take it in a transaction; another may have been faster."""

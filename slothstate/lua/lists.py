@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,12 +10,14 @@ from slothstate.errors import InvalidValue
 from slothstate.fields import BEFORE_THE_FIRST, FromOne
 from slothstate.native import json_decode
 from slothstate.state import State
-from slothstate.values import EMPTY_LIST, EMPTY_TABLE, Encoded, describe
+from slothstate.values import EMPTY_LIST, EMPTY_TABLE, Encoded, check_key, describe
 
 __all__ = [
+    "checked_keys",
     "delete_field",
     "get_field",
     "increment_field",
+    "integer",
     "keys_of",
     "list_insert",
     "list_range",
@@ -23,17 +26,19 @@ __all__ = [
     "list_trim",
     "set_field",
     "take",
+    "take_many",
 ]
 
 
-def _integer(number: float, name: str) -> int:
-    if not isinstance(number, int):
+def integer(number: float, name: str) -> int:
+    """Return a whole number, which may be a float: 4/2 is one from Lua 5.3 on. Raises: `InvalidValue`."""
+    if isinstance(number, bool) or number != number or number in (math.inf, -math.inf) or number % 1:
         raise InvalidValue(f"{name} must be an integer, got {number}")
     return int(number)
 
 
 def _position(number: float, name: str) -> FromOne:
-    position = _integer(number, name)
+    position = integer(number, name)
     return FromOne(position - 1 if position > 0 else position or BEFORE_THE_FIRST)
 
 
@@ -61,16 +66,25 @@ def keys_of(keys: str | Encoded) -> str | Sequence[str]:
         return keys
     if keys.kind != "list":
         raise InvalidValue("key must be a string or a list of strings, not empty")
-    found: Sequence[str] = json_decode(keys.stored)
-    for index, key in enumerate(found, 1):
+    return checked_keys(json_decode(keys.stored), "key")
+
+
+def checked_keys(keys: Sequence[Any], name: str) -> Sequence[str]:
+    """Return the keys of a list. Raises: `InvalidValue`, `InvalidKey`, with the position."""
+    for index, key in enumerate(keys, 1):
         if not isinstance(key, str):
-            raise InvalidValue(f"key[{index}] must be a string, got {describe(key)}")
-    return found
+            raise InvalidValue(f"{name}[{index}] must be a string, got {describe(key)}")
+        check_key(key, f"{name}[{index}]")
+    return keys
 
 
 def take(verb: Callable[..., Any], key: str | Encoded, *default_and_timeout: Any) -> Any:
     """Call `list_pop` or `list_shift`, which may be an override that knows no timeout."""
     return verb(keys_of(key), *default_and_timeout)
+
+
+def take_many(verb: Callable[[str, int], Any], key: str, count: float) -> Any:
+    return verb(key, integer(count, "count"))
 
 
 def get_field(view: State, key: str, path: str | Encoded, default: Any = None) -> Any:
@@ -90,8 +104,8 @@ def increment_field(view: State, key: str, path: str | Encoded, delta: float | N
 
 
 def _bounds(start: float | None, stop: float | None) -> tuple[int, int]:
-    first = 1 if start is None else _integer(start, "start")
-    last = -1 if stop is None else _integer(stop, "stop")
+    first = 1 if start is None else integer(start, "start")
+    last = -1 if stop is None else integer(stop, "stop")
     # Up to 0 there is nothing: as what begins behind its end.
     return (1, 0) if last == 0 else (max(first - 1, 0) if first >= 0 else first, last - 1 if last > 0 else last)
 
@@ -114,4 +128,4 @@ def list_insert(view: State, key: str, index: float, item: Any) -> int:
 
 
 def list_remove(view: State, key: str, item: Any, count: float | None = None) -> int:
-    return view.list_remove(key, item, 0 if count is None else _integer(count, "count"))
+    return view.list_remove(key, item, 0 if count is None else integer(count, "count"))

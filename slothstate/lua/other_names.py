@@ -49,13 +49,13 @@ _MEANT: Final = {
     "list_push(key, item)": "push rpush enqueue list_append list_add queue_push push_back",
     "list_pop(key)": "pop rpop pop_back list_pop_last",
     "list_shift(key)": "shift lpop dequeue pop_front list_pop_first queue_pop",
-    "list_claim(key, fn, timeout)": "claim reserve list_reserve brpoplpush rpoplpush lmove work consume",
+    "list_claim(key, fn, timeout)": "claim reserve list_reserve brpoplpush rpoplpush lmove work consume ack nack done",
     "list_length(key)": "length len llen size list_len list_size list_count queue_length",
     "list_range(key, start, stop)": "range lrange list_get list_items list_all get_list slice",
     "get_many(keys)": "mget get_multi get_multiple",
     "get_many(state.keys())": "get_all getall all",
     "set_many(values)": "mset set_all set_multi set_multiple",
-    "transaction(fn)": "atomic atomically begin tx multi batch with_transaction",
+    "transaction(fn)": "atomic atomically begin tx multi batch with_transaction rollback commit savepoint",
     "lock(name, timeout)": "acquire acquire_lock lock_acquire get_lock",
     "try_lock(name, ttl)": "trylock lock_nowait try_acquire",
     "unlock(name)": "release release_lock lock_release free",
@@ -64,6 +64,11 @@ _MEANT: Final = {
     "stats()": "info status get_stats statistics",
     "sweep()": "cleanup clean purge gc vacuum prune expire_now",
 }
+
+_OF_NOTHING: Final = frozenset(
+    ("sadd", "srem", "smembers", "sismember", "zadd", "zrem", "zrange", "zscore", "hkeys", "publish")
+)
+"""What other stores have and this one has not, however much it looks like something else."""
 
 _BY_NAME: Final = {name: verb for verb, names in _MEANT.items() for name in names.split()}
 
@@ -83,6 +88,8 @@ def _hint(name: str) -> str:
         return f"; use state.{verb}"
     if name.startswith("_"):
         return ""
+    if plain in _OF_NOTHING:
+        return "; rawget(state, name) asks without an error"
     if hasattr(State, name):
         return " in Lua, only in Python"
     # Loading it takes as long as many verbs; only errors need it.
@@ -90,6 +97,6 @@ def _hint(name: str) -> str:
 
     others = {"backup": "backup(path)", "check": "check()"}
     meant = {call.partition("(")[0]: call for call in _MEANT} | others | _BY_NAME
-    if near := get_close_matches(plain, meant, 1):
+    if near := get_close_matches(plain, meant, 1, 0.75):
         return f"; did you mean state.{meant[near[0]]}?"
     return "; rawget(state, name) asks without an error"

@@ -14,7 +14,15 @@ local concat, huge, unpack = table.concat, math.huge, table.unpack or unpack
 local getinfo, running = debug.getinfo, coroutine.running
 local null, is_utf8, read, absent = values.null, values.is_utf8, values.read, {}
 
-local OURS = getinfo(1, "S").source
+-- How the names of our own chunks begin, those of slothstate/lua/host too.
+local OURS = "=slothstate:"
+
+local function is_ours(frame)
+    return sub(frame.source, 1, #OURS) == OURS
+end
+
+-- Whether a generic `for` closes its fourth value when it is left.
+local closes = tonumber(string.match(_VERSION, "%d+%.%d+")) >= 5.4
 local DEPTH = 500
 -- Transactions and locks in each other: each takes several of the 200 calls that Lua lets C and Lua make in each other.
 local SCOPE_DEPTH = 40
@@ -25,7 +33,7 @@ local function fail(message)
         local frame = getinfo(level, "Sl")
         if not frame then
             error(message, 0)
-        elseif frame.source ~= OURS and frame.currentline > 0 then
+        elseif not is_ours(frame) and frame.currentline > 0 then
             error(format("%s:%d: %s", frame.short_src, frame.currentline, message), 0)
         end
     end
@@ -49,7 +57,7 @@ local function is_catchable()
             return through_c
         elseif frame.what == "C" then
             through_c = true
-        elseif through_c and frame.source ~= OURS then
+        elseif through_c and not is_ours(frame) then
             return true
         else
             through_c = false
@@ -84,9 +92,16 @@ end
 local finish
 
 local function iterator(fn)
-    return function()
+    local function following()
         return finish(ask(fn))
     end
+    if not closes then
+        return following
+    end
+    local function close()
+        pcall(fn, true)
+    end
+    return following, nil, nil, setmetatable({}, { __close = close, __metatable = false })
 end
 
 local function results(text, at, default)
@@ -223,8 +238,17 @@ local function collected(verb, ...)
     return text, kept
 end
 
+-- What is asked for by something that cannot be a name.
+local function refused_name(verb, ...)
+    local kind = verb.name == "__index" and type((select(2, ...)))
+    if kind and kind ~= "string" and kind ~= "number" and kind ~= "boolean" and kind ~= "table" then
+        fail("state has only verbs: expected the name of one, got " .. kind)
+    end
+end
+
 local function plain_verb(verb)
     return function(...)
+        refused_name(verb, ...)
         local text, default = collected(verb, ...)
         return finish(ask(call, text), default)
     end

@@ -113,7 +113,7 @@ class _Border:
 
     def _answer(self, result: Any) -> Any:
         if callable(result):
-            return self._guarded(result)
+            return self._guarded(_until_closed(result))
         if not isinstance(result, tuple) or type(result) is Encoded:
             return b"=" + self._written(result)
         if result and callable(result[0]):
@@ -195,6 +195,21 @@ class _Border:
         if value is self._absent:
             return b"a"
         raise InvalidValue(f"no Lua value stands for a Python {type(value).__name__}")
+
+
+def _until_closed(iterator: Callable[[], Any]) -> Callable[..., Any]:
+    """Return a function that calls an iterator, until it is called with True: that lets go of it."""
+    held = [iterator]
+
+    def step(is_left: bool = False) -> Any:
+        if is_left:
+            held.clear()
+            return None
+        if not held:
+            raise InvalidValue("this function no longer belongs to a state")
+        return held[0]()
+
+    return step
 
 
 _TOKEN: Final = re.compile(rb"([]ztfa0[{}]|[ins](?=([^;:]*)[;:]))(?:(?<=[ins])[^;:]*[;:])?")

@@ -177,3 +177,19 @@ def test_a_script_works_on_it(run: Run, home: Path) -> None:
     )
     assert run("run", "a.lua") == "1\t1\t1\n"
     assert os.listdir(home) == ["a.lua"]
+
+
+def test_a_dry_run(run: Run, url: str, home: Path) -> None:
+    """On a copy: the script sees what is there, and changes nothing of it."""
+    (home / "deploy.lua").write_text("""
+        assert(state.get("there") == 1 and state.list_pop("l") == "b")
+        state.set("new", 1)
+        workflow.define("w", { tasks = { { name = "t", command = "touch ran" } } })
+    """)
+    run("set", "there", "1")
+    run("push", "l", "a", "b")
+    assert run("run", "deploy.lua", "--dry-run") == "w: 1 task\n  1. t\n"
+    assert run("run", "deploy.lua", "--mermaid").startswith("graph TD\n")
+    with slothstate.open(url) as state:
+        assert (state.keys(), state["l"]) == (["l", "there"], ["a", "b"])
+    assert not (home / "ran").exists()

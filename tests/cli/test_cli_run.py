@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import subprocess
@@ -15,8 +16,10 @@ from typing import Any
 import pytest
 
 import slothstate
+from helpers import postgres_server
 from helpers.command import command, environment
 from helpers.host import slothstate_run
+from helpers.support import in_time
 from helpers.terminal import in_terminal
 
 PIPELINE = """
@@ -198,10 +201,10 @@ def test_locks_end_with_the_run(lua: str, tmp_path: Path) -> None:
 
 
 @contextmanager
-def running(home: Path, source: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def running(home: Path, source: str, *arguments: str, db: str = "s.db") -> Iterator[subprocess.Popen[str]]:
     """A run that has printed its first line."""
     process = subprocess.Popen(
-        command("run", script(home, source), "--db", "s.db", *arguments),
+        command("run", script(home, source), "--db", db, *arguments),
         cwd=home,
         env=environment(home),
         stdout=subprocess.PIPE,
@@ -249,6 +252,208 @@ def test_signals_end_the_run(number: signal.Signals, code: int, message: str, bo
         assert state.lock("held", timeout=0)
         assert not state.exists("half")
         state.unlock("wanted")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A store on each engine."""
+    if request.param == "sqlite":
+        yield str(tmp_path / "s.db")
+        return
+    reason = postgres_server.reason_to_skip()
+    if reason is not None:
+        pytest.skip(reason)
+    url = postgres_server.take_url()
+    yield url
+    postgres_server.give_back(url)
+
+
+WAITS = [
+    "state.wait('go', nil, 60)",
+    "state.list_pop('none', nil, 60)",
+    "state.list_claim('none', print, 60)",
+    "state.lock('wanted', 60)",
+    "state.with_lock('wanted', print)",
+    "for key in state.watch('none') do end",
+    "state.with_lock('mine', function() state.wait('go', nil, 60) end)",
+    "os.execute('sleep 60')",
+    "coroutine.wrap(function() pcall(state.wait, 'go', nil, 60) end)()",
+]
+
+
+@pytest.mark.parametrize(
+    ("db", "binding", "lua"),
+    [("sqlite", "native", "luajit"), ("sqlite", "plain", "lua54"), ("postgresql", "native", "lua54")],
+    indirect=True,
+)
+@pytest.mark.parametrize("body", WAITS)
+def test_an_interrupt_ends_the_whole_run(body: str, db: str, binding: str, lua: str, tmp_path: Path) -> None:
+    """Within 0.2 s, and nothing runs any more: no code behind a pcall, no retry, no hook, no other task."""
+    source = f"""
+        local function side(text) local file = io.open("side", "a") file:write(text, "\\n") file:close() end
+        workflow.define("w", {{
+            tasks = {{
+                {{
+                    name = "a", retries = 3, on_failure = function() side("hook") end,
+                    command = function()
+                        print("ready")
+                        pcall(function() {body} end)
+                        side("behind pcall")
+                        os.execute("echo shell >> side")
+                    end,
+                }},
+                {{ name = "b", command = function() side("b") end }},
+                {{ name = "c", command = "echo c >> side" }},
+            }},
+            on_task_complete = function() side("on_task_complete") end,
+            on_complete = function() side("on_complete") end,
+        }})
+    """
+
+    def attempt() -> float:
+        with running(tmp_path, source, "--lua", lua, db=db) as process:
+            time.sleep(0.1)
+            began = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            assert process.stderr is not None
+            lines = list(iter(process.stderr.readline, "slothstate: interrupted\n"))
+            seconds = time.monotonic() - began
+            lines += process.communicate(timeout=30)[1]
+        assert process.returncode == 130
+        kept = [line.partition(" in ")[0].strip() for line in lines]
+        assert kept == [
+            "workflow w: started: 3 tasks",
+            "task a: started",
+            "task a: interrupted",
+        ]
+        assert not (tmp_path / "side").exists()
+        return seconds
+
+    with slothstate.open(db) as state, state.locked("wanted"):
+        assert in_time(attempt, 0.2)
+
+
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_what_os_execute_runs_ends_with_the_run(parallel: int, tmp_path: Path) -> None:
+    """And with all that it has started, whether the run was interrupted or the task's time is up."""
+    beat = tmp_path / "beat"
+    loop = f"(while :; do echo x >> {beat}; sleep 0.02; done) & wait"
+    task = f"{{ name = 'a', TIMEOUT command = function() print('ready') os.execute([[{loop}]]) end }}"
+    source = f"workflow.define('w', {{ config = {{ max_parallel_tasks = {parallel} }}, tasks = {{ {task} }} }})"
+    for timeout in ("", "timeout = 0.3,"):
+        with running(tmp_path, source.replace("TIMEOUT", timeout)) as process:
+            while not beat.exists():
+                time.sleep(0.01)
+            if not timeout:
+                process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=20)
+        assert process.returncode == (1 if timeout else 143)
+        assert ("task a: failed" in errors) == bool(timeout)
+        size = beat.stat().st_size
+        time.sleep(0.1)
+        assert beat.stat().st_size == size > 0
+        beat.unlink()
+
+
+@pytest.mark.parametrize("body", ["state.wait('go')", "pipe:read('*a')"])
+def test_what_io_popen_runs_ends_with_the_run(body: str, tmp_path: Path) -> None:
+    """Whether the script waits for it or for something else."""
+    beat = tmp_path / "beat"
+    loop = f"while :; do echo x >> {beat}; sleep 0.02; done"
+    with running(tmp_path, f"local pipe = io.popen([[{loop}]]) print('ready') {body}") as process:
+        while not beat.exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert process.returncode == 143
+    size = beat.stat().st_size
+    time.sleep(0.1)
+    assert beat.stat().st_size == size > 0
+
+
+def test_os_execute_returns_what_it_does_in_lua(lua: str, tmp_path: Path) -> None:
+    """The status of the system in Lua 5.1, three values in later ones; its input and output are those of the run."""
+    source = "print(os.execute('exit 3')) print(os.execute('kill -9 $$')) print(os.execute('cat')) print(os.execute())"
+    done = subprocess.run(
+        command("run", script(tmp_path, source), "--lua", lua, "--db", "s.db"),
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        input="typed\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    expected = {
+        "luajit": ["768", "9", "typed", "0", "1"],
+        "lua54": ["nil\texit\t3", "nil\tsignal\t9", "typed", "true\texit\t0", "true"],
+    }
+    assert done.stdout.splitlines() == expected[lua]
+
+
+TIMED = [
+    "for key in state.watch('none') do end",
+    "for key in state.watch('none', { timeout = 10 }) do end",
+    *WAITS[:5],
+    "state.set('written', 1)",
+    "pcall(state.set, 'written', 1) state.set('written', 1)",
+    "state.transaction(function() state.set('written', 1) end)",
+    "state.list_push('written', 1)",
+    "os.execute('sleep 60')",
+]
+
+
+@pytest.mark.parametrize(
+    ("db", "lua", "parallel"),
+    [("sqlite", "luajit", 1), ("sqlite", "lua54", 2), ("postgresql", "luajit", 1)],
+    indirect=["db", "lua"],
+)
+@pytest.mark.parametrize("body", TIMED)
+def test_whatever_a_task_waits_for_ends_with_its_time(
+    body: str, parallel: int, db: str, lua: str, tmp_path: Path
+) -> None:
+    """A change, an item, a lock, another writer: the task has failed, what it would do then is not done, others run."""
+    source = f"""
+        workflow.define("w", {{ config = {{ max_parallel_tasks = {parallel} }}, tasks = {{
+            {{ name = "a", timeout = 0.3, command = function() {body} os.execute("touch side") end }},
+            {{ name = "b", command = function() return true, "ran" end }},
+        }} }})
+    """
+    with slothstate.open(db) as state, state.locked("wanted"), contextlib.ExitStack() as stack:
+        if "written" in body:
+            stack.enter_context(state.transaction())
+        done = slothstate_run(script(tmp_path, source), "--lua", lua, "--db", db, cwd=tmp_path)
+    assert done.returncode == 1
+    lines = {without_times(line) for line in done.stderr.splitlines()}
+    assert lines >= {"task a: failed in TIME: timed out after TIME", "task b: ok in TIME: ran"}
+    assert not (tmp_path / "side").exists()
+
+
+def test_the_workflow_s_time_ends_a_watch(tmp_path: Path) -> None:
+    """As it ends any other wait."""
+    source = """
+        workflow.define("w", { config = { timeout = 0.3 }, tasks = {
+            { name = "a", command = function() for key in state.watch("none") do end end },
+        } })
+    """
+    done = slothstate_run(script(tmp_path, source), "--db", "s.db", cwd=tmp_path)
+    assert "task a: failed in TIME: timed out: the workflow's TIME are over" in without_times(done.stderr)
+
+
+def test_a_lock_is_released_after_the_time_of_its_task(tmp_path: Path) -> None:
+    """Although the store is busy at that moment."""
+    source = """
+        workflow.define("w", { tasks = {
+            { name = "a", timeout = 0.3, command = function()
+                state.with_lock("l", function() print("ready") while true do end end)
+            end },
+            { name = "b", command = function() return state.lock("l", 0), "mine" end },
+        } })
+    """
+    with slothstate.open(tmp_path / "s.db") as state, running(tmp_path, source) as process:
+        with state.transaction():
+            time.sleep(0.6)
+        _, errors = process.communicate(timeout=20)
+    assert "task b: ok in TIME: mine" in without_times(errors)
 
 
 def test_a_signal_ends_the_running_command(tmp_path: Path) -> None:

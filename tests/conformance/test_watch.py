@@ -262,6 +262,22 @@ def test_one_at_a_time_has_a_name(place: Place) -> None:
     writer.unwatch("w")
 
 
+def test_nobody_waits_for_himself(place: Place) -> None:
+    """For ever for a name that the same thread runs is an error at once, through another State too."""
+    state, other = place.open(), place.open()
+    with state.watch(name="w") as first:
+        for second in (state.watch(name="w"), other.watch(name="w")):
+            with pytest.raises(SlothStateError, match=r"'w' is run by thread .* already"):
+                second.next()
+            assert second.next(0) is None
+            second.close()
+        state.set("k", 1)
+        assert first.next(1).key == "k"  # type: ignore[union-attr]
+    with state.watch(name="w") as again:
+        assert again.next().key == "k"  # type: ignore[union-attr]
+    state.unwatch("w")
+
+
 def test_forgotten(place: Place) -> None:
     """`unwatch` of one that runs: it says once that changes are missing, and goes on."""
     writer, watcher = place.open(), place.open()

@@ -18,7 +18,18 @@ PACKAGE: Final = Path(slothstate.__file__).parent
 
 GROUND: Final = frozenset(
     (
-        *("_native", "caller", "descriptions", "errors", "escaping", "fields", "interpreter", "native", "patterns"),
+        *(
+            "_native",
+            "caller",
+            "calling_off",
+            "descriptions",
+            "errors",
+            "escaping",
+            "fields",
+            "interpreter",
+            "native",
+            "patterns",
+        ),
         *("processes", "quantities", "record", "shapes", "values"),
     )
 )

@@ -65,6 +65,37 @@ def test_error_values(scripts: Runner, raised: str, shown: str) -> None:
     assert str(caught.value).removeprefix("deploy.lua:1: ") == shown
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            "\n\nreturn state.set('k', print)",
+            "deploy.lua:3: bad argument #2 to 'set' (value: a function cannot be stored)",
+        ),
+        ("return exec.run(5)", "deploy.lua:1: bad argument #1 to 'run' (string expected, got number)"),
+        (
+            "return state.with_lock('l', function() return state.increment('k', 'x') end)",
+            "deploy.lua:1: bad argument #2 to 'increment' (number expected, got string)",
+        ),
+        ("return error('mine')", "deploy.lua:1: mine"),
+        ("return error('mine', 0)", "mine"),
+        ("return coroutine.wrap(function()\n error('in') end)()", "deploy.lua:2: in"),
+        ("\nerror(5)", "deploy.lua:2: 5"),
+    ],
+)
+def test_the_place_of_an_error_is_the_script_s(scripts: Runner, binding: str, source: str, message: str) -> None:
+    """Also of what a function returns, which has left it by then; never a line of our own code."""
+    with pytest.raises(ScriptError) as caught:
+        scripts.run(source)
+    assert str(caught.value) == message
+    scripts.run(
+        f"""workflow.define("w", {{ tasks = {{ {{ name = "t", command = function() {source.strip()} end }} }} }})"""
+    )
+    place, _, rest = scripts.recorder.results()["t"][1].rpartition("deploy.lua:")
+    assert (place, rest.partition(": ")[2] or rest) == ("", message.partition(": ")[2] or message)
+    assert scripts.info(f"log.info((select(2, pcall(function() {source.strip()} end))))")[0].find("slothstate") == -1
+
+
 def test_syntax_error(scripts: Runner) -> None:
     """What is no Lua is told apart from an error at run time, with the line."""
     with pytest.raises(ScriptSyntaxError, match=r"^deploy\.lua:2: .*near"):
@@ -248,6 +279,10 @@ TASK_METHODS = (
         ("exec.run('a\\0b')", "bad argument #1 to 'run' (command contains a NUL byte)"),
         ("exec.run('true', 'x')", "bad argument #2 to 'run' (table expected, got string)"),
         ("exec.run('true', {cwd = '/'})", "bad argument #2 to 'run' (unknown option 'cwd': there are workdir and env)"),
+        (
+            "exec.run('true', {workdir = ''})",
+            "bad argument #2 to 'run' (workdir: a directory expected, got an empty string)",
+        ),
         ("exec.run('true', {workdir = 1})", "bad argument #2 to 'run' (workdir: string expected, got number)"),
         ("exec.run('true', {env = 'A=1'})", "bad argument #2 to 'run' (env: table expected, got string)"),
         ("exec.run('true', {env = {'A'}})", "bad argument #2 to 'run' (env: '1' is no name for a variable)"),

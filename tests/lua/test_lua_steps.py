@@ -113,22 +113,22 @@ def test_what_each_returns(lua: Scripts, source: str, expected: Any) -> None:
 MISUSE = [
     ("set('k', 1, nil, 5)", "bad argument #4 to 'set' (table expected, got number)"),
     ("set('k', 1, nil, {wen = 'absent'})", "options: there is no 'wen', only when, keep_ttl"),
-    ("set('k', 1, nil, {when = 'never'})", "when must be 'absent', 'present' or None, got str 'never'"),
+    ("set('k', 1, nil, {when = 'never'})", "when must be 'absent', 'present' or nil, got string 'never'"),
     ("set('k', 1, 5, {keep_ttl = true})", "ttl and keep_ttl exclude each other"),
     ("set('k', 1, nil, {'absent'})", "options must be a table of names and values, got a list"),
     ("set('k', 1, nil, {when = print})", "bad argument #4 to 'set' (options.when: a function cannot be stored)"),
     ("compare_swap('k', 1)", "bad argument #3 to 'compare_swap' (value expected, got no value)"),
-    ("compare_swap('x', 1, nil, {ttl = 5})", "ttl: what new=None deletes has no time to live"),
+    ("compare_swap('x', 1, nil, {ttl = 5})", "ttl: what nil as the new value deletes has no time to live"),
     ("increment('k', 1, {ttl = 0})", "ttl must be a number of seconds > 0 and at most 10000000000, got 0"),
-    ("keys(nil, {limit = -1})", "limit must be an int >= 0, got int -1"),
+    ("keys(nil, {limit = -1})", "limit must be a whole number >= 0, got number -1"),
     ("keys(nil, {after = ''})", "after must"),
-    ("scan(nil, {reverse = 1})", "reverse must be True or False, got int 1"),
+    ("scan(nil, {reverse = 1})", "reverse must be true or false, got number 1"),
     ("get_field('t')", "bad argument #2 to 'get_field' (string or table expected, got no value)"),
     ("get_field('t', 1)", "bad argument #2 to 'get_field' (string or table expected, got number)"),
     ("get_field('t', {})", "path must not be empty"),
     ("get_field('t', {a = 1})", "path must be a string or a list of names and positions"),
     ("get_field('t', {1.5})", "path[1] must be an integer, got 1.5"),
-    ("get_field('t', {true})", "path[1] must be a name or a position, got bool True"),
+    ("get_field('t', {true})", "path[1] must be a name or a position, got boolean true"),
     ("set_field('t', 'a', nil)", "bad argument #3 to 'set_field' (value expected, got nil)"),
     ("set_field('t', {'servers', 9}, 1)", "'t' has no position .servers[9]; nothing was changed"),
     ("set_field('t', {'servers', 0}, 1)", "'t' has no position .servers[0]; nothing was changed"),
@@ -143,10 +143,10 @@ MISUSE = [
     ("list_insert('l', 0, 1)", "index 0 is not in the list 'l' nor its end; nothing was inserted"),
     ("list_insert('l', 5, 1)", "index 5 is not in the list 'l' nor its end; nothing was inserted"),
     ("list_remove('l', 'a', 0.5)", "count must be an integer, got 0.5"),
-    ("list_pop_many('l', -1)", "count must be an int >= 0, got int -1"),
+    ("list_pop_many('l', -1)", "count must be a whole number >= 0, got number -1"),
     ("list_pop({})", "key must be a string or a list of strings, not empty"),
     ("list_pop({a = 1})", "key must be a string or a list of strings, not empty"),
-    ("list_pop({'l', 1})", "key[2] must be a string, got int 1"),
+    ("list_pop({'l', 1})", "key[2] must be a string, got number 1"),
     ("list_shift('l', nil, -1)", "timeout must be a number of seconds >= 0 and at most 10000000000, got -1"),
     ("list_shift('x', nil, 1)", "cannot shift from 'x': expected a list, found a number"),
     ("wait('x', print)", "bad argument #2 to 'wait' (value: a function cannot be stored)"),
@@ -285,3 +285,141 @@ def test_locks_with_several_holders(lua: Scripts) -> None:
     assert lua.error("state.with_lock('job', function() end, 0, {shared = true, slots = 2})").startswith(
         "deploy.lua:1: shared=True and slots=2 exclude each other"
     )
+
+
+ALL = ["luajit21", "luajit20", "lua51", "lua52", "lua53", "lua54", "lua55"]
+CLOSING = ["lua54", "lua55"]
+"""The Luas that close what a loop is left with."""
+
+
+@pytest.mark.parametrize("how", ["break", "return", "error"])
+@pytest.mark.parametrize("implementation", ALL)
+def test_a_loop_that_is_left_ends_its_watch(state: slothstate.State, implementation: str, how: str) -> None:
+    """By `break`, `return` or an error: at once where Lua closes it, else before the next begins, or by `unwatch()`."""
+    lua = Scripts(state, implementation)
+    lua.run(f"""
+        function left()
+            for key in (function() local a, b, c, d = state.watch('k*', {{timeout = 0}}) state.set('k', 1)
+                    return a, b, c, d end)() do
+                if '{how}' == 'error' then error('left') elseif '{how}' == 'return' then return end
+                break
+            end
+        end
+    """)
+    for _ in range(20):
+        lua.run("pcall(left)")
+    assert len(state.watches()) <= (0 if implementation in CLOSING else 1)
+    lua.run("state.unwatch()")
+    assert state.watches() == []
+    assert lua.run("return state.unwatch()") is False
+
+
+@pytest.mark.parametrize("implementation", ALL)
+def test_a_name_is_taken_over(state: slothstate.State, implementation: str) -> None:
+    """By the next loop of the same runtime, from the change that the first had not handled; the first has ended."""
+    lua = Scripts(state, implementation)
+    assert (
+        lua.run("""
+        local told = {}
+        local first = state.watch('w*', {name = 'n'})
+        state.set('w1', 1) state.set('w2', 2)
+        told[#told + 1] = first()
+        for key in state.watch('w*', {name = 'n'}) do
+            told[#told + 1] = key
+            if key == 'w2' then break end
+        end
+        told[#told + 1] = select(2, pcall(first))
+        for key in state.watch('w*', {name = 'n'}) do told[#told + 1] = key break end
+        return table.concat(told, ' ')
+    """)
+        == "w1 w1 w2 deploy.lua:10: this watch has ended: another one goes on as 'n' w2"
+    )
+    lua.run("state.unwatch()")
+    assert [watch["owner"] for watch in state.watches()] == [None]
+    assert state.unwatch("n")
+
+
+def test_another_runtime_does_not_wait_for_its_own_thread(lua: Scripts) -> None:
+    """For ever for a name that another runtime of the thread watches: an error."""
+    other = Scripts(lua.state, lua.implementation)
+    other.run("kept = state.watch('w*', {name = 'n'})")
+    assert "'n' is run by thread" in lua.error("state.watch('w*', {name = 'n'})()")
+    other.run("state.unwatch()")
+    lua.run("state.unwatch()")
+    lua.state.unwatch("n")
+
+
+def test_a_watch_after_its_end(lua: Scripts) -> None:
+    """The iterator goes on giving nil; options are checked at the call, and nothing is left of what was refused."""
+    assert lua.run("local w = state.watch('w', {timeout = 0}) return w(), w(), w()") == (None, None, None)
+    for timeout in ("'1'", "-1", "{}"):
+        assert "timeout" in lua.error(f"state.watch('w', {{timeout = {timeout}}})")
+    assert lua.state.watches() == []
+
+
+def test_a_watch_that_is_collected_in_a_transaction(lua: Scripts) -> None:
+    """What the collector ends while a transaction is open ends with it, also if that is undone."""
+    lua.run("""
+        local w = state.watch('w')
+        pcall(state.transaction, function()
+            w = nil
+            collectgarbage() collectgarbage()
+            error('undone')
+        end)
+    """)
+    assert lua.state.watches() == []
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("list_push('l', 1, 1/0)", "items[2]: NaN and infinities cannot be stored; expected a finite number"),
+        ("list_push('l', '\\255')", "items[1]: bytes that are not UTF-8 cannot be stored here"),
+        ("list_pop({'a', ''})", "key[2] must not be empty"),
+        ("get_many({'a', true})", "keys[2] must be a string, got boolean true"),
+        ("keys('[')", "pattern '[', position 1: this '[' is not closed; expected a ']' after its members"),
+        ("get('a\\0')", "key 'a\\x00' must not contain NUL (at index 2)"),
+        ("with_lock('l', print, 1, {shared = 1})", "shared must be true or false, got number 1"),
+        ("with_lock('l', print, 1, {slots = 'x'})", "slots must be a whole number >= 1, got string 'x'"),
+        ("set('k', 1, nil, {when = {}})", "when must be 'absent', 'present' or nil, got table"),
+        ("watch('w', {timeout = '5'})", "timeout must be a number of seconds, got string '5'"),
+        ("compare_swap('k', 1, nil, {ttl = 1})", "ttl: what nil as the new value deletes has no time to live"),
+    ],
+)
+def test_messages_speak_lua(lua: Scripts, call: str, message: str) -> None:
+    """Positions count from 1, types and values have the names of Lua."""
+    assert lua.error(f"state.{call}") == f"deploy.lua:1: {message}"
+
+
+@pytest.mark.parametrize(("name", "kind"), [("nil", "nil"), ("print", "function"), ("true", "boolean true")])
+def test_what_is_no_name(lua: Scripts, name: str, kind: str) -> None:
+    """Of a verb, read from `state`."""
+    expected = f"deploy.lua:1: state has only verbs: expected the name of one, got {kind}"
+    assert lua.error(f"local verb = state[{name}]") == expected
+
+
+def test_a_whole_float_is_a_whole_number(lua: Scripts) -> None:
+    """As in every library of Lua 5.3 and later: for positions, counts and options."""
+    assert lua.run("""
+        local two = 4 / 2
+        state.list_set('l', two, 'B')
+        local range, part = state.list_range('l', two, two), state.get_field('t', {'servers', two, 'port'})
+        local keys = state.keys(nil, {limit = two})
+        return range[1], part, #keys, #state.list_pop_many('l', two), state.list_remove('l', 'none', -two)
+    """) == ("B", 443, 2, 2, 0)
+    for number in ("1.5", "1/0", "0/0"):
+        assert "must be" in lua.error(f"state.list_range('l', {number})")
+    assert "limit must be an integer, got 1.5" in lua.error("state.keys(nil, {limit = 1.5})")
+
+
+@pytest.mark.parametrize("name", ["closed", "path", "zadd", "sadd", "foo"])
+def test_no_verb_is_meant(lua: Scripts, name: str) -> None:
+    """By what only looks a little like one."""
+    assert lua.error(f"state.{name}()").endswith("; rawget(state, name) asks without an error")
+
+
+def test_an_item_that_this_lua_cannot_hold_has_a_place(lua: Scripts) -> None:
+    """In the error of `list_claim`, too."""
+    lua.state.list_push("large", 2**60)
+    if lua.implementation == "luajit":
+        assert lua.error("state.list_claim('large', print)").startswith("deploy.lua:1: ")

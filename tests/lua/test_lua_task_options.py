@@ -294,6 +294,31 @@ def test_values(scripts: Runner) -> None:
     assert scripts.info("log.info(type(values), next(values))") == ["table nil"]
 
 
+@pytest.mark.parametrize(
+    "text", ["tel\\194\\133x", "\\194\\133", "a\\n\\194\\133", "\\226\\128\\168 b", ".inf", "-.INF", ".nan"]
+)
+def test_yaml_and_back(scripts: Runner, text: str) -> None:
+    """Also what YAML 1.1 takes for the end of a line, and what is a number that cannot be stored, if it were none."""
+    scripts.info(f"""
+        local text = "{text}"
+        local back = data.parse_yaml(data.to_yaml({{ v = text, l = {{ text }}, [text] = 1 }}))
+        assert(back.v == text and back.l[1] == text and back[text] == 1)
+    """)
+
+
+def test_yaml_of_others(scripts: Runner) -> None:
+    """A next-line character is one like others; what is no number in JSON is an error that names it as Lua does."""
+    assert scripts.info("""
+        log.info(data.parse_yaml("v: a\\194\\133b").v == "a\\194\\133b")
+        log.info(data.parse_yaml("x: [1, {y: .inf}]"))
+        log.info(data.parse_yaml("x: .nan"))
+    """) == [
+        "true",
+        "nil value.x[2].y: NaN and infinities cannot be stored; expected a finite number",
+        "nil value.x: NaN and infinities cannot be stored; expected a finite number",
+    ]
+
+
 def test_yaml(scripts: Runner) -> None:
     """YAML goes both ways, words stay words, and what is wrong is said with its line."""
     assert scripts.info("""

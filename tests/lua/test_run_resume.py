@@ -197,6 +197,30 @@ def test_another_script_is_another_run(tmp_path: Path) -> None:
     assert f"run 'nightly' is one of {tmp_path}/deploy.lua, not of {tmp_path}/sub/deploy.lua" in done.stderr
 
 
+def test_a_part_of_a_run_that_is_resumed(tmp_path: Path) -> None:
+    """Makes it neither whole nor ok: of all tasks there are as many as before, and what failed is to be done."""
+    write(
+        tmp_path,
+        """workflow.define("w", { tasks = {
+            { name = "a", command = "true" },
+            { name = "b", command = "test -e go" },
+            { name = "c", command = "true" },
+        } })""",
+    )
+
+    def told() -> tuple[object, ...]:
+        (listed,) = json.loads(runs(tmp_path, "--json").stdout)
+        return listed["status"], listed["done"], listed["tasks"]
+
+    run(tmp_path, code=1)
+    assert told() == ("failed", 2, 3)
+    run(tmp_path, "--resume", "--task", "c")
+    assert told() == ("failed", 2, 3)
+    (tmp_path / "go").touch()
+    assert "task b: ok" in run(tmp_path, "--resume")
+    assert told() == ("ok", 3, 3)
+
+
 def test_runs_lists_and_removes(tmp_path: Path) -> None:
     """`slothstate runs` is a table, oldest first; runs are removed by name or age."""
     write(tmp_path, "workflow.define('w', { tasks = { a = { command = 'true' } } })")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 import psycopg
 from psycopg import waiting
 from psycopg.pq import TransactionStatus
+
+from slothstate import calling_off
 
 __all__ = ["Bounded", "Late", "Parameters", "Row"]
 
@@ -43,7 +45,8 @@ class Bounded(psycopg.Connection[Row]):
     def wait(self, gen: Any, *_: Any, **__: Any) -> Any:
         yielded: list[Any] = []
         try:
-            return waiting.wait(_bounded(gen, yielded, self.until), self.pgconn.socket, interval=SLICE)
+            driven = _bounded(gen, yielded, self.until, calling_off.look)
+            return waiting.wait(driven, self.pgconn.socket, interval=SLICE)
         except psycopg.Error:
             raise
         except Late:
@@ -67,16 +70,21 @@ class Bounded(psycopg.Connection[Row]):
         until = time.monotonic() + LAST_WORDS
         with suppress(psycopg.Error):
             self.cancel_safe(timeout=LAST_WORDS)
-        return waiting.wait(_bounded(gen, yielded, until), self.pgconn.socket, interval=SLICE)
+        return waiting.wait(_bounded(gen, yielded, until, lambda: None), self.pgconn.socket, interval=SLICE)
 
 
-def _bounded(generator: Any, yielded: list[Any], until: float | None) -> Any:
-    """Go on with what psycopg drives its connections by; what it waits for stays in `yielded`."""
+def _bounded(generator: Any, yielded: list[Any], until: float | None, look: Callable[[], None]) -> Any:
+    """Go on with what psycopg drives its connections by; what it waits for stays in `yielded`.
+
+    `look()` raises if nobody wants its result any more.
+    """
     try:
         if not yielded:
             yielded.append(next(generator))
         while True:
             ready = yield yielded[0]
+            if not ready:
+                look()
             if not ready and until is not None and time.monotonic() >= until:
                 raise Late
             yielded[0] = generator.send(ready)

@@ -7,6 +7,8 @@ import time
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final
 
+from slothstate import calling_off
+
 if TYPE_CHECKING:
     from slothstate.engines.postgres.store import Store
 
@@ -34,6 +36,7 @@ class Changes:
         return None
 
     def wait(self, token: int | None, seconds: float, /) -> bool:
+        calling_off.look()
         now = time.monotonic()
         if now - getattr(self._local, "last", 0.0) > APART:
             self._local.began = now

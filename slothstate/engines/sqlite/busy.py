@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import apsw
 
+from slothstate import calling_off
 from slothstate.caller import Caller, current, is_cooperative, thread_ident
 from slothstate.errors import StateBusy
 from slothstate.native import Scope
@@ -63,11 +64,13 @@ class BusyWait:
         return Scope(lambda: _set_deadline(earlier), lambda _: _set_deadline(outer))
 
     def handler(self, path: str) -> Callable[[int], bool]:
-        """Return a busy handler for a connection to `path`; it raises `StateBusy` for a wait that nobody would end."""
+        """Return a busy handler for a connection to `path`; it raises `StateBusy` for a wait that nobody would end,
+        and `CalledOff`."""
         began = 0.0
 
         def wait(attempt: int) -> bool:
             nonlocal began
+            calling_off.look()
             now = time.monotonic()
             if attempt == 0:
                 refuse_wait_for_itself(path)

@@ -12,7 +12,7 @@ import time
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Final
 
-from slothstate import native
+from slothstate import calling_off, native
 from slothstate.caller import is_cooperative
 from slothstate.engines.sqlite.log_events import LogEvents
 
@@ -61,6 +61,8 @@ class CommitWatch:
         return self._store.busy.until(time.monotonic() + seconds)
 
     def wait(self, token: int | None, seconds: float, /) -> bool:
+        calling_off.look()
+        seconds = calling_off.slice_of(seconds)
         began = time.monotonic()
         if is_cooperative():
             time.sleep(max(0.0, min(seconds, COOPERATIVE_PAUSE)))

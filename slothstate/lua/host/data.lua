@@ -7,7 +7,8 @@ local pcall, select = pcall, select
 
 -- What would be an error at the script's line is a result here: it goes without its position and argument.
 local function failure(problem)
-    problem = problem:gsub("^slothstate:data:%d+: ", "")
+    local _, line = arguments.where()
+    problem = line > 0 and problem:match("^.-:" .. line .. ": (.*)$") or problem
     return nil, problem:match("^bad argument #1 to '.-' %((.*)%)$") or problem
 end
 

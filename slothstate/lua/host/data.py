@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from slothstate.errors import InvalidValue
 from slothstate.lua.binding import Verb
+from slothstate.lua.wording import path_in_lua
 from slothstate.native import json_decode, json_encode
 from slothstate.values import Encoded
 
@@ -38,6 +40,8 @@ def _parse_yaml(text: str | bytes) -> Any:
     try:
         value = load_yaml(text)
         encoded = json_encode(value, "value")
+    except InvalidValue as error:
+        return None, path_in_lua(str(error))
     except (ValueError, OverflowError) as error:
         return None, str(error)
     if isinstance(value, dict | list):

@@ -75,6 +75,9 @@ local function run(...)
     for name, value in next, options or {} do
         if name == "workdir" then
             workdir = checked_text(2, "workdir", value)
+            if workdir == "" then
+                bad(2, "run", "workdir: a directory expected, got an empty string")
+            end
         elseif name == "env" then
             env = checked_env(value)
         else

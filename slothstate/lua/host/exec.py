@@ -9,8 +9,10 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from slothstate.lua.host.family import end_family
 
 if TYPE_CHECKING:
     from slothstate.lua.host.place import Identity
@@ -21,6 +23,9 @@ Stopped = Literal["timeout", "interrupt"]
 
 CANNOT_RUN = 127
 """The code of a command that could not be started, as in a shell."""
+
+_SIGNAL_GRACE = 0.2
+"""Seconds that a signal which has ended a command has to come to this process, too."""
 
 _TERMINATE_GRACE = 0.5
 """Seconds between asking a command to end (SIGTERM) and ending it (SIGKILL)."""
@@ -37,18 +42,40 @@ class CommandResult:
     stdout: bytes = b""
     stderr: bytes = b""
     stopped: Stopped | None = None
+    signal: int = 0
+    """The number of the signal that ended it, if one did."""
+
+
+class _Process(subprocess.Popen[bytes]):
+    """The process of a command."""
+
+    def __init__(self, command: list[str], *, start_new_session: bool = False, **options: Any) -> None:
+        self._leads_session = start_new_session
+        super().__init__(command, start_new_session=start_new_session, **options)
+
+    def signal_all(self, *, kill: bool) -> None:
+        """Ask it to end, or end it, with all that it has started."""
+        if os.name == "nt":
+            self.kill()
+        elif not self._leads_session:
+            end_family(self.pid, itself=self.returncode is None, kill=kill)
+        else:
+            # Its pid names the group; a group whose last process is gone has no members.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL if kill else signal.SIGTERM)
 
 
 class CommandRunner:
-    """Runs one command at a time, each in a session of its own, so that it ends with everything it started.
+    """Runs one command at a time, and ends it with everything it started.
 
-    Commands have no terminal and an empty standard input: they never wait for an answer that nobody sees asked.
+    Those of `run` have a session of their own, no terminal and an empty standard input: they never wait for an answer
+    that nobody sees asked.
     """
 
     def __init__(self) -> None:
         # Reentrant: the handler of a signal may interrupt the very thread that starts a command.
         self._lock = threading.RLock()
-        self._running: subprocess.Popen[bytes] | None = None
+        self._running: _Process | None = None
         self._interrupted = threading.Event()
 
     def run(
@@ -77,7 +104,7 @@ class CommandRunner:
         try:
             # Whoever interrupts, and leaves at once, waits until it knows what to end.
             with self._lock:
-                process = self._running = subprocess.Popen(
+                process = self._running = _Process(
                     [*_shell(), os.fsdecode(command)],
                     cwd=os.fsdecode(workdir) if workdir is not None else None,
                     env={**os.environ, **(user.variables if user else {}), **variables},
@@ -90,6 +117,27 @@ class CommandRunner:
         except OSError as error:
             what = os.fsdecode(error.filename or "shell")
             return CommandResult(CANNOT_RUN, stderr=f"{what}: {error.strerror}\n".encode())
+        return self._ended(process, timeout)
+
+    def run_in_terminal(self, command: str | bytes, timeout: float | None = None) -> CommandResult:
+        """Run a command as C's `system` does, with the terminal and standard input of this process.
+
+        It ends as one of `run` does: with all that is below it then.
+        """
+        if self._interrupted.is_set():
+            return CommandResult(CANNOT_RUN, stopped="interrupt")
+        try:
+            with self._lock:
+                process = self._running = _Process(["/bin/sh", "-c", os.fsdecode(command)], close_fds=False)
+        except OSError:
+            return CommandResult(CANNOT_RUN)
+        result = self._ended(process, timeout)
+        if signal.SIGINT in (result.signal, result.code - 128) and self._interrupted.wait(_SIGNAL_GRACE):
+            # Of a Ctrl-C at the terminal, which comes to all of its processes.
+            return replace(result, stopped="interrupt")
+        return result
+
+    def _ended(self, process: _Process, timeout: float | None) -> CommandResult:
         stopped: Stopped | None = None
         with process, self._registered(process):
             try:
@@ -103,7 +151,14 @@ class CommandRunner:
         if self._interrupted.is_set():
             stopped = "interrupt"
         code = process.returncode
-        return CommandResult(code if code >= 0 else 128 - code, stdout or b"", stderr or b"", stopped)
+        return CommandResult(
+            code if code >= 0 else 128 - code, stdout or b"", stderr or b"", stopped, signal=max(0, -code)
+        )
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a command runs."""
+        return self._running is not None
 
     @property
     def interrupted(self) -> bool:
@@ -119,12 +174,12 @@ class CommandRunner:
         self._interrupted.set()
         with self._lock:
             if self._running is not None:
-                _signal_session(self._running, kill=kill)
+                self._running.signal_all(kill=kill)
 
     @contextlib.contextmanager
-    def _registered(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
+    def _registered(self, process: _Process) -> Iterator[None]:
         if self._interrupted.is_set():
-            _signal_session(process, kill=True)
+            process.signal_all(kill=True)
         try:
             yield
         finally:
@@ -139,19 +194,10 @@ def _shell() -> list[str]:
     return [shutil.which("bash") or "/bin/sh", "-c"]
 
 
-def _signal_session(process: subprocess.Popen[bytes], *, kill: bool) -> None:
-    if os.name == "nt":
-        process.kill()
-        return
-    # The command leads its session, so its pid names the group; a group whose last process is gone has no members.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL if kill else signal.SIGTERM)
-
-
-def _end(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
-    """End a command with everything in its session; returns what it had written."""
+def _end(process: _Process) -> tuple[bytes, bytes]:
+    """End a command with everything that it started; returns what it had written."""
     for kill in (False, True):
-        _signal_session(process, kill=kill)
+        process.signal_all(kill=kill)
         try:
             output = process.communicate(timeout=_TERMINATE_GRACE)
         except subprocess.TimeoutExpired as expired:
@@ -159,6 +205,6 @@ def _end(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
             output = (expired.stdout or b"", expired.stderr or b"")
         else:
             # The leader went politely; what it left behind goes as well.
-            _signal_session(process, kill=True)
+            process.signal_all(kill=True)
             return output
     return output

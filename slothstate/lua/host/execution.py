@@ -48,6 +48,8 @@ class Execution:
             return None
         if isinstance(task.run_if, str):
             result = self._host.command(task.run_if, self._places[task.name], None)
+            if result.stopped == "interrupt":
+                raise Interrupted
             return Outcome(True, f"its run_if ended with code {result.code}") if result.code else None
         status, answer = self._call("condition", task, task.run_if, self._this(task, 1), self.params, deps)[:2]
         if status == "error":
@@ -55,6 +57,7 @@ class Execution:
         return None if answer else Outcome(True, "its run_if said no")
 
     def attempt(self, task: Task, number: int, deps: bytes, deadline: float | None) -> Outcome:
+        self._host.go_on()
         place = self._places[task.name]
         problem = fetch_consumed(self._plan, task, self._places)
         if problem:
@@ -120,6 +123,7 @@ class Execution:
 
     def _call(self, kind: str, task: Task | None, function: Any, *arguments: Any) -> tuple[Any, ...]:
         """Call one of script.lua's functions; returns ("ok" or "error" or else what it did, ...)."""
+        self._host.go_on()
         place = Place() if task is None else self._places[task.name]
         with self._host.placed(place):
             answer = self._host.part(b"script")[kind.encode()](function, *arguments)

@@ -6,7 +6,7 @@
 local host = ...
 local native, is_foreign = host.native, host.arguments.is_foreign
 
-local pcall, error, type, tostring, select, getmetatable = pcall, error, type, tostring, select, getmetatable
+local pcall, error, type, tostring, select, getmetatable, next = pcall, error, type, tostring, select, getmetatable, next
 local raw_xpcall = xpcall
 local sethook, getinfo = debug.sethook, debug.getinfo
 local jit = jit
@@ -31,15 +31,21 @@ local compiles = false
 
 local watch
 
+-- Why the script is to stop, as far as that is known only outside: nil, "interrupt" or "timeout".
+local function asked_to_stop()
+    -- In a prompt it is here that Python answers a Ctrl-C: by raising.
+    local ok, interrupted = pcall(native.interrupted)
+    if interrupted or not ok then
+        return "interrupt"
+    elseif deadline and native.now() >= deadline then
+        return "timeout"
+    end
+end
+
 local function hook()
     if not stopping then
-        -- In a prompt it is here that Python answers a Ctrl-C: by raising.
-        local ok, interrupted = pcall(native.interrupted)
-        if interrupted or not ok then
-            stopping = "interrupt"
-        elseif deadline and native.now() >= deadline then
-            stopping = "timeout"
-        else
+        stopping = asked_to_stop()
+        if not stopping then
             return
         end
         watch(1)
@@ -108,11 +114,37 @@ guard.describe = describe
 local places = setmetatable({}, { __mode = "k" })
 local raw_error = error
 
+-- And the last error that says no place: a number, which Lua gives none from 5.3 on, and one that is to have none.
+local number, number_place, bare
+
 function _G.error(problem, level)
     if type(problem) == "table" and not places[problem] then
         places[problem] = host.arguments.where()
+    elseif level == 0 then
+        bare = problem
+    elseif type(problem) == "number" then
+        number, number_place = problem, host.arguments.where()
     end
     raw_error(problem, level == 0 and 0 or (level or 1) + 1)
+end
+
+-- The function of the script that the host has called.
+local called
+
+-- The place of the call that a function ends with, as far as one can tell: `return f()` leaves the function before it
+-- calls, so that no line of it is known any more.
+local function place_of_tail_call()
+    local info = called and getinfo(called, "SL")
+    if not info or info.what == "C" or info.source:sub(1, 12) == "=slothstate:" then
+        return "?"
+    end
+    local line = info.linedefined
+    for each in next, info.activelines or {} do
+        if each > line and (each < info.lastlinedefined or info.what == "main") then
+            line = each
+        end
+    end
+    return ("%s:%d"):format(info.source:gsub("^[@=]", ""), line)
 end
 
 -- What an error becomes where it is raised: text, with the place for what brings none, and the calls that led there if
@@ -122,18 +154,32 @@ local function explain(problem)
         return problem
     end
     local text = describe(problem)
-    if problem == "" or type(problem) ~= "string" and type(problem) ~= "number" then
-        local place = places[problem] or host.arguments.where()
-        text = place ~= "?" and place .. ": " .. text or text
+    local place = host.arguments.where()
+    if type(problem) == "number" then
+        place = problem == number and number_place or "?"
+        number = nil
+    elseif type(problem) == "string" and problem ~= "" then
+        local has_place = place ~= "?" or problem == bare or problem:find("^[^\n]-:%d+: ")
+        place = has_place and "?" or place_of_tail_call()
+    else
+        place = places[problem] or (place == "?" and place_of_tail_call() or place)
+    end
+    if place ~= "?" then
+        text = place .. ": " .. text
     end
     return native.traced and host.trace.explained(problem, text) or text
 end
 
-local function finish(outer_deadline, outer_watching, ok, ...)
+local function finish(outer_deadline, outer_watching, outer_called, ok, ...)
     unwatch()
+    called = outer_called
     local reason = stopping
-    if not reason and deadline and native.now() >= deadline then
-        reason = "timeout"
+    if not reason then
+        reason = asked_to_stop()
+        if ok and reason == "interrupt" then
+            -- It came to its end all the same; what would come next does not begin.
+            reason = nil
+        end
     end
     stopping, deadline = nil, outer_deadline
     if outer_watching then
@@ -154,12 +200,12 @@ guard.always = false
 -- Returns "ok", the number of results and the results; "error" and its text; or "timeout", "exit", "interrupt".
 -- A call that came back by itself, but too late, has timed out as well. A call may be made within another.
 function guard.call(limit, fn, ...)
-    local outer_deadline, outer_watching = deadline, watching
-    deadline = limit
+    local outer_deadline, outer_watching, outer_called = deadline, watching, called
+    deadline, called = limit, fn
     if limit or guard.always then
         watch(INSTRUCTIONS_PER_CHECK)
     end
-    return finish(outer_deadline, outer_watching, raw_xpcall(fn, explain, ...))
+    return finish(outer_deadline, outer_watching, outer_called, raw_xpcall(fn, explain, ...))
 end
 
 -- The seconds left until the deadline, nil without one.
@@ -167,11 +213,27 @@ function guard.remaining()
     return deadline and deadline - native.now()
 end
 
--- To be called by what caught an error of the script's: goes on ending the script if that is under way.
+-- To be called by what caught an error of the script's: goes on ending the script if that is under way, or ends it if
+-- the error came of a wait that was called off, for the same reason.
 function guard.go_on()
-    if stopping then
-        guard.stop(stopping)
+    local reason = stopping or asked_to_stop()
+    if reason then
+        guard.stop(reason)
     end
+end
+
+local function caught(ok, ...)
+    if not ok then
+        guard.go_on()
+    end
+    return ok, ...
+end
+
+-- The script's own ways to catch an error do not hold back what ends it.
+local script_pcall = _G.pcall
+
+function _G.pcall(...)
+    return caught(script_pcall(...))
 end
 
 -- Waits, no longer than to the deadline or an interrupt; those end the script. A dry run does not wait.
@@ -186,32 +248,35 @@ end
 
 -- Hooks are off while the handler of an error that a hook raised runs: skip the script's handler then.
 function xpcall(fn, handler, ...)
-    if not watching or type(handler) ~= "function" then
-        return raw_xpcall(fn, handler, ...)
+    if type(handler) ~= "function" then
+        return caught(raw_xpcall(fn, handler, ...))
     end
-    return raw_xpcall(fn, function(problem)
-        if stopping then
+    return caught(raw_xpcall(fn, function(problem)
+        if stopping or asked_to_stop() then
             return problem
         end
         return handler(problem)
-    end, ...)
+    end, ...))
 end
 
--- In LuaJIT one hook serves all coroutines; from Lua 5.2 on each has its own and starts with none.
-if not jit then
-    local create, resume, status = coroutine.create, coroutine.resume, coroutine.status
+local create, resume, status = coroutine.create, coroutine.resume, coroutine.status
 
-    local function resumed(...)
-        if stopping then
-            watch(1)
-            error(marker, 0)
+-- In LuaJIT one hook serves all coroutines; from Lua 5.2 on each has its own and starts with none.
+if jit then
+    function coroutine.resume(...)
+        return caught(resume(...))
+    end
+else
+    local function resumed(ok, ...)
+        if stopping or not ok then
+            guard.go_on()
         end
-        return ...
+        return ok, ...
     end
 
     local function bounded_resume(thread, ...)
         if not watching or type(thread) ~= "thread" then
-            return resume(thread, ...)
+            return resumed(resume(thread, ...))
         end
         sethook(thread, hook, "", stopping and 1 or INSTRUCTIONS_PER_CHECK)
         return resumed(resume(thread, ...))

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from slothstate import InvalidValue, State
 from slothstate._native import lib
+from slothstate.calling_off import can_be_called_off
 from slothstate.lua.binding import bind_verbs, state_verbs
 from slothstate.lua.host import machine
 from slothstate.lua.host.data import CODEC_VERBS
@@ -24,7 +25,7 @@ from slothstate.lua.host.exec import CommandResult, CommandRunner
 from slothstate.lua.host.execution import Execution
 from slothstate.lua.host.parallel import Workers, run_side_by_side
 from slothstate.lua.host.place import Place, place_of
-from slothstate.lua.host.report import Level, Reporter, TaskResult
+from slothstate.lua.host.report import Level, Reporter, TaskResult, Voice
 from slothstate.lua.host.scheduler import Kept, Progress, carry_out, run_plan
 from slothstate.lua.host.verbs import in_time, only_said
 from slothstate.lua.host.workflow import Plan, PlanError, Task, make_plans
@@ -74,7 +75,8 @@ class Host:
         dry_run: bool = False,
         traced: bool = False,
     ) -> None:
-        self.reporter = reporter
+        self._voice = Voice(reporter)
+        self.reporter: Any = self._voice
         """Where the run tells what happens."""
         self._commands = CommandRunner()
         self.workers = Workers()
@@ -116,10 +118,22 @@ class Host:
         Raises: `ScriptSyntaxError`, `ScriptError`; `PlanError` for a cycle, an unknown task, one that cannot run here,
         before any task ran; `Interrupted`.
         """
-        given = [os.fsencode(argument) for argument in arguments]
+        with can_be_called_off(lambda: self.interrupted):
+            return self._run(source, path, tasks, [os.fsencode(argument) for argument in arguments], kept, show)
+
+    def _run(
+        self,
+        source: bytes,
+        path: str,
+        tasks: Sequence[str],
+        given: Sequence[bytes],
+        kept: Kept | None,
+        show: Callable[[Sequence[Plan]], None] | None,
+    ) -> int:
         chunk = self._load_script(source, path, given)
         try:
             self._call(chunk, *given)
+            self.go_on()
             found, workflows = described(self._parts)
             plans = make_plans(found, workflows, tasks)
             if show is not None:
@@ -147,6 +161,16 @@ class Host:
         """Whether `interrupt` was called."""
         return self._commands.interrupted
 
+    @property
+    def is_ending_commands(self) -> bool:
+        """Whether something runs outside of this process that takes its time to end."""
+        return self._commands.is_busy or self.workers.are_busy
+
+    def go_on(self) -> None:
+        """Raise `Interrupted` if the run is to end: nothing begins any more."""
+        if self.interrupted:
+            raise Interrupted
+
     def prompt(self) -> Any:
         """Return what `slothstate shell` runs its lines with, the table that prompt.lua makes; instead of `run`."""
         return self._load_part("prompt", self._parts)
@@ -169,10 +193,11 @@ class Host:
         return 0.0 if limit is None else max(0.0, time.monotonic() - limit)
 
     def report_cut_off(self) -> None:
-        """Report the task that is under way, if one is, as interrupted: nobody will wait for its end."""
-        if self._current is not None:
-            task, began = self._current
-            self.reporter.task_finished(TaskResult(task, "interrupted", "", time.monotonic() - began))
+        """Report the task that is under way, if one is, as interrupted: nobody waits for its end, or hears of it."""
+        current, reporter = self._current, self._voice.silence()
+        if current is not None and reporter is not None:
+            task, began = current
+            reporter.task_finished(TaskResult(task, "interrupted", "", time.monotonic() - began))
 
     def part(self, name: bytes) -> Any:
         """Return the table of one of the host's own Lua files."""
@@ -200,8 +225,7 @@ class Host:
     def pause(self, seconds: float) -> None:
         """Wait. Raises: `Interrupted`."""
         self._commands.pause(seconds)
-        if self._commands.interrupted:
-            raise Interrupted
+        self.go_on()
 
     def explained(self, message: str, task: Task) -> str:
         """Return the message with its task, where it has the calls that led to an error."""
@@ -298,7 +322,7 @@ class Host:
         return loaded
 
     def _load_parts(self, state: State) -> Any:
-        verbs = [in_time(verb, lambda: self._limit) for verb in state_verbs(self._runtime, state)]
+        verbs = [in_time(verb, state, lambda: self._limit) for verb in state_verbs(self._runtime, state)]
         if self._dry_run:
             verbs = [only_said(verb, self.reporter) for verb in verbs]
         table = bind_verbs(self._runtime, [*verbs, *CODEC_VERBS])
@@ -312,6 +336,7 @@ class Host:
                 "interrupted": lambda: self._commands.interrupted or self.is_interrupted,
                 "log": lambda level, message: self.reporter.log(cast(Level, lua_text(level)), lua_text(message)),
                 "execute": self._execute,
+                "shell": self._shell,
                 "exit": self._set_exit_code,
                 "nearest": nearest,
                 "place": self._describe_place,
@@ -352,6 +377,11 @@ class Host:
                 **({"stopped": result.stopped.encode()} if result.stopped else {}),
             }
         )
+
+    def _shell(self, command: bytes, timeout: float | None) -> Any:
+        """Run what os.execute does; returns its code, the signal that ended it or 0, and what stopped it."""
+        result = self._commands.run_in_terminal(command, timeout)
+        return result.code, result.signal, None if result.stopped is None else result.stopped.encode()
 
     def _pause_script(self, seconds: float) -> bool:
         if not self._dry_run:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from slothstate.lua.host.described import lua_text
 from slothstate.lua.host.ending import Exited, Interrupted
 from slothstate.lua.host.execution import Execution
+from slothstate.lua.host.family import end_family
 from slothstate.lua.host.report import TaskResult
 from slothstate.lua.host.scheduler import Progress, carry_out
 from slothstate.lua.host.workflow import Task
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Workers", "run_side_by_side"]
 
-_LOOK_EVERY: Final = 0.25
+_LOOK_EVERY: Final = 0.1
 """Seconds between two looks at whether a worker is still wanted, or the run interrupted."""
 
 _PATIENCE: Final = 2.0
@@ -45,6 +46,11 @@ class Workers:
 
     def __init__(self) -> None:
         self._pids: set[int] = set()
+
+    @property
+    def are_busy(self) -> bool:
+        """Whether there are any."""
+        return bool(self._pids)
 
     def add(self, pid: int) -> None:
         """Take note of a process."""
@@ -63,8 +69,11 @@ class Workers:
     def interrupt(self, *, kill: bool) -> None:
         """Ask all to end, or end them."""
         for pid in list(self._pids):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
+            if kill:
+                end_family(pid)
+            else:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
 
 
 class _Worker:
@@ -108,8 +117,7 @@ def run_side_by_side(host: Surroundings, progress: Progress, execution: Executio
         while waiting or running:
             _start_what_can_run(host, progress, execution, waiting, running)
             ready, _, _ = select.select(list(running), [], [], _LOOK_EVERY) if running else ([], [], [])
-            if host.interrupted:
-                raise Interrupted
+            host.go_on()
             for descriptor in ready:
                 _listen(host, progress, execution, running, descriptor)
     except BaseException as error:
@@ -284,6 +292,7 @@ def _watch(host: Surroundings, task: Task, piped: _Piped, parent: int) -> None:
         time.sleep(_LOOK_EVERY)
         if os.getppid() != parent:
             host.interrupt(kill=True)
+            end_family(os.getpid(), itself=False)
             os._exit(1)
         if host.has_lost_output:
             # A task that prints for ever would never come to tell it.
@@ -292,6 +301,8 @@ def _watch(host: Surroundings, task: Task, piped: _Piped, parent: int) -> None:
             problem = f"it could not be stopped {_PATIENCE:g}s after its timeout"
             result = TaskResult(task, "failed", problem, time.monotonic() - began, 1)
             piped.send("result", {**_content(result), "params": None})
+            host.interrupt(kill=True)
+            end_family(os.getpid(), itself=False)
             os._exit(1)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, TextIO
+from typing import Any, Literal, Protocol, TextIO
 
 import slothstate
 from slothstate.lua.host.workflow import Plan, Task
 
-__all__ = ["Level", "PlainReporter", "Reporter", "TaskResult", "count_results", "duration", "printable"]
+__all__ = ["Level", "PlainReporter", "Reporter", "TaskResult", "Voice", "count_results", "duration", "printable"]
 
 Level = Literal["debug", "info", "warn", "error"]
 
@@ -57,6 +57,22 @@ class Reporter(Protocol):
 
     def plan_finished(self, plan: Plan, results: list[TaskResult], seconds: float, *, ok: bool) -> None:
         """Take note that the tasks of a workflow are through, and whether they and all hooks went well."""
+
+
+class Voice:
+    """A reporter that passes on what it is told, as long as it may."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter: Reporter | None = reporter
+
+    def silence(self) -> Reporter | None:
+        """Pass on nothing more; return whom it was passed on to, None if this was done before."""
+        reporter, self._reporter = self._reporter, None
+        return reporter
+
+    def __getattr__(self, name: str) -> Any:
+        reporter = self._reporter
+        return getattr(reporter, name) if reporter is not None else lambda *_, **__: None
 
 
 class PlainReporter:

@@ -32,6 +32,7 @@ class RunRecord:
         self._state = state
         self._key = PREFIX + name
         self._table = table
+        self._before: str = table["status"]
 
     @property
     def is_done(self) -> bool:
@@ -51,7 +52,9 @@ class RunRecord:
         self._save()
 
     def end(self, status: str) -> None:
-        """Note how the run ended."""
+        """Note how the run ended; ok it is once all tasks are, of which this may have been a part."""
+        if status == "ok" and _done(self._table) < (self._table.get("task_count") or 0):
+            status = self._before
         self._table.update(status=status, ended=time.time())
         if status != "interrupted":
             self._table["under_way"] = []
@@ -118,8 +121,9 @@ class RunRecord:
         return bool(workflow.get("is_done")) and all(task.name in workflow["tasks"] for task in plan.tasks)
 
     def plans(self, plans: list[Plan]) -> None:
-        """Note how many tasks there are."""
-        self._table["task_count"] = sum(len(plan.tasks) for plan in plans)
+        """Note how many tasks there are; a part of a run that is resumed has fewer."""
+        count = sum(len(plan.tasks) for plan in plans)
+        self._table["task_count"] = max(count, self._table.get("task_count") or 0)
         self._save()
 
     def _workflow(self, plan: Plan) -> dict[str, Any]:
@@ -161,6 +165,11 @@ def _owner(state: State, key: str) -> str:
     return ""
 
 
+def _done(table: dict[str, Any]) -> int:
+    """Return how many tasks ended well."""
+    return sum(len(workflow["tasks"]) for workflow in table["workflows"].values())
+
+
 def runs(state: State) -> list[dict[str, Any]]:
     """Return the runs that the store has a record of, oldest first: name, file, status, tasks, times.
 
@@ -180,7 +189,7 @@ def runs(state: State) -> list[dict[str, Any]]:
                 "name": key.removeprefix(PREFIX),
                 "status": "running" if is_held else "stopped" if status == "running" else status,
                 "file": table["file"],
-                "done": sum(len(workflow["tasks"]) for workflow in table["workflows"].values()),
+                "done": _done(table),
                 "tasks": table.get("task_count"),
                 "under_way": table["under_way"],
                 "began": table["began"],

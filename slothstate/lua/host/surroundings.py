@@ -31,6 +31,9 @@ class Surroundings(Protocol):
     def interrupted(self) -> bool:
         """Whether the run is to end."""
 
+    def go_on(self) -> None:
+        """Raise if the run is to end."""
+
     def interrupt(self, *, kill: bool = False) -> None:
         """Ask the run to end."""
 

@@ -25,10 +25,6 @@ end
 -- Takes note of an error on its way: `text` is the traceback of where it was caught. An error that is on its way
 -- already comes by again unchanged, or with a position before it; it brings new calls where it left a coroutine.
 local function note(problem, text)
-    if type(problem) == "string" and problem:find("^slothstate:trace:%d+: ") then
-        -- A misuse of a verb that was noticed in this file is the script's.
-        problem = problem:gsub("^slothstate:trace:%d+", (host.arguments.where()))
-    end
     local known = rawequal(problem, caught)
         or type(problem) == "string" and type(caught) == "string" and caught ~= "" and problem:sub(-#caught) == caught
     local more = lines(text, known)

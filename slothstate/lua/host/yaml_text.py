@@ -14,7 +14,10 @@ __all__ = ["dump_yaml", "load_yaml"]
 
 _BOOL: Final = re.compile("true|True|TRUE|false|False|FALSE")
 _INT: Final = re.compile("[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_NO_BREAKS: Final = "\x85\u2028\u2029"
+"""Ends of lines in YAML 1.1, characters as others in YAML 1.2."""
+
 _NULL: Final = re.compile("null|Null|NULL|~|")
 
 
@@ -63,16 +66,49 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 _Loader.add_constructor("tag:yaml.org,2002:map", _table)
 
 
+def _load(text: str | bytes) -> Any:
+    """Load a text, of which PyYAML takes characters for the end of a line that are none in YAML 1.2."""
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            return yaml.load(text, _Loader)
+    if not any(character in text for character in _NO_BREAKS):
+        return yaml.load(text, _Loader)
+    unused = (character for number in range(0xE000, 0xF900) if (character := chr(number)) not in text)
+    stand_ins = dict(zip(map(ord, _NO_BREAKS), unused, strict=False))
+    meant = {ord(stand_in): chr(number) for number, stand_in in stand_ins.items()}
+    return _translated(yaml.load(text.translate(stand_ins), _Loader), meant)
+
+
+def _translated(value: Any, meant: dict[int, str]) -> Any:
+    if isinstance(value, str):
+        return value.translate(meant)
+    if isinstance(value, list):
+        return [_translated(item, meant) for item in value]
+    if isinstance(value, dict):
+        return {_translated(key, meant): _translated(item, meant) for key, item in value.items()}
+    return value
+
+
 def load_yaml(text: str | bytes) -> Any:
     """Return the value of a YAML text, JSON among it. Raises: `ValueError` with the line and what is wrong there."""
     try:
-        return yaml.load(text, _Loader)
+        return _load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
         raise ValueError(f"{place}{error.problem or error.context}") from error
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(str(error).partition("\n")[0]) from error
+
+
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = '"' if any(character in text for character in _NO_BREAKS) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def dump_yaml(value: Any) -> str:
