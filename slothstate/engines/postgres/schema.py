@@ -120,13 +120,12 @@ def ensure(connection: Connection, schema: str, shown: str, *, create: bool) -> 
         # Only now nobody else is making it.
         if not _is_ours(connection, schema, shown):
             _require_empty(connection, schema, shown)
+            advice = _advice(connection, schema)
             try:
                 _create(connection, schema)
             except psycopg.errors.InsufficientPrivilege as error:
-                role = _quote(connection.db.info.user)
                 raise StateReadOnly(
-                    f"this role may not make the store; have an administrator run: "
-                    f"create schema {_quote(schema)} authorization {role} ({shown})"
+                    f"this role may not make the store; have an administrator run: {advice} ({shown})"
                 ) from error
         connection.command("commit")
     except BaseException:
@@ -159,6 +158,14 @@ def _require_empty(connection: Connection, schema: str, shown: str) -> None:
         raise UnsafeState(
             f"the schema {schema!r} holds {found} objects that are not slothstate's: choose another ({shown})"
         )
+
+
+def _advice(connection: Connection, schema: str) -> str:
+    """Return the statement of an administrator after which this role may make the store."""
+    role = _quote(connection.db.info.user)
+    if connection.execute(_EXISTS, (schema,)):
+        return f"grant usage, create on schema {_quote(schema)} to {role}"
+    return f"create schema {_quote(schema)} authorization {role}"
 
 
 def _create(connection: Connection, schema: str) -> None:
