@@ -227,7 +227,7 @@ def test_a_command_line_that_holds_a_password() -> None:
         said = command_line(child.pid) or ""
         child.communicate(b"\n", timeout=SECONDS)
     assert SECRET not in said
-    assert said.endswith(" postgresql://me:…@host/x 'x:y://me:…@host?password=…&a=1' me:a@host")
+    assert said.endswith(" 'postgresql://me:…@host/x' 'x:y://me:…@host?password=…&a=1' me:a@host")
 
 
 def test_a_script_works_on_it(run: Run, home: Path) -> None:
