@@ -58,6 +58,7 @@ _SESSION: Final = {
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
     "statement_timeout": "0",
+    "extra_float_digits": "1",
     "jit": "off",
     "client_min_messages": "warning",
 }

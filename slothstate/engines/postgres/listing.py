@@ -49,13 +49,22 @@ _RUN: Final = f"select key, long_key from entries e where starts_with(key, %s) a
 
 _IN_ROWS: Final = "e.kind = 'list' and e.t is null"
 
+# Of the text that Python writes: with a point in it, and an exponent from 10^16 on, not from 10^15.
+_FLOAT_SIZE: Final = """
+case
+  when abs(e.f) >= 1e15 and abs(e.f) < 1e16 then 18 + (e.f < 0)::int
+  else octet_length(e.f::text) + case when e.f::text ~ '^-?[0-9]+$' then 2 else 0 end
+end
+"""
+
 _SIZE: Final = f"""
 case
   when {_IN_ROWS} then coalesce((select sum(octet_length(item)) + count(*) + 1 from items where list_id = e.id), 0)
-  when e.kind = 'string' then octet_length(replace(e.t, chr(1), ''))
-  when e.kind in ('table', 'list') then octet_length(e.t)
-  when e.kind = 'bytes' then octet_length(e.b)
-  else octet_length(coalesce(e.n::text, e.f::text))
+  when e.kind = 'string' then coalesce(octet_length(replace(e.t, chr(1), '')), 0)
+  when e.kind in ('table', 'list') then coalesce(octet_length(e.t), 0)
+  when e.kind = 'bytes' then coalesce(octet_length(e.b), 0)
+  when e.kind = 'boolean' then 1
+  else coalesce(octet_length(e.n::text), {_FLOAT_SIZE}, 0)
 end
 """
 
@@ -66,7 +75,7 @@ case when {_IN_ROWS} then coalesce((select sum(octet_length(item)) from claims w
 _DESCRIBE: Final = f"""
 select
   coalesce(e.long_key, e.key), e.kind, {_SIZE} + {_CLAIMED_SIZE},
-  case when {_IN_ROWS} then e.n when e.kind = 'list' then json_array_length(e.t::json) end,
+  case when {_IN_ROWS} then e.n when e.kind = 'list' then json_size_v1(e.t) end,
   e.expires_at_ms - now_ms(),
   case
     when {_IN_ROWS} then (
@@ -189,9 +198,9 @@ def describe(pool: Store, names: list[str], preview: int) -> list[Entry]:
     """Return what there is to say about those of some keys that are there, in their order."""
     if not names:
         return []
-    # More than any value has, and inside the server's 32 bits.
+    # More than any value has, and inside the server's 32 bits; of a text twice as much, for its escapes.
     most = min(preview, VALUE_MAX_BYTES)
-    parameters = (most, most, most, most, [key_of(name) for name in names])
+    parameters = (most, most, 2 * most, most, [key_of(name) for name in names])
     found = {row[0]: row for row in pool.read(_DESCRIBE, parameters, verb="entry", bulk=True)}
     entries = []
     for name in names:
@@ -199,16 +208,17 @@ def describe(pool: Store, names: list[str], preview: int) -> list[Entry]:
             key, kind, size, length, left_ms, text, beginning, n, f, claimed = found[name]
             shown: str | bytes
             if kind == "bytes":
-                shown = beginning
+                shown = beginning or b""
             elif kind == "boolean":
-                shown, size = ("true" if n else "false"), 1
+                shown = "true" if n else "false"
             elif kind == "number":
-                shown = repr(f if n is None else n)[:preview]
-                size = len(repr(f if n is None else n))
+                shown = "" if n is None and f is None else repr(f if n is None else n)
+                size = len(shown)
             else:
-                shown = unpacked(text) if kind == "string" else text
+                # What is damaged is described as far as it can be: this is how to look at it.
+                shown = unpacked(text or "")
             ttl = None if left_ms is None else left_ms / 1000
-            entries.append(Entry(key, kind, int(size), length, ttl, shown, claimed))
+            entries.append(Entry(key, kind, int(size), length, ttl, shown[:preview], claimed))
     return entries
 
 
