@@ -90,11 +90,17 @@ def test_looking(run: Run, url: str) -> None:
     assert "wal_size\t-\n" in stats
     assert "None" not in stats
     metrics = run("stats", "--prometheus")
-    assert "slothstate_wal_bytes{" not in metrics
+    # What a file has alone, and what is the whole server's, is no figure of the store.
+    for unknown in ("wal_bytes", "free_bytes", "commits_total"):
+        assert f"slothstate_{unknown}{{" not in metrics
+    assert "free_size\tNone\n" in run("stats")
+    assert json.loads(run("stats", "--json"))["free_size"] is None
     assert "slothstate_keys{" in metrics
     # The server of the tests does not sync, which is an error.
     run("doctor", code=3)
-    assert "the server's" in run("top", "--once", "--interval", "0.1")
+    seen = run("top", "--once", "--interval", "0.1")
+    assert "the server's" in seen
+    assert "unused" not in seen
 
 
 def test_a_command_that_reads_makes_no_store(run: Run, url: str) -> None:
