@@ -49,10 +49,14 @@ _RUN: Final = f"select key, long_key from entries e where starts_with(key, %s) a
 
 _IN_ROWS: Final = "e.kind = 'list' and e.t is null"
 
-# Of the text that Python writes: with a point in it, and an exponent from 10^16 on, not from 10^15.
-_FLOAT_SIZE: Final = """
+# Of the text that Python writes: with a point in it, and an exponent from 10^16 on, not from 10^15. Of those on, the
+# server's shortest text may have a digit more, so they are measured here.
+_IS_LARGE: Final = "(e.kind = 'number' and abs(e.f) >= 1e16)"
+
+_FLOAT_SIZE: Final = f"""
 case
-  when abs(e.f) >= 1e15 and abs(e.f) < 1e16 then 18 + (e.f < 0)::int
+  when {_IS_LARGE} then 0
+  when abs(e.f) >= 1e15 then 18 + (e.f < 0)::int
   else octet_length(e.f::text) + case when e.f::text ~ '^-?[0-9]+$' then 2 else 0 end
 end
 """
@@ -96,16 +100,18 @@ select
     when strpos(substr(whole, %s + 1), %s) > 0 then strpos(substr(whole, %s + 1), %s) + %s - 1 else 0
   end) as prefix,
   sum(is_there::int),
-  sum(case when is_there then octet_length(whole) + size else 0 end + claimed) as total
+  sum(case when is_there then octet_length(whole) + size else 0 end + claimed),
+  array_agg(large) filter (where is_there and large is not null)
 from (
-  select coalesce(e.long_key, e.key) as whole, {LIVE} as is_there, {_SIZE} as size, {_CLAIMED_SIZE} as claimed
+  select
+    coalesce(e.long_key, e.key) as whole, {LIVE} as is_there, {_SIZE} as size, {_CLAIMED_SIZE} as claimed,
+    case when {_IS_LARGE} then e.f end as large
   from entries e
   where key >= %s and (%s::text is null or key < %s) and ({LIVE} or {_IN_ROWS})
 ) each
 where starts_with(whole, %s)
 group by 1
 having sum(case when is_there then octet_length(whole) + size else 0 end + claimed) > 0
-order by 3 desc, 1
 """
 
 
@@ -233,7 +239,8 @@ def usage(pool: Store, prefix: str, delimiter: str) -> list[Usage]:
         # Which no key holds: longer than any.
         delimiter = "\1" * (KEY_MAX_BYTES + 1)
     parameters = (size, size, delimiter, size, delimiter, len(delimiter), lower, upper, upper, prefix)
-    return [
-        Usage(name, int(count), int(total))
-        for name, count, total in pool.read(_USAGE, parameters, verb="usage", bulk=True)
+    sums = [
+        Usage(name, int(count), int(total) + sum(len(repr(number)) for number in floats or ()))
+        for name, count, total, floats in pool.read(_USAGE, parameters, verb="usage", bulk=True)
     ]
+    return sorted(sums, key=lambda usage: (-usage.size, usage.prefix))
