@@ -86,6 +86,7 @@ class Counters:
         elif abs(delta) < _FLOAT_SAFE:
             found = self._pool.write(_INCREMENT_FLOAT, parameters, verb="increment")
         else:
+            self._pool.count("increment")
             found = []
         if found:
             total: int | float = found[0][0]

@@ -118,7 +118,7 @@ having sum(case when is_there then octet_length(whole) + size else 0 end + claim
 def keys(pool: Store, pattern: str | None, after: str, limit: int | None, reverse: bool) -> list[str]:
     """Return the live keys that match, past `after` and at most `limit`, in code point order, all of one moment."""
     size = PAGE_OF_KEYS if limit is None else min(max(limit, FEW_KEYS), PAGE_OF_KEYS)
-    found, following = page(pool, pattern, after, size, reverse)
+    found, following = page(pool, pattern, after, size, reverse, verb="keys")
     if following is None or (limit is not None and len(found) >= limit):
         return found[:limit]
     # More than a page: from the first again, with all that follow.
@@ -130,7 +130,9 @@ def keys(pool: Store, pattern: str | None, after: str, limit: int | None, revers
     return found[:limit]
 
 
-def page(pool: Store, pattern: str | None, after: str, limit: int, reverse: bool) -> tuple[list[str], str | None]:
+def page(
+    pool: Store, pattern: str | None, after: str, limit: int, reverse: bool, *, verb: str = ""
+) -> tuple[list[str], str | None]:
     """Return those of the next `limit` live keys past `after` ("": all) that match, and where to go on, or None."""
     found = stored_range(pattern)
     if found is None:
@@ -155,7 +157,7 @@ def page(pool: Store, pattern: str | None, after: str, limit: int, reverse: bool
         lower = max(lower, after + "\1")
     order = upper is not None, reverse
     parameters = (lower, limit) if upper is None else (lower, upper, limit)
-    ((count, has_deep, joined),) = pool.read(_JOINED_PAGES[order], parameters, verb="keys", bulk=True)
+    ((count, has_deep, joined),) = pool.read(_JOINED_PAGES[order], parameters, verb=verb, bulk=True)
     if not count:
         return [], None
     if not has_deep:

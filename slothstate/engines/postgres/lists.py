@@ -125,7 +125,7 @@ class Lists:
         verb, counted = ("unshift to", "list_unshift") if at_front else ("push to", "list_push")
         if not items:
             self._pool.require_writable()
-            return self._length(key, verb, may_write=False)
+            return self._length(key, verb, counted, may_write=False)
         ((size, kind),) = self._pool.write(_PUSH, (*split(key), list(items), at_front), verb=counted)
         if kind is not None:
             raise refusal_of(verb, key, kind)
@@ -147,6 +147,8 @@ class Lists:
         for key in keys:
             for item in self._take(key, 1, verb, counted, at_end=at_end):
                 return key, item
+            # However many lists are looked into, it is one verb.
+            counted = ""
         return None
 
     def pop_many(self, key: str, count: int, /) -> list[str]:
@@ -157,7 +159,7 @@ class Lists:
 
     def _take(self, key: str, count: int, verb: str, counted: str, *, at_end: bool) -> list[str]:
         """Take items, as texts that can be read: a damaged one stays to be looked at."""
-        with self._pool.step() if self._pool.in_transaction else nullcontext():
+        with self._pool.step(counted) if self._pool.in_transaction else nullcontext():
             found = self._pool.write(_TAKE, (key_of(key), count, at_end), verb=counted)
             texts, kind = found[0] if found else ((), None)
             for text in texts or ():
@@ -167,10 +169,10 @@ class Lists:
             return list(texts or ())
 
     def length(self, key: str, /) -> int:
-        return self._length(key, "measure", may_write=True)
+        return self._length(key, "measure", "list_length", may_write=True)
 
-    def _length(self, key: str, verb: str, *, may_write: bool) -> int:
-        found = self._pool.read(_LENGTH, (key_of(key),), verb="list_length")
+    def _length(self, key: str, verb: str, counted: str, *, may_write: bool) -> int:
+        found = self._pool.read(_LENGTH, (key_of(key),), verb=counted)
         if not found:
             return 0
         kind, size, is_due = found[0]
@@ -203,12 +205,11 @@ class Lists:
         return json_encode(values[begin : end + 1], "items") if begin <= end else EMPTY_LIST
 
     def replace(self, key: str, index: int, item: str, /) -> bool:
-        with self._pool.step():
+        with self._pool.step("list_set"):
             found = self.find(key, "set an item of")
             if found is None or not -found.size <= index < found.size:
                 return False
             self.replace_at(key, self.open(key), index % found.size, item)
-            self._pool.operations["list_set"] += 1
             return True
 
     def replace_at(self, key: str, identity: int, index: int, item: str) -> None:
@@ -224,13 +225,12 @@ class Lists:
         return int(found[0][0])
 
     def insert(self, key: str, index: int, item: str, /) -> int | None:
-        with self._pool.step():
+        with self._pool.step("list_insert"):
             found = self.find(key, "insert into")
             size = 0 if found is None else found.size
             at = index if index >= 0 else index + size
             if not 0 <= at <= size:
                 return None
-            self._pool.operations["list_insert"] += 1
             if at == size:
                 return self.push(key, [item])
             if at == 0:
@@ -245,10 +245,9 @@ class Lists:
             return size + 1
 
     def remove(self, key: str, item: object, count: int, /) -> int:
-        with self._pool.step():
+        with self._pool.step("list_remove"):
             if self.find(key, "remove from") is None:
                 return 0
-            self._pool.operations["list_remove"] += 1
             gone = matching(key, self.items(key), item, count)
             if gone:
                 self.cut(key, self.open(key), gone)
@@ -272,11 +271,10 @@ class Lists:
         self._pool.write(_SETTLE, (identity,), bulk=True)
 
     def trim(self, key: str, start: int, stop: int, /) -> int:
-        with self._pool.step():
+        with self._pool.step("list_trim"):
             found = self.find(key, "trim")
             if found is None:
                 return 0
-            self._pool.operations["list_trim"] += 1
             begin, end = bounds(found.size, start, stop)
             kept = set(range(begin, end + 1))
             if len(kept) < found.size:

@@ -41,8 +41,7 @@ class Fields:
         self._lists = lists
 
     def get(self, key: str, path: Path, /) -> str | None:
-        found = self._find(key, path)
-        self._pool.operations["get_field"] += 1
+        found = self._find(key, path, verb="get_field")
         if found is None:
             return None
         kind, text, _, item = found
@@ -54,15 +53,14 @@ class Fields:
             return None
         return fields.part(key, item, path[1:]) if len(path) > 1 else item
 
-    def _find(self, key: str, path: Path) -> tuple[str, str | None, int | None, str | None] | None:
+    def _find(self, key: str, path: Path, *, verb: str = "") -> tuple[str, str | None, int | None, str | None] | None:
         index = path[0] if isinstance(path[0], int) and abs(path[0]) < 2**62 else None
-        found = self._pool.read(_FIND, (index, index, index, key_of(key)))
+        found = self._pool.read(_FIND, (index, index, index, key_of(key)), verb=verb)
         return found[0] if found else None
 
     def put(self, key: str, path: Path, value: str, /) -> None:
-        with self._pool.step():
+        with self._pool.step("set_field"):
             self._put(key, path, value, "set a field of")
-            self._pool.operations["set_field"] += 1
 
     def _put(self, key: str, path: Path, value: str, verb: str) -> None:
         found = self._find(key, path)
@@ -89,16 +87,14 @@ class Fields:
         self._lists.replace_at(key, self._lists.open(key), path[0] % size, new)
 
     def increment(self, key: str, path: Path, delta: int | float, /) -> int | float:
-        with self._pool.step():
+        with self._pool.step("increment_field"):
             total = fields.add(key, self.get(key, path), path, delta)
             self._put(key, path, json_encode(total, "sum"), "increment a field of")
-            self._pool.operations["increment_field"] += 1
             return total
 
     def delete(self, key: str, path: Path, /) -> bool:
-        with self._pool.step():
+        with self._pool.step("delete_field"):
             found = self._find(key, path)
-            self._pool.operations["delete_field"] += 1
             if found is None:
                 return False
             kind, text, size, item = found

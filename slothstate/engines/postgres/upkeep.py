@@ -138,7 +138,7 @@ class Upkeep:
     def check(self) -> list[str]:
         from slothstate.engines.postgres import audit
 
-        self._pool.operations["check"] += 1
+        self._pool.count("check")
         return audit.problems(self._pool)
 
     def stats(self) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import apsw
 
 from slothstate.descriptions import User
 from slothstate.engines.sqlite.connection import Connection
-from slothstate.errors import SlothStateError
+
+if TYPE_CHECKING:
+    from slothstate.engines.sqlite.store import Store
 
 __all__ = ["settings", "users", "wal"]
 
@@ -49,14 +51,11 @@ def settings(connection: Connection, now: int) -> dict[str, int | str]:
     return found | {name: connection.db.config(switch, _READ_CURRENT) for name, switch in _SWITCHES.items()}
 
 
-def wal(connection: Connection, now: int) -> tuple[int, int]:
-    """Return how many pages the log holds, and how many of them are in the database already. Changes nothing.
-
-    Raises: `SlothStateError` inside a transaction or snapshot, where SQLite does not tell.
-    """
-    if connection.db.in_transaction:
-        raise SlothStateError("inside a transaction or a snapshot the log cannot be looked at: ask outside of it")
-    return connection.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+def wal(store: Store) -> tuple[int, int]:
+    """Return how many pages the log holds, and how many of them are in the database already. Changes nothing."""
+    # Inside a transaction SQLite does not tell.
+    with store.apart() as (connection, _):
+        return connection.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
 
 
 def users(path: str) -> list[User] | None:

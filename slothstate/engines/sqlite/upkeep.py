@@ -55,7 +55,7 @@ class UpkeepOperations:
 
         store = self._store
         store.ensure_identity()
-        pages, copied = store.read(health.wal)
+        pages, copied = health.wal(store)
         return {
             "settings": store.read(health.settings),
             "file_system": location.file_system(store.path),
