@@ -117,7 +117,6 @@ USES: dict[str, tuple[Callable[[State], object], ...]] = {
     "scan": (lambda s: list(s.scan()),),
     "compare_swap": (
         lambda s: s.compare_swap("a", 1, 2),
-        lambda s: s.compare_swap("list", [1], 1),
         lambda s: s.compare_swap("missing", None, 1),
     ),
     "get_field": (lambda s: s.get_field("table", "a"),),
