@@ -93,7 +93,7 @@ def test_looking(run: Run, url: str) -> None:
     # What a file has alone, and what is the whole server's, is no figure of the store.
     for unknown in ("wal_bytes", "free_bytes", "commits_total"):
         assert f"slothstate_{unknown}{{" not in metrics
-    assert "free_size\tNone\n" in run("stats")
+    assert "free_size\t-\n" in run("stats")
     assert json.loads(run("stats", "--json"))["free_size"] is None
     assert "slothstate_keys{" in metrics
     # The server of the tests does not sync, which is an error.

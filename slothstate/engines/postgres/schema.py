@@ -109,17 +109,15 @@ _TURN: Final = "select pg_advisory_xact_lock(hashtext('slothstate'), hashtext(%s
 
 def ensure(connection: Connection, schema: str, shown: str, *, create: bool) -> None:
     """Make the store's tables unless they are there. Raises: `UnsafeState` for what is not ours; `StateReadOnly`."""
-    if _is_ours(connection, schema, shown):
+    if _is_made(connection, schema, shown):
         return
     if not create:
-        _require_empty(connection, schema, shown)
         raise FileNotFoundError(shown)
     connection.command("begin")
     try:
         connection.execute(_TURN, (schema,))
         # Only now nobody else is making it.
-        if not _is_ours(connection, schema, shown):
-            _require_empty(connection, schema, shown)
+        if not _is_made(connection, schema, shown):
             advice = _advice(connection, schema)
             try:
                 _create(connection, schema)
@@ -151,13 +149,17 @@ def _is_ours(connection: Connection, schema: str, shown: str) -> bool:
     return True
 
 
-def _require_empty(connection: Connection, schema: str, shown: str) -> None:
+def _is_made(connection: Connection, schema: str, shown: str) -> bool:
+    """Return whether the store is there, False if nothing is. Raises: `UnsafeState` for anything else."""
+    if _is_ours(connection, schema, shown):
+        return True
     found = connection.execute(_OBJECTS, (schema,))[0][0]
-    # It may have become a store between the two looks.
+    # It may have become a store between the two looks, or the session had not heard of it.
     if found and not _is_ours(connection, schema, shown):
         raise UnsafeState(
             f"the schema {schema!r} holds {found} objects that are not slothstate's: choose another ({shown})"
         )
+    return bool(found)
 
 
 def _advice(connection: Connection, schema: str) -> str:

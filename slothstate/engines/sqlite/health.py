@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import apsw
 
 from slothstate.descriptions import User
 from slothstate.engines.sqlite.connection import Connection
-
-if TYPE_CHECKING:
-    from slothstate.engines.sqlite.store import Store
 
 __all__ = ["settings", "users", "wal"]
 
@@ -51,11 +48,12 @@ def settings(connection: Connection, now: int) -> dict[str, int | str]:
     return found | {name: connection.db.config(switch, _READ_CURRENT) for name, switch in _SWITCHES.items()}
 
 
-def wal(store: Store) -> tuple[int, int]:
-    """Return how many pages the log holds, and how many of them are in the database already. Changes nothing."""
-    # Inside a transaction SQLite does not tell.
-    with store.apart() as (connection, _):
-        return connection.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+def wal(connection: Connection) -> tuple[int, int]:
+    """Return how many pages the log holds, and how many of them are in the database already. Changes nothing.
+
+    Of a connection that is in no transaction, where SQLite does not tell.
+    """
+    return connection.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
 
 
 def users(path: str) -> list[User] | None:
