@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 # First of all: it refuses a Python that the rest would fail on in some other way.
 from slothstate import interpreter as _interpreter  # noqa: F401  # isort: skip
-from slothstate.engines import display_address, has_store, is_server
+from slothstate.engines import display_address, has_store, is_server, restore
 from slothstate.engines.sqlite.naming import absolute_path, default_path, refuse_address
 from slothstate.engines.sqlite.schema import check_library
 from slothstate.errors import (
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
         Waiter,
         WatchDescription,
     )
-    from slothstate.engines.sqlite.restore import restore
     from slothstate.escaping import printable
     from slothstate.fields import format_path, parse_path
     from slothstate.record import Record
@@ -141,7 +140,6 @@ _LATE: Final = {
     "format_path": "slothstate.fields",
     "parse_path": "slothstate.fields",
     "printable": "slothstate.escaping",
-    "restore": "slothstate.engines.sqlite.restore",
 }
 """What few programs need, and the modules that have it: imported when it is asked for."""
 

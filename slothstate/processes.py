@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,10 +12,32 @@ from typing import Final
 from slothstate.descriptions import ClaimDescription, LockDescription, Owner, User
 from slothstate.quantities import shortened
 
-__all__ = ["Commands", "command_line"]
+__all__ = ["Commands", "command_line", "without_passwords"]
 
 LONGEST: Final = 1_000
 """Characters of a command line that are kept."""
+
+# Greedy: whoever leaves an @ of a password as it is writes two.
+_OF_A_USER: Final = re.compile(r"(\w://[^\s/?#:@]*:).*(?=@)", re.DOTALL)
+
+_OF_A_PARAMETER: Final = re.compile(
+    r"((?:password|oauth_client_secret|scram_client_key|scram_server_key)=)[^&]+", re.IGNORECASE
+)
+
+
+def without_passwords(text: str) -> str:
+    """Return a text with the passwords of the addresses in it left out, as far as white space tells where these end.
+
+    >>> without_passwords("see postgresql://me:secret@host/db?sslpassword=secret")
+    'see postgresql://me:…@host/db?sslpassword=…'
+    """
+    if "://" not in text and "=" not in text:
+        return text
+    return "".join(map(_without_password, re.split(r"(\s+)", text)))
+
+
+def _without_password(word: str) -> str:
+    return _OF_A_PARAMETER.sub(r"\1…", _OF_A_USER.sub(r"\1…", word))
 
 
 class Commands:
@@ -38,7 +61,10 @@ class Commands:
 
 
 def command_line(pid: int) -> str | None:
-    """Return the command line of a process as a shell would take it, its program without the directory, or None."""
+    """Return the command line of a process as a shell would take it, or None.
+
+    Its program is without the directory, and addresses are without their passwords.
+    """
     try:
         octets = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
@@ -46,5 +72,6 @@ def command_line(pid: int) -> str | None:
     # What renames itself (setproctitle) leaves NULs, or one text with spaces in it.
     program, *arguments = os.fsdecode(octets.rstrip(b"\0")).split("\0")
     program = os.path.basename(program) if program.startswith("/") else program
+    program, *arguments = map(_without_password, (program, *arguments))
     text = shlex.join([program, *arguments]) if arguments else program
     return shortened(text, LONGEST) or None

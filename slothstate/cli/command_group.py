@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -16,6 +17,9 @@ from slothstate.cli.wording import ALIASES, hint, too_much
 __all__ = ["CommandGroup", "exit_code"]
 
 _NAME_WIDTH: Final = 12
+
+# The URL of a store, or one with a user; with one slash, too, as it is mistyped.
+_ADDRESS: Final = re.compile(r"(postgres(?:ql)?:/?/?|\w[\w+.-]*://(?=.*@)).*", re.IGNORECASE | re.DOTALL)
 
 
 class CommandGroup(click.Group):
@@ -92,6 +96,11 @@ def _usage_hint(error: click.UsageError) -> str:
     return f": a value that begins with a hyphen stands behind --, '{context.command_path} -- {metavars}'"
 
 
+def _without_addresses(message: str) -> str:
+    """Return a message that quotes words, up to an address: it may hold a password, and nobody knows where it ends."""
+    return _ADDRESS.sub(r"\1…", message)
+
+
 def exit_code(run: Callable[[], Any], where: str = "") -> int:
     """Do what `exits.exit_code` does, for errors of click's as well."""
 
@@ -101,9 +110,9 @@ def exit_code(run: Callable[[], Any], where: str = "") -> int:
         except click.UsageError as error:
             path = error.ctx.command_path if error.ctx is not None else "slothstate"
             message = " ".join(error.format_message().split()).rstrip(".") + _usage_hint(error)
-            raise Failure(f"{message} (see '{path} --help')", MISUSE) from error
+            raise Failure(f"{_without_addresses(message)} (see '{path} --help')", MISUSE) from error
         except click.ClickException as error:
-            raise Failure(error.format_message(), error.exit_code) from error
+            raise Failure(_without_addresses(error.format_message()), error.exit_code) from error
         except click.Abort as error:
             raise Failure("interrupted", INTERRUPTED) from error
 

@@ -144,7 +144,10 @@ def exit_code(run: Callable[[], Any], where: str = "") -> int:
 
     def fail(message: str, code: int) -> int:
         if message:
-            say(f"slothstate: {escaped(where + message, keep=chr(10))}")
+            # Imported when something failed: few commands do.
+            from slothstate.processes import without_passwords
+
+            say(f"slothstate: {escaped(without_passwords(where + message), keep=chr(10))}")
         return code
 
     try:

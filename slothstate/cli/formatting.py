@@ -77,6 +77,8 @@ def held_as(lock: LockDescription) -> str:
     return "" if lock["slots"] == 1 else f" ({lock['slots']} slots)"
 
 
-def unused(settings: Mapping[str, int | str]) -> int:
-    """Return the bytes of a store's file that hold nothing; 0 where there is no file."""
-    return int(settings.get("freelist_count", 0)) * int(settings.get("page_size", 0))
+def unused(settings: Mapping[str, int | str]) -> int | None:
+    """Return the bytes of a store's file that hold nothing; None where there is no file."""
+    if "freelist_count" not in settings:
+        return None
+    return int(settings["freelist_count"]) * int(settings["page_size"])

@@ -79,7 +79,7 @@ def stats(db: str | None, as_json_: bool, prometheus: bool) -> int:
     return DONE
 
 
-def _print_stats(figures: dict[str, Any], free: int, dead: int, users: list[Any] | None) -> None:
+def _print_stats(figures: dict[str, Any], free: int | None, dead: int, users: list[Any] | None) -> None:
     unused = f", {size(free)} of it unused" if free else ""
     rows = {
         "store": escaped(figures["path"]),

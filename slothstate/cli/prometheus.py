@@ -7,7 +7,7 @@ from typing import Any
 __all__ = ["exposition"]
 
 
-def exposition(figures: dict[str, Any], free: int, dead: int, commits: int) -> str:
+def exposition(figures: dict[str, Any], free: int | None, dead: int, commits: int) -> str:
     """Return the metrics in the text format; every sample carries the store's path as a label."""
     store = {"path": str(figures["path"])}
     metrics: list[tuple[str, str, str, list[tuple[dict[str, str], int]]]] = [
@@ -15,7 +15,7 @@ def exposition(figures: dict[str, Any], free: int, dead: int, commits: int) -> s
         ("keys", "gauge", "Live keys by kind.", [({"kind": k}, n) for k, n in figures["keys_by_kind"].items()]),
         ("expired_keys", "gauge", "Keys that are expired and not swept yet.", [({}, figures["expired_pending"])]),
         ("database_bytes", "gauge", "Size of the database.", [({}, figures["total_size"])]),
-        ("free_bytes", "gauge", "Part of the database that is unused.", [({}, free)]),
+        ("free_bytes", "gauge", "Part of the database that is unused.", _known(free)),
         ("wal_bytes", "gauge", "Size of the write-ahead log.", _known(figures["wal_size"])),
         (
             "locks",

@@ -64,7 +64,7 @@ class History:
         self._now = _Sample(began, figures, health, state.usage("", self._delimiter), locks)
         self.cost = time.monotonic() - began
         self.activity = state.activity(watch_for)
-        if self._before is not None:
+        if self._before is not None and health["commits"] >= 0:
             written = health["commits"] - self._before.health["commits"]
             self.rates.append(written % WRAP / self.seconds)
 
@@ -106,6 +106,12 @@ def render(history: History, console: Console) -> RenderableType:
     return Group(*parts)
 
 
+def _writes(history: History, console: Console) -> str:
+    if history.now.health["commits"] < 0:
+        return "the server does not tell those of one store"
+    return f"{history.rates[-1]:,.0f}/s  {_curve(history, console)}" if history.rates else "..."
+
+
 def _head(history: History, console: Console) -> RenderableType:
     now = history.now
     figures, health = now.figures, now.health
@@ -115,10 +121,10 @@ def _head(history: History, console: Console) -> RenderableType:
     # Each holder of a lock has all who wait for it.
     waiting = sum(map(len, {lock["name"]: lock["waiting"] for lock in now.locks}.values()))
     facts = {
-        "writes": f"{history.rates[-1]:,.0f}/s  {_curve(history, console)}" if history.rates else "...",
+        "writes": _writes(history, console),
         "calls": _calls(history),
         "keys": keys_line(figures),
-        "size": f"{size(figures['total_size'])}, {size(free)} unused",
+        "size": size(figures["total_size"]) + ("" if free is None else f", {size(free)} unused"),
         "log": "the server's"
         if figures["wal_size"] is None
         else f"{size(figures['wal_size'])}, {quantity(behind, 'page')} not in the database yet",

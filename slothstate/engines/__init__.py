@@ -11,7 +11,7 @@ from slothstate.errors import NotSupported
 if TYPE_CHECKING:
     from slothstate.engines.postgres.engine import PostgresEngine
 
-__all__ = ["connect", "display_address", "has_store", "is_server"]
+__all__ = ["connect", "display_address", "has_store", "is_server", "restore"]
 
 SCHEMES: Final = ("postgresql", "postgres")
 """What the URLs of servers begin with, as libpq's do."""
@@ -93,6 +93,32 @@ def connect(
         allow_remote=allow_remote,
         is_resting=is_resting,
     )
+
+
+def restore(
+    source: str | os.PathLike[str], path: str | os.PathLike[str] | None = None, *, allow_remote: bool = False
+) -> None:
+    """Replace the contents of the store at `path` by those of the backup `source`.
+
+    `path` and `allow_remote` are those of `open`.
+
+    The store is created if it is missing; what it held is gone. Locks are not restored: nobody holds any afterwards.
+    What was claimed is in its list again.
+    Fencing numbers never go back: the next is above all that the backup knows of and all that the replaced store gave;
+    where no store is left to tell, they go ahead by a million million. The backup is only read.
+
+    Raises: `InvalidValue` for an argument of another type; `StateBusy` while anybody has the store open; `UnsafeState`
+    for a `source` or `path` that is not a store; `StateCorrupt` for a damaged `source`. The store is then as it was.
+    `NotSupported` for a store on a server.
+    """
+    if is_server(path):
+        raise NotSupported(
+            "a store on PostgreSQL is not restored from a file: pg_restore brings back what pg_dump saved, and load() "
+            "stores what dump() tells"
+        )
+    from slothstate.engines.sqlite import restore as of_files
+
+    of_files.restore(source, path, allow_remote=allow_remote)
 
 
 def _postgres() -> type[PostgresEngine]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import slothstate
 from helpers import postgres_server
 from helpers.command import SECONDS, command, environment
+from slothstate.processes import command_line
 
 SECRET = "hidden-word"
 
@@ -87,11 +89,17 @@ def test_looking(run: Run, url: str) -> None:
     assert "wal_size\t-\n" in stats
     assert "None" not in stats
     metrics = run("stats", "--prometheus")
-    assert "slothstate_wal_bytes{" not in metrics
+    # What a file has alone, and what is the whole server's, is no figure of the store.
+    for unknown in ("wal_bytes", "free_bytes", "commits_total"):
+        assert f"slothstate_{unknown}{{" not in metrics
+    assert "free_size\t-\n" in run("stats")
+    assert json.loads(run("stats", "--json"))["free_size"] is None
     assert "slothstate_keys{" in metrics
     # The server of the tests does not sync, which is an error.
     run("doctor", code=3)
-    assert "the server's" in run("top", "--once", "--interval", "0.1")
+    seen = run("top", "--once", "--interval", "0.1")
+    assert "the server's" in seen
+    assert "unused" not in seen
 
 
 def test_a_command_that_reads_makes_no_store(run: Run, url: str) -> None:
@@ -168,6 +176,63 @@ def test_addresses_that_lead_nowhere(home: Path, run: Run, db: str, code: int) -
     said = run("get", "k", "--busy-timeout", "200ms", db=db, code=code)
     assert said.count("\n") == 1
     assert ("redis://" in said) == db.startswith("redis")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("{}", "set", "a", "1"),
+        ("{}",),
+        ("help", "{}"),
+        ("restore", "x.db", "{}"),
+        ("set", "a", "b", "{}", "c"),
+        ("set", "a", "b", "--ttl", "{}"),
+        ("set", "a", "--{}"),
+        ("increment", "n", "{}"),
+        ("get", "a", "--field", "{}"),
+        ("get", "a", "--durability", "{}"),
+        ("keys", "[{}"),
+        ("with-lock", "job", "--timeout", "{}", "--", "true"),
+        ("copy-store", "{}"),
+        ("run", "{}"),
+        ("import", "diskcache", "{}"),
+        ("backup", "{}"),
+        ("unlock", "{}"),
+        ("get", "--db", "{}x", "a", "b", "--c"),
+    ],
+)
+@pytest.mark.parametrize("password", [SECRET, f"a'b {SECRET}", f"a@{SECRET}"])
+def test_an_address_in_the_wrong_place(home: Path, words: tuple[str, ...], password: str) -> None:
+    """What a command says of its words leaves out what may be a password."""
+    typed = [word.format(f"postgresql://me:{password}@host/x") for word in words]
+    variables = environment(home, {"TERM": "dumb"})
+    done = subprocess.run(
+        command(*typed),
+        capture_output=True,
+        cwd=home,
+        env=variables,
+        timeout=SECONDS,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode > 0
+    said = (done.stdout + done.stderr).decode()
+    assert said
+    assert SECRET not in said
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/cmdline"), reason="this system does not tell")
+def test_a_command_line_that_holds_a_password() -> None:
+    """What `locks`, `top` and `doctor` say that a process runs is without the password that it was given."""
+    words = (f"postgresql://me:{SECRET}@host/x", f"x:y://me:a b'{SECRET}@host?password={SECRET}&a=1", "me:a@host")
+    program = (sys.executable, "-c", "print(flush=True); input()")
+    with subprocess.Popen([*program, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        said = command_line(child.pid) or ""
+        child.communicate(b"\n", timeout=SECONDS)
+    assert SECRET not in said
+    assert said.endswith(" 'postgresql://me:…@host/x' 'x:y://me:…@host?password=…&a=1' me:a@host")
 
 
 def test_a_script_works_on_it(run: Run, home: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -94,3 +96,72 @@ def test_an_engine_names_itself(place: Place, state: State) -> None:
     assert state.stats()["backend"] == engine.name
     assert engine.address in repr(state)
     assert (engine.limits, engine.features) == (place.limits, place.features)
+
+
+def counted(state: State, use: Callable[[State], object]) -> dict[str, int]:
+    """Return what a use of the store was counted as."""
+    before = state.stats()["operations"]
+    use(state)
+    return {name: count - before.get(name, 0) for name, count in state.stats()["operations"].items()}
+
+
+USES: dict[str, tuple[Callable[[State], object], ...]] = {
+    "set": (lambda s: s.set("a", 1), lambda s: s.set("a", 1, when="absent"), lambda s: s.set("a", 1, keep_ttl=True)),
+    "exists": (lambda s: s.exists("a"),),
+    "rename": (lambda s: s.rename("a", "b"), lambda s: s.rename("missing", "b"), lambda s: s.rename("a", "a")),
+    "copy": (lambda s: s.copy("a", "b"), lambda s: s.copy("rows", "b"), lambda s: s.copy("missing", "b")),
+    "take": (lambda s: s.take("table"),),
+    "delete": (lambda s: s.delete("a"),),
+    "clear": (lambda s: s.clear("a*"), lambda s: s.clear()),
+    "keys": (lambda s: s.keys(), lambda s: s.keys("r*", limit=1)),
+    "scan": (lambda s: list(s.scan()),),
+    "compare_swap": (
+        lambda s: s.compare_swap("a", 1, 2),
+        lambda s: s.compare_swap("missing", None, 1),
+    ),
+    "get_field": (lambda s: s.get_field("table", "a"),),
+    "set_field": (lambda s: s.set_field("table", "b", 1), lambda s: s.set_field("missing", "b", 1)),
+    "increment_field": (lambda s: s.increment_field("table", "a"), lambda s: s.increment_field("missing", "a")),
+    "delete_field": (lambda s: s.delete_field("rows", (0,)), lambda s: s.delete_field("list", (0,))),
+    "increment": (lambda s: s.increment("a"), lambda s: s.increment("a", 0.5), lambda s: s.increment("new", 1e308)),
+    "list_push": (lambda s: s.list_push("rows", 1), lambda s: s.list_push("rows")),
+    "list_insert": (lambda s: s.list_insert("rows", 0, 1), lambda s: s.list_insert("rows", 3, 1)),
+    "list_set": (lambda s: s.list_set("rows", 0, 1), lambda s: s.list_set("missing", 0, 1)),
+    "list_trim": (lambda s: s.list_trim("rows", 0, 1), lambda s: s.list_trim("missing", 0, 1)),
+    "list_remove": (lambda s: s.list_remove("list", 1), lambda s: s.list_remove("missing", 1)),
+    "list_pop": (lambda s: s.list_pop("rows"), lambda s: s.list_pop(["missing", "list"])),
+    "list_shift": (lambda s: s.list_shift("rows"),),
+}
+
+
+@pytest.mark.parametrize("verb", USES)
+@pytest.mark.parametrize("inside", [False, True])
+def test_each_verb_counts_itself(place: Place, verb: str, inside: bool) -> None:
+    """`stats()["operations"]` counts what was called, not what it is made of."""
+    state = place.open()
+    if state._engine.name == "model":
+        pytest.skip("it counts nothing")
+    for use in USES[verb]:
+        state.clear()
+        state.set_many({"a": 1, "table": {"a": 1}, "list": [1]})
+        state.list_push("rows", 1, 2, 3)
+        with state.transaction() if inside else nullcontext():
+            found = counted(state, use)
+        assert {name: count for name, count in found.items() if count} == {verb: 1}
+
+
+@pytest.mark.parametrize("block", ["transaction", "snapshot"])
+def test_looking_after_a_store_inside_a_block(place: Place, block: str) -> None:
+    """How a store is doing can be asked anywhere, and nothing of the block is changed by it."""
+    state = place.open()
+    if state._engine.name == "model":
+        pytest.skip("it has no health")
+    with getattr(state, block)():
+        if block == "transaction":
+            state.set("k", 1)
+        health = state.health()
+        assert health.keys() == {"settings", "file_system", "wal_pages", "wal_pages_copied", "commits", "users"}
+        assert all(finding.subject for finding in state.examine())
+        assert state.check() == []
+        assert state.get("k") == (1 if block == "transaction" else None)
+    assert state.health().keys() == health.keys()

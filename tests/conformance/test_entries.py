@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import random
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +39,46 @@ def test_entry_of_each_kind(state: State) -> None:
     assert state.entry("list", 99) == Entry("list", "list", 9, 2, None, '[1,"two"]')
     assert state.entry("empty", 99) == Entry("empty", "list", 2, 0, None, "[]")
     assert state.entry("missing", 99) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("a\0b", "\0\1\0", "\1\2\3", "\0" * 5, "a\1", "ü€\0𐍈\0x", "", b"", b"\0\1\xff"),
+        *(0, -5, 2**63 - 1, -(2**63), 1.0, -1.0, 0.0, -0.0, 0.1 + 0.2, -0.5, 1e15, -1e15, 1e16, 123456789012345.6),
+        *(1234567890123456.8, 1e15 + 0.125, 9007199254740993.0, 1e-4, 1e-5, 1.5e-7, 1e100, 1e308, 5e-324, 1e22, 1e21),
+        *(True, False, {}, [], {"\0": "\0"}, ["\0", -0.0, 1e308]),
+    ],
+    ids=repr,
+)
+def test_the_beginning_and_the_size_of_a_value(state: State, value: Any) -> None:
+    """The preview is the first characters of the value, as many as were asked for; size and usage are those of all."""
+    state.set("k", value)
+    if isinstance(value, bool):
+        whole: str | bytes = "true" if value else "false"
+        size = 1
+    else:
+        plain = isinstance(value, str | bytes)
+        whole = value if plain else json_encode(value, "value") if isinstance(value, dict | list) else repr(value)
+        size = len(whole.encode() if isinstance(whole, str) else whole)
+    for length in (*range(len(whole) + 2), 2**31, 2**62):
+        entry = state.entry("k", length)
+        assert entry is not None
+        assert (entry.preview, entry.size) == (whole[:length], size)
+    assert state.usage() == [Usage("", 1, 1 + size)]
+
+
+def test_the_size_of_many_floats(shared_state: State) -> None:
+    """The sums are those of the entries, whatever the floats."""
+    generator = random.Random(5)
+    floats = [struct.unpack("d", generator.randbytes(8))[0] for _ in range(2000)]
+    floats += [generator.uniform(-1, 1) * 10.0 ** generator.randrange(-20, 20) for _ in range(2000)]
+    floats += [generator.uniform(1e14, 1e17) for _ in range(1000)]
+    shared_state.set_many({f"f{n}:x": number for n, number in enumerate(floats) if math.isfinite(number)})
+    assert {row.prefix: row.size for row in shared_state.usage("f")} == {
+        f"{entry.key[:-1]}": len(entry.key) + entry.size for entry in shared_state.entries("f*")
+    }
+    shared_state.clear()
 
 
 def test_entry_of_a_list_in_rows(state: State) -> None:

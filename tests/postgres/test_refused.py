@@ -10,6 +10,8 @@ import time
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -43,9 +45,22 @@ MALFORMED = (
     f"postgresql://me:{SECRET}@127.0.0.1/db?service=nobodys",
     f"postgresql:/me:{SECRET}@127.0.0.1/db",
     f"postgres:me:{SECRET}@127.0.0.1",
+    f"postgresql://me:x@{SECRET}@127.0.0.1/db",
+    f"postgresql://:x@{SECRET}@127.0.0.1/db",
+    f"postgresql://me:{SECRET}%00x@127.0.0.1/db",
+    f"postgresql://me:{SECRET}%ff@127.0.0.1/db",
+    f"postgresql://me@127.0.0.1/db?password={SECRET}%ff",
+    f"postgresql://me@127.0.0.1/db?password=x&{SECRET}=1",
+    f"postgresql://me@127.0.0.1/db?{SECRET}=x@y",
+    f"postgresql://me@127.0.0.1/db?{SECRET}-1=x",
+    f"postgresql://me:{SECRET},x%40127.0.0.1/db",
+    f"postgresql://me:1,{SECRET}%40127.0.0.1/db",
+    f"postgresql://me:1,x:{SECRET}%40127.0.0.1/db",
+    f"postgresql://me%3A{SECRET}@127.0.0.1/db",
+    "postgresql://me@127.0.0.1/db?schema=s_%ff",
     *(
         f"postgresql://me:{SECRET}@127.0.0.1/db?schema={name}"
-        for name in ("", "x" * 64, "é" * 32, "pg_mine", "information_schema", "a&schema=b")
+        for name in ("", "x" * 64, "é" * 32, "pg_mine", "information_schema", "a&schema=b", "a%09b", "a%0Ab", "%24user")
     ),
 )
 
@@ -84,6 +99,7 @@ def test_malformed_addresses(url: str) -> None:
         (f"postgresql://127.0.0.1:1/db?user=me&sslpassword={SECRET}", "postgresql://127.0.0.1:1/db?user=me"),
         (f"postgresql://:{SECRET}@127.0.0.1:1,127.0.0.1:2/db", "postgresql://@127.0.0.1:1,127.0.0.1:2/db"),
         ("postgresql:///?host=/nowhere", "postgresql:///?host=/nowhere"),
+        (f"postgresql://me%40corp:{SECRET}@[::1]:1/db", "postgresql://me%40corp@[::1]:1/db"),
     ],
 )
 def test_a_server_that_is_not_there(url: str, shown: str) -> None:
@@ -92,6 +108,15 @@ def test_a_server_that_is_not_there(url: str, shown: str) -> None:
     error = refusal(url, busy_timeout=0.2)
     assert isinstance(error, StateIOError)
     assert shown in str(error)
+
+
+@pytest.mark.parametrize("name", ["oauth_client_secret", "scram_client_key", "scram_server_key"])
+def test_other_secrets(name: str) -> None:
+    """What proves who somebody is, is shown as little as a password; an older libpq does not know it."""
+    url = f"postgresql://me@127.0.0.1:1/db?{name}={SECRET}"
+    refusal(url, busy_timeout=0.2)
+    with suppress(InvalidValue):
+        assert slothstate.display_address(url) == "postgresql://me@127.0.0.1:1/db"
 
 
 @pytest.fixture
@@ -150,6 +175,59 @@ def test_a_wrong_password(server: Server, admin: psycopg.Connection) -> None:
     finally:
         rules.write_text(before)
         admin.execute("select pg_reload_conf()")
+
+
+def test_what_libpq_takes(
+    server: Server, admin: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A + is a + wherever it stands; what a service or the environment says holds unless the URL says otherwise."""
+
+    def session(url: str) -> tuple[str, str]:
+        with slothstate.open(url) as state:
+            ask = "select current_setting('application_name'), current_setting('work_mem')"
+            return state._engine.pool.read(ask)[0]  # type: ignore[attr-defined,no-any-return]
+
+    plain = f"{server.url()}&application_name=a+b%2Bc%20d"
+    assert session(plain) == ("a+b+c d", "4MB")
+    assert "application_name=a%2Bb%2Bc%20d" in slothstate.display_address(plain)
+    monkeypatch.setenv("PGAPPNAME", "of the environment")
+    monkeypatch.setenv("PGOPTIONS", "-c work_mem=7MB")
+    assert session(server.url()) == ("of the environment", "7MB")
+    (tmp_path / "services").write_text(
+        f"[mine]\nhost={server.directory}\nuser=postgres\ndbname=postgres\n"
+        "application_name=of the service\noptions=-c work_mem=9MB\n"
+    )
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    for url in ("postgresql://?service=mine", "postgresql:///?service=mine&schema=slothstate"):
+        assert session(url) == ("of the service", "9MB")
+    assert session("postgresql://?service=mine&options=-c%20work_mem%3D5MB&application_name=x") == ("x", "5MB")
+    monkeypatch.setenv("PGSERVICE", "mine")
+    assert session("postgresql://") == ("of the service", "9MB")
+
+
+def test_a_password_with_a_plus(server: Server, admin: psycopg.Connection) -> None:
+    """It is the same password wherever it stands in the URL, escaped or not."""
+    rules = server.data / "pg_hba.conf"
+    before = rules.read_text()
+    admin.execute("create role plus login password 'a+b'")
+    admin.execute("create schema plus authorization plus")
+    try:
+        rules.write_text("local all plus scram-sha-256\nlocal postgres postgres trust\n")
+        admin.execute("select pg_reload_conf()")
+        time.sleep(0.2)
+        url = server.url("plus", user="plus")
+        for right in (
+            url.replace("plus@", "plus:a+b@"),
+            url.replace("plus@", "plus:a%2Bb@"),
+            f"{url}&password=a+b",
+            f"{url}&password=a%2Bb",
+        ):
+            slothstate.open(right).close()
+    finally:
+        rules.write_text(before)
+        admin.execute("select pg_reload_conf()")
+        admin.execute("drop owned by plus cascade")
+        admin.execute("drop role plus")
 
 
 def test_schemas_that_are_not_ours(server: Server, admin: psycopg.Connection) -> None:
@@ -253,7 +331,13 @@ def test_a_role_that_may_not_make_the_store(server: Server, admin: psycopg.Conne
     assert statement in str(error)
     admin.execute("create schema others")
     admin.execute("grant usage on schema others to guest")
-    assert isinstance(refusal(server.url("others", user="guest")), StateReadOnly)
+    error = refusal(server.url("others", user="guest"))
+    assert isinstance(error, StateReadOnly)
+    right = 'grant usage, create on schema "others" to "guest"'
+    assert right in str(error)
+    admin.execute(right)
+    with slothstate.open(server.url("others", user="guest")) as state:
+        assert state.set("k", 1)
     admin.execute(statement)
     with slothstate.open(server.url("mine", user="guest")) as state:
         assert state.set("k", 1)
@@ -298,6 +382,23 @@ def test_a_role_that_may_not_write(server: Server, admin: psycopg.Connection) ->
             assert guest.clear() == 1
         admin.execute("revoke all on all tables in schema slothstate from guest")
         admin.execute("revoke all on schema slothstate from guest")
+
+
+def test_functions_that_nobody_may_call_by_default(server: Server, admin: psycopg.Connection) -> None:
+    """The rights that are documented are enough for another role where new functions are nobody's."""
+    admin.execute("alter default privileges revoke execute on functions from public")
+    try:
+        with slothstate.open(server.url()) as owner:
+            owner.list_push("l", 1)
+        admin.execute("grant usage on schema slothstate to guest")
+        admin.execute("grant select, insert, update, delete on all tables in schema slothstate to guest")
+        with slothstate.open(server.url(user="guest")) as guest:
+            assert guest.get("l") == [1]
+            assert guest.list_pop("l") == 1
+            with guest.locked("job"):
+                pass
+    finally:
+        admin.execute("alter default privileges grant execute on functions to public")
 
 
 def test_full_durability_of_a_server_without_sync(server: Server) -> None:

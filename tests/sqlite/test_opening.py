@@ -21,7 +21,7 @@ from helpers.command import command, environment, slothstate
 from helpers.files import NOBODY, make_store, untouched
 from helpers.mounts import mounted, remount, small_tmpfs
 from helpers.sqlite import raw
-from slothstate import StateFull, StateIOError, StateReadOnly, UnsafeState
+from slothstate import NotSupported, StateFull, StateIOError, StateReadOnly, UnsafeState
 from slothstate.engines.sqlite import access, location
 
 pwd, resource = map(pytest.importorskip, ("pwd", "resource"))
@@ -217,14 +217,21 @@ ADDRESSES = (
 
 
 @pytest.mark.parametrize("address", ["postgresql://ann:secret@host/db", "POSTGRES://ann:secret@host/db"])
-def test_a_server_is_no_file(tmp_path: Path, address: str) -> None:
+def test_a_server_is_no_file(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What can be opened is refused all the same where a file is written, without showing more than its first word."""
     make_store(tmp_path / "state.db")
     with package.open(tmp_path / "state.db") as state:
-        for write in (state.backup, lambda url: package.restore(tmp_path / "state.db", url)):
-            with pytest.raises(UnsafeState, match="is an address") as caught:
+        for write, refused in (
+            (state.backup, UnsafeState),
+            (lambda url: package.restore(url, tmp_path / "other.db"), UnsafeState),
+            (lambda url: package.restore(tmp_path / "state.db", url), NotSupported),
+        ):
+            with pytest.raises(refused) as caught:
                 write(address)
             assert "secret" not in str(caught.value)
+    monkeypatch.setenv("SLOTHSTATE_DB", address)
+    with pytest.raises(NotSupported):
+        package.restore(tmp_path / "state.db")
 
 
 @pytest.mark.parametrize("address", ADDRESSES)

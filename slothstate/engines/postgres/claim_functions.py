@@ -38,10 +38,19 @@ FUNCTIONS: Final = (
             end if;
             select pos, item, attempts into place, it, tries
             from items where list_id = e.id and pos >= e.first order by pos limit 1;
+            if e.kind <> 'list' or place is null or not are_json_v1(array[it]) then
+              return query select null::text, null::bigint, 'damaged';
+              return;
+            end if;
             if most is not null and tries >= most then
               -- Before anything is moved: later it is a list of ours.
-              select kind into failed from entries
-              where key = dead and is_live(expires_at_ms) and kind <> 'list' and not (kind = 'table' and t = '{{}}');
+              select case kind when 'list' then 'damaged' else kind end into failed from entries
+              where key = dead and is_live(expires_at_ms) and not (kind = 'table' and t = '{{}}') and case
+                when kind <> 'list' then true
+                when t is not null then json_size_v1(t) is null
+                else n is null or first is null or last is null
+                or exists (select from items where list_id = id and pos > last)
+              end;
               if found then
                 return query select dead, null::bigint, failed;
                 return;

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from slothstate.descriptions import ClaimDescription
 from slothstate.engines.claiming import Claimed, dead_key
+from slothstate.engines.postgres.lists import refusal_of
 from slothstate.engines.postgres.owner import Owner, host
 from slothstate.engines.postgres.rows import key_of, split
 from slothstate.engines.postgres.schema import GATED
-from slothstate.errors import WrongType
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.store import Store
@@ -69,7 +69,7 @@ class ClaimTable:
                 item, attempt, kind = found[0]
                 if kind is not None:
                     verb = "claim from" if item is None else "push to"
-                    raise WrongType.of(verb, key if item is None else target or "", "list", kind)
+                    raise refusal_of(verb, key if item is None else target or "", kind)
                 return Claimed(key, item, attempt, None)
         self._owner.kept.discard(nonce)
         return None

@@ -14,7 +14,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from slothstate.caller import Caller
-from slothstate.engines.postgres.address import Address
+from slothstate.engines.postgres.address import Address, defaults
 from slothstate.engines.postgres.bounded import Bounded, Late, Parameters, Row
 from slothstate.engines.postgres.prepared import Statements, readiness
 from slothstate.errors import (
@@ -58,6 +58,7 @@ _SESSION: Final = {
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
     "statement_timeout": "0",
+    "extra_float_digits": "1",
     "jit": "off",
     "client_min_messages": "warning",
 }
@@ -100,12 +101,17 @@ class Connection:
             "search_path": _quoted(address.schema),
         }
         parameters: dict[str, Any] = {**psycopg.conninfo.conninfo_to_dict(address.conninfo)}
+        # What a service and the environment say holds, as it does for libpq; what is said here would come before it.
+        given = defaults(parameters)
         options = " ".join(f"-c {name}={_escaped(value)}" for name, value in session.items())
-        parameters["options"] = f"{parameters.get('options') or os.environ.get('PGOPTIONS', '')} {options}".strip()
-        parameters.setdefault("application_name", f"slothstate {role}")
-        parameters.setdefault("connect_timeout", max(1, ceil(connect_timeout)))
-        for name, value in _KEEPALIVE.items():
-            parameters.setdefault(name, value)
+        parameters["options"] = f"{given.get('options', '')} {options}".strip()
+        ours = {
+            "application_name": f"slothstate {role}",
+            "connect_timeout": max(1, ceil(connect_timeout)),
+            **_KEEPALIVE,
+        }
+        for name, value in ours.items():
+            parameters.setdefault(name, given.get(name, value))
         parameters["client_encoding"] = "utf8"
         self.shown = address.shown
         self.db: Bounded = Bounded.connect(

@@ -8,7 +8,7 @@ from slothstate.engines.postgres.rows import EXPIRED, LIVE, STORED, columns, key
 from slothstate.engines.postgres.schema import GATED
 from slothstate.engines.protocol import Unit
 from slothstate.errors import OutOfRange, WrongType
-from slothstate.values import INTEGER_MAX, INTEGER_MIN, Kind, check_number
+from slothstate.values import INTEGER_MAX, INTEGER_MIN, Kind, check_number, damaged
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.store import Store
@@ -86,6 +86,7 @@ class Counters:
         elif abs(delta) < _FLOAT_SAFE:
             found = self._pool.write(_INCREMENT_FLOAT, parameters, verb="increment")
         else:
+            self._pool.count("increment")
             found = []
         if found:
             total: int | float = found[0][0]
@@ -121,6 +122,8 @@ class Counters:
         while True:
             found = self._pool.write(statement, (*split(key), kind, stored), verb="append")
             if found:
+                if found[0][0] is None:
+                    raise damaged(key, "it holds nothing")
                 return int(found[0][0])
             now = self._pool.read(_GET, (key_of(key),))
             if now and now[0][0] != kind:

@@ -215,21 +215,21 @@ class Entries:
 
     def rename(self, key: str, to: str, /) -> bool:
         self._pool.require_writable()
-        with self._pool.step():
+        with self._pool.step("rename"):
             if not self.exists(key):
                 return False
             if key != to:
                 self._pool.write(_DELETE, (key_of(to),))
-                self._pool.write(_RENAME, (*split(to), key_of(key)), verb="rename")
+                self._pool.write(_RENAME, (*split(to), key_of(key)))
             return True
 
     def copy(self, key: str, to: str, /) -> bool:
-        with self._pool.step():
+        with self._pool.step("copy"):
             if not self.exists(key):
                 return False
             if key != to:
                 self._pool.write(_DELETE, (key_of(to),))
-                ((identity, in_rows),) = self._pool.write(_COPY, (*split(to), key_of(key)), verb="copy")
+                ((identity, in_rows),) = self._pool.write(_COPY, (*split(to), key_of(key)))
                 if in_rows:
                     self._pool.write(_COPY_ITEMS, (identity, key_of(key)))
             return True
@@ -253,19 +253,19 @@ class Entries:
         return int(self._pool.read(_COUNT, bulk=True)[0][0])
 
     def clear(self, pattern: str | None, /) -> int:
-        with self._pool.step():
+        with self._pool.step("clear"):
             if pattern is None:
-                return int(self._pool.write(_CLEAR, verb="clear", bulk=True)[0][0])
+                return int(self._pool.write(_CLEAR, bulk=True)[0][0])
             found = self.keys(pattern, "", None, False)
             found += [key for (key,) in self._pool.read(_CLAIMED_ALONE, bulk=True) if glob_match(pattern, key)]
-            removed = self._pool.write(_CLEAR_KEYS, ([key_of(key) for key in found],), verb="clear", bulk=True)
+            removed = self._pool.write(_CLEAR_KEYS, ([key_of(key) for key in found],), bulk=True)
             return int(removed[0][0])
 
     def keys(self, pattern: str | None, after: str, limit: int | None, reverse: bool, /) -> list[str]:
         return listing.keys(self._pool, pattern, after, limit, reverse)
 
     def page(self, pattern: str | None, after: str, limit: int, reverse: bool, /) -> tuple[list[str], str | None]:
-        return listing.page(self._pool, pattern, after, limit, reverse)
+        return listing.page(self._pool, pattern, after, limit, reverse, verb="scan")
 
     def describe(self, key: str, preview: int, /) -> Entry | None:
         found = listing.describe(self._pool, [key], preview)

@@ -1,6 +1,7 @@
 """Functions of the server that change lists. Where a list may have claims, what is due comes back first.
 
-`other_kind` is the kind of a value that is no list: the caller raises for it, and nothing has been written.
+`other_kind` is the kind of a value that is no list, or "damaged": the caller raises for it, and nothing has been
+written. An error of the server would name no key, and would end the transaction of whoever called.
 """
 
 from __future__ import annotations
@@ -12,6 +13,33 @@ from slothstate.engines.postgres.definitions import GATE, plpgsql, sql
 __all__ = ["FUNCTIONS"]
 
 FUNCTIONS: Final = (
+    # What cannot be read is found here before it is gone; of what is JSON to the server, our codec reads nearly all.
+    plpgsql(
+        "are_json_v1(texts text[])",
+        "boolean",
+        """
+        begin
+          perform each::json from unnest(texts) as u (each);
+          return true;
+        exception when data_exception or program_limit_exceeded then
+          return false;
+        end
+        """,
+        is_stable=True,
+    ),
+    # How many items the JSON of a list has, null if it is damaged.
+    plpgsql(
+        "json_size_v1(whole text)",
+        "bigint",
+        """
+        begin
+          return json_array_length(whole::json);
+        exception when data_exception or program_limit_exceeded then
+          return null;
+        end
+        """,
+        is_stable=True,
+    ),
     # The JSON of a list in rows, in the caller's snapshot: a function, since each execution of a statement sets up what
     # its subqueries need, whether they run or not.
     plpgsql(
@@ -98,12 +126,19 @@ FUNCTIONS: Final = (
           elsif e.kind = 'table' and e.t = '{}' then
             update entries set kind = 'list', n = 0, t = null, first = 1, last = 0 where key = k returning * into e;
           elsif e.kind = 'list' and e.t is not null then
+            if json_size_v1(e.t) is null then
+              e.kind := 'damaged';
+              return e;
+            end if;
             insert into items (list_id, pos, item)
             select e.id, number, each::text from json_array_elements(e.t::json) with ordinality as u (each, number);
             get diagnostics many = row_count;
             update entries set t = null, n = many, first = 1, last = many
             where key = k
             returning * into e;
+          end if;
+          if e.kind = 'list' and (e.n is null or e.first is null or e.last is null) then
+            e.kind := 'damaged';
           end if;
           return e;
         end
@@ -138,6 +173,11 @@ FUNCTIONS: Final = (
           e := open_list_v1(k, whole);
           if e.kind <> 'list' then
             return query select null::bigint, e.kind;
+            return;
+          end if;
+          if at_front and exists (select from items where list_id = e.id and pos < e.first)
+          or not at_front and exists (select from items where list_id = e.id and pos > e.last) then
+            return query select null::bigint, 'damaged';
             return;
           end if;
           select min(pos), max(pos) into low, high from claims where list_id = e.id;
@@ -196,23 +236,25 @@ FUNCTIONS: Final = (
             return;
           end if;
           e := open_list_v1(k, null);
+          if e.kind <> 'list' then
+            return query select null::text[], e.kind;
+            return;
+          end if;
           if at_end then
-            with gone as (
-              delete from items where list_id = e.id and pos in (
-                select pos from items where list_id = e.id and pos <= e.last order by pos desc limit many
-              )
-              returning pos, item
-            )
-            select array_agg(item order by pos desc), count(*), min(pos) into texts, got, low from gone;
+            select array_agg(item order by pos desc), count(*), min(pos), max(pos) into texts, got, low, high
+            from (select pos, item from items where list_id = e.id and pos <= e.last order by pos desc limit many) few;
+          else
+            select array_agg(item order by pos), count(*), min(pos), max(pos) into texts, got, low, high
+            from (select pos, item from items where list_id = e.id and pos >= e.first order by pos limit many) few;
+          end if;
+          if got = 0 or not are_json_v1(texts) then
+            return query select texts, 'damaged';
+            return;
+          end if;
+          delete from items where list_id = e.id and pos between low and high;
+          if at_end then
             perform settle_v1(e.id, e.n - got, e.first, low - 1);
           else
-            with gone as (
-              delete from items where list_id = e.id and pos in (
-                select pos from items where list_id = e.id and pos >= e.first order by pos limit many
-              )
-              returning pos, item
-            )
-            select array_agg(item order by pos), count(*), max(pos) into texts, got, high from gone;
             perform settle_v1(e.id, e.n - got, high + 1, e.last);
           end if;
           return query select texts, null::text;
@@ -250,9 +292,17 @@ FUNCTIONS: Final = (
             e.b, e.expires_at_ms
           from entries e
           where e.key = k and is_live(e.expires_at_ms);
-          if found then
-            delete from entries where key = k;
-          end if;
+          -- A damaged value stays to be looked at.
+          delete from entries e
+          where key = k and is_live(expires_at_ms) and case kind
+            when 'string' then t is not null
+            when 'bytes' then b is not null
+            when 'boolean' then n is not null
+            when 'number' then n is not null or coalesce(f not in ('NaN', 'Infinity', '-Infinity'), false)
+            else are_json_v1(array[
+              coalesce(case when kind = 'list' and t is null then list_text_v1(id) else t end, '')
+            ])
+          end;
         end
         """,
     ),

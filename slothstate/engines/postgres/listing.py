@@ -49,13 +49,26 @@ _RUN: Final = f"select key, long_key from entries e where starts_with(key, %s) a
 
 _IN_ROWS: Final = "e.kind = 'list' and e.t is null"
 
+# Of the text that Python writes: with a point in it, and an exponent from 10^16 on, not from 10^15. Of those on, the
+# server's shortest text may have a digit more, so they are measured here.
+_IS_LARGE: Final = "(e.kind = 'number' and abs(e.f) >= 1e16)"
+
+_FLOAT_SIZE: Final = f"""
+case
+  when {_IS_LARGE} then 0
+  when abs(e.f) >= 1e15 then 18 + (e.f < 0)::int
+  else octet_length(e.f::text) + case when e.f::text ~ '^-?[0-9]+$' then 2 else 0 end
+end
+"""
+
 _SIZE: Final = f"""
 case
   when {_IN_ROWS} then coalesce((select sum(octet_length(item)) + count(*) + 1 from items where list_id = e.id), 0)
-  when e.kind = 'string' then octet_length(replace(e.t, chr(1), ''))
-  when e.kind in ('table', 'list') then octet_length(e.t)
-  when e.kind = 'bytes' then octet_length(e.b)
-  else octet_length(coalesce(e.n::text, e.f::text))
+  when e.kind = 'string' then coalesce(octet_length(replace(e.t, chr(1), '')), 0)
+  when e.kind in ('table', 'list') then coalesce(octet_length(e.t), 0)
+  when e.kind = 'bytes' then coalesce(octet_length(e.b), 0)
+  when e.kind = 'boolean' then 1
+  else coalesce(octet_length(e.n::text), {_FLOAT_SIZE}, 0)
 end
 """
 
@@ -66,7 +79,7 @@ case when {_IN_ROWS} then coalesce((select sum(octet_length(item)) from claims w
 _DESCRIBE: Final = f"""
 select
   coalesce(e.long_key, e.key), e.kind, {_SIZE} + {_CLAIMED_SIZE},
-  case when {_IN_ROWS} then e.n when e.kind = 'list' then json_array_length(e.t::json) end,
+  case when {_IN_ROWS} then e.n when e.kind = 'list' then json_size_v1(e.t) end,
   e.expires_at_ms - now_ms(),
   case
     when {_IN_ROWS} then (
@@ -87,23 +100,25 @@ select
     when strpos(substr(whole, %s + 1), %s) > 0 then strpos(substr(whole, %s + 1), %s) + %s - 1 else 0
   end) as prefix,
   sum(is_there::int),
-  sum(case when is_there then octet_length(whole) + size else 0 end + claimed) as total
+  sum(case when is_there then octet_length(whole) + size else 0 end + claimed),
+  array_agg(large) filter (where is_there and large is not null)
 from (
-  select coalesce(e.long_key, e.key) as whole, {LIVE} as is_there, {_SIZE} as size, {_CLAIMED_SIZE} as claimed
+  select
+    coalesce(e.long_key, e.key) as whole, {LIVE} as is_there, {_SIZE} as size, {_CLAIMED_SIZE} as claimed,
+    case when {_IS_LARGE} then e.f end as large
   from entries e
   where key >= %s and (%s::text is null or key < %s) and ({LIVE} or {_IN_ROWS})
 ) each
 where starts_with(whole, %s)
 group by 1
 having sum(case when is_there then octet_length(whole) + size else 0 end + claimed) > 0
-order by 3 desc, 1
 """
 
 
 def keys(pool: Store, pattern: str | None, after: str, limit: int | None, reverse: bool) -> list[str]:
     """Return the live keys that match, past `after` and at most `limit`, in code point order, all of one moment."""
     size = PAGE_OF_KEYS if limit is None else min(max(limit, FEW_KEYS), PAGE_OF_KEYS)
-    found, following = page(pool, pattern, after, size, reverse)
+    found, following = page(pool, pattern, after, size, reverse, verb="keys")
     if following is None or (limit is not None and len(found) >= limit):
         return found[:limit]
     # More than a page: from the first again, with all that follow.
@@ -115,7 +130,9 @@ def keys(pool: Store, pattern: str | None, after: str, limit: int | None, revers
     return found[:limit]
 
 
-def page(pool: Store, pattern: str | None, after: str, limit: int, reverse: bool) -> tuple[list[str], str | None]:
+def page(
+    pool: Store, pattern: str | None, after: str, limit: int, reverse: bool, *, verb: str = ""
+) -> tuple[list[str], str | None]:
     """Return those of the next `limit` live keys past `after` ("": all) that match, and where to go on, or None."""
     found = stored_range(pattern)
     if found is None:
@@ -140,7 +157,7 @@ def page(pool: Store, pattern: str | None, after: str, limit: int, reverse: bool
         lower = max(lower, after + "\1")
     order = upper is not None, reverse
     parameters = (lower, limit) if upper is None else (lower, upper, limit)
-    ((count, has_deep, joined),) = pool.read(_JOINED_PAGES[order], parameters, verb="keys", bulk=True)
+    ((count, has_deep, joined),) = pool.read(_JOINED_PAGES[order], parameters, verb=verb, bulk=True)
     if not count:
         return [], None
     if not has_deep:
@@ -189,9 +206,9 @@ def describe(pool: Store, names: list[str], preview: int) -> list[Entry]:
     """Return what there is to say about those of some keys that are there, in their order."""
     if not names:
         return []
-    # More than any value has, and inside the server's 32 bits.
+    # More than any value has, and inside the server's 32 bits; of a text twice as much, for its escapes.
     most = min(preview, VALUE_MAX_BYTES)
-    parameters = (most, most, most, most, [key_of(name) for name in names])
+    parameters = (most, most, 2 * most, most, [key_of(name) for name in names])
     found = {row[0]: row for row in pool.read(_DESCRIBE, parameters, verb="entry", bulk=True)}
     entries = []
     for name in names:
@@ -199,16 +216,17 @@ def describe(pool: Store, names: list[str], preview: int) -> list[Entry]:
             key, kind, size, length, left_ms, text, beginning, n, f, claimed = found[name]
             shown: str | bytes
             if kind == "bytes":
-                shown = beginning
+                shown = beginning or b""
             elif kind == "boolean":
-                shown, size = ("true" if n else "false"), 1
+                shown = "true" if n else "false"
             elif kind == "number":
-                shown = repr(f if n is None else n)[:preview]
-                size = len(repr(f if n is None else n))
+                shown = "" if n is None and f is None else repr(f if n is None else n)
+                size = len(shown)
             else:
-                shown = unpacked(text) if kind == "string" else text
+                # What is damaged is described as far as it can be: this is how to look at it.
+                shown = unpacked(text or "")
             ttl = None if left_ms is None else left_ms / 1000
-            entries.append(Entry(key, kind, int(size), length, ttl, shown, claimed))
+            entries.append(Entry(key, kind, int(size), length, ttl, shown[:preview], claimed))
     return entries
 
 
@@ -223,7 +241,8 @@ def usage(pool: Store, prefix: str, delimiter: str) -> list[Usage]:
         # Which no key holds: longer than any.
         delimiter = "\1" * (KEY_MAX_BYTES + 1)
     parameters = (size, size, delimiter, size, delimiter, len(delimiter), lower, upper, upper, prefix)
-    return [
-        Usage(name, int(count), int(total))
-        for name, count, total in pool.read(_USAGE, parameters, verb="usage", bulk=True)
+    sums = [
+        Usage(name, int(count), int(total) + sum(len(repr(number)) for number in floats or ()))
+        for name, count, total, floats in pool.read(_USAGE, parameters, verb="usage", bulk=True)
     ]
+    return sorted(sums, key=lambda usage: (-usage.size, usage.prefix))

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from slothstate.engines.listing import bounds, check_item, matching
 from slothstate.engines.postgres.rows import LIVE, key_of, split
-from slothstate.errors import WrongType
+from slothstate.errors import SlothStateError, WrongType
 from slothstate.native import json_encode
-from slothstate.values import EMPTY_LIST, EMPTY_TABLE, as_python, decoded
+from slothstate.values import EMPTY_LIST, EMPTY_TABLE, as_python, damaged, decoded
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.store import Store
 
-__all__ = ["Lists"]
+__all__ = ["Lists", "refusal_of"]
 
 _PUSH: Final = "select size, other_kind from list_push_v1(%s, %s, %s::text[], %s)"
 
@@ -24,7 +24,7 @@ _TAKE: Final = "select texts, other_kind from list_take_v1(%s, %s, %s)"
 _LENGTH: Final = f"""
 select
   case when not {LIVE} then null when e.kind = 'table' and e.t = '{EMPTY_TABLE}' then 'list' else e.kind end,
-  case when e.kind = 'list' and e.t is null then e.n when e.kind = 'list' then json_array_length(e.t::json) else 0 end,
+  case when e.kind = 'list' and e.t is null then e.n when e.kind = 'list' then json_size_v1(e.t) else 0 end,
   e.kind = 'list' and e.t is null
   and exists (select from claims c where c.list_id = e.id and is_due(c.owner, c.expires_ms, c.due_ms))
 from entries e
@@ -38,7 +38,8 @@ _SECTION: Final = f"""
 select
   e.kind, e.t,
   case
-    when e.kind <> 'list' or e.t is not null or hi < lo then null
+    when e.kind <> 'list' or e.t is not null then null
+    when hi < lo then ''
     when e.n = e.last - e.first + 1 then (
       select string_agg(item, ',' order by pos) from items
       where list_id = e.id and pos between e.first + lo and e.first + hi
@@ -58,7 +59,7 @@ where key = %s and {LIVE}
 
 _FIND: Final = f"select e.id, e.kind, e.t, e.n from entries e where key = %s and {LIVE}"
 
-_OPEN: Final = "select id, n from open_list_v1(%s, %s)"
+_OPEN: Final = "select id, kind from open_list_v1(%s, %s)"
 
 _ITEMS: Final = "select pos, item from items where list_id = %s order by pos"
 
@@ -90,6 +91,16 @@ from (values (%s::bigint)) as one (list)
 """
 
 
+_MISSING: Final = "items are missing"
+
+
+def refusal_of(verb: str, key: str, kind: str) -> SlothStateError:
+    """Return the error for what a function of the server says of a key that is no list, or a damaged one."""
+    if kind == "damaged":
+        return damaged(key, "the list cannot be read, or items are missing")
+    return WrongType.of(verb, key, "list", kind)
+
+
 class StoredList(NamedTuple):
     """A live list as it is stored: its identity, its JSON text (None: in rows) and how many items it has."""
 
@@ -114,10 +125,10 @@ class Lists:
         verb, counted = ("unshift to", "list_unshift") if at_front else ("push to", "list_push")
         if not items:
             self._pool.require_writable()
-            return self._length(key, verb, may_write=False)
+            return self._length(key, verb, counted, may_write=False)
         ((size, kind),) = self._pool.write(_PUSH, (*split(key), list(items), at_front), verb=counted)
         if kind is not None:
-            raise WrongType.of(verb, key, "list", kind)
+            raise refusal_of(verb, key, kind)
         return int(size)
 
     def pop(self, key: str, /) -> str | None:
@@ -136,6 +147,8 @@ class Lists:
         for key in keys:
             for item in self._take(key, 1, verb, counted, at_end=at_end):
                 return key, item
+            # However many lists are looked into, it is one verb.
+            counted = ""
         return None
 
     def pop_many(self, key: str, count: int, /) -> list[str]:
@@ -146,20 +159,20 @@ class Lists:
 
     def _take(self, key: str, count: int, verb: str, counted: str, *, at_end: bool) -> list[str]:
         """Take items, as texts that can be read: a damaged one stays to be looked at."""
-        with self._pool.step() if self._pool.in_transaction else nullcontext():
+        with self._pool.step(counted) if self._pool.in_transaction else nullcontext():
             found = self._pool.write(_TAKE, (key_of(key), count, at_end), verb=counted)
             texts, kind = found[0] if found else ((), None)
-            if kind is not None:
-                raise WrongType.of(verb, key, "list", kind)
             for text in texts or ():
                 check_item(key, text)
+            if kind is not None:
+                raise refusal_of(verb, key, kind)
             return list(texts or ())
 
     def length(self, key: str, /) -> int:
-        return self._length(key, "measure", may_write=True)
+        return self._length(key, "measure", "list_length", may_write=True)
 
-    def _length(self, key: str, verb: str, *, may_write: bool) -> int:
-        found = self._pool.read(_LENGTH, (key_of(key),), verb="list_length")
+    def _length(self, key: str, verb: str, counted: str, *, may_write: bool) -> int:
+        found = self._pool.read(_LENGTH, (key_of(key),), verb=counted)
         if not found:
             return 0
         kind, size, is_due = found[0]
@@ -168,6 +181,8 @@ class Lists:
         own = self._pool.own()
         if is_due and may_write and not (own is not None and own.moment):
             return int(self._pool.write(_RETURN, (key_of(key),))[0][0])
+        if kind is not None and size is None:
+            raise refusal_of(verb, key, "damaged")
         return 0 if kind is None else int(size)
 
     def section(self, key: str, start: int, stop: int, /) -> str:
@@ -182,40 +197,46 @@ class Lists:
         if kind != "list":
             raise WrongType.of("read a range of", key, "list", kind)
         if text is None:
-            return f"[{items or ''}]"
+            if items is None:
+                raise damaged(key, _MISSING)
+            return f"[{items}]"
         values = decoded(as_python, key, "list", text)
         begin, end = bounds(len(values), start, stop)
         return json_encode(values[begin : end + 1], "items") if begin <= end else EMPTY_LIST
 
     def replace(self, key: str, index: int, item: str, /) -> bool:
-        with self._pool.step():
+        with self._pool.step("list_set"):
             found = self.find(key, "set an item of")
             if found is None or not -found.size <= index < found.size:
                 return False
             self.replace_at(key, self.open(key), index % found.size, item)
-            self._pool.operations["list_set"] += 1
             return True
 
     def replace_at(self, key: str, identity: int, index: int, item: str) -> None:
         """Replace an item of a list in rows, inside the caller's transaction."""
-        place = self._pool.read(_POSITION, (identity, index))[0][0]
+        place = self._position(key, identity, index)
         self._pool.write(_REPLACE, (item, identity, place))
         self._pool.write(_TOUCH, (key_of(key),))
 
+    def _position(self, key: str, identity: int, index: int) -> int:
+        found = self._pool.read(_POSITION, (identity, index))
+        if not found:
+            raise damaged(key, _MISSING)
+        return int(found[0][0])
+
     def insert(self, key: str, index: int, item: str, /) -> int | None:
-        with self._pool.step():
+        with self._pool.step("list_insert"):
             found = self.find(key, "insert into")
             size = 0 if found is None else found.size
             at = index if index >= 0 else index + size
             if not 0 <= at <= size:
                 return None
-            self._pool.operations["list_insert"] += 1
             if at == size:
                 return self.push(key, [item])
             if at == 0:
                 return self.unshift(key, [item])
             identity = self.open(key)
-            place = self._pool.read(_POSITION, (identity, at))[0][0]
+            place = self._position(key, identity, at)
             for there, back in (_MOVE[:2], _MOVE[2:]):
                 self._pool.write(there, (_FAR, identity, place))
                 self._pool.write(back, (_FAR, identity, place + _FAR))
@@ -224,13 +245,12 @@ class Lists:
             return size + 1
 
     def remove(self, key: str, item: object, count: int, /) -> int:
-        with self._pool.step():
+        with self._pool.step("list_remove"):
             if self.find(key, "remove from") is None:
                 return 0
-            self._pool.operations["list_remove"] += 1
             gone = matching(key, self.items(key), item, count)
             if gone:
-                self.cut(self.open(key), gone)
+                self.cut(key, self.open(key), gone)
             return len(gone)
 
     def items(self, key: str) -> list[str]:
@@ -242,22 +262,23 @@ class Lists:
             return [text for _, text in self._pool.read(_ITEMS, (found.identity,), bulk=True)]
         return [json_encode(value, "item") for value in decoded(as_python, key, "list", found.text)]
 
-    def cut(self, identity: int, indexes: Sequence[int]) -> None:
+    def cut(self, key: str, identity: int, indexes: Sequence[int]) -> None:
         """Remove items of a list in rows, inside the caller's transaction."""
         places = [place for place, _ in self._pool.read(_ITEMS, (identity,), bulk=True)]
+        if len(places) <= max(indexes):
+            raise damaged(key, _MISSING)
         self._pool.write(_CUT, (identity, [places[index] for index in indexes]), bulk=True)
         self._pool.write(_SETTLE, (identity,), bulk=True)
 
     def trim(self, key: str, start: int, stop: int, /) -> int:
-        with self._pool.step():
+        with self._pool.step("list_trim"):
             found = self.find(key, "trim")
             if found is None:
                 return 0
-            self._pool.operations["list_trim"] += 1
             begin, end = bounds(found.size, start, stop)
             kept = set(range(begin, end + 1))
             if len(kept) < found.size:
-                self.cut(self.open(key), [index for index in range(found.size) if index not in kept])
+                self.cut(key, self.open(key), [index for index in range(found.size) if index not in kept])
             return len(kept)
 
     def find(self, key: str, verb: str) -> StoredList | None:
@@ -272,8 +293,13 @@ class Lists:
             raise WrongType.of(verb, key, "list", kind)
         if text is not None:
             size = len(decoded(as_python, key, "list", text))
+        elif size is None:
+            raise damaged(key, _MISSING)
         return StoredList(identity, text, size)
 
     def open(self, key: str) -> int:
         """Have the items of a live list in rows, and return its identity; inside the caller's transaction."""
-        return int(self._pool.write(_OPEN, split(key))[0][0])
+        ((identity, kind),) = self._pool.write(_OPEN, split(key))
+        if kind != "list":
+            raise refusal_of("open", key, kind)
+        return int(identity)

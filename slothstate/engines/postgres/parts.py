@@ -8,7 +8,7 @@ from slothstate import fields
 from slothstate.engines.postgres.rows import LIVE, key_of
 from slothstate.fields import Path
 from slothstate.native import json_encode
-from slothstate.values import EMPTY_LIST, EMPTY_TABLE, check_levels
+from slothstate.values import EMPTY_LIST, EMPTY_TABLE, check_levels, damaged
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.entries import Entries
@@ -41,8 +41,7 @@ class Fields:
         self._lists = lists
 
     def get(self, key: str, path: Path, /) -> str | None:
-        found = self._find(key, path)
-        self._pool.operations["get_field"] += 1
+        found = self._find(key, path, verb="get_field")
         if found is None:
             return None
         kind, text, _, item = found
@@ -54,15 +53,14 @@ class Fields:
             return None
         return fields.part(key, item, path[1:]) if len(path) > 1 else item
 
-    def _find(self, key: str, path: Path) -> tuple[str, str | None, int, str | None] | None:
+    def _find(self, key: str, path: Path, *, verb: str = "") -> tuple[str, str | None, int | None, str | None] | None:
         index = path[0] if isinstance(path[0], int) and abs(path[0]) < 2**62 else None
-        found = self._pool.read(_FIND, (index, index, index, key_of(key)))
+        found = self._pool.read(_FIND, (index, index, index, key_of(key)), verb=verb)
         return found[0] if found else None
 
     def put(self, key: str, path: Path, value: str, /) -> None:
-        with self._pool.step():
+        with self._pool.step("set_field"):
             self._put(key, path, value, "set a field of")
-            self._pool.operations["set_field"] += 1
 
     def _put(self, key: str, path: Path, value: str, verb: str) -> None:
         found = self._find(key, path)
@@ -80,23 +78,23 @@ class Fields:
             return
         if isinstance(path[0], str):
             raise fields.wrong_kind(verb, key, path, 0, kind)
-        if item is None:
+        if item is None and size is not None and not -size <= path[0] < size:
             raise fields.outside(key, path, 0)
+        if item is None or size is None:
+            raise damaged(key, "items are missing")
         new = fields.put(key, item, path[1:], value, verb, base=path[:1]) if len(path) > 1 else value
         check_levels(new, "value")
         self._lists.replace_at(key, self._lists.open(key), path[0] % size, new)
 
     def increment(self, key: str, path: Path, delta: int | float, /) -> int | float:
-        with self._pool.step():
+        with self._pool.step("increment_field"):
             total = fields.add(key, self.get(key, path), path, delta)
             self._put(key, path, json_encode(total, "sum"), "increment a field of")
-            self._pool.operations["increment_field"] += 1
             return total
 
     def delete(self, key: str, path: Path, /) -> bool:
-        with self._pool.step():
+        with self._pool.step("delete_field"):
             found = self._find(key, path)
-            self._pool.operations["delete_field"] += 1
             if found is None:
                 return False
             kind, text, size, item = found
@@ -104,13 +102,13 @@ class Fields:
                 raise fields.wrong_kind("delete a field of", key, path, 0, kind)
             if text is not None:
                 return self._cut_text(key, text, path)
-            if item is None:
+            if item is None or size is None:
                 return False
             assert isinstance(path[0], int)
             index = path[0] % size
             identity = self._lists.open(key)
             if len(path) == 1:
-                self._lists.cut(identity, [index])
+                self._lists.cut(key, identity, [index])
                 return True
             rest = fields.cut(key, item, path[1:], base=path[:1])
             if rest is not None:

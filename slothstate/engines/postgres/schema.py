@@ -109,24 +109,21 @@ _TURN: Final = "select pg_advisory_xact_lock(hashtext('slothstate'), hashtext(%s
 
 def ensure(connection: Connection, schema: str, shown: str, *, create: bool) -> None:
     """Make the store's tables unless they are there. Raises: `UnsafeState` for what is not ours; `StateReadOnly`."""
-    if _is_ours(connection, schema, shown):
+    if _is_made(connection, schema, shown):
         return
     if not create:
-        _require_empty(connection, schema, shown)
         raise FileNotFoundError(shown)
     connection.command("begin")
     try:
         connection.execute(_TURN, (schema,))
         # Only now nobody else is making it.
-        if not _is_ours(connection, schema, shown):
-            _require_empty(connection, schema, shown)
+        if not _is_made(connection, schema, shown):
+            advice = _advice(connection, schema)
             try:
                 _create(connection, schema)
             except psycopg.errors.InsufficientPrivilege as error:
-                role = _quote(connection.db.info.user)
                 raise StateReadOnly(
-                    f"this role may not make the store; have an administrator run: "
-                    f"create schema {_quote(schema)} authorization {role} ({shown})"
+                    f"this role may not make the store; have an administrator run: {advice} ({shown})"
                 ) from error
         connection.command("commit")
     except BaseException:
@@ -152,13 +149,25 @@ def _is_ours(connection: Connection, schema: str, shown: str) -> bool:
     return True
 
 
-def _require_empty(connection: Connection, schema: str, shown: str) -> None:
+def _is_made(connection: Connection, schema: str, shown: str) -> bool:
+    """Return whether the store is there, False if nothing is. Raises: `UnsafeState` for anything else."""
+    if _is_ours(connection, schema, shown):
+        return True
     found = connection.execute(_OBJECTS, (schema,))[0][0]
-    # It may have become a store between the two looks.
+    # It may have become a store between the two looks, or the session had not heard of it.
     if found and not _is_ours(connection, schema, shown):
         raise UnsafeState(
             f"the schema {schema!r} holds {found} objects that are not slothstate's: choose another ({shown})"
         )
+    return bool(found)
+
+
+def _advice(connection: Connection, schema: str) -> str:
+    """Return the statement of an administrator after which this role may make the store."""
+    role = _quote(connection.db.info.user)
+    if connection.execute(_EXISTS, (schema,)):
+        return f"grant usage, create on schema {_quote(schema)} to {role}"
+    return f"create schema {_quote(schema)} authorization {role}"
 
 
 def _create(connection: Connection, schema: str) -> None:

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 import psycopg
 
 from slothstate import native
+from slothstate.caller import thread_ident
 from slothstate.engines.postgres.blocks import SnapshotBlock, TransactionBlock
 from slothstate.engines.postgres.bounded import Parameters, Row
 from slothstate.engines.postgres.connection import GRACE, Connection, ConnectionLost, translate
@@ -93,7 +94,12 @@ class Store(Pool):
 
     def _begin(self, verb: str) -> None:
         self._require_open()
-        if verb:
+        self.count(verb)
+
+    def count(self, verb: str) -> None:
+        """Count a verb of the caller's, not one that is a step of another."""
+        own = self.held.get(thread_ident()) if self.held else None
+        if verb and (own is None or not own.is_step):
             self.operations[verb] += 1
 
     def _run_in(
@@ -118,8 +124,12 @@ class Store(Pool):
         block = TransactionBlock(self, first)
         return native.Scope(block.begin, block.end)
 
-    def step(self) -> AbstractContextManager[None]:
-        """A transaction for one verb of several statements: to those who watch it is one change."""
+    def step(self, verb: str = "") -> AbstractContextManager[None]:
+        """A transaction for one verb of several statements: to those who watch it is one change.
+
+        `verb` is what it is counted as; what it uses of others is not counted.
+        """
+        self.count(verb)
         block = TransactionBlock(self, is_step=True)
         return native.Scope(block.begin, block.end)
 

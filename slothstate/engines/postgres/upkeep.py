@@ -56,56 +56,6 @@ set kind = excluded.kind, n = excluded.n, f = excluded.f, t = excluded.t, b = ex
 returning 1
 """
 
-_PROBLEMS: Final = (
-    (
-        "the list {!r} says that it has {} items and has {}",
-        """
-        select coalesce(long_key, key), n, (select count(*) from items where list_id = e.id) from entries e
-        where kind = 'list' and t is null and n <> (select count(*) from items where list_id = e.id)
-        and (expires_at_ms is null or expires_at_ms > 0)
-        """,
-    ),
-    (
-        "the list {!r} has items outside of its bounds {} to {}",
-        """
-        select coalesce(long_key, key), first, last from entries e
-        where kind = 'list' and t is null
-        and exists (select from items where list_id = e.id and (pos < e.first or pos > e.last))
-        """,
-    ),
-    (
-        "{} items belong to no list (the first to {})",
-        """
-        select count(*), min(list_id) from items i
-        where not exists (select from entries e where e.id = i.list_id and kind = 'list' and t is null)
-        having count(*) > 0
-        """,
-    ),
-    (
-        "{} claims belong to no list (the first to {})",
-        """
-        select count(*), min(list_id) from claims c
-        where not exists (select from entries e where e.id = c.list_id and kind = 'list' and t is null)
-        having count(*) > 0
-        """,
-    ),
-    (
-        "the key {!r} of kind {} has no value, or one of another kind",
-        """
-        select coalesce(long_key, key), kind from entries
-        where case kind
-          when 'string' then t is null or n is not null or f is not null or b is not null
-          when 'table' then t is null or n is not null or f is not null or b is not null
-          when 'bytes' then b is null or n is not null or f is not null or t is not null
-          when 'number' then (n is null) = (f is null) or t is not null or b is not null
-          when 'boolean' then n is null or n not in (0, 1) or f is not null or t is not null or b is not null
-          when 'list' then f is not null or b is not null or (t is null) = (first is null) or t is null and n is null
-          else true
-        end
-        """,
-    ),
-)
-
 _FIGURES: Final = f"""
 select
   coalesce(sum(({LIVE})::int), 0),
@@ -124,8 +74,6 @@ where name in (
 )
 order by name
 """
-
-_WRITES: Final = "select pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 
 
 class Transfer:
@@ -188,12 +136,10 @@ class Upkeep:
         return sweep_all(self._pool)
 
     def check(self) -> list[str]:
-        with self._pool.snapshot():
-            return [
-                sentence.format(*row)
-                for sentence, statement in _PROBLEMS
-                for row in self._pool.read(statement, verb="check", bulk=True)
-            ]
+        from slothstate.engines.postgres import audit
+
+        self._pool.count("check")
+        return audit.problems(self._pool)
 
     def stats(self) -> dict[str, Any]:
         pool = self._pool
@@ -225,8 +171,8 @@ class Upkeep:
             "file_system": None,
             "wal_pages": 0,
             "wal_pages_copied": 0,
-            # Of the whole server: the number of the next transaction that writes.
-            "commits": int(pool.read(_WRITES)[0][0]),
+            # The server counts those of all its databases and schemas together.
+            "commits": -1,
             # Sessions of the server are not processes of this machine.
             "users": None,
         }

@@ -10,6 +10,7 @@ from slothstate.engines.sqlite.connection import IN_ROWS, LIVE, Connection, Snap
 from slothstate.engines.sqlite.listing import UNBOUNDED
 from slothstate.native import json_decode
 from slothstate.patterns import key_range, literal
+from slothstate.values import VALUE_MAX_BYTES
 
 __all__ = ["describe", "page", "usage"]
 
@@ -49,26 +50,35 @@ select
         limit {PREVIEW_ITEMS}
       )
     )
-    when typeof(value) in ('text', 'blob') then substr(value, 1, ?3)
+    when typeof(value) in ('text', 'blob') then substr(cast(value as blob), 1, ?4)
     else cast(value as text)
   end as blob),
-  {_CLAIMED_COUNT}
+  {_CLAIMED_COUNT},
+  case when kind = 'number' and typeof(value) in ('integer', 'real') then value end
 from entries
 where key = ?2 and {LIVE}
 """
+
+_PREFIX: Final = (
+    "substr(key, 1, ?4 + iif(instr(substr(key, ?4 + 1), ?5) > 0, instr(substr(key, ?4 + 1), ?5) + ?6 - 1, 0))"
+)
 
 # A key is counted under its text up to the first delimiter behind the prefix that all have in common; one that has no
 # such delimiter under that prefix itself. ?4 is the length of the prefix, ?5 the delimiter, ?6 its length.
 _USAGE: Final = f"""
 select
-  substr(key, 1, ?4 + iif(instr(substr(key, ?4 + 1), ?5) > 0, instr(substr(key, ?4 + 1), ?5) + ?6 - 1, 0)) as prefix,
+  {_PREFIX} as prefix,
   sum({LIVE}),
-  sum(iif({LIVE}, octet_length(key) + {_SIZE}, 0) + {_CLAIMED_SIZE}) as size
+  sum(iif({LIVE}, octet_length(key) + iif(typeof(value) = 'real', 0, {_SIZE}), 0) + {_CLAIMED_SIZE}) as size
 from entries
 where key >= ?2 and key < ?3 and ({LIVE} or {IN_ROWS} and value is not null)
 group by prefix
 having size > 0
-order by 3 desc, 1
+"""
+
+# Whose text SQLite writes otherwise than Python, in 15 digits.
+_FLOATS: Final = f"""
+select {_PREFIX}, value from entries where key >= ?2 and key < ?3 and {LIVE} and typeof(value) = 'real'
 """
 
 
@@ -77,19 +87,24 @@ def describe(connection: Connection, now: int, key: str, preview: int) -> Entry 
 
     A damaged value is described as far as it can be: this is how to look at one, and it must not hide the others.
     """
-    found = connection.execute(_ENTRY, (now, key, preview)).get
+    preview = min(preview, VALUE_MAX_BYTES)
+    found = connection.execute(_ENTRY, (now, key, preview, 4 * preview)).get
     if found is None:
         return None
-    key, kind, size, length, text, expires_at_ms, beginning, claimed = found
+    key, kind, size, length, text, expires_at_ms, beginning, claimed, number = found
     if text is not None:
         length = _length(text)
     ttl = None if expires_at_ms is None else (expires_at_ms - now) / 1000
-    shown = beginning or b""
-    if kind != "bytes":
-        shown = shown.decode(errors="backslashreplace")
+    shown: str | bytes = beginning or b""
+    if number is not None:
+        shown = repr(number)
+        size = len(shown)
+    elif kind != "bytes":
+        # Four bytes for each character: with one that was cut in two there are more than enough.
+        shown = shown.decode(errors="backslashreplace")  # type: ignore[union-attr]
     if kind == "boolean":
         shown = "true" if shown == "1" else "false"
-    return Entry(key, kind, size, length, ttl, shown, claimed)
+    return Entry(key, kind, size, length, ttl, shown[:preview], claimed)
 
 
 def _length(text: bytes) -> int | None:
@@ -115,5 +130,10 @@ def usage(connection: Connection, now: int, prefix: str, delimiter: str) -> list
     """Return the sums of the keys that begin with `prefix`, by the part up to the next delimiter, the largest first."""
     lower, upper = key_range(literal(prefix) + "*")
     bounds = (lower, UNBOUNDED if upper is None else upper)
-    rows = connection.execute(_USAGE, (now, *bounds, len(prefix), delimiter, len(delimiter))).fetchall()
-    return [Usage(*row) for row in rows]
+    parameters = (now, *bounds, len(prefix), delimiter, len(delimiter))
+    with Snapshot(connection):
+        sums = {name: [count, size] for name, count, size in connection.execute(_USAGE, parameters)}
+        for name, number in connection.execute(_FLOATS, parameters):
+            sums[name][1] += len(repr(number))
+    rows = [Usage(name, count, size) for name, (count, size) in sums.items()]
+    return sorted(rows, key=lambda row: (-row.size, row.prefix))

@@ -48,7 +48,8 @@ READING_TWICE: Final = 0.2
 def examine(store: Store) -> Iterator[Finding]:
     """Look at the files, their file system, SQLite's settings, the log and who has the store open."""
     settings = store.read(health.settings)
-    pages, copied = store.read(health.wal)
+    with store.apart() as (connection, _):
+        pages, copied = health.wal(connection)
     yield from _modes(store.path)
     yield from _file_system(store.path, location.file_system(store.path))
     yield from _settings(settings)

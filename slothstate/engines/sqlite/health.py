@@ -10,7 +10,6 @@ import apsw
 
 from slothstate.descriptions import User
 from slothstate.engines.sqlite.connection import Connection
-from slothstate.errors import SlothStateError
 
 __all__ = ["settings", "users", "wal"]
 
@@ -49,13 +48,11 @@ def settings(connection: Connection, now: int) -> dict[str, int | str]:
     return found | {name: connection.db.config(switch, _READ_CURRENT) for name, switch in _SWITCHES.items()}
 
 
-def wal(connection: Connection, now: int) -> tuple[int, int]:
+def wal(connection: Connection) -> tuple[int, int]:
     """Return how many pages the log holds, and how many of them are in the database already. Changes nothing.
 
-    Raises: `SlothStateError` inside a transaction or snapshot, where SQLite does not tell.
+    Of a connection that is in no transaction, where SQLite does not tell.
     """
-    if connection.db.in_transaction:
-        raise SlothStateError("inside a transaction or a snapshot the log cannot be looked at: ask outside of it")
     return connection.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
 
 

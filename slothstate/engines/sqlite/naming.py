@@ -12,6 +12,9 @@ from slothstate.values import describe
 
 __all__ = ["absolute_path", "check_path", "default_path", "refuse_address"]
 
+STORE: Final = "path"
+"""What the argument that names a store is called."""
+
 _DEFAULT: Final = os.path.join("~", ".sloth-runner", "state.db")
 
 # `word://…`, and the URIs of SQLite. Any other colon is a letter of a name, as it is everywhere on Unix.
@@ -26,7 +29,7 @@ def default_path() -> str:
     return os.environ.get("SLOTHSTATE_DB") or _expanded(_DEFAULT)
 
 
-def absolute_path(path: str | os.PathLike[str] | None = None, name: str = "path") -> str:
+def absolute_path(path: str | os.PathLike[str] | None = None, name: str = STORE) -> str:
     """Return the absolute path that `path` (None: the default) stands for, whether or not anything is there.
 
     `name` is the argument's name in messages.
@@ -48,13 +51,15 @@ def refuse_address(text: str, name: str) -> None:
     address = re.match(_ADDRESS, text, re.IGNORECASE) if ":" in text else None
     if address is not None:
         # Nothing but the first word: the rest may hold a password.
-        raise UnsafeState(
-            f"{name} is an address ({address[0]}…), and only files of this machine can be used, and PostgreSQL "
-            "(postgresql://…): give the path of one"
+        needed = (
+            "a store is a file of this machine, or in PostgreSQL (postgresql://…)"
+            if name == STORE
+            else "a file of this machine is needed: give its path"
         )
+        raise UnsafeState(f"{name} is an address ({address[0]}…), and {needed}")
 
 
-def check_path(path: str | os.PathLike[str], name: str = "path") -> str:
+def check_path(path: str | os.PathLike[str], name: str = STORE) -> str:
     """Return a path as text; `name` is the argument's name in the message.
 
     Raises: `InvalidValue` for another type; `UnsafeState` for what is not UTF-8.

@@ -35,21 +35,8 @@ select max(
 _REMEMBER_TOKEN: Final = "insert into sqlite_sequence (name, seq) values ('locks', ?1)"
 
 
-def restore(
-    source: str | os.PathLike[str], path: str | os.PathLike[str] | None = None, *, allow_remote: bool = False
-) -> None:
-    """Replace the contents of the store at `path` by those of the backup `source`.
-
-    `path` and `allow_remote` are those of `open`.
-
-    The store is created if it is missing; what it held is gone. Locks are not restored: nobody holds any afterwards.
-    What was claimed is in its list again.
-    Fencing numbers never go back: the next is above all that the backup knows of and all that the replaced store gave;
-    where no store is left to tell, they go ahead by a million million. The backup is only read.
-
-    Raises: `InvalidValue` for an argument of another type; `StateBusy` while anybody has the store open; `UnsafeState`
-    for a `source` or `path` that is not a store; `StateCorrupt` for a damaged `source`. The store is then as it was.
-    """
+def restore(source: str | os.PathLike[str], path: str | os.PathLike[str] | None, *, allow_remote: bool) -> None:
+    """Do what `slothstate.restore` does, to a file."""
     schema.check_library()
     target = location.resolve(path, allow_remote=allow_remote)
     backup = absolute_path(check_path(source, "source"), "source")

@@ -55,7 +55,8 @@ class UpkeepOperations:
 
         store = self._store
         store.ensure_identity()
-        pages, copied = store.read(health.wal)
+        with store.apart() as (connection, _):
+            pages, copied = health.wal(connection)
         return {
             "settings": store.read(health.settings),
             "file_system": location.file_system(store.path),
