@@ -73,13 +73,8 @@ SECONDS_MAX: Final = 10**10
 
 _COLUMN_TYPES: Final[frozenset[tuple[Kind, type]]] = frozenset(
     (
-        ("string", str),
-        ("number", int),
-        ("number", float),
-        ("boolean", int),
-        ("table", str),
-        ("list", str),
-        ("bytes", bytes),
+        *(("string", str), ("number", int), ("number", float), ("boolean", int)),
+        *(("table", str), ("list", str), ("bytes", bytes)),
     )
 )
 """What type the column of each kind may have."""
