@@ -22,7 +22,7 @@ _Noreturn void ss_lua_raise_here(const ss_lua_api *lua, lua_State *L);
 _Noreturn void ss_lua_raise_text(const ss_lua_api *lua, lua_State *L, const char *text);
 _Noreturn void ss_lua_raise_plain(const ss_lua_api *lua, lua_State *L, const char *text);
 
-/* Their addresses are our keys in the registry of each runtime. Nothing from here to ss_lua_note_list runs script code. */
+/* Their addresses are our keys in the registry of each runtime. Nothing down to ss_lua_note_list runs script code. */
 extern char ss_lua_metatable; /* the metatable of our userdata */
 extern char ss_lua_lists;     /* a table with weak keys: each is a list, even when it is empty */
 

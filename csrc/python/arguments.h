@@ -15,8 +15,8 @@
 /* PyMethodDef has room for one pointer type; a METH_FASTCALL function goes through a cast, as in CPython itself. */
 #define SS_FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
 
-/* Of a type whose objects own what the table names as X(name, field), its name in Python and in C: `prefix_traverse` and
- * `prefix_clear`, for Python's collector. */
+/* `prefix_traverse` and `prefix_clear`, for Python's collector, of a type whose objects own what a table names: X(name,
+ * field), its name in Python and in C. */
 #define SS_TRAVERSE_AND_CLEAR(prefix, type, TABLE) \
     static int prefix##_traverse(PyObject *object, visitproc visit, void *arg) \
     { \
@@ -51,8 +51,8 @@ bool ss_take_arguments(const char *function, const char *const *parameters, Py_s
 /* Fills `names` with interned strs of the texts, those that are still NULL. False with an exception set. */
 bool ss_intern(PyObject **names, const char *const *texts, size_t count);
 
-/* The names of what a file calls back, of a table of X(NAME, "name"): `names[NAME]`, once `intern_names` was called. Written
- * once and never released; nobody imports this in a second interpreter (slothstate/native.py). */
+/* The names of what a file calls back, of a table of X(NAME, "name"): `names[NAME]`, after `intern_names`. Written once
+ * and never released; nobody imports this in a second interpreter (slothstate/native.py). */
 #define SS_NAMES(TABLE) \
     enum name { TABLE(SS_NAME_INDEX) NAMES }; \
     static PyObject *names[NAMES]; \

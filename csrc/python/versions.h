@@ -22,7 +22,7 @@ static inline PyObject *ss_take_exception(void)
 #endif
 }
 
-/* Sets an exception that was taken out, in the place of any other, and takes the reference over. With NULL none is set. */
+/* Sets an exception that was taken out, in the place of any other; takes the reference over. With NULL none is set. */
 static inline void ss_put_exception(PyObject *error)
 {
 #if PY_VERSION_HEX >= 0x030C0000
