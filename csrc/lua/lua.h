@@ -49,9 +49,9 @@ void ss_lua_handover(void *dictionary);
  * since the process began. Lua's print tells nobody. */
 bool ss_lua_lost_output(void);
 
-/* Takes the exception out that is the first of the list `pending`, if any: `raise_pending` did not raise it, for lupa to
- * carry to the caller of the runtime as it is. In the main thread, as `is_main_thread` says it, it is raised again at
- * the next bytecode. In the plain binding (slothstate/lua/plain.py) Lua calls this and the next one as built-in
+/* Takes the exception out that is the first of the list `pending`, if any: `raise_pending` did not raise it, for
+ * lupa to carry to the caller of the runtime as it is. In the main thread, as `is_main_thread` says it, it is raised
+ * again at the next bytecode. In the plain binding (slothstate/lua/plain.py) Lua calls this and the next one as built-in
  * functions, in which no interruption can come. */
 void ss_lua_redeliver(void *pending, void *is_main_thread);
 
