@@ -24,7 +24,7 @@ from slothstate.lua.exact import Exact, Whole
 from slothstate.lua.other_names import refuse_name
 from slothstate.lua.plain import bind_plain
 from slothstate.lua.runtime import find_entry, has_integers, implementation_of, is_lua
-from slothstate.lua.watching import Watching
+from slothstate.lua.watching import Watching, collecting
 from slothstate.lua.wording import in_lua
 from slothstate.native import json_decode
 from slothstate.state import State
@@ -65,6 +65,8 @@ def bind_verbs(runtime: Any, verbs: Iterable[Verb]) -> Any:
         table = bind_plain(runtime, declared, _ABSENT, _explain, _is_main_thread, with_options)
     else:
         table = _bind_native(entry, declared, with_options)
+    if any(verb.name == "watch" for verb in verbs):
+        table[b"watch"] = collecting(runtime, table[b"watch"])
     names = runtime.globals()
     names[b"state"] = table
     package = names[b"package"]
@@ -161,7 +163,7 @@ def _with_options(taken: dict[int, Verb], function: Callable[..., Any], *argumen
 def state_verbs(runtime: Any, state: State) -> tuple[Verb, ...]:
     """Return the verbs of a State, as this runtime's Lua needs them."""
     view = _view_of(state)
-    watching = Watching(runtime, view)
+    watching = Watching(view)
     exact: Any = Whole(view) if has_integers(runtime) else Exact(view)
     return (
         Verb("set", "string value number? options?", view.set, options=("when", "keep_ttl")),

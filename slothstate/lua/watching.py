@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import weakref
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from slothstate.calling_off import CalledOff
 from slothstate.errors import SlothStateError
+from slothstate.lua.runtime import is_lua
 from slothstate.state import State
 from slothstate.values import Seconds, check_seconds
 
-__all__ = ["Watching"]
+__all__ = ["Watching", "collecting"]
 
 
 class Watching:
     """What the scripts of one runtime watch.
 
     A Lua that closes what a loop is left with (5.4 and later) ends the watch at once. In the others the collector does,
-    which is run here before another watch begins; and `unwatch()`.
+    which watch.lua runs before another watch begins; and `unwatch()`.
     """
 
-    def __init__(self, runtime: Any, view: State) -> None:
-        self._runtime = runtime
+    def __init__(self, view: State) -> None:
         self._view = view
         self._open: weakref.WeakSet[_Following] = weakref.WeakSet()
 
@@ -34,8 +35,6 @@ class Watching:
         One with a name ends that which this runtime has under the name.
         """
         seconds = None if timeout is None else check_seconds(timeout, "timeout", zero=True)
-        if len(self._open):
-            self._runtime.gccollect()
         if name is not None:
             for each in list(self._open):
                 if each.name == name:
@@ -50,6 +49,16 @@ class Watching:
             return self._view.unwatch(name)
         ended = [each.close() for each in list(self._open)]
         return any(ended)
+
+
+def collecting(runtime: Any, watch: Any) -> Any:
+    """Return the function `watch` of a runtime, such that it lets go of what loops have left; where its Lua can."""
+    names = runtime.globals()
+    functions = [names[name] for name in (b"collectgarbage", b"next", b"setmetatable")]
+    if not all(is_lua(function, "function") for function in functions):
+        return watch
+    source = Path(__file__).with_name("watch.lua").read_bytes()
+    return runtime.execute(source, watch, *functions, name=b"=slothstate:watch")
 
 
 class _Following:
