@@ -109,7 +109,7 @@ def test_restore_of_a_store_in_use(home: Path, full: list[str]) -> None:
     slothstate("backup", "copy.db", home=home)
     with package.open(home / "state.db") as state:
         state.set("new", 1)
-        assert "is open in another process" in slothstate("restore", "--yes", "copy.db", home=home, code=3)
+        assert "is open, here or in another process" in slothstate("restore", "--yes", "copy.db", home=home, code=3)
         with pytest.raises(package.StateBusy):
             package.restore(home / "copy.db", home / "state.db")
         assert state.get("new") == 1
