@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, Literal, NamedTuple, Self
 
 from slothstate import native
@@ -40,6 +42,7 @@ class Watch:
     """The changes of matching keys since it began, in the order of their commits, each once.
 
     An iterator that waits for the next one, and a context manager that ends with its block. For one thread at a time.
+    One that nobody refers to any more ends by itself, soon.
     """
 
     def __init__(self, engine: Engine, pattern: str | None, name: str | None) -> None:
@@ -58,6 +61,9 @@ class Watch:
         if name is not None:
             _named.add(weakref.ref(self, _named.discard))
         self._begin()
+        self._end_of_life = weakref.finalize(self, _end_soon, engine, self._nonce, self._process)
+        # What is left when the process ends, others find and remove.
+        self._end_of_life.atexit = False
 
     @property
     def pattern(self) -> str | None:
@@ -179,6 +185,7 @@ class Watch:
         """End the watch. One with a name can be gone on with: the last change that it gave is handled then."""
         if not self._is_closed and self._process == os.getpid():
             self._is_closed = True
+            self._end_of_life.detach()
             if self._seen is not None and self._engine.refusal is None:
                 self._engine.watches.end(self._nonce)
 
@@ -186,3 +193,19 @@ class Watch:
         return self
 
     __exit__ = native.exit_method(close)
+
+
+def _end_soon(engine: Engine, nonce: int, process: int) -> None:
+    """End a watch that has been collected, in a thread: whoever collects it may hold anything, even the store.
+
+    Not a Thread, whose `start` waits for it. A forked child has only a copy of its parent's watch.
+    """
+    if process == os.getpid() and engine.refusal is None:
+        # There are no more threads once Python ends.
+        with suppress(RuntimeError):
+            _thread.start_new_thread(_end, (engine, nonce))
+
+
+def _end(engine: Engine, nonce: int) -> None:
+    with suppress(SlothStateError):
+        engine.watches.end(nonce)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import math
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any, Self, TypeVar
 from slothstate.acquisition import Acquisition
 from slothstate.aio.runner import Runner
 from slothstate.claims import Claim
-from slothstate.errors import LockLost, LockTimeout
+from slothstate.errors import LockLost, LockTimeout, WatchLost
 from slothstate.locks import Lock
 from slothstate.state import State
 from slothstate.values import Seconds
@@ -50,8 +49,7 @@ class LockBlock:
     ) -> None:
         held = self._held
         assert held is not None
-        # Also when the task is cancelled once more meanwhile.
-        kept = await asyncio.shield(self._owner._run(functools.partial(self._owner.state._locks.end, held)))
+        kept = await self._owner._run_anyway(functools.partial(self._owner.state._locks.end, held))
         if kind is None and not kept:
             raise LockLost(f"lock {held.name!r} (token {held.token}) was lost before its block ended")
 
@@ -98,6 +96,8 @@ class AsyncWatch:
         self._pattern = pattern
         self._name = name
         self._watch: Watch | None = None
+        # What a cancelled `next` was to raise.
+        self._lost: WatchLost | None = None
 
     async def _begun(self) -> Watch:
         if self._watch is None:
@@ -106,18 +106,33 @@ class AsyncWatch:
         return self._watch
 
     async def next(self, timeout: Seconds | None = None) -> Change | None:
-        """Return the next change, as `Watch.next` does. One that is cancelled loses none."""
+        """Return the next change, as `Watch.next` does. One that is cancelled loses none, and no `WatchLost`."""
         seconds = check_timeout(timeout)
         watch = await self._begun()
 
-        def read() -> tuple[Change | None, float]:
-            found = watch.next(0)
-            return found, math.inf if found is not None else watch._until_expiry()
+        def read() -> tuple[Change | WatchLost | None, float]:
+            lost, self._lost = self._lost, None
+            if lost is not None:
+                return lost, math.inf
+            try:
+                change = watch.next(0)
+            except WatchLost as error:
+                return error, math.inf
+            return change, math.inf if change is not None else watch._until_expiry()
 
-        async def look() -> tuple[Change | None, float]:
-            return await self._owner._take_or_give_back(read, lambda found: watch._unread(found[0]))
+        def give_back(found: tuple[Change | WatchLost | None, float]) -> None:
+            if isinstance(found[0], WatchLost):
+                self._lost = found[0]
+            else:
+                watch._unread(found[0])
 
-        return await self._owner._until(look, seconds)
+        async def look() -> tuple[Change | WatchLost | None, float]:
+            return await self._owner._take_or_give_back(read, give_back)
+
+        found: Change | WatchLost | None = await self._owner._until(look, seconds)
+        if isinstance(found, WatchLost):
+            raise found
+        return found
 
     def __aiter__(self) -> Self:
         return self
@@ -130,7 +145,7 @@ class AsyncWatch:
     async def close(self) -> None:
         """End the watch, as `Watch.close` does."""
         if self._watch is not None:
-            await self._owner._run(self._watch.close)
+            await self._owner._run_anyway(self._watch.close)
 
     async def __aenter__(self) -> Self:
         await self._begun()
@@ -154,11 +169,11 @@ class AsyncClaim:
 
     async def done(self) -> bool:
         """Let the item be gone for good; False if the claim was lost."""
-        return await self._owner._run(self._claim.done)
+        return await self._owner._run_anyway(self._claim.done)
 
     async def release(self, delay: Seconds = 0) -> bool:
         """Put the item back to its old place, invisible for `delay` seconds; False if the claim was lost."""
-        return await self._owner._run(functools.partial(self._claim.release, delay))
+        return await self._owner._run_anyway(functools.partial(self._claim.release, delay))
 
     async def extend(self, seconds: Seconds) -> bool:
         """Let the claim end `seconds` from now; False if it was lost."""
@@ -190,5 +205,4 @@ class AsyncClaim:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # Also when the task is cancelled once more meanwhile.
-        await asyncio.shield(self._owner._run(functools.partial(self._claim.__exit__, kind, error, None)))
+        await self._owner._run_anyway(functools.partial(self._claim.__exit__, kind, error, None))

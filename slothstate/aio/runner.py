@@ -7,13 +7,15 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from slothstate.acquisition import Acquisition
 from slothstate.aio.commits import Commits
 from slothstate.errors import InvalidValue
 from slothstate.state import State
+from slothstate.values import describe
 
 __all__ = ["THREADS", "Runner"]
 
@@ -26,6 +28,10 @@ LOOK_AGAIN: Final = 0.03
 """Seconds after which who waits for a lock looks whether its holder lives."""
 
 
+_OTHER_FUNCTIONS: Final = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+"""What a function must not be that a transaction runs: a call of it only begins it."""
+
+
 class Runner:
     """A State and what runs its verbs."""
 
@@ -35,28 +41,59 @@ class Runner:
         self._commits = Commits(state._engine.changes)
         self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="slothstate")
 
-    async def _run(self, call: Callable[[], T]) -> T:
+    def _begin(self, call: Callable[[], T]) -> Future[T]:
         try:
-            running = asyncio.get_running_loop().run_in_executor(self._executor, call)
+            return self._executor.submit(call)
         except RuntimeError:
             # The threads have ended, because the State was closed; if it was not, it is another error.
             self.state._engine.require_usable()
             raise
-        return await running
+
+    async def _run(self, call: Callable[[], T]) -> T:
+        return await asyncio.wrap_future(self._begin(call))
+
+    async def _run_anyway(self, call: Callable[[], T]) -> T:
+        """Run `call`, which ends what is held, also if the task is cancelled before its turn has come."""
+        return await asyncio.shield(asyncio.wrap_future(self._begin(call)))
+
+    async def _take_once_begun(self, call: Callable[[], T], is_nothing: Callable[[T], bool] = lambda found: False) -> T:
+        """Return what `call` takes.
+
+        If the task is cancelled before that has begun, nothing is taken. If it is cancelled later, it gets the result
+        all the same, unless that `is_nothing`, and the cancellation at its next `await`. Not put back: an item would
+        have lost its place among those that others have taken and put back meanwhile, its TTL, and one of its attempts.
+        Not taken in a transaction that waits for the task's consent either: to a server it is three times the way, and
+        whoever is cancelled while it is committed is no better off.
+        """
+        taking = self._begin(call)
+        running = asyncio.wrap_future(taking)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError as error:
+            # Either it never runs, or it has begun.
+            if taking.cancel():
+                raise
+            await _ended(running)
+            if running.cancelled() or running.exception() is not None or is_nothing(running.result()):
+                raise
+            _cancel_later(error)
+            return running.result()
 
     async def _take_or_give_back(self, call: Callable[[], T], give_back: Callable[[T], object]) -> T:
-        """Run `call`; if the task is cancelled meanwhile, give back what it has taken all the same."""
-        running = asyncio.ensure_future(self._run(call))
+        """Return what `call` takes; if the task is cancelled meanwhile, give it back.
+
+        For what is given back as it was.
+        """
+        taking = self._begin(call)
+        running = asyncio.wrap_future(taking)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            while not running.done():
-                try:
-                    await asyncio.wait([running])
-                except asyncio.CancelledError:
-                    continue
+            if taking.cancel():
+                raise
+            await _ended(running)
             if not running.cancelled() and running.exception() is None:
-                await asyncio.shield(self._run(functools.partial(give_back, running.result())))
+                await self._run_anyway(functools.partial(give_back, running.result()))
             raise
 
     async def _until(
@@ -94,19 +131,24 @@ class Runner:
         finally:
             if timeout != 0 and not is_held:
                 # Also when the task is cancelled once more meanwhile.
-                await asyncio.shield(self._run(functools.partial(locks.end_wait, wanted)))
+                await self._run_anyway(functools.partial(locks.end_wait, wanted))
 
     async def _atomically_in(self, fn: Callable[[State], T], transaction: Callable[[], Any]) -> T:
-        if inspect.iscoroutinefunction(fn):
+        if not callable(fn):
+            raise InvalidValue(f"fn must be callable, got {describe(fn)}")
+        if any(is_other(fn) for is_other in _OTHER_FUNCTIONS):
             raise InvalidValue("fn must be a plain function: a transaction cannot be open while its task waits")
 
         def run() -> T:
             with transaction():
                 result = fn(self.state)
-                if inspect.isawaitable(result):
+                if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
                     if inspect.iscoroutine(result):
                         result.close()
-                    raise InvalidValue("fn must be a plain function, and returned something to be awaited")
+                    raise InvalidValue(
+                        "fn must be a plain function, and returned something that would run after the transaction, "
+                        f"got {describe(result)}"
+                    )
                 return result
 
         return await self._run(run)
@@ -116,3 +158,28 @@ class Runner:
         await asyncio.to_thread(self.state.close)
         self._commits.close()
         self._executor.shutdown(wait=False)
+
+
+async def _ended(running: asyncio.Future[Any]) -> None:
+    """Wait for the end of what runs in a thread, also if the task is cancelled again meanwhile."""
+    while not running.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([running])
+
+
+def _cancel_later(error: asyncio.CancelledError) -> None:
+    """Cancel the task where it waits next, as it has just been, unless its cancellation is taken back by then.
+
+    `asyncio.timeout` does so where its block ends without another `await`: what it bounds was in time.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    requests = task.cancelling()
+
+    def cancel() -> None:
+        if task.cancelling() >= requests:
+            # The same one once more, and not one more, for those who count.
+            task.uncancel()
+            task.cancel(*error.args)
+
+    asyncio.get_running_loop().call_soon(cancel)

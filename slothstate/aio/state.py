@@ -7,16 +7,18 @@ import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from itertools import islice
 from types import TracebackType
-from typing import Any, Concatenate, Final, NoReturn, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, NoReturn, ParamSpec, Self, TypeVar
 
 from slothstate.aio.handles import AsyncClaim, AsyncWatch, LockBlock
 from slothstate.aio.runner import Runner
 from slothstate.caller import current
-from slothstate.claims import Claim
 from slothstate.errors import SlothStateError
 from slothstate.state import State
 from slothstate.values import Seconds, as_python, check_key, check_seconds, encode, same
-from slothstate.verbs.base import MISSING, check_keys, check_pattern, check_timeout
+from slothstate.verbs.base import check_keys, check_pattern, check_timeout
+
+if TYPE_CHECKING:
+    from slothstate.descriptions import Finding
 
 __all__ = ["AsyncState"]
 
@@ -42,10 +44,22 @@ def _verb(method: Callable[Concatenate[State, P], R]) -> Callable[Concatenate[As
     return verb
 
 
+def _taking(method: Callable[Concatenate[State, P], R]) -> Callable[Concatenate[AsyncState, P], Coroutine[Any, Any, R]]:
+    """Return a verb that takes something as a coroutine."""
+
+    async def verb(self: AsyncState, /, *arguments: P.args, **options: P.kwargs) -> R:
+        bound: Callable[..., R] = getattr(self.state, method.__name__)
+        return await self._take_once_begun(functools.partial(bound, *arguments, **options))
+
+    functools.update_wrapper(verb, method)
+    return verb
+
+
 class AsyncState(Runner):
     """A `slothstate.State` for one event loop; its verbs are coroutines. Made by `open`.
 
-    A wait that is cancelled leaves nothing held and nothing taken.
+    What is cancelled leaves nothing held and nothing taken: a verb that takes something takes nothing, or returns it
+    and the cancellation comes at the next `await` of its task. Other writes are made or not.
     """
 
     def __init__(self, state: State) -> None:
@@ -63,7 +77,7 @@ class AsyncState(Runner):
 
     set = _verb(State.set)
     delete = _verb(State.delete)
-    take = _verb(State.take)
+    take = _taking(State.take)
     rename = _verb(State.rename)
     copy = _verb(State.copy)
     exists = _verb(State.exists)
@@ -84,8 +98,8 @@ class AsyncState(Runner):
     increment_field = _verb(State.increment_field)
     list_push = _verb(State.list_push)
     list_unshift = _verb(State.list_unshift)
-    list_pop_many = _verb(State.list_pop_many)
-    list_shift_many = _verb(State.list_shift_many)
+    list_pop_many = _taking(State.list_pop_many)
+    list_shift_many = _taking(State.list_shift_many)
     list_set = _verb(State.list_set)
     list_insert = _verb(State.list_insert)
     list_remove = _verb(State.list_remove)
@@ -100,6 +114,7 @@ class AsyncState(Runner):
     usage = _verb(State.usage)
     stats = _verb(State.stats)
     health = _verb(State.health)
+    activity = _verb(State.activity)
     check = _verb(State.check)
     sweep = _verb(State.sweep)
     compact = _verb(State.compact)
@@ -116,15 +131,11 @@ class AsyncState(Runner):
     ) -> AsyncClaim | None:
         """Claim an item, as `State.list_claim` does: `async with await state.list_claim(…) as item`."""
         keys = check_keys(key)
-
-        def take() -> tuple[Claim | None, float]:
-            claim = self.state.list_claim(keys, 0, ttl=ttl, max_attempts=max_attempts, dead=dead)
-            return claim, 0.0 if claim is not None else self.state._engine.claims.pause(keys)
-
-        async def look() -> tuple[Claim | None, float]:
-            return await self._take_or_give_back(take, lambda found: found[0] and found[0].release())
-
-        claim = await self._until(look, check_timeout(timeout))
+        claim = await self._first(
+            keys,
+            lambda: self.state.list_claim(keys, 0, ttl=ttl, max_attempts=max_attempts, dead=dead),
+            timeout,
+        )
         return None if claim is None else AsyncClaim(self, claim)
 
     claims = _verb(State.claims)
@@ -135,6 +146,11 @@ class AsyncState(Runner):
         while page := await self._run(lambda: list(islice(found, PAGE))):
             for key in page:
                 yield key
+
+    async def examine(self) -> AsyncIterator[Finding]:
+        """Iterate over what an administrator should know, as `State.examine` does, once all of it is known."""
+        for finding in await self._run(lambda: list(self.state.examine())):
+            yield finding
 
     async def wait(self, key: str, seen: Any = None, timeout: Seconds | None = None) -> Any:
         """Return the value of a key once it differs from `seen`, as `State.wait` does."""
@@ -158,43 +174,36 @@ class AsyncState(Runner):
 
     async def list_pop(self, key: str | Sequence[str], default: Any = None, timeout: Seconds | None = 0) -> Any:
         """Take the last item, as `State.list_pop` does, waiting for one."""
-        return await self._taken(self.state.list_pop, self.state.list_push, key, default, timeout)
+        return await self._item(self.state.list_pop, key, default, timeout)
 
     async def list_shift(self, key: str | Sequence[str], default: Any = None, timeout: Seconds | None = 0) -> Any:
         """Take the first item, as `State.list_shift` does, waiting for one."""
-        return await self._taken(self.state.list_shift, self.state.list_unshift, key, default, timeout)
+        return await self._item(self.state.list_shift, key, default, timeout)
 
-    async def _taken(
-        self,
-        take: Callable[..., Any],
-        put_back: Callable[..., Any],
-        key: str | Sequence[str],
-        default: Any,
-        timeout: Seconds | None,
+    async def _item(
+        self, take: Callable[..., Any], key: str | Sequence[str], default: Any, timeout: Seconds | None
     ) -> Any:
         keys = check_keys(key)
-
-        def give_back(found: Any) -> None:
-            if found is not MISSING:
-                put_back(*found)
-
-        def attempt() -> tuple[Any, float]:
-            found = take(keys, MISSING)
-            return found, self.state._engine.claims.pause(keys) if found is MISSING else 0.0
-
-        async def look() -> tuple[tuple[str, Any] | None, float]:
-            found, pause = await self._take_or_give_back(attempt, lambda taken: give_back(taken[0]))
-            return None if found is MISSING else found, pause
-
-        found = await self._until(look, check_timeout(timeout))
+        found = await self._first(keys, lambda: take(keys), timeout)
         if found is None:
             return default
         return found[1] if isinstance(key, str) else found
 
+    async def _first(self, keys: Sequence[str], take: Callable[[], T | None], timeout: Seconds | None) -> T | None:
+        """Return what `take` takes of the first list that has any item, waiting for one; None without."""
+        seconds = check_timeout(timeout)
+
+        def attempt() -> tuple[T | None, float]:
+            found = take()
+            return found, 0.0 if found is not None else self.state._engine.claims.pause(keys)
+
+        return await self._until(lambda: self._take_once_begun(attempt, lambda found: found[0] is None), seconds)
+
     async def atomically(self, fn: Callable[[State], T]) -> T:
         """Return what `fn(state)` returns, run with the plain `State` in one transaction, in a thread.
 
-        `fn` is a plain function, and raises to undo it all. Raises: `InvalidValue` for a coroutine function.
+        `fn` is a plain function, and raises to undo it all. Raises: `InvalidValue` for a coroutine function or a
+        generator function, and for what is no function.
         """
         return await self._atomically_in(fn, self.state.transaction)
 
@@ -242,7 +251,7 @@ class AsyncState(Runner):
     async def unlock(self, name: str) -> bool:
         """Release a lock, as `State.unlock` does, for the calling task."""
         release = functools.partial(self.state._locks.release, check_key(name, "name"), current().identity)
-        return await self._run(release)
+        return await self._run_anyway(release)
 
     def watch(self, pattern: str | None = None, *, name: str | None = None) -> AsyncWatch:
         """Follow changes: `async for change in state.watch(…)`; it begins with the first one that is asked for.

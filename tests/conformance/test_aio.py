@@ -7,8 +7,8 @@ import functools
 import inspect
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ from slothstate import (
     State,
     StateClosed,
     StateIOError,
+    WatchLost,
     aio,
 )
-from slothstate.aio import AsyncState
+from slothstate.aio import AsyncClaim, AsyncState
 from slothstate.aio.runner import THREADS
 
 PATIENCE = 30.0
@@ -37,17 +38,18 @@ def run(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """Run a test in an event loop of its own; it gets an `AsyncState`."""
 
     @functools.wraps(test)
-    def wrapped(place: Place) -> None:
+    def wrapped(place: Place, **more: Any) -> None:
         async def main() -> None:
             async with asyncio.timeout(PATIENCE) as patience, AsyncState(place.open()) as state:
-                await test(state, place)
+                await test(state, place, **more)
             # A test that expects a cancellation may have taken this one for it.
             assert not patience.expired()
 
         asyncio.run(main())
 
+    # For pytest: the fixtures and the parameters.
     wrapped.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter("place", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+        list(inspect.signature(test).parameters.values())[1:]
     )
     return wrapped
 
@@ -92,6 +94,8 @@ async def test_verbs(state: AsyncState, place: Place) -> None:
     assert await state.set_field("k", ("a", 0), 5)
     assert await state.take("k") == {"a": [5]}
     assert [key async for key in state.scan(reverse=True)] == ["n"]
+    assert [finding.severity async for finding in state.examine()]
+    assert await state.activity(0) == []
     with pytest.raises(InvalidKey):
         await state.get("")
     with pytest.raises(InvalidKey):
@@ -105,7 +109,7 @@ async def test_verbs(state: AsyncState, place: Place) -> None:
 def test_every_verb_is_there() -> None:
     """But for what belongs to one thread, which says why it is not, and what iterates in a transaction."""
     plain = {name for name, value in vars_of(State).items() if not name.startswith("_") and callable(value)}
-    without = {"transaction", "snapshot", "with_lock", "dump", "load", "entries", "activity", "examine"}
+    without = {"transaction", "snapshot", "with_lock", "dump", "load", "entries"}
     mapping = {"items", "values", "pop", "popitem", "setdefault", "update"}
     missing = {name for name in plain - without - mapping if not hasattr(AsyncState, name)}
     assert missing == set()
@@ -148,6 +152,179 @@ async def test_a_cancelled_wait_takes_nothing(state: AsyncState, place: Place) -
             taken = []
         assert taken + other.list_range("q") == [number]
         other.delete("q")
+
+
+TAKING: dict[str, Callable[[AsyncState], Awaitable[Any]]] = {
+    "take": lambda state: state.take("q"),
+    "list_pop": lambda state: state.list_pop("q"),
+    "list_shift": lambda state: state.list_shift("q", timeout=None),
+    "of several": lambda state: state.list_shift(["none", "q"]),
+    "list_pop_many": lambda state: state.list_pop_many("q", 3),
+    "list_shift_many": lambda state: state.list_shift_many("q", 2),
+    "list_claim": lambda state: state.list_claim("q", None),
+}
+"""Verbs that take something of the list "q"."""
+
+LEFT: dict[str, tuple[Any, list[int]]] = {
+    "take": ([1, 2, 3], []),
+    "list_pop": (3, [1, 2]),
+    "list_shift": (1, [2, 3]),
+    "of several": (("q", 1), [2, 3]),
+    "list_pop_many": ([3, 2, 1], []),
+    "list_shift_many": ([1, 2], [3]),
+    "list_claim": (1, [2, 3]),
+}
+"""What they take of [1, 2, 3], and what they leave."""
+
+
+async def outcome(task: asyncio.Task[Any]) -> Any:
+    """What a task has taken, None if it was cancelled."""
+    try:
+        found = await task
+    except asyncio.CancelledError:
+        return None
+    return found.item if isinstance(found, AsyncClaim) else found
+
+
+@pytest.mark.parametrize("verb", TAKING)
+@run
+async def test_what_is_cancelled_takes_nothing(state: AsyncState, place: Place, verb: str) -> None:
+    """Either it has what it took, or nothing was touched: neither order nor TTL."""
+    other = place.open()
+    for number in range(24):
+        other.clear()
+        other.list_push("q", 1, 2, 3)
+        other.set_ttl("q", 100)
+        task = asyncio.ensure_future(TAKING[verb](state))
+        await asyncio.sleep(0.0001 * number if number % 4 else 0)
+        task.cancel()
+        expected, left = LEFT[verb]
+        found = await outcome(task)
+        if found is None:
+            expected, left = None, [1, 2, 3]
+        assert (found, other.list_range("q")) == (expected, left)
+        assert other.get_ttl("q") == (100 if left else -2)
+
+
+@pytest.mark.parametrize("verb", TAKING)
+@run
+async def test_cancelled_when_it_has_begun(state: AsyncState, place: Place, verb: str) -> None:
+    """It returns what it took, and the cancellation comes at the next `await`."""
+    other = place.open()
+    other.list_push("q", 1, 2, 3)
+    found: list[Any] = []
+
+    async def take() -> None:
+        found.append(await TAKING[verb](state))
+        await state.set("after", 1)
+        found.append("went on")
+
+    with other.transaction():
+        async with waiting(take()) as task:
+            task.cancel()
+            await asyncio.sleep(0.02)
+            task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [each.item if isinstance(each, AsyncClaim) else each for each in found] == [LEFT[verb][0]]
+
+
+@run
+async def test_cancelled_waits_keep_the_order(state: AsyncState, place: Place) -> None:
+    """However many are cancelled together: what they leave is as it was."""
+    other = place.open()
+    for number in range(20):
+        other.clear()
+        other.list_push("q", *range(6))
+        tasks = [asyncio.ensure_future(state.list_shift("q", timeout=5)) for _ in range(4)]
+        await asyncio.sleep(0.0003 * (number % 6))
+        for task in tasks:
+            task.cancel()
+        taken = [item for item in [await outcome(task) for task in tasks] if item is not None]
+        assert sorted(taken) + other.list_range("q") == list(range(6))
+
+
+@run
+async def test_a_cancelled_claim_is_no_attempt(state: AsyncState, place: Place) -> None:
+    """An item that nobody had does not become one that many have failed on."""
+    other = place.open()
+    other.list_push("q", "job")
+    other.set_ttl("q", 100)
+    with other.transaction():
+        # They fill the threads: those behind them never begin.
+        first = [asyncio.ensure_future(state.set(f"k{number}", 1)) for number in range(THREADS)]
+        tasks = [asyncio.ensure_future(state.list_claim("q", 5, max_attempts=1)) for _ in range(5)]
+        await asyncio.sleep(0.05)
+        for task in tasks:
+            task.cancel()
+            assert await outcome(task) is None
+    await asyncio.gather(*first)
+    claim = await state.list_claim("q", max_attempts=1)
+    assert claim is not None
+    assert (claim.item, claim.attempt, await state.keys("*dead")) == ("job", 1, [])
+
+
+@run
+async def test_a_timeout_of_asyncio(state: AsyncState, place: Place) -> None:
+    """What comes too late for it and is there all the same is no timeout, unless the block goes on."""
+    other = place.open()
+    other.list_push("q", 1, 2)
+
+    async def unlock(block: Any) -> None:
+        await asyncio.sleep(0.2)
+        block.__exit__(None, None, None)
+
+    for goes_on in (False, True):
+        with pytest.raises(TimeoutError) if goes_on else nullcontext():
+            block = other.transaction()
+            block.__enter__()
+            ending = asyncio.get_running_loop().create_task(unlock(block))
+            async with asyncio.timeout(0.05):
+                item = await state.list_shift("q")
+                if goes_on:
+                    await asyncio.sleep(5)
+        assert item == (2 if goes_on else 1)
+        # Nothing is left of the cancellation.
+        await asyncio.sleep(0.01)
+        await ending
+    assert await state.list_shift("q") is None
+
+
+@run
+async def test_what_ends_something_ends_it(state: AsyncState, place: Place) -> None:
+    """Also if it is cancelled before its turn has come."""
+    other = place.open()
+    other.list_push("q", 1, 2)
+    done, released = await state.list_claim("q"), await state.list_claim("q")
+    watch = state.watch("w*")
+    assert await watch.next(0) is None
+    assert done is not None
+    assert released is not None
+
+    async def hold() -> None:
+        await state.lock("job")
+        try:
+            await is_free.wait()
+        finally:
+            await state.unlock("job")
+
+    is_free = asyncio.Event()
+    holding = asyncio.ensure_future(hold())
+    await asyncio.sleep(0.05)
+    with other.transaction():
+        busy = [asyncio.ensure_future(state.set(f"k{number}", 1)) for number in range(THREADS)]
+        await asyncio.sleep(0.02)
+        is_free.set()
+        ends = [holding, *map(asyncio.ensure_future, (done.done(), released.release(), watch.close()))]
+        await asyncio.sleep(0.02)
+        for task in ends:
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+    await asyncio.gather(*busy)
+    while other.claims() or other.locks() or other.watches():
+        await asyncio.sleep(0.01)
+    assert other.list_range("q") == [2]
 
 
 @run
@@ -328,10 +505,24 @@ async def test_transactions(state: AsyncState, place: Place) -> None:
     assert await state.atomically(move) == "done"
     with pytest.raises(ZeroDivisionError):
         await state.atomically(fail)
-    wrong: list[Callable[[State], Any]] = [coroutine, lambda plain: coroutine(plain)]
+
+    def generator(plain: State) -> Iterator[int]:
+        yield plain.set("a", 5)
+
+    async def both(plain: State) -> AsyncIterator[int]:
+        yield plain.set("a", 6)
+
+    wrong: list[Callable[[State], Any]] = [coroutine, generator, both, functools.partial(generator)]
     for function in wrong:
-        with pytest.raises(InvalidValue, match="plain function"):
-            await state.atomically(function)
+        for call in (function, lambda plain, function=function: function(plain)):
+            with pytest.raises(InvalidValue, match="plain function"):
+                await state.atomically(call)
+    for nothing in (5, None, "fn"):
+        with pytest.raises(InvalidValue, match="fn must be callable"):
+            await state.atomically(nothing)  # type: ignore[arg-type]
+        async with state.locked("job") as lock:
+            with pytest.raises(InvalidValue, match="fn must be callable"):
+                await lock.atomically(nothing)  # type: ignore[arg-type]
     assert await state.get("a") == 1
     with pytest.raises(SlothStateError, match=r"await state\.atomically"):
         state.transaction()
@@ -367,6 +558,44 @@ async def test_watching(state: AsyncState, place: Place) -> None:
             assert told is not None
             assert told.key == f"w{number}"
     assert await state.watches() == []
+
+
+@run
+async def test_a_watch_that_is_left_early(state: AsyncState, place: Place) -> None:
+    """Ends soon, as nobody refers to it."""
+    other = place.open()
+
+    async def first() -> Any:
+        async for change in state.watch("w*"):
+            return change.key
+        return None
+
+    async with waiting(first()) as task:
+        assert len(other.watches()) == 1
+        other.set("w1", 1)
+        assert await task == "w1"
+    while other.watches():
+        await asyncio.sleep(0.01)
+
+
+@run
+async def test_a_cancelled_next_hides_no_loss(state: AsyncState, place: Place) -> None:
+    """`WatchLost` that nobody was told comes next."""
+    other = place.open()
+    async with state.watch("w*", name="mine") as changes:
+        assert await changes.next(0) is None
+        other.unwatch("mine")
+        with other.transaction():
+            async with waiting(changes.next()) as task:
+                task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(WatchLost):
+            await changes.next(5)
+        other.set("w1", 1)
+        change = await changes.next(5)
+        assert change is not None
+        assert change.key == "w1"
 
 
 @run

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from helpers.places import Place
-from helpers.support import Clock, in_time
+from helpers.support import Clock, in_time, until
 from slothstate import InvalidKey, PatternError, SlothStateError, State, StateClosed, Watch, WatchLost
 
 SOON = 0.1
@@ -337,6 +337,24 @@ def test_closed(place: Place) -> None:
         left.next(0)
     left.close()
     assert other.watches() == []
+
+
+def test_one_that_nobody_refers_to_ends(place: Place) -> None:
+    """Soon, also when it was a loop's, or is dropped inside a transaction; the name of one stays."""
+    state, other = place.open(), place.open()
+    for _ in range(3):
+        state.watch("a*")
+    state.set("b", 1)
+    named = state.watch("b*", name="mine")
+    other.set("b", 2)
+    assert named.next(0) is not None
+    threading.Timer(0.05, other.set, ("c", 1)).start()
+    assert [change.key for _, change in zip(range(1), state.watch("c*"), strict=False)] == ["c"]
+    with state.transaction():
+        del named
+        state.set("kept", 1)
+    until(lambda: [(watch["name"], watch["alive"]) for watch in other.watches()] == [("mine", None)])
+    assert (state.get("kept"), state.unwatch("mine")) == (1, True)
 
 
 def test_replayed_it_is_the_store(place: Place) -> None:

@@ -24,7 +24,7 @@ from slothstate.lua.host.ending import Exited, Interrupted, ScriptError, ScriptS
 from slothstate.lua.host.exec import CommandResult, CommandRunner
 from slothstate.lua.host.execution import Execution
 from slothstate.lua.host.parallel import Workers, run_side_by_side
-from slothstate.lua.host.place import Place, place_of
+from slothstate.lua.host.place import Place, make_directory, place_of
 from slothstate.lua.host.report import Level, Reporter, TaskResult, Voice
 from slothstate.lua.host.scheduler import Kept, Progress, carry_out, run_plan
 from slothstate.lua.host.verbs import in_time, only_said
@@ -35,21 +35,8 @@ from slothstate.native import json_encode
 __all__ = ["Host", "Interrupted", "ScriptError", "ScriptSyntaxError"]
 
 _PARTS = (
-    "arguments",
-    "trace",
-    "shown",
-    "guard",
-    "log",
-    "data",
-    "exec",
-    "outside",
-    "reliability",
-    "metrics",
-    "sharing",
-    "builders",
-    "task",
-    "workflow",
-    "script",
+    *("arguments", "trace", "shown", "guard", "log", "data", "exec", "outside", "reliability", "metrics"),
+    *("sharing", "builders", "task", "workflow", "script"),
 )
 """The host's own Lua files, each given the table of those before it."""
 
@@ -229,11 +216,8 @@ class Host:
 
     def explained(self, message: str, task: Task) -> str:
         """Return the message with its task, where it has the calls that led to an error."""
-        return (
-            f"{message}\n    in task '{task.name}' ({task.where})"
-            if "\ncalls, innermost first:" in message
-            else message
-        )
+        has_calls = "\ncalls, innermost first:" in message
+        return f"{message}\n    in task '{task.name}' ({task.where})" if has_calls else message
 
     @contextlib.contextmanager
     def placed(self, place: Place) -> Iterator[None]:
@@ -270,7 +254,7 @@ class Host:
             return True
         config = plan.config
         if config.workdir is not None and config.make_workdir:
-            _make_directory(os.path.expanduser(config.workdir))
+            make_directory(os.path.expanduser(config.workdir))
         execution = Execution(self, plan, places)
         if config.parallel > 1 and not hasattr(os, "fork"):
             self.reporter.log("warn", "this system cannot fork: tasks run one after another, not side by side")
@@ -410,10 +394,3 @@ class Host:
 
     def _set_exit_code(self, code: float) -> None:
         self.exit_code = int(code) & 0xFF
-
-
-def _make_directory(path: str) -> None:
-    try:
-        os.makedirs(path, exist_ok=True)
-    except OSError as error:
-        raise PlanError(f"the workdir {path} cannot be made: {error.strerror}") from error

@@ -10,7 +10,7 @@ from typing import Any
 
 from slothstate.lua.host.workflow import Plan, PlanError, Task
 
-__all__ = ["Identity", "Place", "place_of"]
+__all__ = ["Identity", "Place", "make_directory", "place_of"]
 
 _HERE = ("local", "localhost", "127.0.0.1", "::1")
 
@@ -101,3 +101,11 @@ def _own_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"user {os.geteuid()}"
+
+
+def make_directory(path: str) -> None:
+    """Make a working directory, and those above it. Raises: `PlanError`."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise PlanError(f"the workdir {path} cannot be made: {error.strerror}") from error
