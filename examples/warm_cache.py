@@ -16,7 +16,7 @@ from slothstate.recipes import memoize
 def report(path: str, customer: str) -> None:
     with slothstate.open(path) as state:
 
-        @memoize(state, ttl=300)
+        @memoize(state, ttl=300, name="totals")
         def totals(name: str) -> dict[str, int]:
             state.increment("computed")
             time.sleep(0.2)

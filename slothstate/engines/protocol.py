@@ -152,7 +152,7 @@ class Entries(Protocol):
         """Delete a live table or list that `swap_text` would replace; return whether it did."""
 
     def delete(self, key: str, /) -> bool:
-        """Delete a key; return whether it was live."""
+        """Delete a key; return whether it was live, or a list of which all is claimed."""
 
     def take(self, key: str, /) -> Row | None:
         """Delete a key and return the live row that it had, None if it was missing or expired."""
@@ -182,7 +182,7 @@ class Entries(Protocol):
         """Return how many live keys there are."""
 
     def clear(self, pattern: str | None, /) -> int:
-        """Delete the keys that match (None: all); return how many were live."""
+        """Delete the keys that match (None: all); return how many were live, or lists of which all is claimed."""
 
     def keys(self, pattern: str | None, after: str, limit: int | None, reverse: bool, /) -> list[str]:
         """Return the live keys that match (None: all) in the order of code points, all of one moment.

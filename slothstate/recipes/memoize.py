@@ -6,48 +6,68 @@ import functools
 import inspect
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from hashlib import sha256
-from typing import Any, Final, ParamSpec, TypeVar
+from math import inf
+from types import ModuleType, NoneType
+from typing import Any, ParamSpec, TypeVar
 
-from slothstate import InvalidValue, State
+from slothstate import InvalidValue, OutOfRange, SlothStateError, State, WrongType, parse_json, to_json
 
 __all__ = ["memoize"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-KEY_MAX_BYTES: Final = 4096
-"""A longer key ends with the SHA-256 of its arguments in their place."""
 
-
-def memoize(state: State, ttl: float | timedelta | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def memoize(
+    state: State, ttl: float | timedelta | None = None, *, name: str | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Return a decorator: results are kept for `ttl` seconds, for good without, and computed by one caller at a time.
 
     Of several that call with the same arguments at once, in any processes, one computes and the others wait for it; if
-    it dies another goes on at once. An exception is kept for nobody. Arguments and results are plain values, what JSON
-    has; a result comes back as it would from the store, a tuple as a list; None is remembered too. The key is
-    `memoize:MODULE.QUALNAME:` and the arguments as canonical JSON, positional and by keyword alike, with defaults.
-    Raises: `InvalidValue` for arguments or results that are no plain values.
+    it dies another goes on at once. An exception is kept for nobody. Arguments and results are plain values, what the
+    store can hold; a result comes back as from there, a tuple as a list; None is remembered too. The key is
+    `memoize:NAME:` and the arguments as canonical JSON (past 4,096 bytes their SHA-256), positional and by keyword
+    alike, with defaults, a tuple as a list. NAME is `name`, or the function's MODULE.QUALNAME.
+    Raises: `InvalidValue` without a `name` for what shares its own with others: a lambda, a bound method, a function
+    that uses variables of the one around it; for a wrong `ttl` or `name`; for arguments or results that are no plain
+    values. `WrongType` if the key holds something else. `SlothStateError` inside a transaction or a snapshot, unless
+    the result is there already.
     """
+    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if seconds is not None and not (is_number and 0 < seconds < inf):
+        raise InvalidValue(f"ttl must be a number of seconds > 0, a timedelta or None, got {ttl!r}")
+    if name is not None and not (isinstance(name, str) and 0 < len(to_json(name)) - 2 <= 500 and "\0" not in name):
+        raise InvalidValue(f"name must be a str of 1 to 500 characters without NUL, got {name!r:.60}")
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        prefix = f"memoize:{_own_name(function) if name is None else name}:"
         signature = inspect.signature(function)
-        name = f"memoize:{function.__module__}.{function.__qualname__}:"
 
         @functools.wraps(function)
         def remembered(*arguments: P.args, **options: P.kwargs) -> R:
-            key = _key(name, signature, arguments, options)
+            key = _key(prefix, signature, arguments, options)
             # In a list, because None is a result and no value.
             found: Any = state.get(key)
             if found is None:
-                with state.locked(key):
+                with ExitStack() as stack:
+                    try:
+                        stack.enter_context(state.locked(key))
+                    except SlothStateError as error:
+                        if type(error) is not SlothStateError:
+                            raise
+                        raise SlothStateError(f"memoize computes under a lock, so call it before: {error}") from error
                     found = state.get(key)
                     if found is None:
                         found = [function(*arguments, **options)]
                         state.set(key, found, ttl)
                         # As the others will see it; it may have expired by now.
                         found = state.get(key, found)
+            if not isinstance(found, list) or len(found) != 1:
+                raise WrongType(f"{key!r} holds something that memoize has not kept there", key)
             result: R = found[0]
             return result
 
@@ -56,12 +76,22 @@ def memoize(state: State, ttl: float | timedelta | None = None) -> Callable[[Cal
     return decorate
 
 
-def _key(name: str, signature: inspect.Signature, arguments: Any, options: Any) -> str:
+def _own_name(function: Callable[..., Any]) -> str:
+    plain: Any = inspect.unwrap(function)
+    name = f"{function.__module__}.{getattr(plain, '__qualname__', '<an object>')}"
+    is_bound = not isinstance(getattr(plain, "__self__", None), NoneType | ModuleType)
+    if name.endswith(">") or is_bound or getattr(plain, "__closure__", None):
+        raise InvalidValue(f"others may have the name of {name}, too, and its results with it: memoize(state, name=…)")
+    return name
+
+
+def _key(prefix: str, signature: inspect.Signature, arguments: Any, options: Any) -> str:
     bound = signature.bind(*arguments, **options)
     bound.apply_defaults()
     try:
-        text = json.dumps(bound.arguments, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError) as error:
-        raise InvalidValue(f"arguments must be plain values, what JSON has: {error}") from error
-    key = name + text
-    return key if len(key.encode()) <= KEY_MAX_BYTES else name + sha256(text.encode()).hexdigest()
+        value = parse_json(to_json(bound.arguments))
+        text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    except (InvalidValue, OutOfRange, RecursionError) as error:
+        raise InvalidValue(f"arguments must be plain values: {str(error).removeprefix('value')}") from error
+    key = prefix + text
+    return key if len(key.encode()) <= 4096 else prefix + sha256(text.encode()).hexdigest()

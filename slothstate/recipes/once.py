@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
+from hashlib import sha256
 from typing import Any
 
-from slothstate import State
+from slothstate import SlothStateError, State, WrongType
 
 __all__ = ["once"]
 
@@ -15,15 +17,28 @@ def once(state: State, key: str, fn: Callable[[], Any]) -> Any:
 
     One calls it, the others wait; if that one dies another calls it, so it may begin twice, but only one result is ever
     kept. An exception goes on, and the next one tries again. The result is a plain value; None is one too.
-    `delete(key)` forgets it.
-    Raises: `InvalidKey`; `InvalidValue` for a result that cannot be stored, and then it counts as never called.
+    `delete(key)` forgets it. The lock meanwhile is `once:KEY` (past 4,096 bytes `once:` and the key's SHA-256).
+    Raises: `InvalidKey`; `InvalidValue` for a result that cannot be stored, and then it counts as never called;
+    `WrongType` if the key holds something else; `SlothStateError` inside a transaction or a snapshot, unless the result
+    is there already.
     """
     # In a list, because None is a result and no value.
     found = state.get(key)
     if found is None:
-        with state.locked(f"once:{key}"):
+        octets = key.encode()
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(state.locked(f"once:{key if len(octets) <= 4091 else sha256(octets).hexdigest()}"))
+            except SlothStateError as error:
+                if type(error) is not SlothStateError:
+                    raise
+                raise SlothStateError(f"once calls its function under a lock, so call it before: {error}") from error
             found = state.get(key)
             if found is None:
-                state.set(key, [fn()])
-                found = state.get(key)
+                found = [fn()]
+                state.set(key, found)
+                # As the others will see it; it may have been deleted by now.
+                found = state.get(key, found)
+    if not isinstance(found, list) or len(found) != 1:
+        raise WrongType(f"{key!r} holds something that once has not kept there", key)
     return found[0]

@@ -32,7 +32,7 @@ class KeyVerbs(Verbs):
     """The verbs that every kind of value has; `get` and `set` are those of `slothstate.native.StateBase`."""
 
     def delete(self, key: str) -> bool:
-        """Delete a key; return whether it was there.
+        """Delete a key; return whether it was there, or a list of which all is claimed, whose claims it ends.
 
         >>> state.delete("missing")
         False

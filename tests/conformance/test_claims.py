@@ -149,6 +149,22 @@ def test_what_replaces_the_key_ends_its_claims(state: State, verb: str, alone: b
         assert state.list_push("q", "again") == 1
 
 
+def test_what_is_all_claimed_counts_as_deleted(state: State) -> None:
+    """Whoever deletes a list that is not there, because all of it is claimed, learns that there was something."""
+    remove: list[Callable[[], object]] = [lambda: state.delete("q"), lambda: state.clear("q"), state.clear]
+    for number, call in enumerate(remove):
+        state.set("other", 1)
+        state.list_push("q", "a", "b")
+        claims = [claimed(state, "q"), claimed(state, "q")]
+        if number == 1:
+            claims[0].release(delay=60)
+        assert not state.exists("q")
+        # What takes a value finds none, and leaves the claims alone.
+        assert (state.take("q"), state.rename("q", "r"), len(state.claims())) == (None, False, 2)
+        assert call() == (True, 1, 2)[number]
+        assert (state.delete("q"), state.clear("q"), claims[1].lost, state.claims()) == (False, 0, True, [])
+
+
 @pytest.mark.parametrize("change", ["number", "text", "table"])
 def test_another_kind_ends_the_claims(state: State, change: str) -> None:
     """A key whose list is claimed whole is missing, so what writes to it begins anew, and the claims are lost."""

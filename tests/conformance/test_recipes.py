@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import functools
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 import slothstate.recipes
 from helpers.places import Place
 from helpers.support import Clock
-from slothstate import InvalidKey, InvalidValue, State
+from slothstate import InvalidKey, InvalidValue, SlothStateError, State, WrongType
 from slothstate.recipes import memoize, once, rate_limit
 
 
@@ -43,7 +45,7 @@ def test_memoize(place: Place) -> None:
         time.sleep(0.05)
         return None if a == 0 else [a, (b, more), flag]
 
-    functions = [memoize(state)(slow) for state in states]
+    functions = [memoize(state, name="slow")(slow) for state in states]
     assert together(4, lambda index: functions[index](1)) == [[1, ["b", []], False]] * 4
     assert len(calls) == 1
     assert functions[0](b="b", a=1) == functions[1](1, "b", flag=False) == [1, ["b", []], False]
@@ -52,7 +54,136 @@ def test_memoize(place: Place) -> None:
     assert len(calls) == 2
     assert functions[0](1, flag=True) != functions[0](1)
     assert (functions[0].__name__, len(calls)) == ("slow", 3)
-    assert all(key.startswith(f"memoize:{__name__}.test_memoize.<locals>.slow:") for key in states[0])
+    assert all(key.startswith("memoize:slow:") for key in states[0])
+
+
+def double(number: Any) -> Any:
+    return [number, number]
+
+
+def test_the_key_of_memoize(state: State) -> None:
+    """MODULE.QUALNAME and the arguments; a function that shares that with others has to be given a name."""
+
+    def local(number: int) -> int:
+        return number + 1
+
+    def adder(by: int) -> Callable[[int], int]:
+        def add(number: int) -> int:
+            return number + by
+
+        return add
+
+    class Scale:
+        factor = 2
+
+        def times(self, number: int) -> int:
+            return number * self.factor
+
+        def __call__(self, number: int) -> int:
+            return number
+
+    def decorated(function: Callable[..., Any]) -> Callable[..., Any]:
+        return functools.wraps(function)(lambda *arguments: function(*arguments))
+
+    assert memoize(state)(double)(2) == [2, 2]
+    assert memoize(state)(decorated(double))(2) == [2, 2]
+    assert state.keys() == [f'memoize:{__name__}.double:{{"number":2}}']
+    assert (memoize(state)(local)(1), memoize(state)(len)("four")) == (2, 4)
+    shared: list[Callable[..., Any]] = [lambda number: number, adder(1), Scale().times, Scale(), decorated(adder(1))]
+    half: Callable[[], Any] = functools.partial(double, 1)
+    for function in [*shared, half]:
+        with pytest.raises(InvalidValue, match="name="):
+            memoize(state)(function)
+    named = [memoize(state, name=f"named-{number}")(function) for number, function in enumerate(shared)]
+    assert [function(3) for function in named] == [3, 4, 6, 3, 4]
+    assert memoize(state, name="half")(half)() == [1, 1]
+    for name in ("", 5, "nul\0", "x" * 501, "\ud800"):
+        with pytest.raises(InvalidValue):
+            memoize(state, name=name)  # type: ignore[arg-type]
+
+
+def test_arguments_that_are_no_plain_values(state: State) -> None:
+    """Are refused, whatever JSON would make of them; what the store tells apart is told apart."""
+
+    @memoize(state, name="shown")
+    def shown(argument: Any) -> str:
+        return repr(argument)
+
+    deep: Any = 1
+    for _ in range(2000):
+        deep = [deep]
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    no_values = (
+        {1: 2},
+        {True: 1},
+        {None: 1},
+        {1.5: 1},
+        {(1,): 2},
+        "\ud800",
+        deep,
+        cycle,
+        2**100,
+        b"",
+        {1},
+        float("inf"),
+    )
+    for argument in no_values:
+        with pytest.raises(InvalidValue, match="arguments must be plain values"):
+            shown(argument)
+    assert state.keys() == []
+    plain: tuple[Any, ...] = (
+        {"1": 2},
+        {"true": 1},
+        {"null": 1},
+        {},
+        True,
+        "true",
+        None,
+        "null",
+        1,
+        1.0,
+        "1",
+        [1],
+        ["1"],
+        [[1]],
+        "\0",
+        "é",
+    )
+    assert [shown(argument) for argument in plain] == [repr(argument) for argument in plain]
+    assert len(state) == len(plain)
+    assert shown({"a": 1, "b": 2}) == shown({"b": 2, "a": 1})
+    # A tuple comes back as a list, and counts as one.
+    assert (shown([1, 2]), shown((1, 2))) == ("[1, 2]", "[1, 2]")
+
+
+def test_foreign_values(state: State) -> None:
+    """What another program keeps under the key is an error, not a result."""
+    for value in ("hello", 5, [], [7, 8], {"a": 1}, {}, b"bytes", True):
+        for key in ("mine", f'memoize:{__name__}.double:{{"number":3}}'):
+            state.set(key, value)
+        with pytest.raises(WrongType, match="'mine' holds something that once has not kept"):
+            once(state, "mine", list)
+        with pytest.raises(WrongType, match="memoize has not kept"):
+            memoize(state)(double)(3)
+        assert state.get("mine") == value
+    state.set("rate_limit:mine", "text")
+    with pytest.raises(WrongType):
+        rate_limit(state, "mine", 1, 60)
+
+
+def test_inside_a_transaction(state: State) -> None:
+    """A result that is there is returned; one that is to be computed is an error that says why."""
+    call = memoize(state)(double)
+    assert (call(1), once(state, "known", lambda: 1)) == ([1, 1], 1)
+    for block in (state.transaction, state.snapshot):
+        with block():
+            assert (call(1), once(state, "known", lambda: 2)) == ([1, 1], 1)
+            computing: list[Callable[[], Any]] = [lambda: call(2), lambda: once(state, "new", lambda: 2)]
+            for compute in computing:
+                with pytest.raises(SlothStateError, match="under a lock, so call it before"):
+                    compute()
+    assert (call(2), once(state, "new", lambda: 2)) == ([2, 2], 2)
 
 
 def test_memoize_for_a_time(place: Place, clock: Clock) -> None:
@@ -60,7 +191,7 @@ def test_memoize_for_a_time(place: Place, clock: Clock) -> None:
     state = place.open(clock)
     calls: list[int] = []
 
-    @memoize(state, ttl=60)
+    @memoize(state, ttl=60, name="double")
     def double(number: int) -> int:
         calls.append(number)
         return 2 * number
@@ -68,13 +199,23 @@ def test_memoize_for_a_time(place: Place, clock: Clock) -> None:
     assert (double(2), double(2), calls) == (4, 4, [2])
     clock.advance(61)
     assert (double(2), calls) == (4, [2, 2])
+    assert memoize(state, timedelta(minutes=1))(slow_name)() == "slow"
+    wrong: tuple[Any, ...] = (0, -1, "x", True, float("nan"), float("inf"), timedelta(0), [])
+    for ttl in wrong:
+        with pytest.raises(InvalidValue, match="ttl must be"):
+            memoize(state, ttl)
+    assert calls == [2, 2]
+
+
+def slow_name() -> str:
+    return "slow"
 
 
 def test_memoize_refuses(state: State) -> None:
     """Exceptions are kept for nobody; arguments and results that are no plain values are errors that keep nothing."""
     outcomes: list[Any] = [ZeroDivisionError(), object(), "fine"]
 
-    @memoize(state)
+    @memoize(state, name="unsteady")
     def unsteady(argument: Any = 0) -> Any:
         outcome = outcomes.pop(0)
         if isinstance(outcome, Exception):
@@ -98,7 +239,7 @@ def test_memoize_of_long_arguments(state: State) -> None:
     """Past what a key can hold their SHA-256 stands for them."""
     calls: list[int] = []
 
-    @memoize(state)
+    @memoize(state, name="size")
     def size(text: str) -> int:
         calls.append(len(text))
         return len(text)
@@ -127,8 +268,13 @@ def test_once(place: Place) -> None:
     states[0].delete("setup")
     once(states[1], "setup", begin)
     assert calls == [1, 1]
-    with pytest.raises(InvalidKey):
-        once(states[0], "", begin)
+    for key in ("", 5, "\0", "k" * 4097):
+        with pytest.raises(InvalidKey, match=r"^key "):
+            once(states[0], key, begin)  # type: ignore[arg-type]
+    # Any key will do, whatever its lock is called.
+    for key in ("k" * 4091, "k" * 4092, "é" * 2048):
+        assert (once(states[0], key, lambda: 1), once(states[1], key, lambda: 2)) == (1, 1)
+    assert once(states[0], "gone", lambda: states[1].delete("gone")) is False
 
 
 def test_rate_limit(place: Place, clock: Clock) -> None:
@@ -142,8 +288,14 @@ def test_rate_limit(place: Place, clock: Clock) -> None:
     for limit in (-1, 1.5, True, None):
         with pytest.raises(InvalidValue, match="limit must be an int"):
             rate_limit(states[0], "ip", limit, per=60)  # type: ignore[arg-type]
-    with pytest.raises(InvalidValue):
-        rate_limit(states[0], "ip", 3, per=0)
+    for per in (0, -1, "x", None, float("nan")):
+        with pytest.raises(InvalidValue, match=r"^per"):
+            rate_limit(states[0], "new", 3, per)  # type: ignore[arg-type]
+    for name in (None, 5, b"ip", "", "x" * 4090, "\ud800", "\0"):
+        with pytest.raises(InvalidKey, match=r"^name must"):
+            rate_limit(states[0], name, 3, per=60)  # type: ignore[arg-type]
+    assert not states[0].exists("rate_limit:new")
+    assert rate_limit(states[0], "delta", 1, timedelta(seconds=1))
 
 
 def test_they_are_short_and_use_what_is_public() -> None:

@@ -85,7 +85,10 @@ _DELETE_TEXT: Final = f"with {GATED} delete from entries e where key = %s and {L
 
 _IS_LIST_IN_ROWS: Final = f"select 1 from entries e where key = %s and kind = 'list' and t is null and {LIVE}"
 
-_DELETE: Final = f"with {GATED} delete from entries e where key = %s returning {LIVE}"
+# Live, or a list of which all is claimed.
+_WAS_THERE: Final = f"({LIVE} or exists (select from claims c where c.list_id = e.id))"
+
+_DELETE: Final = f"with {GATED} delete from entries e where key = %s returning {_WAS_THERE}"
 
 _TAKE: Final = "select * from key_take_v1(%s)"
 
@@ -118,13 +121,13 @@ _PERSIST: Final = (
 _COUNT: Final = f"select count(*) from entries e where {LIVE}"
 
 _CLEAR: Final = (
-    f"with gone as (delete from entries e returning {LIVE} as was_live) "
-    "select count(*) filter (where was_live) from gone"
+    f"with gone as (delete from entries e returning {_WAS_THERE} as was_there) "
+    "select count(*) filter (where was_there) from gone"
 )
 
 _CLEAR_KEYS: Final = (
-    f"with gone as (delete from entries e where key = any(%s) returning {LIVE} as was_live) "
-    "select count(*) filter (where was_live) from gone"
+    f"with gone as (delete from entries e where key = any(%s) returning {_WAS_THERE} as was_there) "
+    "select count(*) filter (where was_there) from gone"
 )
 
 _CLAIMED_ALONE: Final = f"select coalesce(long_key, key) from entries e where kind = 'list' and t is null and {EXPIRED}"

@@ -14,7 +14,11 @@ __all__ = ["clear"]
 # Lists that are not there, but whose claims are.
 _CLAIMED_ALONE: Final = f"select key from entries where {EXPIRED} and {IN_ROWS} and value is not null"
 
-_RAW_KEYS: Final = f"select id, cast(key as blob), {LIVE} from entries"
+_IS_CLAIMED: Final = "id in (select list_id from claims)"
+
+_RAW_KEYS: Final = f"select id, cast(key as blob), {LIVE} or {_IS_CLAIMED} from entries"
+
+_COUNT_CLAIMED_ALONE: Final = f"select count(*) from entries where {EXPIRED} and {_IS_CLAIMED}"
 
 _REMOVE: Final = (
     "delete from list_items where list_id = ?1",
@@ -24,7 +28,7 @@ _REMOVE: Final = (
 
 
 def clear(connection: Connection, now: int, pattern: str | None) -> int:
-    """Delete all keys, or those that match, in one transaction; return how many were live."""
+    """Delete all keys, or those that match, in one transaction; return how many were live or claimed."""
     with Atomic(connection):
         if pattern is not None:
             try:
@@ -34,7 +38,7 @@ def clear(connection: Connection, now: int, pattern: str | None) -> int:
             claimed = [key for (key,) in connection.execute(_CLAIMED_ALONE, (now,)).fetchall()]
             found += [key for key in claimed if glob_match(pattern, key)]
             return sum(keys.remove(connection, now, key) for key in found)
-        removed = keys.count(connection, now)
+        removed = keys.count(connection, now) + int(connection.execute(_COUNT_CLAIMED_ALONE, (now,)).get)
         connection.execute("delete from claims")
         connection.execute("delete from list_items")
         connection.execute("delete from entries")

@@ -229,7 +229,7 @@ def _put_all(
 
 
 def remove(connection: Connection, now: int, key: str) -> bool:
-    """Delete a key's row and items inside the caller's transaction; return whether it was live."""
+    """Delete a key's row, items and claims inside the caller's transaction; return whether it was live or claimed."""
     found = connection.execute(_REMOVE, (now, key)).get
     if found is None:
         return False
@@ -238,11 +238,12 @@ def remove(connection: Connection, now: int, key: str) -> bool:
         connection.execute(_REMOVE_ITEMS, (identity,))
     if in_rows == "integer":
         connection.execute(_END_CLAIMS, (identity,))
+        return bool(live) or connection.changes() > 0
     return bool(live)
 
 
 def delete(connection: Connection, now: int, key: str) -> bool:
-    """Delete a key; return whether it was there."""
+    """Delete a key; return whether it was there, or what was claimed of it."""
     with Atomic(connection):
         return remove(connection, now, key)
 

@@ -107,8 +107,8 @@ class Entries(Part):
 
     def delete(self, key: str, /) -> bool:
         with self.engine.writing() as rows:
-            rows.places.pop(key, None)
-            return rows.pop(key, None) is not None
+            places = rows.places.pop(key, None)
+            return rows.pop(key, None) is not None or bool(places and places.outs)
 
     def exists(self, key: str, /) -> bool:
         return self.get(key) is not None
@@ -141,9 +141,10 @@ class Entries(Part):
 
     def clear(self, pattern: str | None, /) -> int:
         with self.engine.writing() as rows:
-            gone = [key for key in rows if pattern is None or glob_match(pattern, key)]
+            claimed = {key for key, places in rows.places.items() if places.outs}
+            gone = [key for key in {*rows, *claimed} if pattern is None or glob_match(pattern, key)]
             for key in gone:
-                del rows[key]
+                rows.pop(key, None)
             for key in list(rows.places):
                 if pattern is None or glob_match(pattern, key):
                     del rows.places[key]
