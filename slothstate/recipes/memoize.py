@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from datetime import timedelta
 from hashlib import sha256
 from math import inf
-from types import ModuleType, NoneType
 from typing import Any, ParamSpec, TypeVar
 
 from slothstate import InvalidValue, OutOfRange, SlothStateError, State, WrongType, parse_json, to_json
+from slothstate.recipes.naming import name_of
 
 __all__ = ["memoize"]
 
@@ -31,10 +31,10 @@ def memoize(
     store can hold; a result comes back as from there, a tuple as a list; None is remembered too. The key is
     `memoize:NAME:` and the arguments as canonical JSON (past 4,096 bytes their SHA-256), positional and by keyword
     alike, with defaults, a tuple as a list. NAME is `name`, or the function's MODULE.QUALNAME.
-    Raises: `InvalidValue` without a `name` for what shares its own with others: a lambda, a bound method, a function
-    that uses variables of the one around it; for a wrong `ttl` or `name`; for arguments or results that are no plain
-    values. `WrongType` if the key holds something else. `SlothStateError` inside a transaction or a snapshot, unless
-    the result is there already.
+    Raises: `InvalidValue` without a `name` for a second lambda, method or inner function that would share its name with
+    another one of this process; for a wrong `ttl` or `name`; for arguments or results that are no plain values.
+    `WrongType` if the key holds something else. `SlothStateError` inside a transaction or a snapshot, unless the result
+    is there already.
     """
     seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
@@ -44,7 +44,7 @@ def memoize(
         raise InvalidValue(f"name must be a str of 1 to 500 characters without NUL, got {name!r:.60}")
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        prefix = f"memoize:{_own_name(function) if name is None else name}:"
+        prefix = f"memoize:{name_of(state, function) if name is None else name}:"
         signature = inspect.signature(function)
 
         @functools.wraps(function)
@@ -74,15 +74,6 @@ def memoize(
         return remembered
 
     return decorate
-
-
-def _own_name(function: Callable[..., Any]) -> str:
-    plain: Any = inspect.unwrap(function)
-    name = f"{function.__module__}.{getattr(plain, '__qualname__', '<an object>')}"
-    is_bound = not isinstance(getattr(plain, "__self__", None), NoneType | ModuleType)
-    if name.endswith(">") or is_bound or getattr(plain, "__closure__", None):
-        raise InvalidValue(f"others may have the name of {name}, too, and its results with it: memoize(state, name=…)")
-    return name
 
 
 def _key(prefix: str, signature: inspect.Signature, arguments: Any, options: Any) -> str:

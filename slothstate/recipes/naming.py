@@ -1,0 +1,41 @@
+"""What a function is called in every process, and that no other one of this process is called so."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from types import CellType, NoneType
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from slothstate import InvalidValue, State
+
+__all__ = ["name_of"]
+
+_named: Final[WeakKeyDictionary[State, dict[str, object]]] = WeakKeyDictionary()
+"""What tells functions apart that have a name which others may have, too."""
+
+
+def name_of(state: State, function: Callable[..., Any]) -> str:
+    """Return MODULE.QUALNAME. Raises: `InvalidValue` for a second lambda, method or inner function of a name."""
+    plain: Any = inspect.unwrap(function)
+    name = f"{function.__module__}.{getattr(plain, '__qualname__', type(plain).__qualname__)}"
+    # A function of a module may be defined anew, as in a notebook.
+    if "<" in name or not hasattr(plain, "__code__") or inspect.ismethod(plain):
+        # Numbers and texts that it takes from the function around it: others, as a list of calls, change.
+        around = [cell.cell_contents for cell in getattr(plain, "__closure__", None) or () if not _is_empty(cell)]
+        constants = [(type(each), each) for each in around if isinstance(each, _CONSTANTS)]
+        mine = (getattr(plain, "__code__", type(plain)), id(getattr(plain, "__self__", None)), constants)
+        if _named.setdefault(state, {}).setdefault(name, mine) != mine:
+            raise InvalidValue(f"another function has the name {name}, too, and would get its results: give a name=")
+    return name
+
+
+_CONSTANTS: Final = (str, bytes, int, float, NoneType)
+
+
+def _is_empty(cell: CellType) -> bool:
+    try:
+        return cell.cell_contents is cell
+    except ValueError:
+        return True
