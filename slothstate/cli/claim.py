@@ -8,9 +8,9 @@ import click
 
 from slothstate import LockLost
 from slothstate.cli.child import Child, leaving_on_signals, open_beside
-from slothstate.cli.exits import MISUSE, NO, STORE_ERROR, Failure
+from slothstate.cli.exits import MISUSE, NO, STORE_ERROR, Failure, say_no
 from slothstate.cli.opening import store_address
-from slothstate.cli.options import SECONDS, StoreCommand, complete_key, store_command
+from slothstate.cli.options import SECONDS, CommandBehind, Integer, complete_key, store_command
 from slothstate.cli.values import as_json
 
 __all__ = ["claim"]
@@ -18,26 +18,13 @@ __all__ = ["claim"]
 _ITEM = "SLOTHSTATE_ITEM"
 
 
-class _ClaimCommand(StoreCommand):
-    """A command that any number of queues stand before the `--` of, and another command behind it."""
-
-    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
-        if "--" in arguments:
-            end = arguments.index("--")
-            arguments, context.obj = arguments[:end], arguments[end + 1 :]
-        return super().parse_args(context, arguments)
-
-    def collect_usage_pieces(self, context: click.Context) -> list[str]:
-        return [*super().collect_usage_pieces(context), "-- COMMAND..."]
-
-
-@store_command("claim", cls=_ClaimCommand)
+@store_command("claim", cls=CommandBehind)
 @click.argument("queues", metavar="QUEUE...", nargs=-1, required=True, shell_complete=complete_key)
 @click.option("--timeout", type=SECONDS, default=0, help="Wait so long for an item.  [default: do not wait]")
 @click.option("--ttl", type=SECONDS, help="The item is back after this time even if the command still runs.")
 @click.option(
     "--max-attempts",
-    type=click.IntRange(min=1),
+    type=Integer(1),
     metavar="N",
     help="What was claimed N times and never done goes to the list --dead.",
 )
@@ -54,7 +41,7 @@ class _ClaimCommand(StoreCommand):
 )
 @click.pass_obj
 def claim(
-    command: list[str] | None,
+    command: list[str],
     queues: tuple[str, ...],
     timeout: float,
     ttl: float | None,
@@ -67,6 +54,7 @@ def claim(
 
     The item is done, gone for good, when the command exits with 0. Otherwise it is back at its old place in the list;
     and so it is at once if this process dies, however it dies. Of several QUEUEs the first that has an item counts.
+    A QUEUE that begins with a hyphen stands behind a -- of its own: `claim -- -x -- COMMAND`.
 
     The command finds the item on stdin and in $SLOTHSTATE_ITEM: JSON, a string as it is. The variable is missing where
     the system cannot hold it. $SLOTHSTATE_KEY is the QUEUE, $SLOTHSTATE_ATTEMPT 1 the first time, $SLOTHSTATE_DB the
@@ -81,14 +69,12 @@ def claim(
       slothstate claim urgent photos --timeout 1h -- ./resize
       while slothstate claim photos -E 100 -- ./resize || [ $? -ne 100 ]; do :; done
     """
-    if not command:
-        raise click.UsageError("give the command to run behind --: slothstate claim QUEUE... -- COMMAND...")
     if not hasattr(os, "fork"):
         raise Failure("claim needs fork(), which this system does not have", MISUSE)
     with leaving_on_signals(), Child(command) as child, open_beside(child, db, create=timeout > 0) as state:
         job = state.list_claim(queues, timeout, ttl=ttl, max_attempts=max_attempts, dead=dead)
         if job is None:
-            raise Failure(f"there is no item in {', '.join(map(repr, queues))}", conflict)
+            say_no(f"there is no item in {', '.join(map(repr, queues))}", conflict)
         code = 0
         try:
             with job as item:
