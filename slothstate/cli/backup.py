@@ -14,9 +14,9 @@ from slothstate import State, UnsafeState
 from slothstate.cli.exits import MISUSE, NO, STORE_ERROR, Failure
 from slothstate.cli.formatting import escaped, is_terminal, quantity, size
 from slothstate.cli.opening import open_settings, open_state, store_path
-from slothstate.cli.options import file_named, store_command
+from slothstate.cli.options import no_stream, store_command
 from slothstate.cli.progress import working
-from slothstate.cli.values import write
+from slothstate.cli.values import write_done
 
 __all__ = ["backup", "compact", "restore"]
 
@@ -24,7 +24,7 @@ _SEPARATORS: Final = (os.sep, os.altsep or os.sep)
 
 
 @store_command("backup")
-@click.argument("target", callback=file_named)
+@click.argument("target", callback=no_stream)
 def backup(target: str, db: str | None) -> None:
     """Copy the store to the new file TARGET while it is in use.
 
@@ -44,7 +44,7 @@ def backup(target: str, db: str | None) -> None:
             path = _backup_into(state, path, Path(store_path(db)))
         else:
             state.backup(target)
-    write(f"{escaped(str(path))}: {size(path.stat().st_size)}")
+    write_done(f"{escaped(str(path))}: {size(path.stat().st_size)}")
 
 
 def _backup_into(state: State, directory: Path, store: Path) -> Path:
@@ -71,7 +71,7 @@ def _backup_into(state: State, directory: Path, store: Path) -> Path:
 
 
 @store_command("restore")
-@click.argument("file", callback=file_named)
+@click.argument("file", callback=no_stream)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def restore(file: str, yes: bool, db: str | None) -> None:
     """Replace what is in the store by the backup FILE.
@@ -98,7 +98,7 @@ def restore(file: str, yes: bool, db: str | None) -> None:
     with working("restoring"):
         slothstate.restore(file, path, allow_remote=open_settings().get("allow_remote", False))
     with open_state(path) as state:
-        write(f"{escaped(path)}: {quantity(len(state), 'key')} restored from {escaped(file)}")
+        write_done(f"{escaped(path)}: {quantity(len(state), 'key')} restored from {escaped(file)}")
 
 
 @store_command("compact")
@@ -117,7 +117,7 @@ def compact(db: str | None) -> None:
         with working("compacting"):
             state.compact()
         after = _size(path)
-    write(f"{escaped(path)}: {size(before)} before, {size(after)} after")
+    write_done(f"{escaped(path)}: {size(before)} before, {size(after)} after")
 
 
 def _size(path: str) -> int:

@@ -1,4 +1,4 @@
-"""A command that runs while something of the store is held for it: a lock, a claim."""
+"""A command that runs while something of the store is held for it: a lock, a claim, a change of a watch."""
 
 from __future__ import annotations
 
@@ -6,23 +6,30 @@ import contextlib
 import errno
 import marshal
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from io import FileIO
 from types import FrameType
 from typing import Final, NoReturn, TypeAlias
 
 from slothstate import State
-from slothstate.cli.exits import NOT_FOUND, cannot_run
+from slothstate.cli.exits import NOT_FOUND, STORE_ERROR, Failure, cannot_run
 from slothstate.cli.formatting import is_terminal
 from slothstate.cli.opening import open_state
 
-__all__ = ["Child", "leaving_on_signals", "open_beside"]
+__all__ = ["Child", "Repeated", "leaving_on_signals", "open_beside", "signals_blocked", "signals_free"]
 
 _ENDING: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 
 _PASSED_ON: Final = (*_ENDING, "SIGUSR1", "SIGUSR2")
+
+_SHELL: Final = "/bin/sh"
+
+_HEAD: Final = 256
+"""Bytes at the beginning of a file that tell whether it is text."""
 
 _PR_SET_PDEATHSIG: Final = 1
 _SI_KERNEL: Final = 128
@@ -43,6 +50,36 @@ def leaving_on_signals() -> Iterator[None]:
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def signals_blocked() -> Iterator[set[int]]:
+    """Keep the signals that go to a command, and SIGCHLD, from this thread and those it starts meanwhile.
+
+    Yields the mask that was before, in which a command is to run and a wait to be ended.
+    """
+    # Blocked and taken one by one: only so does the kernel tell where a signal comes from.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _signals_taken())
+    try:
+        yield before
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def signals_free(mask: set[int]) -> Iterator[None]:
+    """Let signals end what the block waits for, inside `signals_blocked`, which gave the `mask`."""
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _signals_taken() -> set[signal.Signals]:
+    """Return SIGCHLD, and the signals that go to the command: those that nobody has ignored."""
+    passed_on = [signal.Signals[name] for name in _PASSED_ON]
+    return {signal.SIGCHLD, *(number for number in passed_on if signal.getsignal(number) != signal.SIG_IGN)}
 
 
 @contextlib.contextmanager
@@ -69,15 +106,12 @@ class Child:
     holds the lock is a descriptor that it never has, so nothing the command leaves behind can keep the lock.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], mask: set[int] | None = None) -> None:
+        """Fork it; `mask` are the signals that are blocked for the command, by default those that are."""
         self._command = command
         # Ignored by whoever started us, it would have the kernel drop the child's exit code.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        passed_on = [signal.Signals[name] for name in _PASSED_ON]
-        self._signals = {
-            signal.SIGCHLD,
-            *(number for number in passed_on if signal.getsignal(number) != signal.SIG_IGN),
-        }
+        self._signals = _signals_taken()
         die_with_parent = _parent_death()
         read_turn, write_turn = os.pipe()
         read_failure, write_failure = os.pipe()
@@ -89,6 +123,8 @@ class Child:
             try:
                 die_with_parent()
                 os.close(write_turn)
+                if mask is not None:
+                    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
                 if os.getppid() == parent:
                     _become(command, read_turn, write_failure)
             finally:
@@ -115,25 +151,20 @@ class Child:
         `stdin` is what it reads there. Variables in `large` are left out where the system cannot hold them.
         Raises: `Failure` when the command cannot be run.
         """
-        with self.signals_blocked():
+        with signals_blocked():
             with contextlib.suppress(BrokenPipeError):
                 turn: _Turn = dict(variables), stdin, list(large)
                 _write_all(self._turn, marshal.dumps(turn))
             self._turn.close()
             problem = self._failure.read()
             if problem:
-                raise cannot_run(self._command[0], int(problem))
+                number = int(problem)
+                raise cannot_run(self._command[0], number, _why_not(self._command[0], number))
             return self._wait()
 
-    @contextlib.contextmanager
-    def signals_blocked(self) -> Iterator[None]:
-        """Keep the signals that go to the command, and SIGCHLD, from this thread and those it starts meanwhile."""
-        # Blocked and taken one by one: only so does the kernel tell where a signal comes from.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
-        try:
-            yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    def signals_blocked(self) -> AbstractContextManager[object]:
+        """Keep the signals that go to the command from this thread and those it starts meanwhile."""
+        return signals_blocked()
 
     def _wait(self) -> int:
         while True:
@@ -148,6 +179,103 @@ class Child:
             # The terminal's own (Ctrl-C, a hang-up) went to the command as well, which is in the same process group.
             if number != signal.SIGCHLD and not from_terminal:
                 os.kill(self._pid, number)
+
+
+class Repeated:
+    """A process that runs a command whenever it is told to, one at a time.
+
+    Forked first of all, as a `Child` is, because each command is forked by it: a fork of a process that has a store
+    open ends the threads of the store and begins them anew, which takes longer than many a command.
+    """
+
+    def __init__(self, command: Sequence[str], mask: set[int]) -> None:
+        """Fork it inside `signals_blocked`, which gave the `mask`."""
+        self.told_to_end: int | None = None
+        """The signal that did, if one came while the command ran."""
+        self._signals = _signals_taken()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        die_with_parent = _parent_death()
+        read_turn, write_turn = os.pipe()
+        read_result, write_result = os.pipe()
+        parent = os.getpid()
+        self._pid = os.fork()
+        if not self._pid:
+            try:
+                die_with_parent()
+                os.close(write_turn)
+                os.close(read_result)
+                if os.getppid() == parent:
+                    _serve(command, mask, FileIO(read_turn), FileIO(write_result, "w"), parent)
+            finally:
+                os._exit(0)
+        os.close(read_turn)
+        os.close(write_result)
+        self._turns = FileIO(write_turn, "w")
+        self._results = FileIO(read_result)
+
+    def __enter__(self) -> Repeated:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._turns.close()
+        self._results.close()
+        os.waitpid(self._pid, 0)
+
+    def run(self, variables: Mapping[str, str]) -> int:
+        """Run the command once, inside `signals_blocked`; as `Child.run`."""
+        with contextlib.suppress(BrokenPipeError):
+            _write_all(self._turns, marshal.dumps(dict(variables)))
+        while not select.select([self._results], [], [], 0)[0]:
+            # The process sends SIGCHLD when a command has ended, and the kernel does when the process has.
+            number, from_terminal = _next_signal(self._signals)
+            if signal.Signals(number).name in _ENDING:
+                self.told_to_end = number
+            if number != signal.SIGCHLD and not from_terminal:
+                os.kill(self._pid, number)
+        try:
+            code, why = marshal.load(self._results)
+        except EOFError:
+            raise Failure("the process that runs the command was killed", STORE_ERROR) from None
+        if why:
+            raise Failure(why, code)
+        return int(code)
+
+
+def _serve(command: Sequence[str], mask: set[int], turns: FileIO, results: FileIO, parent: int) -> None:
+    """Run the command for each message, until there are no more."""
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        while True:
+            variables = marshal.load(turns)
+            try:
+                with Child(command, mask) as child:
+                    result = child.run(variables), ""
+            except Failure as error:
+                result = error.exit_code, str(error)
+            _write_all(results, marshal.dumps(result))
+            os.kill(parent, signal.SIGCHLD)
+
+
+def _why_not(program: str, number: int) -> str:
+    """Return why a command cannot be run, where errno `number` alone would mislead; else ""."""
+    if number == errno.ENOENT and (path := _found(program, os.environ)) and (interpreter := _interpreter(path)):
+        return f"there is no {interpreter!r}, which its first line names"
+    return ""
+
+
+def _interpreter(path: str) -> str:
+    """Return the program that the first line of a script names, "" if that is none."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        line = file.readline(256)
+        if line.startswith(b"#!"):
+            return os.fsdecode((line[2:].split() or [b""])[0])
+    return ""
+
+
+def _found(program: str, environment: Mapping[str, str]) -> str | None:
+    """Return the path of the file that a command's first word means, None if there is none."""
+    import shutil  # few commands cannot be run
+
+    return shutil.which(program, path=environment.get("PATH", os.defpath))
 
 
 def _next_signal(numbers: set[signal.Signals]) -> tuple[int, bool]:
@@ -200,11 +328,26 @@ def _become(command: Sequence[str], turn: int, failure: int) -> None:
 
 def _execute(command: Sequence[str], environment: Mapping[str, str], large: Sequence[str]) -> None:
     """Become the command; return if variables in `large` are too large for the system. Raises: `OSError`."""
+    if not command[0]:
+        # As from a variable that is not set. Python would say that it is no argument at all.
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
     try:
         os.execvpe(command[0], list(command), environment)
     except OSError as error:
+        if error.errno == errno.ENOEXEC and (script := _shell_script(command[0], environment)) is not None:
+            os.execve(_SHELL, [_SHELL, script, *command[1:]], environment)
         if error.errno != errno.E2BIG or not large:
             raise
+
+
+def _shell_script(program: str, environment: Mapping[str, str]) -> str | None:
+    """Return the path of a file without a first line `#!` that is text: for the shell, as execvp(3) has it."""
+    path = _found(program, environment)
+    if path is not None:
+        with open(path, "rb") as file:
+            # A program of another machine is none.
+            return None if b"\0" in file.read(_HEAD) else path
+    return None
 
 
 def _without(variables: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:

@@ -11,10 +11,10 @@ import click
 
 from slothstate import LockLost
 from slothstate.cli.child import Child, leaving_on_signals, open_beside
-from slothstate.cli.exits import DONE, MISUSE, NO, STORE_ERROR, Failure, say
+from slothstate.cli.exits import DONE, MISUSE, NO, STORE_ERROR, Failure, say, say_no
 from slothstate.cli.formatting import escaped
 from slothstate.cli.opening import store_address
-from slothstate.cli.options import SECONDS, ArgumentsApart, StoreCommand, complete_key, conflict_option, store_command
+from slothstate.cli.options import SECONDS, CommandBehind, Integer, complete_key, conflict_option, store_command
 from slothstate.cli.values import as_json
 
 __all__ = ["claim"]
@@ -22,20 +22,14 @@ __all__ = ["claim"]
 _ITEM = "SLOTHSTATE_ITEM"
 
 
-class _ClaimCommand(ArgumentsApart, StoreCommand):
-    """A command that any number of queues stand before the `--` of, and another command behind it."""
-
-    APART = "-- COMMAND..."
-
-
-@store_command("claim", cls=_ClaimCommand)
+@store_command("claim", cls=CommandBehind)
 @click.argument("queues", metavar="QUEUE...", nargs=-1, required=True, shell_complete=complete_key)
 @click.option("--each", is_flag=True, help="Run it for one item after the other, until there is none.")
 @click.option("--timeout", type=SECONDS, default=0, help="Wait so long for an item.  [default: do not wait]")
 @click.option("--ttl", type=SECONDS, help="The item is back after this time even if the command still runs.")
 @click.option(
     "--max-attempts",
-    type=click.IntRange(min=1),
+    type=Integer(1),
     metavar="N",
     help="What was claimed N times and never done goes to the list --dead.",
 )
@@ -43,7 +37,7 @@ class _ClaimCommand(ArgumentsApart, StoreCommand):
 @conflict_option("The exit code when there is no item.")
 @click.pass_obj
 def claim(
-    command: list[str] | None,
+    command: list[str],
     queues: tuple[str, ...],
     each: bool,
     timeout: float,
@@ -57,6 +51,7 @@ def claim(
 
     The item is done, gone for good, when the command exits with 0. Otherwise it is back at its old place in the list;
     and so it is at once if this process dies, however it dies. Of several QUEUEs the first that has an item counts.
+    A QUEUE that begins with a hyphen stands behind a -- of its own: `claim -- -x -- COMMAND`.
 
     The command finds the item on stdin and in $SLOTHSTATE_ITEM: JSON, a string as it is. The variable is missing where
     the system cannot hold it. $SLOTHSTATE_KEY is the QUEUE, $SLOTHSTATE_ATTEMPT 1 the first time, $SLOTHSTATE_DB the
@@ -75,8 +70,6 @@ def claim(
       slothstate claim urgent photos --timeout 1h -- ./resize
       slothstate claim photos --each --max-attempts 3 -- ./resize
     """
-    if not command:
-        raise click.UsageError("give the command to run behind --: slothstate claim QUEUE... -- COMMAND...")
     if not hasattr(os, "fork"):
         raise Failure("claim needs fork(), which this system does not have", MISUSE)
     if each and max_attempts is None:
@@ -90,7 +83,7 @@ def claim(
             return _run_for_each(run)
         ended = run()
     if ended is None:
-        raise Failure(f"there is no item in {', '.join(map(repr, queues))}", NO if conflict is None else conflict)
+        say_no(f"there is no item in {', '.join(map(repr, queues))}", NO if conflict is None else conflict)
     if ended.lost:
         raise Failure(ended.lost, STORE_ERROR)
     return ended.code

@@ -11,7 +11,8 @@ from typing import Any, Final
 import click
 
 from slothstate.cli import exits
-from slothstate.cli.exits import INTERRUPTED, MISUSE, Failure, finish
+from slothstate.cli.exits import CLOSED_PIPE, INTERRUPTED, MISUSE, Failure, drop_unread, finish, printing
+from slothstate.cli.options import CommandBehind
 from slothstate.cli.wording import ALIASES, hint, too_much
 
 __all__ = ["CommandGroup", "exit_code"]
@@ -57,7 +58,8 @@ class CommandGroup(click.Group):
         if len(arguments) > 1:
             context.fail("help takes one command: slothstate help [COMMAND]")
         if not arguments or arguments == ["help"] or arguments[0].startswith("-"):
-            click.echo(context.get_help())
+            with printing():
+                click.echo(context.get_help())
             context.exit()
         return [*arguments, "--help"]
 
@@ -72,6 +74,15 @@ class CommandGroup(click.Group):
     def invoke(self, context: click.Context) -> Any:
         invoke: Callable[[click.Context], Any] = super().invoke
         return finish(lambda: invoke(context))
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Parse; --help and --version print in here, where click would make 1 of a reader that has gone."""
+        try:
+            with printing():
+                return super().make_context(*arguments, **options)
+        except BrokenPipeError as error:
+            drop_unread(sys.stdout)
+            raise click.exceptions.Exit(CLOSED_PIPE) from error
 
     def main(self, *arguments: Any, standalone_mode: bool = True, **options: Any) -> Any:
         """Run one command; returns the exit code, or exits with it in `standalone_mode`."""
@@ -89,9 +100,11 @@ def _usage_hint(error: click.UsageError) -> str:
         return too_much(context.command.name or "")
     if not isinstance(error, click.NoSuchOption) or error.possibilities or context is None or context.parent is None:
         return ""
+    if isinstance(context.command, CommandBehind):
+        return context.command.hyphen_hint(context)
     found = (one.make_metavar(context) for one in context.command.params if isinstance(one, click.Argument))
     metavars = " ".join(filter(None, found))
-    if not metavars or "--" in metavars:
+    if not metavars:
         return ""
     return f": a value that begins with a hyphen stands behind --, '{context.command_path} -- {metavars}'"
 

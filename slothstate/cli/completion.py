@@ -95,7 +95,7 @@ class _Completion(ShellComplete):
     """What all shells share: the line up to the cursor in, one line for each way to go on out."""
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        self.words = words(os.environ["COMP_WORDS"], fish=self.name == "fish")
+        self.words = words(os.environ.get("COMP_WORDS", ""), fish=self.name == "fish")
         values = [word.value for word in self.words]
         return values[1:-1], values[-1] if values else ""
 

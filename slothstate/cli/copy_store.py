@@ -16,7 +16,7 @@ from slothstate.cli.formatting import escaped, quantity
 from slothstate.cli.opening import open_settings
 from slothstate.cli.options import store_command
 from slothstate.cli.progress import advancing
-from slothstate.cli.values import write
+from slothstate.cli.values import write_done
 
 __all__ = ["copy_store"]
 
@@ -45,7 +45,7 @@ def copy_store(source: str, target: str, db: str | None, merge: bool, replace: b
     if db is not None:
         raise Failure("copy-store works on the stores that it names: --db has no meaning here", MISUSE)
     if merge and replace:
-        raise Failure("--merge and --replace exclude each other", MISUSE)
+        raise click.UsageError("--merge and --replace exclude each other")
     if not slothstate.has_store(source):
         raise Failure(f"there is no store at {_shown(source)}", STORE_ERROR)
     if _is_same(source, target):
@@ -70,7 +70,7 @@ def copy_store(source: str, target: str, db: str | None, merge: bool, replace: b
             expired += len(batch) - stored
             advance(len(batch))
     note = f", {quantity(expired, 'key')} had expired" if expired else ""
-    write(f"copied {quantity(copied, 'key')} to {_shown(target)}{note}")
+    write_done(f"copied {quantity(copied, 'key')} to {_shown(target)}{note}")
 
 
 def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:

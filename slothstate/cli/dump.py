@@ -20,7 +20,7 @@ from slothstate.cli.formatting import escaped, is_terminal, quantity
 from slothstate.cli.opening import open_state
 from slothstate.cli.options import file_named, store_command
 from slothstate.cli.progress import advancing
-from slothstate.cli.values import write, write_octets
+from slothstate.cli.values import write, write_done, write_octets
 
 __all__ = ["dump", "load"]
 
@@ -43,7 +43,7 @@ _FIELDS: Final = ("key", "kind", "value", "expires_at_ms")
     "--output",
     metavar="FILE",
     callback=file_named,
-    help="Write to a new file that only you can read, instead of stdout.",
+    help="Write to a new file that only you can read, instead of stdout; - is stdout.",
 )
 def dump(pattern: str | None, output: str | None, db: str | None) -> None:
     """Write the keys, or those that match PATTERN, as JSON Lines.
@@ -57,7 +57,7 @@ def dump(pattern: str | None, output: str | None, db: str | None) -> None:
     The last one, {"records": N}, says how many came before it. `slothstate load` brings back exactly what was dumped.
     All lines show the store as it was at one moment; locks are not part of it.
     """
-    to_terminal = output is None and is_terminal()
+    to_terminal = output in (None, "-") and is_terminal()
     with (
         open_state(db) as state,
         _output(output) as write,
@@ -75,7 +75,7 @@ def dump(pattern: str | None, output: str | None, db: str | None) -> None:
 
 @contextlib.contextmanager
 def _output(path: str | None) -> Iterator[Callable[[bytes], object]]:
-    if path is None:
+    if path is None or path == "-":
         yield write_octets
         return
     try:
@@ -141,7 +141,7 @@ def load(file: str, replace: bool, partial: bool, dry_run: bool, db: str | None)
         return
     expired = batches.lines - batches.stored
     note = f", {quantity(expired, 'key')} had expired" if expired else ""
-    write(f"loaded {quantity(batches.stored, 'key')}{note}")
+    write_done(f"loaded {quantity(batches.stored, 'key')}{note}")
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ def edit(db: str | None, key: str) -> int:
     Example:
       EDITOR=nano slothstate edit config
     """
+    _check_editor()
     old = None
     if has_store(db):
         with open_state(db) as state:
@@ -59,6 +61,19 @@ def edit(db: str | None, key: str) -> int:
             write(styled("not changed", dim=True))
         path.unlink()
     return DONE
+
+
+def _check_editor() -> None:
+    """Raise `Failure` for an editor that is no command: click takes the words of it as a shell does."""
+    for name in ("VISUAL", "EDITOR"):
+        if editor := os.environ.get(name):
+            try:
+                words = shlex.split(editor)
+            except ValueError as error:
+                raise Failure(f"${name} is no command: {str(error).lower()}: {editor!r}", MISUSE) from error
+            if not words:
+                raise Failure(f"${name} is no command: {editor!r}", MISUSE)
+            return
 
 
 def _suffix(value: Any) -> str:

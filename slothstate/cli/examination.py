@@ -34,19 +34,27 @@ COMMAND_WIDTH: Final = 60
 def examine(db: str | None, *, quick: bool) -> Iterator[Finding]:
     """Look at everything; findings come as they are made. What keeps the store from being opened is the last one."""
     yield from _software()
-    path = store_path(db)
+    try:
+        is_server = slothstate.is_server(db)
+        path = store_path(db)
+    except SlothStateError as error:
+        yield Finding("error", "store", str(error), "give the path of a file, or the URL of a server")
+        return
+    advice = dict.fromkeys(_ADVICE, _SERVER_ADVICE) if is_server else _ADVICE
     try:
         opened = open_state(db)
     except (Failure, SlothStateError) as error:
-        yield Finding("error", "store", str(error), _ADVICE.get(type(error), ""))
+        yield Finding("error", "store", str(error), advice.get(type(error), ""))
         return
     with opened as state:
         yield Finding("ok", "store", path)
         try:
             yield from _examine_store(state, quick)
         except SlothStateError as error:
-            yield Finding("error", "store", str(error), _ADVICE.get(type(error), ""))
+            yield Finding("error", "store", str(error), advice.get(type(error), ""))
 
+
+_SERVER_ADVICE: Final = "look at the URL, at whether the server runs, and at what its log says"
 
 _ADVICE: Final[dict[type[Exception], str]] = {
     slothstate.StateCorrupt: "copy the file and its -wal away, check the disk, restore a backup",

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NoReturn, TextIO
 
 from slothstate import InvalidKey, InvalidValue, LockTimeout, OutOfRange, PatternError, SlothStateError, WrongType
@@ -29,6 +29,7 @@ __all__ = [
     "exit_code_of",
     "finish",
     "flush",
+    "printing",
     "say",
     "say_no",
     "say_no_key",
@@ -54,11 +55,12 @@ _SHOW_TRACEBACK: Final = "SLOTHSTATE_TRACEBACK"
 
 
 class Failure(Exception):
-    """Ends a command with one line on stderr and this exit code."""
+    """Ends a command with one line on stderr and this exit code; with several `lines` only for what Lua says."""
 
-    def __init__(self, message: str, exit_code: int) -> None:
+    def __init__(self, message: str, exit_code: int, *, lines: bool = False) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.lines = lines
 
 
 class OutputFailure(Failure):
@@ -70,10 +72,10 @@ def cannot_read(name: str, error: OSError) -> Failure:
     return Failure(f"cannot read {name}: {error.strerror}", MISUSE)
 
 
-def cannot_run(program: str, number: int) -> Failure:
+def cannot_run(program: str, number: int, why: str = "") -> Failure:
     """Return the end of a command whose own command cannot be run, with this errno: the exit code is a shell's."""
     code = NOT_FOUND if number == errno.ENOENT else CANNOT_EXECUTE
-    return Failure(f"cannot run {program!r}: {os.strerror(number)}", code)
+    return Failure(f"cannot run {program!r}: {why or os.strerror(number)}", code)
 
 
 def exit_code_of(error: SlothStateError) -> int:
@@ -83,9 +85,9 @@ def exit_code_of(error: SlothStateError) -> int:
     return MISUSE if isinstance(error, _MISUSES) else STORE_ERROR
 
 
-def say_no(why: str) -> NoReturn:
-    """End the command with the exit code `NO`, and say why where somebody looks at it; a pipe needs only the code."""
-    raise Failure(why if is_terminal() else "", NO)
+def say_no(why: str, code: int = NO) -> NoReturn:
+    """End the command with the code of a no, and say why where somebody looks at it; a pipe needs only the code."""
+    raise Failure(why if is_terminal() else "", code)
 
 
 def say_no_key(*keys: str) -> NoReturn:
@@ -120,8 +122,15 @@ def finish(run: Callable[[], Any]) -> Any:
 
 def flush() -> None:
     """Hand on at once what was written: somebody waits for it. Raises: `Failure`, `BrokenPipeError`."""
-    try:
+    with printing():
         sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """Name stdout where the block, which does nothing but print, cannot write. Raises: `Failure`, `BrokenPipeError`."""
+    try:
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -142,20 +151,20 @@ def drop_unread(stream: TextIO | None) -> None:
 def exit_code(run: Callable[[], Any], where: str = "") -> int:
     """Call what runs a command; return its exit code, after one line on stderr if it failed, which names `where`."""
 
-    def fail(message: str, code: int) -> int:
+    def fail(message: str, code: int, keep: str = "") -> int:
         if message:
             # Imported when something failed: few commands do.
             from slothstate.processes import without_passwords
 
-            say(f"slothstate: {escaped(without_passwords(where + message), keep=chr(10))}")
+            say(f"slothstate: {escaped(without_passwords(where + message), keep)}")
         return code
 
     try:
         code = run()
     except Failure as error:
-        return fail(str(error), error.exit_code)
+        return fail(str(error), error.exit_code, "\n" if error.lines else "")
     except SlothStateError as error:
-        return fail(escaped(str(error)), exit_code_of(error))
+        return fail(str(error), exit_code_of(error))
     except OSError as error:
         return fail(f"cannot read or write: {error}", STORE_ERROR)
     except MemoryError:
@@ -166,5 +175,5 @@ def exit_code(run: Callable[[], Any], where: str = "") -> int:
         if os.environ.get(_SHOW_TRACEBACK):
             raise
         what = f"{type(error).__name__}: {error}"
-        return fail(f"a bug in slothstate: {escaped(what)}; {_SHOW_TRACEBACK}=1 shows where: please report it", _BUG)
+        return fail(f"a bug in slothstate: {what}; {_SHOW_TRACEBACK}=1 shows where: please report it", _BUG)
     return code if isinstance(code, int) else DONE

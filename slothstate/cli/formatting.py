@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from slothstate import printable as escaped
 from slothstate.quantities import duration, quantity, shortened, size
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "clock_time",
+    "console_options",
     "duration",
     "escaped",
     "held_as",
@@ -54,6 +55,13 @@ def is_dumb() -> bool:
 def is_watched() -> bool:
     """Return whether somebody looks at stderr, on a terminal that understands control sequences."""
     return is_terminal(sys.stderr) and not is_dumb()
+
+
+def console_options(stream: IO[str] | None) -> dict[str, Any]:
+    """Return arguments of rich's Console for a stream: styles on a terminal, whatever FORCE_COLOR says, or NO_COLOR."""
+    is_plain = not is_terminal(stream) or is_dumb() or bool(os.environ.get("NO_COLOR"))
+    # NO_COLOR alone leaves rich its bold and dim.
+    return {"force_terminal": is_terminal(stream), "color_system": None if is_plain else "auto"}
 
 
 def styled(text: str, **style: bool | str) -> str:

@@ -16,9 +16,9 @@ from slothstate.cli.dump import BATCH_KEYS
 from slothstate.cli.exits import DONE, MISUSE, NO, Failure
 from slothstate.cli.formatting import escaped, quantity
 from slothstate.cli.opening import open_state, store_path
-from slothstate.cli.options import file_named, store_command
+from slothstate.cli.options import no_stream, store_command
 from slothstate.cli.progress import advancing
-from slothstate.cli.values import write
+from slothstate.cli.values import write_done
 from slothstate.importers import READERS, Found, NotReadable, Options, Skipped
 
 __all__ = ["import_"]
@@ -28,7 +28,7 @@ NAMES_SHOWN: Final = 20
 
 @store_command("import")
 @click.argument("source", type=click.Choice(list(READERS)))
-@click.argument("file", metavar="PATH", callback=file_named)
+@click.argument("file", metavar="PATH", callback=no_stream)
 @click.option("--prefix", default="", metavar="TEXT", help="Put this before every key.")
 @click.option(
     "--guess-types", is_flag=True, help="sloth-runner: numbers, booleans and JSON become what they look like."
@@ -81,7 +81,7 @@ def import_(
         kept = f"; imported before that: {quantity(tally['stored'], 'key')}" if tally["stored"] else ""
         raise Failure(f"{error}{kept}", MISUSE) from error
     note = f", {quantity(tally['expired'], 'key')} had expired" if tally["expired"] else ""
-    write(f"imported {quantity(tally['stored'], 'key')}{note}")
+    write_done(f"imported {quantity(tally['stored'], 'key')}{note}")
     for reason, keys in skipped.items():
         click.echo(f"left out {quantity(len(keys), 'key')}: {reason}", err=True)
         for key in keys if all_names else keys[:NAMES_SHOWN]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
@@ -11,9 +12,19 @@ import click
 from slothstate import Entry, State, Usage, literal
 from slothstate.cli.exits import DONE, flush, say_no_key
 from slothstate.cli.figures import claims_line, keys_line, locks_line, watches_line
-from slothstate.cli.formatting import clock_time, duration, escaped, is_terminal, quantity, size, styled, unused
+from slothstate.cli.formatting import (
+    clock_time,
+    console_options,
+    duration,
+    escaped,
+    is_terminal,
+    quantity,
+    size,
+    styled,
+    unused,
+)
 from slothstate.cli.opening import open_state
-from slothstate.cli.options import json_option, key_argument, store_command
+from slothstate.cli.options import Integer, json_option, key_argument, store_command
 from slothstate.cli.prometheus import exposition
 from slothstate.cli.table import cut, print_table, terminal_width
 from slothstate.cli.values import as_json, shown, write
@@ -174,7 +185,9 @@ def _print_tree(value: Any, entry: Entry) -> None:
     _grow(tree, value, 0)
     if entry.length is not None and entry.length > len(value):
         tree.add(Text(f"… {entry.length - len(value):,} more", "dim"))
-    console = Console(highlight=False, markup=False, emoji=False, width=None if is_terminal() else 200)
+    console = Console(
+        highlight=False, markup=False, emoji=False, width=None if is_terminal() else 200, **console_options(sys.stdout)
+    )
     # Nothing may be left for rich to write: where nobody reads, it exits with 1.
     flush()
     with console.capture() as shown_tree:
@@ -211,7 +224,7 @@ def _children(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
 @store_command("du")
 @click.argument("prefix", default="")
 @click.option("--delimiter", help="What ends a prefix.  [default: :]")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Show only the N largest.")
+@click.option("--limit", type=Integer(1), metavar="N", help="Show only the N largest.")
 @click.option("--keys", "by_key", is_flag=True, help="Show each key that begins with PREFIX by itself.")
 @json_option
 def du(db: str | None, prefix: str, delimiter: str | None, limit: int | None, by_key: bool, as_json_: bool) -> int:

@@ -13,7 +13,7 @@ from slothstate import Entry, State
 from slothstate.cli.exits import DONE
 from slothstate.cli.formatting import duration, escaped, is_terminal, one_line, size, styled
 from slothstate.cli.opening import open_state
-from slothstate.cli.options import complete_key, store_command
+from slothstate.cli.options import Integer, complete_key, store_command
 from slothstate.cli.table import print_table, terminal_width
 from slothstate.cli.values import as_json, shown, write, write_octets
 
@@ -44,6 +44,9 @@ def listing_options(function: Callable[..., int]) -> Callable[..., int]:
     def listed(
         *, reverse: bool, after: str | None, limit: int | None, null: bool, raw: bool, as_json_: bool, **rest: Any
     ) -> int:
+        given = [name for name, is_given in (("--json", as_json_), ("--null", null), ("--raw", raw)) if is_given]
+        if len(given) > 1:
+            raise click.UsageError(f"{given[0]} and {given[1]} exclude each other")
         return function(listing=Listing(reverse, after, limit, null, raw, as_json_), **rest)
 
     result: Callable[..., int] = listed
@@ -51,7 +54,7 @@ def listing_options(function: Callable[..., int]) -> Callable[..., int]:
         click.option("-0", "--null", is_flag=True, help="End each key with NUL, for xargs -0."),
         click.option("--raw", is_flag=True, help="Print the keys alone, with nothing escaped."),
         click.option("--json", "as_json_", is_flag=True, help="Print JSON."),
-        click.option("--limit", type=click.IntRange(min=0), metavar="N", help="List at most N keys."),
+        click.option("--limit", type=Integer(0), metavar="N", help="List at most N keys."),
         click.option(
             "--after",
             metavar="KEY",
@@ -141,7 +144,8 @@ def _list(state: State, found: Iterable[str], listing: Listing) -> None:
         return
     for key in found:
         if listing.null:
-            write_octets(key.encode() + b"\0")
+            # The mark stays, as no terminal shows it or does anything with it.
+            write_octets((escaped(key) if is_terminal() else key).encode() + b"\0")
         elif listing.raw:
             write_octets(key.encode() + b"\n")
         else:

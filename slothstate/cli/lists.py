@@ -13,7 +13,7 @@ from slothstate import State
 from slothstate.cli.exits import DONE, MISUSE, Failure, cannot_read, say_no
 from slothstate.cli.formatting import is_terminal, styled
 from slothstate.cli.opening import open_state
-from slothstate.cli.options import SECONDS, file_named, key_argument, store_command
+from slothstate.cli.options import SECONDS, Integer, file_named, key_argument, store_command
 from slothstate.cli.values import (
     MISSING,
     Form,
@@ -109,7 +109,7 @@ def _taking(name: str, one: Callable[..., Any], many: Callable[..., list[Any]], 
     """Return a command that takes items from a list; `text` is its help."""
 
     @key_argument
-    @click.option("--count", type=click.IntRange(min=1), metavar="N", help="Take up to N items, one a line.")
+    @click.option("--count", type=Integer(1), metavar="N", help="Take up to N items, one a line.")
     @click.option("--timeout", type=SECONDS, default=0, help="Wait so long for an item.  [default: do not wait]")
     @output_options
     def command(db: str | None, key: str, count: int | None, timeout: float, shape: Shape) -> int:
@@ -187,7 +187,7 @@ def _print_items(items: list[Any], shape: Shape) -> None:
 
 @store_command("insert")
 @key_argument
-@click.argument("index", type=int)
+@click.argument("index", type=Integer())
 @click.argument("item")
 @value_options
 def insert(db: str | None, key: str, index: int, item: str, form: Form) -> int:
@@ -209,7 +209,9 @@ def insert(db: str | None, key: str, index: int, item: str, form: Form) -> int:
 @store_command("remove-item")
 @key_argument
 @click.argument("item")
-@click.option("--count", type=int, default=0, metavar="N", help="Only the first N; -N: the last N.  [default: all]")
+@click.option(
+    "--count", type=Integer(), default=0, metavar="N", help="Only the first N; -N: the last N.  [default: all]"
+)
 @value_options
 def remove_item(db: str | None, key: str, item: str, count: int, form: Form) -> int:
     """Remove items that equal ITEM, and print how many.
@@ -229,8 +231,8 @@ def remove_item(db: str | None, key: str, item: str, count: int, form: Form) -> 
 
 @store_command("trim")
 @key_argument
-@click.argument("start", type=int)
-@click.argument("stop", type=int, default=-1)
+@click.argument("start", type=Integer())
+@click.argument("stop", type=Integer(), default=-1)
 def trim(db: str | None, key: str, start: int, stop: int) -> int:
     """Keep the items from START to STOP, and print the new length.
 
@@ -261,8 +263,8 @@ def length(db: str | None, key: str) -> int:
 
 @store_command("range")
 @key_argument
-@click.argument("start", type=int, default=0)
-@click.argument("stop", type=int, default=-1)
+@click.argument("start", type=Integer(), default=0)
+@click.argument("stop", type=Integer(), default=-1)
 @output_options
 def range_(db: str | None, key: str, start: int, stop: int, shape: Shape) -> int:
     """Print the items of a list from START to STOP.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from itertools import islice
@@ -11,7 +12,7 @@ import click
 
 import slothstate
 from slothstate import InvalidValue, SlothStateError, State, literal, parse_json, parse_path
-from slothstate.cli.exits import NO, Failure
+from slothstate.cli.exits import NO, Failure, printing
 from slothstate.cli.opening import SETTINGS, open_state
 
 __all__ = [
@@ -19,7 +20,9 @@ __all__ = [
     "NUMBER",
     "SECONDS",
     "ArgumentsApart",
+    "CommandBehind",
     "Field",
+    "Integer",
     "StoreCommand",
     "complete_key",
     "complete_lock",
@@ -31,10 +34,17 @@ __all__ = [
     "keys_beginning",
     "locks_beginning",
     "lua_option",
+    "no_stream",
     "store_command",
 ]
 
+_NAMES: Final = ("after", "dead", "key", "keys", "name", "names", "pattern", "prefix", "queues", "to")
+"""Parameters that are keys, or other texts that are stored."""
+
 _NEGATIVE: Final = re.compile(r"-\.?[0-9]")
+
+_DIGITS: Final = 40
+"""More digits than an integer of 64 bits has, zeros before them included."""
 
 _NUMERIC: Final = re.compile(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?", re.IGNORECASE)
 
@@ -56,7 +66,21 @@ class StoreCommand(click.Command):
 
         click's own way, ignore_unknown_options, would take a mistyped option for a value as well.
         """
-        options = [parameter for parameter in self.get_params(context) if isinstance(parameter, click.Option)]
+        ours, rest, valued = self.sorted_words(context, arguments)
+        if ours and ours[-1] in valued and arguments[-1] == ours[-1]:
+            # An option that lacks its value would take the `--`.
+            return super().parse_args(context, arguments)
+        if not context.resilient_parsing:
+            self._refuse_contradictions(context, ours)
+        with printing():  # --help
+            left = super().parse_args(context, [*ours, "--", *rest] if rest else ours)
+        if not context.resilient_parsing:
+            self._refuse_what_is_no_text(context)
+        return left
+
+    def sorted_words(self, context: click.Context, arguments: list[str]) -> tuple[list[str], list[str], set[str]]:
+        """Return the options with their values, the other words, and which options have a value."""
+        options = self._options(context)
         names = {name for option in options for name in (*option.opts, *option.secondary_opts)}
         valued = {name for option in options if not option.is_flag for name in option.opts}
         ours: list[str] = []
@@ -71,25 +95,100 @@ class StoreCommand(click.Command):
                 ours.append(word)
                 if word in valued:
                     ours += islice(words, 1)
-        if ours and ours[-1] in valued and arguments[-1] == ours[-1]:
-            # An option that lacks its value would take the `--`.
-            return super().parse_args(context, arguments)
-        return super().parse_args(context, [*ours, "--", *rest] if rest else ours)
+        return ours, rest, valued
+
+    def _options(self, context: click.Context) -> list[click.Option]:
+        return [parameter for parameter in self.get_params(context) if isinstance(parameter, click.Option)]
+
+    def _refuse_contradictions(self, context: click.Context, words: list[str]) -> None:
+        """Refuse two flags that say different things about one parameter; click would take the last one."""
+        flags = {name: option for option in self._options(context) if option.is_flag for name in option.opts}
+        given: dict[str | None, str] = {}
+        for word in words:
+            if word in flags:
+                before = given.setdefault(flags[word].name, word)
+                if flags[before] is not flags[word]:
+                    raise click.UsageError(f"{before} and {word} exclude each other", context)
+
+    def _refuse_what_is_no_text(self, context: click.Context) -> None:
+        """Refuse names that are not UTF-8, in the words of who typed them: Python calls their bytes surrogates."""
+        for parameter in self.get_params(context):
+            found = context.params.get(parameter.name or "") if parameter.name in _NAMES else None
+            for text in found if isinstance(found, tuple) else (found,):
+                if text is not None and (where := not_utf8(text)):
+                    what = f"{parameter.human_readable_name} '{slothstate.printable(text)}'"
+                    raise click.UsageError(f"{what} is not UTF-8: {where}", context)
+
+
+def not_utf8(text: str) -> str:
+    """Return which byte of an argument is not UTF-8, "" if it is."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"byte 0x{os.fsencode(text[error.start])[0]:02x} at {len(text[: error.start].encode())}"
+    return ""
+
+
+class CommandBehind(StoreCommand):
+    """A command that another one stands behind the `--` of, whose words its function gets by `click.pass_obj`.
+
+    Nothing in front of the `--` is ever a part of that command, and nothing behind it ever one of ours: found by its
+    place, as flock(1) does it, `with-lock NAME make --timeout 5` would mean something else than it says.
+    """
+
+    needs_command = True
+
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        end = self._separator(context, arguments)
+        if end is not None:
+            arguments, context.obj = arguments[:end], arguments[end + 1 :]
+        if not context.resilient_parsing and not set(context.help_option_names).intersection(arguments):
+            names = self.sorted_words(context, arguments)[1]
+            is_misplaced = end is None and len(names) > (0 if self.needs_command else 1)
+            if is_misplaced or context.obj == []:
+                raise click.UsageError(f"give the command to run behind --: '{self._usage(context)}'", context)
+        return super().parse_args(context, arguments)
+
+    def _separator(self, context: click.Context, arguments: list[str]) -> int | None:
+        """Return where the `--` is that the command stands behind.
+
+        Where a name must stand before it and none does, the first `--` ends the options: the name begins with a hyphen.
+        """
+        found = [number for number, word in enumerate(arguments) if word == "--"]
+        if found and self.needs_command:
+            ours, names, _ = self.sorted_words(context, arguments[: found[0]])
+            known = {name for option in self._options(context) for name in option.opts}
+            if not names and all({word, word[:2], word.partition("=")[0]} & known for word in ours if word[0] == "-"):
+                del found[0]
+        return found[0] if found else None
+
+    def _usage(self, context: click.Context, hyphen: str = "") -> str:
+        names = super().collect_usage_pieces(context)[1:]
+        return " ".join([context.command_path, *filter(None, [hyphen]), *names, "-- COMMAND..."])
+
+    def hyphen_hint(self, context: click.Context) -> str:
+        """Return how a name that begins with a hyphen is given, to stand behind the error; "" if that is no help."""
+        if self.needs_command:
+            usage = self._usage(context, "--")
+            return f": a name that begins with a hyphen stands behind a -- of its own, '{usage}'" if context.obj else ""
+        return ": a pattern that begins with a hyphen is written with a backslash before it, '\\-x*'"
+
+    def collect_usage_pieces(self, context: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(context), "-- COMMAND..." if self.needs_command else "[-- COMMAND...]"]
 
 
 class ArgumentsApart(click.Command):
     """A command that takes what stands behind a `--` for itself: its function gets it by `click.pass_obj`."""
 
-    APART = "[-- ARGUMENTS...]"
-
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
         if "--" in arguments:
             end = arguments.index("--")
             arguments, context.obj = arguments[:end], arguments[end + 1 :]
-        return super().parse_args(context, arguments)
+        with printing():
+            return super().parse_args(context, arguments)
 
     def collect_usage_pieces(self, context: click.Context) -> list[str]:
-        return [*super().collect_usage_pieces(context), self.APART]
+        return [*super().collect_usage_pieces(context), "[-- ARGUMENTS...]"]
 
 
 def store_command(
@@ -162,6 +261,13 @@ def locks_beginning(state: State, text: str) -> list[str]:
     return [lock["name"] for lock in state.locks() if lock["name"].startswith(text)][:_COMPLETIONS]
 
 
+def no_stream(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Let an argument name a file, as `file_named`, and never stdin or stdout: a file `-` would surprise most."""
+    if value == "-" or (isinstance(value, tuple) and "-" in value):
+        raise click.BadParameter("- is no file here; ./- is one of that name", context, parameter)
+    return file_named(context, parameter, value)
+
+
 def complete_key(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Complete a key, for the shell."""
     return _completions(context, keys_beginning, incomplete)
@@ -201,9 +307,7 @@ def conflict_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., A
         "conflict",
         type=click.IntRange(0, 255),
         metavar="CODE",
-        default=NO,
-        show_default=True,
-        help=text,
+        help=f"{text}  [default: {NO}]",
     )
 
 
@@ -272,3 +376,22 @@ class _Number(click.ParamType):  # type: ignore[type-arg]
 
 
 NUMBER: Final = _Number()
+
+
+class Integer(click.ParamType):  # type: ignore[type-arg]
+    """An integer as JSON writes it, and as the store counts: of 64 bits, and at least `least`."""
+
+    name = "INTEGER"
+
+    def __init__(self, least: int | None = None) -> None:
+        self._least = least
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int:
+        # Python's own int() takes 1_000, blanks, and digits of any script.
+        if isinstance(value, str) and not re.fullmatch("[+-]?[0-9]+", value):
+            self.fail(f"{value!r} is no integer", parameter, context)
+        if len(str(value)) > _DIGITS or not -(2**63) <= (number := int(value)) < 2**63:
+            self.fail(f"{value} is past 64 bits", parameter, context)
+        if self._least is not None and number < self._least:
+            self.fail(f"{value} is less than {self._least}", parameter, context)
+        return number

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from slothstate.cli.command_group import CommandGroup
+from slothstate.cli.exits import printing
 from slothstate.cli.options import db_option
 
 __all__ = ["FAMILIES", "commands"]
@@ -126,7 +127,8 @@ def commands(context: click.Context, db: str | None) -> None:
     130 interrupted.
     """
     if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+        with printing():
+            click.echo(context.get_help())
     if db is not None:
         # What is given before the command's name is the default of the command's own option.
         context.default_map = {name: {"db": db} for name in commands.list_commands(context)}

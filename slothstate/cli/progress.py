@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from slothstate.cli.formatting import is_watched
+from slothstate.cli.formatting import console_options, is_watched
 
 __all__ = ["advancing", "working"]
 
@@ -28,7 +29,7 @@ def advancing(
 
     amount = DownloadColumn(binary_units=True) if octets else MofNCompleteColumn()
     columns = [TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn()]
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=Console(stderr=True, **console_options(sys.stderr)), transient=True) as progress:
         task = progress.add_task(what, total=total)
         yield lambda done: progress.advance(task, done)
 
@@ -41,5 +42,5 @@ def working(what: str) -> Iterator[None]:
         return
     from rich.console import Console
 
-    with Console(stderr=True).status(f"{what}..."):
+    with Console(stderr=True, **console_options(sys.stderr)).status(f"{what}..."):
         yield

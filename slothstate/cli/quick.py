@@ -32,7 +32,7 @@ def plain_call(words: Sequence[str]) -> Callable[[], int] | None:
         end = words.index(_SEPARATOR)
         words, command = words[:end], list(words[end + 1 :])
     found = _plain(words)
-    if found is None:
+    if found is None or any(_is_no_text(word) for word in found[1]):
         return None
     db, (name, *arguments) = found
     if len(arguments) != _ARGUMENTS.get(name) or (name == "with-lock") != bool(command):
@@ -47,6 +47,14 @@ def plain_call(words: Sequence[str]) -> Callable[[], int] | None:
         functions: dict[str, Callable[..., int]] = {"get": verbs.get, "set": verbs.set_, "exists": verbs.exists}
         call = partial(functions[name], db, *arguments)
     return partial(finish, call)
+
+
+def _is_no_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _plain(words: Sequence[str]) -> tuple[str | None, list[str]] | None:

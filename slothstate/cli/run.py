@@ -18,9 +18,9 @@ import click
 import slothstate
 from slothstate import State
 from slothstate.cli.exits import DONE, MISUSE, NO, Failure, cannot_read
-from slothstate.cli.formatting import is_watched
+from slothstate.cli.formatting import escaped, is_watched
 from slothstate.cli.opening import has_store, open_state
-from slothstate.cli.options import ArgumentsApart, db_option, file_named, lua_option
+from slothstate.cli.options import ArgumentsApart, db_option, lua_option, no_stream
 
 if TYPE_CHECKING:
     from slothstate.lua.host.host import Host
@@ -31,12 +31,18 @@ __all__ = ["run", "stderr_reporter"]
 
 
 @click.command("run", cls=ArgumentsApart)
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, callback=file_named)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, callback=no_stream)
 @db_option
 @click.option(
     "--task", "tasks", metavar="NAME", multiple=True, help="Run only this task and what it depends on; repeatable."
 )
-@click.option("--values", "values_file", metavar="FILE", help="What the script finds as `values`: YAML or JSON.")
+@click.option(
+    "--values",
+    "values_file",
+    metavar="FILE",
+    callback=no_stream,
+    help="What the script finds as `values`: YAML or JSON.",
+)
 @click.option("--name", metavar="NAME", help="Keep in the store what tasks end with, under this name of the run.")
 @click.option("--resume", is_flag=True, help="Go on with the run --name: tasks that ended well do not run again.")
 @click.option("--dry-run", is_flag=True, help="Show which tasks would run, in their order; run none, change nothing.")
@@ -163,7 +169,7 @@ def _supervised(host: Host, state: State, runs: Any) -> int:
     except (ScriptSyntaxError, PlanError) as error:
         raise Failure(printable(str(error)), MISUSE) from error
     except ScriptError as error:
-        raise Failure(printable(str(error)), NO) from error
+        raise Failure(printable(str(error)), NO, lines=True) from error
 
 
 @contextlib.contextmanager
@@ -195,7 +201,7 @@ def _values(file: str | None) -> tuple[Mapping[str, Any], bytes]:
         values = load_yaml(text)
         slothstate.to_json(values)
     except (ValueError, OverflowError) as error:
-        raise Failure(f"{file}: {error}", MISUSE) from error
+        raise Failure(f"{escaped(file)}: {error}", MISUSE, lines=True) from error
     if values is None:
         return {}, text
     if not isinstance(values, dict):

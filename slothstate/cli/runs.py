@@ -39,6 +39,8 @@ def runs(db: str | None, as_json_: bool, names: tuple[str, ...], age: float | No
 
     Exit codes: 1 a run to be removed is not there, or under way.
     """
+    if as_json_ and (names or age is not None):
+        raise click.UsageError(f"--json and {'--remove' if names else '--remove-older'} exclude each other")
     with open_state(db) as state:
         from slothstate.lua.host.run_record import runs as recorded_runs
 

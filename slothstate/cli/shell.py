@@ -9,6 +9,7 @@ import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -21,7 +22,8 @@ from slothstate.cli.formatting import escaped, is_terminal, quantity
 from slothstate.cli.opening import open_state, store_path
 from slothstate.cli.options import keys_beginning, locks_beginning, lua_option, store_command
 from slothstate.cli.run import stderr_reporter
-from slothstate.cli.supervise import check_output
+from slothstate.cli.signals import TERMINATING, Ended, raising_when_ended
+from slothstate.cli.supervise import check_output, supervise
 from slothstate.cli.values import stdin_lines, write
 from slothstate.lua.host.described import items, lua_bytes, lua_text
 from slothstate.lua.host.report import printable
@@ -38,6 +40,9 @@ _IN_A_KEY: Final = re.compile(r"""state\.(\w+)\s*\(?\s*(["'])((?:(?!\2).)*)$""")
 _LOCK_VERBS: Final = ("lock", "try_lock", "unlock", "with_lock")
 
 _LEAVING: Final = ("exit", "quit")
+
+_LEFT_BY: Final = tuple(number for number in TERMINATING if number != signal.SIGINT)
+"""The signals that end the shell: not Ctrl-C, which ends what runs."""
 
 _HELP: Final = """\
 An expression shows its value, a statement runs; what is not finished goes on in the next line.
@@ -74,18 +79,18 @@ def shell(source: str | None, implementation: str, db: str | None) -> int:
     """
     from slothstate.lua.host.host import Host
 
-    with open_state(db, create=True) as state:
+    with open_state(db, create=True) as state, _failing_when_ended():
         host = Host(state, stderr_reporter(), implementation)
         prompt = _Prompt(host)
         if source is not None:
-            return prompt.script([source], "-e")
+            return supervise(host, state, partial(prompt.script, [source], "-e"))
         if not is_terminal(sys.stdin):
-            return prompt.script(stdin_lines(sys.stdin), "stdin")
+            return supervise(host, state, partial(prompt.script, stdin_lines(sys.stdin), "stdin"))
         click.echo(
             f"{prompt.version} on {escaped(store_path(db))}, {quantity(len(state), 'key')}. "
             "Try: state.keys()   Help: help   End: Ctrl-D"
         )
-        with _line_editing(state, prompt.names):
+        with _line_editing(state, prompt.names), raising_when_ended(_LEFT_BY):
             return prompt.talk()
 
 
@@ -120,7 +125,7 @@ class _Prompt:
                 continue
             lines.clear()
             try:
-                problem = problem or self._run(function)
+                problem = problem or self._run_typed(function)
             except KeyboardInterrupt:
                 problem = "interrupted"
             if problem:
@@ -150,11 +155,11 @@ class _Prompt:
                 break
             pending = ""
             if failed := self._run(function):
-                raise Failure(printable(failed), NO)
+                raise Failure(printable(failed), NO, lines=True)
             if self._exit_code is not None:
                 return self._exit_code
         if problem:
-            raise Failure(printable(problem), MISUSE)
+            raise Failure(printable(problem), MISUSE, lines=True)
         return 0
 
     def _is_word(self, source: str) -> bool:
@@ -179,12 +184,21 @@ class _Prompt:
         found = self._lua[b"compile"](lua_bytes(source), f"={name}".encode())
         return (None, lua_text(found[1]), found[2]) if isinstance(found, tuple) else (found, "", False)
 
-    def _run(self, function: Any) -> str:
-        """Run a function and print its results; return the text of its error, or "". Raises: `KeyboardInterrupt`."""
+    def _run_typed(self, function: Any) -> str:
+        """Run what was typed; as `_run`. Raises: `KeyboardInterrupt`, `Ended`."""
         with _interrupting(self._host):
-            kind, text, *count = self._lua[b"run"](function)
+            found = self._lua[b"run"](function)
+        return self._shown(*found)
+
+    def _run(self, function: Any) -> str:
+        """Run a function and print its results; return the text of its error, or ""."""
+        return self._shown(*self._lua[b"run"](function))
+
+    def _shown(self, kind: bytes, text: Any = None, *count: int) -> str:
         sys.stdout.flush()
         check_output(self._host)
+        if kind == b"interrupt":
+            raise Ended(signal.SIGINT)
         if kind == b"exit":
             self._exit_code = self._host.exit_code
         elif kind == b"error":
@@ -197,21 +211,38 @@ class _Prompt:
 
 
 @contextlib.contextmanager
+def _failing_when_ended() -> Iterator[None]:
+    try:
+        yield
+    except Ended as ended:
+        raise Failure(f"ended by {signal.Signals(ended.number).name}", 128 + ended.number) from ended
+
+
+@contextlib.contextmanager
 def _interrupting(host: Host) -> Iterator[None]:
-    """Let Ctrl-C end what Lua runs in the block; raise `KeyboardInterrupt` then, also if that took it for an error."""
+    """Let signals end what Lua runs in the block; raise `KeyboardInterrupt` for Ctrl-C, `Ended` for another one.
+
+    Also if Lua took it for an error.
+    """
+    came: list[BaseException] = []
 
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:
         host.is_interrupted = True
-        raise KeyboardInterrupt
+        came.append(KeyboardInterrupt() if number == signal.SIGINT else Ended(number))
+        raise came[-1]
 
     host.is_interrupted = False
-    before = signal.signal(signal.SIGINT, interrupt)
+    before = {number: signal.getsignal(number) for number in TERMINATING}
     try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, interrupt)
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-    if host.is_interrupted:
-        raise KeyboardInterrupt
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise came[-1]
 
 
 @contextlib.contextmanager

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Final
 
-__all__ = ["ENDING", "Ended", "raising_when_ended", "until_signalled"]
+__all__ = ["ENDING", "TERMINATING", "Ended", "raising_when_ended", "until_signalled"]
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 
 
+TERMINATING: Final = (
+    *ENDING,
+    *(getattr(signal, name) for name in ("SIGQUIT", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)),
+)
+"""All that end a process which does not know them: a script's commands are to end with it, whichever it is."""
+
+
 class Ended(BaseException):
-    """Ctrl-C, SIGTERM or SIGHUP asks the command to end."""
+    """A signal asks the command to end: Ctrl-C, SIGTERM, SIGHUP."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -22,13 +29,13 @@ class Ended(BaseException):
 
 
 @contextlib.contextmanager
-def raising_when_ended() -> Iterator[None]:
+def raising_when_ended(numbers: Sequence[signal.Signals] = ENDING) -> Iterator[None]:
     """Turn these signals into `Ended` while the block runs, unless they are ignored (nohup)."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise Ended(number)
 
-    before = {number: signal.getsignal(number) for number in ENDING}
+    before = {number: signal.getsignal(number) for number in numbers}
     try:
         for number, handler in before.items():
             if handler is not signal.SIG_IGN:

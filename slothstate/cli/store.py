@@ -9,7 +9,7 @@ from slothstate.cli.exits import DONE
 from slothstate.cli.formatting import escaped, is_terminal, quantity, styled
 from slothstate.cli.opening import open_state, store_path
 from slothstate.cli.options import store_command
-from slothstate.cli.values import write, write_octets
+from slothstate.cli.values import write, write_done, write_octets
 
 __all__ = ["path", "sweep"]
 
@@ -47,5 +47,5 @@ def sweep(db: str | None) -> int:
     """
     with open_state(db) as state:
         removed = state.sweep()
-    write(f"{quantity(removed, 'key')} removed" if is_terminal() else str(removed))
+    write_done(f"{quantity(removed, 'key')} removed" if is_terminal() else str(removed))
     return DONE

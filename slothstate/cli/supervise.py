@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from slothstate.cli.exits import CLOSED_PIPE, STORE_ERROR, Failure, OutputFailure, say
-from slothstate.cli.signals import ENDING, Ended, raising_when_ended
+from slothstate.cli.signals import TERMINATING, Ended, raising_when_ended
 from slothstate.lua.host.family import end_family
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ _SIGPIPE = CLOSED_PIPE - 128
 def supervise(host: Host, state: State, run: Callable[[], int]) -> int:
     """Call `run` in a thread and return what it returns, or raise what it raises.
 
-    SIGINT, SIGTERM and SIGHUP interrupt it, and so does printing to a pipe that nobody reads any more (`| head`). A
-    script that then goes on, or that is past a task's timeout for `TIMEOUT_GRACE`, is left behind: the state is closed
-    and the process ends from here.
+    SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 interrupt it, and so does printing to a pipe that nobody reads
+    any more (`| head`). A script that then goes on, or that is past a task's timeout for `TIMEOUT_GRACE`, is left
+    behind: the state is closed and the process ends from here.
 
     Raises: `Failure` with the code 128 + n after signal n.
     """
@@ -64,7 +64,7 @@ def supervise(host: Host, state: State, run: Callable[[], int]) -> int:
         finally:
             ended.set()
 
-    with raising_when_ended():
+    with raising_when_ended(TERMINATING):
         try:
             threading.Thread(target=work, name="slothstate-script", daemon=True).start()
             while not ended.wait(_LOOK_EVERY):
@@ -101,7 +101,7 @@ def supervise(host: Host, state: State, run: Callable[[], int]) -> int:
 
 
 def _leave(state: State, message: str, code: int) -> NoReturn:
-    for number in ENDING:
+    for number in TERMINATING:
         signal.signal(number, signal.SIG_IGN)
     closing = threading.Thread(target=state.close, name="slothstate-close", daemon=True)
     closing.start()

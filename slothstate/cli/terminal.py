@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
+from slothstate.cli.formatting import console_options
 from slothstate.lua.host.report import (
     Level,
     TaskResult,
@@ -63,7 +65,9 @@ class TerminalReporter:
     def __init__(self, beat_after: float = BEAT_AFTER) -> None:
         self._beat_after = beat_after
         self._beats: dict[str, threading.Timer] = {}
-        self._console = console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._console = console = Console(
+            stderr=True, highlight=False, markup=False, emoji=False, **console_options(sys.stderr)
+        )
         self._symbols = _SYMBOLS if console.encoding.lower().startswith("utf") else _PLAIN_SYMBOLS
         self._in_workflow = False
         self._in_task = False

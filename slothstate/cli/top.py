@@ -14,8 +14,8 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from slothstate.cli.exits import DONE, flush
-from slothstate.cli.formatting import is_dumb, is_terminal
+from slothstate.cli.exits import DONE, flush, printing
+from slothstate.cli.formatting import console_options, is_dumb, is_terminal
 from slothstate.cli.opening import open_state
 from slothstate.cli.options import SECONDS, store_command
 from slothstate.cli.signals import until_signalled
@@ -66,7 +66,7 @@ def top(db: str | None, interval: float, once: bool, delimiter: str) -> int:
 
 
 def _refresh_screen(history: History, interval: float) -> None:
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = Console(highlight=False, markup=False, emoji=False, **console_options(sys.stdout))
     with _keys() as wait_for_key, Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             live.update(render(history, console), refresh=True)
@@ -76,11 +76,11 @@ def _refresh_screen(history: History, interval: float) -> None:
 
 
 def _print_screens(history: History, interval: float, once: bool) -> None:
-    console = Console(highlight=False, markup=False, emoji=False, color_system=None if is_dumb() else "auto")
+    console = Console(highlight=False, markup=False, emoji=False, **console_options(sys.stdout))
     while True:
         time.sleep(_pause(history, interval))
         history.look(_watch_for(history, interval))
-        with console.capture() as screen:
+        with printing(), console.capture() as screen:
             console.print(render(history, console))
         # Grids are filled up with blanks, which only a screen needs.
         write("\n".join(line.rstrip() for line in screen.get().splitlines()))

@@ -33,6 +33,7 @@ __all__ = [
     "stdin_lines",
     "value_options",
     "write",
+    "write_done",
     "write_octets",
 ]
 
@@ -55,6 +56,8 @@ _PAST_LIMITS: Final = (
     "a number past the largest float",
     "nested too deep (past 500 levels)",
 )
+
+_NOT_UTF8: Final = "this is not UTF-8"
 
 
 def value_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -130,6 +133,11 @@ def parse_line(line: str, form: Form = None) -> Any:
 
 
 def _parsed(text: str, form: Form) -> Any:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        byte = f"byte 0x{os.fsencode(text[error.start])[0]:02x} at {len(text[: error.start].encode())}"
+        raise Failure(f"the value is not UTF-8: {byte}; --bytes stores bytes as they are", MISUSE) from error
     if form == "string":
         return text
     if form == "base64":
@@ -142,10 +150,23 @@ def _parsed(text: str, form: Form) -> Any:
     try:
         return parse_json(text)
     except ValueError as error:
+        advice = "" if form else "; --string stores the text"
+        if str(error).endswith(_NOT_UTF8) and _is_json(text):
+            raise Failure(f"the value has a \\u escape that is half of a character{advice}", MISUSE) from error
         if form is None and not str(error).endswith(_PAST_LIMITS):
             return text
-        advice = "" if form else "; --string stores the text"
         raise Failure(f"the value is {_reason(error)}{advice}", MISUSE) from error
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text is JSON but for what its strings hold."""
+    import json
+
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _reason(error: ValueError) -> str:
@@ -237,6 +258,17 @@ def write_octets(octets: bytes) -> None:
         raise
     except OSError as error:
         raise OutputFailure(f"cannot write to stdout: {error.strerror}", STORE_ERROR) from error
+
+
+def write_done(text: str) -> None:
+    """Print what has been done. Raises: `Failure` if that cannot be written, and says that it was done."""
+    try:
+        write(text)
+        flush()
+    except (BrokenPipeError, OutputFailure) as error:
+        code = CLOSED_PIPE if isinstance(error, BrokenPipeError) else STORE_ERROR
+        what = "nobody reads stdout" if isinstance(error, BrokenPipeError) else str(error)
+        raise OutputFailure(f"{what}, but it is done: {text}", code) from error
 
 
 @contextlib.contextmanager

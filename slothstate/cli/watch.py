@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import click
 
-from slothstate import Change, same
+from slothstate import Change, Watch, same
+from slothstate.cli.child import Repeated, leaving_on_signals, signals_blocked, signals_free
 from slothstate.cli.exits import DONE, cannot_run, flush, say_no
 from slothstate.cli.formatting import escaped, is_terminal, styled
 from slothstate.cli.opening import open_state, store_address
-from slothstate.cli.options import SECONDS, complete_key, json_option, key_argument, store_command
+from slothstate.cli.options import (
+    SECONDS,
+    CommandBehind,
+    Integer,
+    complete_key,
+    json_option,
+    key_argument,
+    store_command,
+)
 from slothstate.cli.table import print_table
 from slothstate.cli.values import Form, as_json, parse_value, print_value, value_options, write
 
@@ -47,16 +57,22 @@ def wait(db: str | None, key: str, seen: str | None, timeout: float | None, form
     return DONE
 
 
-@store_command("watch")
+class _WatchCommand(CommandBehind):
+    """A command that may have another one behind its `--`."""
+
+    needs_command = False
+
+
+@store_command("watch", cls=_WatchCommand)
 @click.argument("pattern", required=False, shell_complete=complete_key)
-@click.argument("command", metavar="[-- COMMAND...]", nargs=-1, type=click.UNPROCESSED)
 @click.option("--name", help="Go on where the watch of this name was; the store remembers it.")
-@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N changes.")
+@click.option("--count", type=Integer(1), metavar="N", help="End after N changes.")
 @click.option("--timeout", type=SECONDS, help="End so long after the last change.  [default: never]")
+@click.pass_obj
 def watch(
+    command: list[str] | None,
     db: str | None,
     pattern: str | None,
-    command: tuple[str, ...],
     name: str | None,
     count: int | None,
     timeout: float | None,
@@ -65,10 +81,14 @@ def watch(
 
     Those of any process: one JSON object a line, with key, op (set, delete or expire) and revision, which rises. With
     a COMMAND it runs for each, with $SLOTHSTATE_KEY, $SLOTHSTATE_OP and $SLOTHSTATE_DB. A command that fails ends the
-    watch with its code.
+    watch with its code. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 go to the command; when it has ended
+    after one of the first four, the watch ends, too. If this process is killed (SIGKILL), the command is killed as well
+    (on Linux). A PATTERN that begins with a hyphen is written with a backslash before it: '\\-x*'.
 
     With --name nothing is missed while nobody watches, up to 100,000 changes or 24 hours, and a change whose command
     failed, or that was not printed, comes again. `unwatch` forgets the name.
+
+    Exit codes: that of a command that failed, 128 + n if signal n ended it; 126 or 127 when it cannot be run.
 
     \b
     Examples:
@@ -76,28 +96,59 @@ def watch(
       slothstate watch --name mailer 'order:*' -- ./send-mail
     """
     left = count
-    with open_state(db, create=True) as state, state.watch(pattern, name=name) as changes:
-        while left != 0 and (change := changes.next(timeout)) is not None:
+    told_to_end: int | None = None
+    with (
+        _ready(command) as (runs, mask),
+        open_state(db, create=True) as state,
+        state.watch(pattern, name=name) as changes,
+    ):
+        while left != 0 and told_to_end is None and (change := _next(changes, timeout, mask)) is not None:
             if not command:
                 write(as_json({"key": change.key, "op": change.op, "revision": change.revision}))
                 flush()
-            elif code := _run(command, change, db):
-                return code
+            else:
+                code, told_to_end = _run(command, runs, change, db)
+                if code:
+                    return code
             left = None if left is None else left - 1
-        if left == 0:
+        if left == 0 or told_to_end is not None:
             # What is asked for next makes this one handled.
             changes.next(0)
-    return DONE
+    return DONE if told_to_end is None else 128 + told_to_end
 
 
-def _run(command: Sequence[str], change: Change, db: str | None) -> int:
-    """Run a command for a change and return its exit code, 128 + n if signal n ended it."""
+@contextmanager
+def _ready(command: Sequence[str] | None) -> Iterator[tuple[Repeated | None, set[int] | None]]:
+    """Be ready to run the command in the block, and keep signals for it; yield the mask to wait in as well."""
+    if not command or not hasattr(os, "fork"):
+        yield None, None
+        return
+    with leaving_on_signals(), signals_blocked() as mask, Repeated(command, mask) as runs:
+        yield runs, mask
+
+
+def _next(changes: Watch, timeout: float | None, mask: set[int] | None) -> Change | None:
+    """Return the next change; a signal ends the wait for it."""
+    if mask is None:
+        return changes.next(timeout)
+    # What this asks begins the threads of the store, where no signal goes to them.
+    change = changes.next(0)
+    if change is None and timeout != 0:
+        with signals_free(mask):
+            change = changes.next(timeout)
+    return change
+
+
+def _run(command: Sequence[str], runs: Repeated | None, change: Change, db: str | None) -> tuple[int, int | None]:
+    """Run a command for a change; return its exit code, 128 + n if signal n ended it, and what told it to end."""
     told = {"SLOTHSTATE_KEY": change.key, "SLOTHSTATE_OP": change.op, "SLOTHSTATE_DB": store_address(db)}
+    if runs is not None:
+        return runs.run(told), runs.told_to_end
     try:
         code = subprocess.run(command, env=os.environ | told, check=False).returncode
     except OSError as error:
         raise cannot_run(command[0], error.errno or 0) from error
-    return 128 - code if code < 0 else code
+    return (128 - code if code < 0 else code), None
 
 
 @store_command("watches")

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import click
 
+from slothstate.cli.exits import NO
 from slothstate.cli.locked_command import run_locked
-from slothstate.cli.options import SECONDS, complete_lock, conflict_option, store_command
+from slothstate.cli.options import SECONDS, CommandBehind, Integer, complete_lock, conflict_option, store_command
 
 __all__ = ["with_lock"]
 
 
-@store_command("with-lock")
+@store_command("with-lock", cls=CommandBehind)
 @click.argument("name", shell_complete=complete_lock)
-@click.argument("command", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("--timeout", type=SECONDS, help="Wait no longer than this; 0: do not wait.  [default: for ever]")
 @click.option("--shared", is_flag=True, help="Hold it beside others that share it, and nobody else.")
-@click.option("--slots", type=click.IntRange(min=1), metavar="N", help="Up to N hold it at a time.  [default: 1]")
+@click.option("--slots", type=Integer(1), metavar="N", help="Up to N hold it at a time.  [default: 1]")
 @click.option("--ttl", type=SECONDS, help="Lose it after this time, though the command still runs.")
 @conflict_option("The exit code when the lock was not acquired.")
+@click.pass_obj
 def with_lock(
+    command: list[str],
     name: str,
-    command: tuple[str, ...],
     timeout: float | None,
     shared: bool,
     slots: int | None,
     ttl: float | None,
-    conflict: int,
+    conflict: int | None,
     db: str | None,
 ) -> int:
     """Run COMMAND under the lock NAME; end with its exit code.
+
+    Nothing before the -- belongs to COMMAND, and nothing behind it to with-lock. A NAME that begins with a hyphen
+    stands behind a -- of its own: `with-lock -- -x -- COMMAND`.
 
     \b
     Examples:
@@ -48,4 +52,6 @@ def with_lock(
     """
     if shared and slots is not None:
         raise click.UsageError("--shared and --slots exclude each other")
-    return run_locked(db, name, command, timeout, conflict, ttl, shared=shared, slots=slots or 1)
+    return run_locked(
+        db, name, command, timeout, NO if conflict is None else conflict, ttl, shared=shared, slots=slots or 1
+    )

@@ -65,8 +65,9 @@ def test_command_that_cannot_run_or_is_killed(home: Path, state: State) -> None:
 
 def test_nothing_to_claim(home: Path, state: State) -> None:
     """1, or the code that was asked for, at once or after the timeout; the command does not run."""
-    told = slothstate("claim", "q", "r", "--", "touch", "ran", home=home, code=1)
-    assert told == "slothstate: there is no item in 'q', 'r'\n"
+    assert slothstate("claim", "q", "r", "--", "touch", "ran", home=home, code=1) == ""
+    shown = in_terminal("claim", "q", "r", "--", "touch", "ran", home=home, code=1)
+    assert shown == "slothstate: there is no item in 'q', 'r'\n"
     slothstate("claim", "q", "-E", "9", "--", "touch", "ran", home=home, code=9)
     before = time.monotonic()
     slothstate("claim", "q", "--timeout", "0.2", "--", "touch", "ran", home=home, code=1)

@@ -77,8 +77,10 @@ def test_command_ended_by_a_signal(home: Path) -> None:
 
 def test_command_that_cannot_run(home: Path) -> None:
     """A missing command gives 127 and one that is no program 126, both named, and the lock is free."""
-    assert "cannot run 'no-such-command'" in slothstate("with-lock", "deploy", "no-such-command", home=home, code=127)
-    assert f"cannot run '{home}'" in slothstate("with-lock", "deploy", home, home=home, code=126)
+    assert "cannot run 'no-such-command'" in slothstate(
+        "with-lock", "deploy", "--", "no-such-command", home=home, code=127
+    )
+    assert f"cannot run '{home}'" in slothstate("with-lock", "deploy", "--", home, home=home, code=126)
     with open_state(home / "state.db") as state:
         assert state.locks() == []
 
