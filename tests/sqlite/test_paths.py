@@ -356,7 +356,7 @@ def test_bad_arguments_of_open(tmp_path: Path, arguments: dict[str, Any], says: 
         {"cache_size": 0},
         {"busy_timeout": 0},
         {"sweep_interval": 10**10},
-        {"sweep_interval": 0.001},
+        {"sweep_interval": 0.01},
     ],
 )
 def test_good_arguments_of_open(tmp_path: Path, arguments: dict[str, Any]) -> None:
