@@ -318,13 +318,13 @@ def check_number(number: float, name: str) -> int | float:
     """
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise InvalidValue(f"{name}: expected an int or float, got {describe(number)}")
-    # The number itself, which a subclass may present as another one.
+    if type(number) is not int and type(number) is not float:
+        # The number itself, which a subclass may present as another one.
+        number = int.__pos__(number) if isinstance(number, int) else float.__pos__(number)
     if isinstance(number, int):
-        number = int.__pos__(number)
         if not INTEGER_MIN <= number <= INTEGER_MAX:
             raise OutOfRange(f"{name}: {shorten(number)} does not fit in 64 bits")
         return number
-    number = float.__pos__(number)
     if not isfinite(number):
         raise InvalidValue(f"{name}: {number} cannot be stored; expected a finite number")
     return number
