@@ -151,8 +151,8 @@ def wait_to_have_it_alone(state: State, path: str) -> None:
     if not sharers:
         with ThreadPoolExecutor(1) as pool:
             pool.submit(begin_to_share, path).result()
-    [held] = state.locks()
-    assert held["waiting"] == []
+    # Of a wait whose end was struck a thread removes the row a moment later: who waits is not looked at here.
+    assert len(state.locks()) == 1
     assert state.lock("job", 0.002) is False
 
 
