@@ -10,7 +10,6 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from io import FileIO
 from types import FrameType
 from typing import Final, NoReturn, TypeAlias
@@ -83,12 +82,12 @@ def _signals_taken() -> set[signal.Signals]:
 
 
 @contextlib.contextmanager
-def open_beside(child: Child, db: str | None, *, create: bool = True) -> Iterator[State]:
+def open_beside(db: str | None, *, create: bool = True) -> Iterator[State]:
     """Open the store while a command waits for its turn."""
     with contextlib.ExitStack() as stack:
         # The thread of a State inherits the mask: a signal that it took would not be there to be passed on. What comes
         # after opening starts it, if it is more than one read.
-        with child.signals_blocked():
+        with signals_blocked():
             state = stack.enter_context(open_state(db, create=create))
             with state.snapshot():
                 pass
@@ -162,10 +161,6 @@ class Child:
                 raise cannot_run(self._command[0], number, _why_not(self._command[0], number))
             return self._wait()
 
-    def signals_blocked(self) -> AbstractContextManager[object]:
-        """Keep the signals that go to the command from this thread and those it starts meanwhile."""
-        return signals_blocked()
-
     def _wait(self) -> int:
         while True:
             ended, status = os.waitpid(self._pid, os.WNOHANG)
@@ -173,12 +168,7 @@ class Child:
                 self._pid = 0
                 code = os.waitstatus_to_exitcode(status)
                 return code if code >= 0 else 128 - code
-            number, from_terminal = _next_signal(self._signals)
-            if signal.Signals(number).name in _ENDING:
-                self.told_to_end = number
-            # The terminal's own (Ctrl-C, a hang-up) went to the command as well, which is in the same process group.
-            if number != signal.SIGCHLD and not from_terminal:
-                os.kill(self._pid, number)
+            self.told_to_end = _pass_on(self._signals, self._pid) or self.told_to_end
 
 
 class Repeated:
@@ -227,11 +217,7 @@ class Repeated:
             _write_all(self._turns, marshal.dumps(dict(variables)))
         while not select.select([self._results], [], [], 0)[0]:
             # The process sends SIGCHLD when a command has ended, and the kernel does when the process has.
-            number, from_terminal = _next_signal(self._signals)
-            if signal.Signals(number).name in _ENDING:
-                self.told_to_end = number
-            if number != signal.SIGCHLD and not from_terminal:
-                os.kill(self._pid, number)
+            self.told_to_end = _pass_on(self._signals, self._pid) or self.told_to_end
         try:
             code, why = marshal.load(self._results)
         except EOFError:
@@ -276,6 +262,15 @@ def _found(program: str, environment: Mapping[str, str]) -> str | None:
     import shutil  # few commands cannot be run
 
     return shutil.which(program, path=environment.get("PATH", os.defpath))
+
+
+def _pass_on(numbers: set[signal.Signals], pid: int) -> int | None:
+    """Wait for one of these blocked signals, and send it to a process; return it if it tells that to end."""
+    number, from_terminal = _next_signal(numbers)
+    # The terminal's own (Ctrl-C, a hang-up) went to the process as well, which is in the same group.
+    if number != signal.SIGCHLD and not from_terminal:
+        os.kill(pid, number)
+    return number if signal.Signals(number).name in _ENDING else None
 
 
 def _next_signal(numbers: set[signal.Signals]) -> tuple[int, bool]:

@@ -114,7 +114,7 @@ def _run_for_one(
     command: Sequence[str], db: str | None, queues: Sequence[str], options: Mapping[str, Any]
 ) -> _Ended | None:
     """Run the command for one item; None if there is none. Raises: `Failure` when it cannot be run."""
-    with Child(command) as child, open_beside(child, db, create=options["timeout"] > 0) as state:
+    with Child(command) as child, open_beside(db, create=options["timeout"] > 0) as state:
         job = state.list_claim(queues, **options)
         if job is None:
             return None

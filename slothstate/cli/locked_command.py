@@ -39,7 +39,7 @@ def run_locked(
     options: dict[str, Any] = {"shared": shared, "slots": slots, "ttl": ttl}
     if not hasattr(os, "fork"):
         raise Failure("with-lock needs fork(), which this system does not have", MISUSE)
-    with leaving_on_signals(), Child(command) as child, open_beside(child, db) as state:
+    with leaving_on_signals(), Child(command) as child, open_beside(db) as state:
         code = 0
         if under.runs_under(state, name):
             raise Failure(f"lock {name!r} was not acquired: {under.REASON}", conflict)

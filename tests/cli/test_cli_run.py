@@ -355,20 +355,26 @@ def test_what_os_execute_runs_ends_with_the_run(parallel: int, tmp_path: Path) -
         beat.unlink()
 
 
-@pytest.mark.parametrize("body", ["state.wait('go')", "pipe:read('*a')"])
-def test_what_io_popen_runs_ends_with_the_run(body: str, tmp_path: Path) -> None:
-    """Whether the script waits for it or for something else."""
-    beat = tmp_path / "beat"
+def code_when_ended(home: Path, source: str, number: signal.Signals) -> int:
+    """The exit code of a run that a signal ended while its command (`{loop}` in the source) beat; it beats no more."""
+    beat = home / "beat"
     loop = f"while :; do echo x >> {beat}; sleep 0.02; done"
-    with running(tmp_path, f"local pipe = io.popen([[{loop}]]) print('ready') {body}") as process:
-        while not beat.exists():
+    with running(home, source.replace("{loop}", loop)) as process:
+        deadline = time.monotonic() + 10
+        while not beat.exists() and time.monotonic() < deadline:
             time.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         process.communicate(timeout=20)
-    assert process.returncode == 143
     size = beat.stat().st_size
     time.sleep(0.1)
     assert beat.stat().st_size == size > 0
+    return process.returncode
+
+
+@pytest.mark.parametrize("body", ["state.wait('go')", "pipe:read('*a')"])
+def test_what_io_popen_runs_ends_with_the_run(body: str, tmp_path: Path) -> None:
+    """Whether the script waits for it or for something else."""
+    assert code_when_ended(tmp_path, "local pipe = io.popen([[{loop}]]) print('ready') " + body, signal.SIGTERM) == 143
 
 
 def test_os_execute_returns_what_it_does_in_lua(lua: str, tmp_path: Path) -> None:
@@ -458,18 +464,7 @@ def test_a_lock_is_released_after_the_time_of_its_task(tmp_path: Path) -> None:
 
 def test_a_signal_ends_the_running_command(tmp_path: Path) -> None:
     """No process of a command outlives a run that was interrupted."""
-    beat = tmp_path / "beat"
-    loop = f"while :; do echo x >> {beat}; sleep 0.02; done"
-    with running(tmp_path, f"print('ready') exec.run([[({loop}) & wait]])") as process:
-        deadline = time.monotonic() + 10
-        while not beat.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
-    assert process.returncode == 130
-    size = beat.stat().st_size
-    time.sleep(0.1)
-    assert beat.stat().st_size == size > 0
+    assert code_when_ended(tmp_path, "print('ready') exec.run([[({loop}) & wait]])", signal.SIGINT) == 130
 
 
 def test_a_task_that_cannot_be_stopped_ends_the_run(tmp_path: Path) -> None:
