@@ -322,4 +322,4 @@ def _connection(url: str) -> Connection:
     from slothstate.engines.postgres import address
     from slothstate.engines.postgres.connection import Connection
 
-    return Connection(address.parse(url), durability="process", lock_timeout_ms=10_000, role="test")
+    return Connection(address.parse(url), durability="process", lock_timeout=10.0, role="test")

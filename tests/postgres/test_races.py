@@ -118,7 +118,7 @@ def test_a_connection_that_nobody_closed(url: str, recwarn: pytest.WarningsRecor
     from slothstate.engines.postgres.connection import Connection
 
     with slothstate.open(url) as state:
-        connection = Connection(address.parse(url), durability="process", lock_timeout_ms=1000, role="lost")
+        connection = Connection(address.parse(url), durability="process", lock_timeout=1.0, role="lost")
         count = "select 1 from pg_stat_activity where application_name = 'slothstate lost'"
         pool = state._engine.locks._pool  # type: ignore[attr-defined]
         assert len(pool.read(count)) == 1

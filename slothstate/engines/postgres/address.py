@@ -23,6 +23,8 @@ NAME_MAX_BYTES: Final = 63
 _SECRETS: Final = frozenset(("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"))
 """Parameters that are not shown, besides those that libpq itself says are passwords."""
 
+_OURS: Final = ("schema", "ssl")
+
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 
 _NAME: Final = re.compile(r"[A-Za-z_]{1,30}")
@@ -46,9 +48,9 @@ def parse(url: str) -> Address:
         )
     parts = urlsplit(url)
     query = _pairs(parts.query)
-    secrets = _SECRETS | _marked_by_libpq()
-    known = _parameters()
-    unknown = [name for name, _ in query if known and name not in known]
+    known = _libpq()
+    secrets = _SECRETS.union(name for name, is_secret in known.items() if is_secret)
+    unknown = [name for name, _ in query if known and name not in known and name not in _OURS]
     if unknown:
         # What stands behind a password may be a piece of it.
         is_safe = _NAME.fullmatch(unknown[0]) and "@" not in parts.query and secrets.isdisjoint(dict(query))
@@ -115,12 +117,12 @@ def _malformation(url: str) -> str | None:
 
 def _is_host(text: str) -> bool:
     """Return whether a text may be a host and a port, and is not what stands before a forgotten @."""
-    host, bracket, port = text.rpartition("]")
+    host, bracket, behind = text.rpartition("]")
+    port = behind.removeprefix(":")
     if not bracket:
         host, _, port = text.partition(":")
-        port = ":" + port if port else ""
     # No host has an @ in its name; a socket that has is given by host=.
-    return "%40" not in host and (not port.removeprefix(":") or bool(_PORT.fullmatch(port.removeprefix(":"))))
+    return "%40" not in host and (not port or bool(_PORT.fullmatch(port)))
 
 
 def _pairs(query: str) -> list[tuple[str, str]]:
@@ -140,23 +142,13 @@ def _joined(scheme: str, netloc: str, path: str, query: str) -> str:
 
 
 @cache
-def _parameters() -> frozenset[str]:
-    """Return what libpq and we take, nothing where there is no libpq."""
+def _libpq() -> dict[str, bool]:
+    """Return the parameters that libpq takes, and whether it asks to hide each as a password; none without a libpq."""
     try:
         import psycopg
     except ModuleNotFoundError:
-        return frozenset()
-    return frozenset(each.keyword.decode() for each in psycopg.pq.Conninfo.get_defaults()) | {"schema", "ssl"}
-
-
-@cache
-def _marked_by_libpq() -> frozenset[str]:
-    """Return the parameters that libpq asks programs to hide as passwords."""
-    try:
-        import psycopg
-    except ModuleNotFoundError:
-        return frozenset()
-    return frozenset(each.keyword.decode() for each in psycopg.pq.Conninfo.get_defaults() if each.dispchar == b"*")
+        return {}
+    return {each.keyword.decode(): each.dispchar == b"*" for each in psycopg.pq.Conninfo.get_defaults()}
 
 
 def defaults(parameters: Mapping[str, Any]) -> dict[str, str]:

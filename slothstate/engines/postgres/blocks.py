@@ -96,7 +96,7 @@ class TransactionBlock:
         pool.held[self._thread] = connection
         try:
             pool.set_clock(connection)
-            connection.wait_for_locks(max(1, round(patience * 1000)))
+            connection.wait_for_locks(patience)
             began = time.monotonic()
             begin = _BEGIN.format(nonce=self._nonce) + self._begin_step(connection)
             connection.command(begin, seconds=pool.seconds())
@@ -246,7 +246,7 @@ class SnapshotBlock:
         pool.held[self._thread] = connection
         try:
             pool.set_clock(connection)
-            connection.wait_for_locks(max(1, round(pool.patience() * 1000)))
+            connection.wait_for_locks(pool.patience())
             connection.command("begin isolation level repeatable read read only", seconds=pool.seconds())
         except (psycopg.Error, ConnectionLost) as error:
             raise translate(error, pool.shown, is_write=False) from error

@@ -90,14 +90,14 @@ class Connection:
         address: Address,
         *,
         durability: str,
-        lock_timeout_ms: int,
+        lock_timeout: float,
         role: str,
         connect_timeout: float = CONNECT_TIMEOUT,
     ) -> None:
         session = {
             **_SESSION,
             "synchronous_commit": "on" if durability == "full" else "local",
-            "lock_timeout": str(lock_timeout_ms),
+            "lock_timeout": str(_setting_ms(lock_timeout)),
             "search_path": _quoted(address.schema),
         }
         parameters: dict[str, Any] = {**psycopg.conninfo.conninfo_to_dict(address.conninfo)}
@@ -121,7 +121,7 @@ class Connection:
         if durability == "full":
             self.db.add_notice_handler(self._note_warning)
         self._statements = Statements(self.db)
-        self._lock_timeout_ms = lock_timeout_ms
+        self._lock_timeout_ms = _setting_ms(lock_timeout)
         self.process = os.getpid()
         # In the middle of a statement, as a signal handler finds it.
         self.is_busy = False
@@ -192,12 +192,13 @@ class Connection:
         """Whether it is open and in no transaction."""
         return self.db.pgconn.transaction_status == TransactionStatus.IDLE
 
-    def wait_for_locks(self, milliseconds: int) -> None:
+    def wait_for_locks(self, seconds: float) -> None:
         """Let statements wait so long for other writers."""
+        milliseconds = _setting_ms(seconds)
         if milliseconds != self._lock_timeout_ms:
-            seconds = milliseconds / 1000 + GRACE
+            statement = "select set_config('lock_timeout', %s, false)"
             try:
-                self.execute("select set_config('lock_timeout', %s, false)", (str(milliseconds),), seconds=seconds)
+                self.execute(statement, (str(milliseconds),), seconds=seconds + GRACE)
             except ConnectionLost as error:
                 error.was_sent = False
                 raise
@@ -220,6 +221,11 @@ class Connection:
                 os.dup2(null, self.db.fileno())
             finally:
                 os.close(null)
+
+
+def _setting_ms(seconds: float) -> int:
+    """Return a setting of the server, to which 0 is for ever."""
+    return max(1, round(seconds * 1000))
 
 
 def _quoted(name: str) -> str:

@@ -139,16 +139,19 @@ class Pool:
 
     def would_wait_for_itself(self) -> bool:
         """Return whether the calling thread holds a transaction of this store through another State."""
-        holder = _writers.get((self._identity, self.address.schema))
-        return holder is not None and holder.shares_thread(current())
+        return self._own_writer() is not None
 
     def refuse_wait_for_itself(self) -> None:
         """Refuse to wait for a transaction that the calling thread itself holds through another State."""
-        holder = _writers.get((self._identity, self.address.schema)) if _writers else None
-        if holder is not None and holder.shares_thread(current()):
+        holder = self._own_writer()
+        if holder is not None:
             raise StateBusy(
                 f"this thread itself holds the write transaction of another State on {self.shown}: {holder.describe()}"
             )
+
+    def _own_writer(self) -> Caller | None:
+        holder = _writers.get((self._identity, self.address.schema)) if _writers else None
+        return holder if holder is not None and holder.shares_thread(current()) else None
 
     def note_writer(self, writer: Caller) -> None:
         """Note who holds the gate in this process."""
@@ -240,7 +243,7 @@ class Pool:
                     connection = Connection(
                         self.address,
                         durability=self.durability,
-                        lock_timeout_ms=max(1, round(self.busy_timeout * 1000)),
+                        lock_timeout=self.busy_timeout,
                         role=role,
                         connect_timeout=max(0.0, deadline - time.monotonic()),
                     )

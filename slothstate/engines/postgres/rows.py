@@ -25,11 +25,9 @@ __all__ = [
     "VALUE",
     "columns",
     "is_deep",
-    "is_long",
     "key_of",
     "packed",
     "row_of",
-    "short",
     "split",
     "stem",
     "unpacked",
@@ -51,12 +49,12 @@ VALUE: Final = "e.kind, e.n, e.f, case when e.kind = 'list' and e.t is null then
 STORED: Final = f"{VALUE}, e.expires_at_ms"
 
 
-def is_long(key: str) -> bool:
+def _is_long(key: str) -> bool:
     """Return whether a key is stored by its digest."""
     return len(key) > SHORT_BYTES // 4 and len(key.encode()) > SHORT_BYTES
 
 
-def short(key: str) -> str:
+def _short(key: str) -> str:
     """Return the beginning of a long key as it is stored: what fits, cut at a character."""
     return key.encode()[:SHORT_BYTES].decode(errors="ignore")
 
@@ -73,11 +71,11 @@ def stem(key: str) -> str:
 
 def split(key: str) -> tuple[str, str | None]:
     """Return what a key is stored under, and a long one whole, else None."""
-    if not is_long(key):
+    if not _is_long(key):
         return key, None
     digest = urlsafe_b64encode(sha256(key.encode()).digest()).decode()
     assert len(digest) == _DIGEST_CHARACTERS
-    return short(key) + digest, key
+    return _short(key) + digest, key
 
 
 def key_of(key: str) -> str:

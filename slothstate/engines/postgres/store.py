@@ -37,7 +37,7 @@ class Store(Pool):
         while True:
             try:
                 with self.lent() as connection:
-                    connection.wait_for_locks(max(1, round(patience * 1000)))
+                    connection.wait_for_locks(patience)
                     return connection.execute(statement, parameters, seconds=seconds)
             except ConnectionLost as error:
                 if error.is_late or time.monotonic() >= deadline:
@@ -62,7 +62,7 @@ class Store(Pool):
         while True:
             try:
                 with self.lent() as connection:
-                    connection.wait_for_locks(max(1, round(patience * 1000)))
+                    connection.wait_for_locks(patience)
                     if bulk and self.durability == "full":
                         return self._run_apart_from_its_commit(connection, statement, parameters)
                     return connection.execute(statement, parameters, seconds=seconds)
