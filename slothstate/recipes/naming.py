@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from types import CellType, NoneType
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -22,10 +23,8 @@ def name_of(state: State, function: Callable[..., Any]) -> str:
     name = f"{function.__module__}.{getattr(plain, '__qualname__', type(plain).__qualname__)}"
     # A function of a module may be defined anew, as in a notebook.
     if "<" in name or not hasattr(plain, "__code__") or inspect.ismethod(plain):
-        # Numbers and texts that it takes from the function around it: others, as a list of calls, change.
-        around = [cell.cell_contents for cell in getattr(plain, "__closure__", None) or () if not _is_empty(cell)]
-        constants = [(type(each), each) for each in around if isinstance(each, _CONSTANTS)]
-        mine = (getattr(plain, "__code__", type(plain)), id(getattr(plain, "__self__", None)), constants)
+        code, owner = getattr(plain, "__code__", type(plain)), getattr(plain, "__self__", None)
+        mine = code, id(owner), _constants(getattr(plain, "__closure__", None) or ())
         if _named.setdefault(state, {}).setdefault(name, mine) != mine:
             raise InvalidValue(f"another function has the name {name}, too, and would get its results: give a name=")
     return name
@@ -34,8 +33,12 @@ def name_of(state: State, function: Callable[..., Any]) -> str:
 _CONSTANTS: Final = (str, bytes, int, float, NoneType)
 
 
-def _is_empty(cell: CellType) -> bool:
-    try:
-        return cell.cell_contents is cell
-    except ValueError:
-        return True
+def _constants(cells: tuple[CellType, ...]) -> list[tuple[type, object]]:
+    """Return what a function takes from the one around it and cannot change: not, as a list of calls, what it does."""
+    found: list[tuple[type, object]] = []
+    for cell in cells:
+        # The one that the function itself is yet to be put into is empty.
+        with suppress(ValueError):
+            if isinstance(cell.cell_contents, _CONSTANTS):
+                found.append((type(cell.cell_contents), cell.cell_contents))
+    return found
