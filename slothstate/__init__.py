@@ -9,7 +9,7 @@ SQLite file that any number of processes open at once, or on a PostgreSQL server
 1
 """
 
-from typing import TYPE_CHECKING, Any, Final
+from slothstate.hints import TYPE_CHECKING, Any, Final
 
 # First of all: it refuses a Python that the rest would fail on in some other way.
 from slothstate import interpreter as _interpreter  # noqa: F401  # isort: skip

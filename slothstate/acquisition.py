@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import NoReturn
 
 from slothstate.caller import current, is_alone, is_cooperative
 from slothstate.errors import AlreadyHeld
+from slothstate.hints import NoReturn
 
 __all__ = ["Acquisition", "refuse_own"]
 

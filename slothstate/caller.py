@@ -13,8 +13,8 @@ import time
 import weakref
 from contextlib import suppress
 from types import BuiltinFunctionType
-from typing import Any, Final
 
+from slothstate.hints import Any, Final
 from slothstate.native import thread_ident, thread_serial
 
 __all__ = ["Caller", "current", "is_alone", "is_cooperative", "thread_ident"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from typing import Final
 
+from slothstate.hints import Final
 from slothstate.native import Scope
 
 __all__ = ["CalledOff", "can_be_called_off", "look", "slice_of"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
 
 from slothstate import native
 from slothstate.engines.claiming import Claimed
 from slothstate.engines.protocol import Engine
 from slothstate.errors import LockLost, SlothStateError
+from slothstate.hints import TYPE_CHECKING, Any
 from slothstate.values import Seconds, check_seconds
 from slothstate.verbs.base import milliseconds
 

@@ -6,9 +6,9 @@ Encoding is the same for all: a binding passes tables and lists as `slothstate.v
 from __future__ import annotations
 
 from functools import partial
-from typing import Final
 
 from slothstate.engines.protocol import Codec
+from slothstate.hints import Final
 from slothstate.native import json_decode, json_encode
 from slothstate.values import Encoded, as_encoded, as_python
 

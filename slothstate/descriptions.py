@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, TypeAlias, TypedDict
-
+from slothstate.hints import Literal, NamedTuple, TypeAlias, TypedDict
 from slothstate.values import Kind
 
 __all__ = [

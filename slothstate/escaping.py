@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
-from typing import Final
+
+from slothstate.hints import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import re
 
 __all__ = ["printable"]
 
@@ -39,6 +42,8 @@ def printable(text: str, keep: str = "", *, json: bool = False) -> str:
 @cache
 def _unseen() -> re.Pattern[str]:
     # Here, and not at each start of a program that escapes nothing: it takes as long as a dozen modules.
+    import re
+
     return re.compile(_UNSEEN)
 
 

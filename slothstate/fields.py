@@ -6,12 +6,11 @@ A path is a tuple of names and positions; positions count from 0, negative ones 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Final, Literal, TypeAlias
 
 from slothstate.errors import InvalidValue, OutOfRange, WrongType
+from slothstate.hints import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from slothstate.native import json_decode, json_encode, json_field
 from slothstate.values import (
     check_number,
@@ -21,6 +20,9 @@ from slothstate.values import (
     encode,
     shorten,
 )
+
+if TYPE_CHECKING:
+    import re
 
 __all__ = [
     "BEFORE_THE_FIRST",
@@ -57,7 +59,9 @@ _STEP: Final = r"""\.(?P<name>[A-Za-z_][A-Za-z0-9_]*)
 
 @cache
 def _step() -> re.Pattern[str]:
-    # Compiled when it is first asked for: few programs write paths.
+    # Here: few programs write paths.
+    import re
+
     return re.compile(_STEP, re.VERBOSE | re.DOTALL)
 
 
@@ -94,6 +98,8 @@ def format_path(path: Path) -> str:
     >>> format_path(("servers", 0, "any name"))
     '.servers[0]."any name"'
     """
+    import re
+
     written = ""
     for step in path:
         if isinstance(step, int):

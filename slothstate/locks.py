@@ -10,13 +10,13 @@ import os
 import weakref
 from contextlib import AbstractContextManager, suppress
 from functools import partial
-from typing import Final
 
 from slothstate import native
 from slothstate.acquisition import Acquisition, refuse_own
 from slothstate.caller import current, is_alone
 from slothstate.engines.protocol import Engine
 from slothstate.errors import LockLost, LockTimeout, SlothStateError
+from slothstate.hints import Final
 from slothstate.values import Seconds, check_seconds
 
 __all__ = ["Lock", "Locks", "holding"]

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
 # Which _native needs, and imports in C: what collects the modules of a program sees only an import that is written.
 import _cffi_backend  # noqa: F401
+
+from slothstate.hints import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
 try:
     from slothstate import _native
@@ -23,7 +24,7 @@ except ImportError as missing:
     ) from missing
 from slothstate._native import ffi, lib
 from slothstate.errors import InvalidValue, OutOfRange, PatternError
-from slothstate.shapes import Protocol
+from slothstate.hints import Protocol
 
 __all__ = [
     "KEY_SEPARATOR",

@@ -19,9 +19,8 @@ The C matcher (csrc/glob/glob.h) decides; the functions here only narrow down wh
 
 from __future__ import annotations
 
-from typing import Final
-
 from slothstate.errors import InvalidKey
+from slothstate.hints import Final
 from slothstate.native import glob_check, glob_filter, glob_match, glob_prefix
 from slothstate.values import describe, shorten
 

@@ -7,9 +7,9 @@ import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
 
 from slothstate.descriptions import ClaimDescription, LockDescription, Owner, User
+from slothstate.hints import Final
 from slothstate.quantities import shortened
 
 __all__ = ["Commands", "command_line", "without_passwords"]

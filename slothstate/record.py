@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
-
 from slothstate.errors import InvalidValue
+from slothstate.hints import Any, Final, NamedTuple
 from slothstate.values import KINDS, STORABLE, Kind, Stored, check_key, describe, encode, kind_of, shorten
 
 __all__ = ["EXPIRY_MAX_MS", "Record", "encode_record"]

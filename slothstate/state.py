@@ -8,13 +8,13 @@ import sys
 import weakref
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
 
 from slothstate import native
 from slothstate.codec import PYTHON
 from slothstate.engines import connect
 from slothstate.engines.protocol import DURABILITIES, Codec, Engine
 from slothstate.errors import InvalidValue
+from slothstate.hints import TYPE_CHECKING, Any, Final
 from slothstate.locks import Locks
 from slothstate.values import KINDS, Encoded, Seconds, check_flag, check_key, check_seconds, decoded, describe, encode
 from slothstate.verbs.base import NotSetUp, milliseconds

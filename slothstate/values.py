@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from slothstate.errors import InvalidKey, InvalidValue, OutOfRange, StateCorrupt
+from slothstate.hints import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 from slothstate.native import json_decode, json_encode, json_encode_item
-from slothstate.shapes import NamedTuple
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -7,12 +7,12 @@ import os
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Final, Literal, NamedTuple, Self
 
 from slothstate import native
 from slothstate.caller import current, is_cooperative
 from slothstate.engines.protocol import Engine
 from slothstate.errors import SlothStateError, WatchLost
+from slothstate.hints import Final, Literal, NamedTuple, Self
 from slothstate.values import Seconds
 from slothstate.verbs.base import check_timeout
 from slothstate.verbs.waiting import wait_until

@@ -10,11 +10,11 @@ import asyncio
 import os
 from collections.abc import Generator
 from types import TracebackType
-from typing import Any
 
 from slothstate import state as plain
 from slothstate.aio.handles import AsyncClaim, AsyncLock, AsyncWatch
 from slothstate.aio.state import AsyncState
+from slothstate.hints import Any
 
 __all__ = ["AsyncClaim", "AsyncLock", "AsyncState", "AsyncWatch", "open"]
 

@@ -7,10 +7,10 @@ import math
 import threading
 import time
 from contextlib import suppress
-from typing import Final, Self
 
 from slothstate.engines.watching import Changes
 from slothstate.errors import SlothStateError
+from slothstate.hints import Final, Self
 
 __all__ = ["Commits", "Listener"]
 

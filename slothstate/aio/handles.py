@@ -6,12 +6,12 @@ import functools
 import math
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self, TypeVar
 
 from slothstate.acquisition import Acquisition
 from slothstate.aio.runner import Runner
 from slothstate.claims import Claim
 from slothstate.errors import LockLost, LockTimeout, WatchLost
+from slothstate.hints import Any, Self, TypeVar
 from slothstate.locks import Lock
 from slothstate.state import State
 from slothstate.values import Seconds

@@ -9,11 +9,11 @@ import math
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Final, TypeVar
 
 from slothstate.acquisition import Acquisition
 from slothstate.aio.commits import Commits
 from slothstate.errors import InvalidValue
+from slothstate.hints import Any, Final, TypeVar
 from slothstate.state import State
 from slothstate.values import describe
 

@@ -7,12 +7,12 @@ import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, Final, NoReturn, ParamSpec, Self, TypeVar
 
 from slothstate.aio.handles import AsyncClaim, AsyncWatch, LockBlock
 from slothstate.aio.runner import Runner
 from slothstate.caller import current
 from slothstate.errors import SlothStateError
+from slothstate.hints import TYPE_CHECKING, Any, Concatenate, Final, NoReturn, ParamSpec, Self, TypeVar
 from slothstate.state import State
 from slothstate.values import Seconds, as_python, check_key, check_seconds, encode, same
 from slothstate.verbs.base import check_keys, check_pattern, check_timeout

@@ -11,10 +11,10 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from slothstate.cli.exits import drop_unread, exit_code
 from slothstate.cli.quick import plain_call
+from slothstate.hints import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from slothstate.cli.program import FAMILIES, commands

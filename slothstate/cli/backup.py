@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Final
 
 import click
 
@@ -17,6 +16,7 @@ from slothstate.cli.opening import open_settings, open_state, store_path
 from slothstate.cli.options import no_stream, store_command
 from slothstate.cli.progress import working
 from slothstate.cli.values import write_done
+from slothstate.hints import Final
 
 __all__ = ["backup", "compact", "restore"]
 

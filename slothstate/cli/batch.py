@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import IO, Any, Final, NoReturn, cast
 
 import click
 from click.core import ParameterSource
@@ -19,6 +18,7 @@ from slothstate.cli.formatting import is_terminal
 from slothstate.cli.opening import sharing_state
 from slothstate.cli.options import store_command
 from slothstate.cli.values import stdin_lines
+from slothstate.hints import IO, Any, Final, NoReturn, cast
 
 __all__ = ["batch", "words_of"]
 

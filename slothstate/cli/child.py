@@ -12,12 +12,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import FileIO
 from types import FrameType
-from typing import Final, NoReturn, TypeAlias
 
 from slothstate import State
 from slothstate.cli.exits import NOT_FOUND, STORE_ERROR, Failure, cannot_run
 from slothstate.cli.formatting import is_terminal
 from slothstate.cli.opening import open_state
+from slothstate.hints import Final, NoReturn, TypeAlias
 
 __all__ = ["Child", "Repeated", "leaving_on_signals", "open_beside", "signals_blocked", "signals_free"]
 

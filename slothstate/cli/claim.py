@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
 
 import click
 
@@ -16,6 +15,7 @@ from slothstate.cli.formatting import escaped
 from slothstate.cli.opening import store_address
 from slothstate.cli.options import SECONDS, CommandBehind, Integer, complete_key, conflict_option, store_command
 from slothstate.cli.values import as_json
+from slothstate.hints import Any, NamedTuple
 
 __all__ = ["claim"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any, Final
 
 import click
 
@@ -16,6 +15,7 @@ from slothstate.cli.opening import open_state
 from slothstate.cli.options import complete_key, json_option, store_command
 from slothstate.cli.table import print_table
 from slothstate.cli.values import as_json, write
+from slothstate.hints import Any, Final
 from slothstate.processes import Commands
 
 __all__ = ["claims"]

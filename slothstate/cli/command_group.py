@@ -6,7 +6,6 @@ import importlib
 import re
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Final
 
 import click
 
@@ -14,6 +13,7 @@ from slothstate.cli import exits
 from slothstate.cli.exits import CLOSED_PIPE, INTERRUPTED, MISUSE, Failure, drop_unread, finish, printing
 from slothstate.cli.options import CommandBehind
 from slothstate.cli.wording import ALIASES, hint, too_much
+from slothstate.hints import Any, Final
 
 __all__ = ["CommandGroup", "exit_code"]
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from typing import Final, NamedTuple
 
 from click.shell_completion import CompletionItem, ShellComplete, add_completion_class
 
 from slothstate.cli.formatting import escaped
+from slothstate.hints import Final, NamedTuple
 
 __all__: list[str] = []
 

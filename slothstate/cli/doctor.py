@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from typing import Final
 
 import click
 
@@ -16,6 +15,7 @@ from slothstate.cli.opening import store_path
 from slothstate.cli.options import json_option, store_command
 from slothstate.cli.table import terminal_width
 from slothstate.cli.values import as_json, write
+from slothstate.hints import Final
 
 __all__ = ["doctor"]
 

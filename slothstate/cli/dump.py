@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any, Final, NoReturn
 
 import click
 
@@ -21,6 +20,7 @@ from slothstate.cli.opening import open_state
 from slothstate.cli.options import file_named, store_command
 from slothstate.cli.progress import advancing
 from slothstate.cli.values import write, write_done, write_octets
+from slothstate.hints import IO, Any, Final, NoReturn
 
 __all__ = ["dump", "load"]
 

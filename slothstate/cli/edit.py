@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -20,6 +19,7 @@ from slothstate.cli.formatting import escaped, is_terminal, styled
 from slothstate.cli.opening import has_store, open_state
 from slothstate.cli.options import key_argument, store_command
 from slothstate.cli.values import parse_line, write
+from slothstate.hints import Any
 
 __all__ = ["edit"]
 

@@ -8,7 +8,6 @@ import platform
 import shlex
 import time
 from collections.abc import Iterator
-from typing import Any, Final
 
 import slothstate
 from slothstate import Finding, SlothStateError, State, WatchDescription
@@ -16,6 +15,7 @@ from slothstate.cli.exits import Failure
 from slothstate.cli.figures import claims_line, watches_line
 from slothstate.cli.formatting import duration, quantity, shortened
 from slothstate.cli.opening import open_state, store_path
+from slothstate.hints import Any, Final
 from slothstate.processes import Commands
 
 __all__ = ["examine"]

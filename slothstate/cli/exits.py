@@ -7,10 +7,10 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NoReturn, TextIO
 
 from slothstate import InvalidKey, InvalidValue, LockTimeout, OutOfRange, PatternError, SlothStateError, WrongType
 from slothstate.cli.formatting import escaped, is_terminal
+from slothstate.hints import Any, Final, NoReturn, TextIO
 
 __all__ = [
     "CLOSED_PIPE",

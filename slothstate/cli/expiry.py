@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import click
 
 from slothstate.cli.exits import DONE, say_no, say_no_key
@@ -11,6 +9,7 @@ from slothstate.cli.formatting import duration, is_terminal, styled
 from slothstate.cli.opening import open_state
 from slothstate.cli.options import SECONDS, key_argument, store_command
 from slothstate.cli.values import write
+from slothstate.hints import Final
 
 __all__ = ["persist", "set_ttl", "ttl"]
 

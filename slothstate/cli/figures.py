@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from slothstate.cli.formatting import duration, quantity
+from slothstate.hints import Any
 
 __all__ = ["claims_line", "keys_line", "locks_line", "watches_line"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import IO, TYPE_CHECKING, Any
 
 from slothstate import printable as escaped
+from slothstate.hints import IO, TYPE_CHECKING, Any
 from slothstate.quantities import duration, quantity, shortened, size
 
 if TYPE_CHECKING:

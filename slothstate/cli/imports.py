@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Final
 
 import click
 
@@ -19,6 +18,7 @@ from slothstate.cli.opening import open_state, store_path
 from slothstate.cli.options import no_stream, store_command
 from slothstate.cli.progress import advancing
 from slothstate.cli.values import write_done
+from slothstate.hints import Final
 from slothstate.importers import READERS, Found, NotReadable, Options, Skipped
 
 __all__ = ["import_"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -28,6 +27,7 @@ from slothstate.cli.options import Integer, json_option, key_argument, store_com
 from slothstate.cli.prometheus import exposition
 from slothstate.cli.table import cut, print_table, terminal_width
 from slothstate.cli.values import as_json, shown, write
+from slothstate.hints import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from rich.tree import Tree

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Literal
 
 import click
 
@@ -27,6 +26,7 @@ from slothstate.cli.values import (
     value_options,
     write,
 )
+from slothstate.hints import Any, Literal
 
 __all__ = [
     "clear",

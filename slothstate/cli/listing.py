@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import Any, NamedTuple
 
 import click
 
@@ -16,6 +15,7 @@ from slothstate.cli.opening import open_state
 from slothstate.cli.options import Integer, complete_key, store_command
 from slothstate.cli.table import print_table, terminal_width
 from slothstate.cli.values import as_json, shown, write, write_octets
+from slothstate.hints import Any, NamedTuple
 
 __all__ = ["keys", "scan"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -30,6 +29,7 @@ from slothstate.cli.values import (
     value_options,
     write,
 )
+from slothstate.hints import Any
 
 __all__ = ["insert", "length", "pop", "push", "range_", "remove_item", "shift", "trim", "unshift"]
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
 
 from slothstate import Lock, LockLost, LockTimeout, State
 from slothstate.cli import under
@@ -14,6 +13,7 @@ from slothstate.cli.child import Child, leaving_on_signals, open_beside
 from slothstate.cli.exits import MISUSE, NO, STORE_ERROR, Failure, say
 from slothstate.cli.formatting import escaped, is_terminal
 from slothstate.cli.opening import store_address
+from slothstate.hints import Any, Final
 
 __all__ = ["run_locked"]
 

@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
 
 import click
 
@@ -19,6 +18,7 @@ from slothstate.cli.options import SECONDS, complete_lock, json_option, store_co
 from slothstate.cli.signals import until_signalled
 from slothstate.cli.table import print_table
 from slothstate.cli.values import as_json, write
+from slothstate.hints import Any, Final, NamedTuple
 from slothstate.processes import Commands
 
 __all__ = ["STATUS", "holder_of", "lock", "locks", "owner_cell", "status_cell", "unlock"]

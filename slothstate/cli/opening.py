@@ -6,12 +6,12 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Final
 
 import slothstate
 from slothstate import State
 from slothstate.cli.exits import STORE_ERROR, Failure
 from slothstate.cli.formatting import escaped
+from slothstate.hints import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import click

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable
 from itertools import islice
-from typing import Any, Final, TypeAlias
 
 import click
 
@@ -14,6 +13,7 @@ import slothstate
 from slothstate import InvalidValue, SlothStateError, State, literal, parse_json, parse_path
 from slothstate.cli.exits import NO, Failure, printing
 from slothstate.cli.opening import SETTINGS, open_state
+from slothstate.hints import Any, Final, TypeAlias
 
 __all__ = [
     "FIELD",

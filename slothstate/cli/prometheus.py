@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from slothstate.hints import Any
 
 __all__ = ["exposition"]
 

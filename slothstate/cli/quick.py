@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
 
 from slothstate.cli.exits import finish
+from slothstate.hints import Final
 
 __all__ = ["plain_call"]
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +20,7 @@ from slothstate.cli.exits import DONE, MISUSE, NO, Failure, cannot_read
 from slothstate.cli.formatting import escaped, is_watched
 from slothstate.cli.opening import has_store, open_state
 from slothstate.cli.options import ArgumentsApart, db_option, lua_option, no_stream
+from slothstate.hints import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from slothstate.lua.host.host import Host

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
 
 import click
 
@@ -14,6 +13,7 @@ from slothstate.cli.opening import open_state
 from slothstate.cli.options import SECONDS, json_option, store_command
 from slothstate.cli.table import print_table
 from slothstate.cli.values import as_json, write
+from slothstate.hints import Any, Final
 
 __all__ = ["runs"]
 

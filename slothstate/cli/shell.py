@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
@@ -25,6 +24,7 @@ from slothstate.cli.run import stderr_reporter
 from slothstate.cli.signals import TERMINATING, Ended, raising_when_ended
 from slothstate.cli.supervise import check_output, supervise
 from slothstate.cli.values import stdin_lines, write
+from slothstate.hints import TYPE_CHECKING, Any, Final, NoReturn
 from slothstate.lua.host.described import items, lua_bytes, lua_text
 from slothstate.lua.host.report import printable
 

@@ -6,7 +6,8 @@ import contextlib
 import signal
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import Final
+
+from slothstate.hints import Final
 
 __all__ = ["ENDING", "TERMINATING", "Ended", "raising_when_ended", "until_signalled"]
 

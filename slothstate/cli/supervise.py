@@ -13,10 +13,10 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
 
 from slothstate.cli.exits import CLOSED_PIPE, STORE_ERROR, Failure, OutputFailure, say
 from slothstate.cli.signals import TERMINATING, Ended, raising_when_ended
+from slothstate.hints import TYPE_CHECKING, NoReturn
 from slothstate.lua.host.family import end_family
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice
-from typing import Final
 
 import click
 
 from slothstate.cli.formatting import styled
+from slothstate.hints import Final
 
 __all__ = ["cut", "print_table", "terminal_width", "width"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from typing import Final
 
 from rich.console import Console
 from rich.text import Text
 
 from slothstate.cli.formatting import console_options
+from slothstate.hints import Final
 from slothstate.lua.host.report import (
     Level,
     TaskResult,

@@ -8,7 +8,6 @@ import select
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Final
 
 import click
 from rich.console import Console
@@ -21,6 +20,7 @@ from slothstate.cli.options import SECONDS, store_command
 from slothstate.cli.signals import until_signalled
 from slothstate.cli.top_screen import History, render
 from slothstate.cli.values import write
+from slothstate.hints import Final
 
 __all__ = ["top"]
 

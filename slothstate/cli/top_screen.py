@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import Any, Final, NamedTuple
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -14,6 +13,7 @@ from slothstate import Activity, Health, LockDescription, State, Usage
 from slothstate.cli.figures import claims_line, keys_line, locks_line, watches_line
 from slothstate.cli.formatting import clock_time, duration, escaped, held_as, quantity, size, unused
 from slothstate.cli.table import cut
+from slothstate.hints import Any, Final, NamedTuple
 from slothstate.processes import Commands, command_line
 
 __all__ = ["History", "render"]

@@ -7,9 +7,9 @@ outlived its lock, or that came from another store, says nothing.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
 
 from slothstate import Lock, State
+from slothstate.hints import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from slothstate import LockDescription

@@ -10,11 +10,11 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import IO, Any, AnyStr, Final, Literal, TypeAlias
 
 from slothstate import SlothStateError, State, parse_json, to_json
 from slothstate.cli.exits import CLOSED_PIPE, MISUSE, STORE_ERROR, Failure, OutputFailure, cannot_read, flush
 from slothstate.cli.formatting import escaped, is_terminal, one_line
+from slothstate.hints import IO, Any, AnyStr, Final, Literal, TypeAlias
 
 __all__ = [
     "MISSING",

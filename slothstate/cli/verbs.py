@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
-
 from slothstate.cli.exits import DONE, MISUSE, NO, Failure, say_no, say_no_key
 from slothstate.cli.opening import open_state
 from slothstate.cli.values import MISSING, Form, Shape, parse_value, print_value
+from slothstate.hints import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from slothstate.cli.options import Field

@@ -6,7 +6,6 @@ import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
 
 import click
 
@@ -26,6 +25,7 @@ from slothstate.cli.options import (
 )
 from slothstate.cli.table import print_table
 from slothstate.cli.values import Form, as_json, parse_value, print_value, value_options, write
+from slothstate.hints import Any, Final
 
 __all__ = ["unwatch", "wait", "watch", "watches"]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Final
+
+from slothstate.hints import Final
 
 __all__ = ["ALIASES", "hint", "too_much"]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
 
 from slothstate.engines.protocol import Engine
 from slothstate.errors import NotSupported
+from slothstate.hints import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.engine import PostgresEngine

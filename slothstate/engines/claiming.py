@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
-from slothstate.shapes import NamedTuple, Protocol
+from slothstate.hints import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from slothstate.descriptions import ClaimDescription

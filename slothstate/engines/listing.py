@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from slothstate.hints import Protocol
 from slothstate.native import json_check
-from slothstate.shapes import Protocol
 from slothstate.values import item_of, same, unreadable
 
 __all__ = ["Lists", "bounds", "check_item", "matching"]

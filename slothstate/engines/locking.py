@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from slothstate.errors import InvalidValue
-from slothstate.shapes import Protocol
+from slothstate.hints import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from slothstate.descriptions import LockDescription

@@ -20,10 +20,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from slothstate.errors import SlothStateError
-from slothstate.shapes import NamedTuple, Protocol
+from slothstate.hints import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 from slothstate.values import Kind, Stored
 
 if TYPE_CHECKING:

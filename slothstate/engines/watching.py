@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
 
-from slothstate.shapes import NamedTuple, Protocol
+from slothstate.hints import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from slothstate.descriptions import WatchDescription

@@ -6,8 +6,8 @@ Nothing is ever unpickled: a pickle runs whatever code it names. A pickled value
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final
 
+from slothstate.hints import Final
 from slothstate.importers import diskcache, sloth_runner, sqlitedict
 from slothstate.importers.found import Found, NotReadable, Options, Skipped
 

@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
 
 import apsw
 
+from slothstate.hints import Any, Final
 from slothstate.importers.found import Found, NotReadable, Skipped
 
 __all__ = ["COLUMN", "decoded", "name_of", "pairs", "reading", "rows"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
 
+from slothstate.hints import NamedTuple, TypeAlias
 from slothstate.record import Record
 
 __all__ = ["Found", "NotReadable", "Options", "Skipped"]

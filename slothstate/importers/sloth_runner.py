@@ -6,8 +6,8 @@ import contextlib
 import math
 import re
 from collections.abc import Iterator
-from typing import Any, Final
 
+from slothstate.hints import Any, Final
 from slothstate.importers.database import pairs
 from slothstate.importers.found import Found, Options
 from slothstate.record import Record

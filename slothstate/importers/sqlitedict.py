@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pickletools
 from collections.abc import Iterator
-from typing import Any
 
+from slothstate.hints import Any
 from slothstate.importers.database import pairs
 from slothstate.importers.found import Found, Options, Skipped
 from slothstate.record import Record

@@ -12,12 +12,12 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Final, NamedTuple
 
 from slothstate._native import ffi, lib
 from slothstate.calling_off import CalledOff
 from slothstate.codec import ENCODED
 from slothstate.errors import InvalidKey, InvalidValue, PatternError, SlothStateError
+from slothstate.hints import Any, Final, NamedTuple
 from slothstate.lua import lists
 from slothstate.lua.blocks import enter_block, enter_claim, enter_lock
 from slothstate.lua.exact import Exact, Whole

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from typing import Any
 
 from slothstate.errors import LockLost, LockTimeout
+from slothstate.hints import Any
 from slothstate.lua import lists
 from slothstate.state import State
 from slothstate.values import Encoded

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
 
 from slothstate.errors import OutOfRange
+from slothstate.hints import Any, Final
 from slothstate.lua import lists
 from slothstate.lua.runtime import EXACT_MAX
 from slothstate.native import json_decode

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from slothstate.errors import InvalidValue
 from slothstate.fields import BEFORE_THE_FIRST, FromOne
+from slothstate.hints import Any
 from slothstate.native import json_decode
 from slothstate.state import State
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, Encoded, check_key, describe

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
 from slothstate.errors import InvalidValue
+from slothstate.hints import Any, Final
 from slothstate.state import State
 from slothstate.values import Encoded, describe, shorten
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
 
 from slothstate._native import ffi, lib
 from slothstate.errors import InvalidValue, OutOfRange
+from slothstate.hints import Any, Final
 from slothstate.lua.runtime import EXACT_MAX, has_integers
 from slothstate.native import json_decode, json_encode
 from slothstate.values import Encoded

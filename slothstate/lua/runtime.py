@@ -11,10 +11,10 @@ import importlib
 import os
 import sys
 import threading
-from typing import Any, Final
 
 from slothstate._native import ffi, lib
 from slothstate.errors import InvalidValue
+from slothstate.hints import Any, Final
 from slothstate.native import LIBRARY
 from slothstate.values import describe
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import weakref
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from slothstate.calling_off import CalledOff
 from slothstate.errors import SlothStateError
+from slothstate.hints import Any
 from slothstate.lua.runtime import is_lua
 from slothstate.state import State
 from slothstate.values import Seconds, check_seconds

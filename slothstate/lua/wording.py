@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final
+
+from slothstate.hints import Final
 
 __all__ = ["in_lua", "path_in_lua"]
 

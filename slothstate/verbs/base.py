@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Self
 
 from slothstate.engines.protocol import Codec, Engine
 from slothstate.errors import InvalidKey, InvalidValue, PatternError
+from slothstate.hints import Any, Final, Self
 from slothstate.locks import Locks
 from slothstate.native import StateBase, glob_check
 from slothstate.values import INTEGER_MAX, Seconds, check_key, check_seconds, decoded, describe, item_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from slothstate.errors import InvalidValue, OutcomeUnknown, SlothStateError
+from slothstate.hints import TYPE_CHECKING
 from slothstate.values import Seconds, check_key
 from slothstate.verbs.base import Verbs, check_count, check_keys, check_timeout, milliseconds
 from slothstate.verbs.waiting import wait_until

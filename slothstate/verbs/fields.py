@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from slothstate.fields import check_path
+from slothstate.hints import Any
 from slothstate.native import json_encode
 from slothstate.values import Encoded, check_key, check_number
 from slothstate.verbs.base import Verbs

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 from slothstate.errors import InvalidValue
+from slothstate.hints import TYPE_CHECKING, Any
 from slothstate.values import check_key, check_seconds, describe, encode
 from slothstate.verbs.base import SCAN_PAGE, Verbs, check_count, check_pattern
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from math import ceil
-from typing import Any
 
 from slothstate.errors import InvalidKey, InvalidValue
+from slothstate.hints import Any
 from slothstate.native import encode_rows
 from slothstate.values import (
     KINDS,

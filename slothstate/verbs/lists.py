@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar, overload
 
 from slothstate.errors import InvalidValue
+from slothstate.hints import Any, Final, TypeVar, overload
 from slothstate.native import json_decode
 from slothstate.values import Seconds, check_key, decoded, describe, encode_item, shorten
 from slothstate.verbs.base import Verbs, check_count, check_keys, check_timeout

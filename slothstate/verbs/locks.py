@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, TypeVar
 
 from slothstate.errors import InvalidValue
+from slothstate.hints import TYPE_CHECKING, TypeVar
 from slothstate.locks import Lock, holding
 from slothstate.values import INTEGER_MAX, Seconds, check_flag, check_key, check_seconds, describe
 from slothstate.verbs.base import Verbs, check_timeout

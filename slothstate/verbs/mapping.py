@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
-from typing import Any
 
+from slothstate.hints import Any
 from slothstate.verbs.base import MISSING
 from slothstate.verbs.keys import KeyVerbs
 from slothstate.verbs.locks import LockVerbs

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from slothstate.errors import InvalidValue
+from slothstate.hints import TYPE_CHECKING
 from slothstate.values import decoded, describe
 from slothstate.verbs.base import Verbs, check_pattern
 

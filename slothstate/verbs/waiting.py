@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
 
 from slothstate.engines.protocol import Engine, Row
 from slothstate.errors import SlothStateError, StateBusy
+from slothstate.hints import Any, Final, TypeVar
 from slothstate.values import Seconds, as_python, check_key, decoded, encode, same
 from slothstate.verbs.base import MISSING, Verbs, check_timeout
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from slothstate.hints import TYPE_CHECKING
 from slothstate.values import check_key
 from slothstate.verbs.base import Verbs, check_pattern
 

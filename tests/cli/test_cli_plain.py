@@ -186,7 +186,7 @@ def test_click_is_not_imported(home: Path, state: State) -> None:
     state["k"] = 1
     code = (
         "import sys; sys.argv = ['slothstate', 'get', 'k']; from slothstate.__main__ import main; main();"
-        "print(sorted({'click', 'rich', 'lupa', 'filelock', 'json', 'signal'} & set(sys.modules)))"
+        "print(sorted({'click', 'rich', 'lupa', 'filelock', 'json', 'signal', 'typing', 're'} & set(sys.modules)))"
     )
     # Without .pth files: those of an editable install import half of the standard library.
     found = f"import site, sys; sys.path[:0] = {sys.path!r}; {code}"

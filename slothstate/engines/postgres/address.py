@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from slothstate.errors import InvalidValue
+from slothstate.hints import Any, Final, NamedTuple
 
 __all__ = ["Address", "defaults", "parse"]
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Final
 
 from slothstate.engines.postgres.bounded import Row
 from slothstate.engines.postgres.rows import split
 from slothstate.errors import InvalidKey, StateCorrupt
+from slothstate.hints import TYPE_CHECKING, Final
 from slothstate.native import json_check
 from slothstate.values import LEVELS_MAX, as_python, check_key, check_levels, decoded, shorten
 

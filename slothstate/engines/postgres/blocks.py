@@ -6,13 +6,13 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
 
 import psycopg
 
 from slothstate.caller import current, thread_ident
 from slothstate.engines.postgres.connection import Connection, ConnectionLost, translate
 from slothstate.errors import SlothStateError, StateClosed, StateIOError
+from slothstate.hints import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.pool import Pool

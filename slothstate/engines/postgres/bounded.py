@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, TypeAlias
 
 import psycopg
 from psycopg import waiting
 from psycopg.pq import TransactionStatus
 
 from slothstate import calling_off
+from slothstate.hints import Any, Final, TypeAlias
 
 __all__ = ["Bounded", "Late", "Parameters", "Row"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Final
 
 from slothstate import calling_off
+from slothstate.hints import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.store import Store

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from slothstate.engines.postgres.definitions import GATE, plpgsql
+from slothstate.hints import Final
 
 __all__ = ["FUNCTIONS"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
 
 from slothstate.descriptions import ClaimDescription
 from slothstate.engines.claiming import Claimed, dead_key
@@ -13,6 +12,7 @@ from slothstate.engines.postgres.lists import refusal_of
 from slothstate.engines.postgres.owner import Owner, host
 from slothstate.engines.postgres.rows import key_of, split
 from slothstate.engines.postgres.schema import GATED
+from slothstate.hints import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.store import Store

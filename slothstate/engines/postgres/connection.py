@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from math import ceil
-from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -27,6 +26,7 @@ from slothstate.errors import (
     StateReadOnly,
     UnsafeState,
 )
+from slothstate.hints import Any, Final, TypeVar
 
 __all__ = ["GRACE", "Connection", "ConnectionLost", "Parameters", "Row", "refusal_of", "translate"]
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from slothstate.engines.postgres.rows import EXPIRED, LIVE, STORED, columns, key_of, packed, row_of, split
 from slothstate.engines.postgres.schema import GATED
 from slothstate.engines.protocol import Unit
 from slothstate.errors import OutOfRange, WrongType
+from slothstate.hints import TYPE_CHECKING, Final
 from slothstate.values import INTEGER_MAX, INTEGER_MIN, Kind, check_number, damaged
 
 if TYPE_CHECKING:

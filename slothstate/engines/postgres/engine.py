@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from slothstate.engines.postgres import address
 from slothstate.engines.postgres.changes import Changes
@@ -20,6 +19,7 @@ from slothstate.engines.postgres.upkeep import Transfer, Upkeep
 from slothstate.engines.postgres.watch_table import WatchTable
 from slothstate.engines.protocol import Codec, FastPath, Limits
 from slothstate.errors import SlothStateError
+from slothstate.hints import Final
 from slothstate.values import KEY_MAX_BYTES, VALUE_MAX_BYTES
 
 __all__ = ["PostgresEngine"]

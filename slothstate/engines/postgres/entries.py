@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Final
 
 from slothstate.descriptions import Entry, Usage
 from slothstate.engines.postgres import listing
 from slothstate.engines.postgres.rows import EXPIRED, LIVE, STORED, columns, key_of, row_of, split
 from slothstate.engines.postgres.schema import GATED
 from slothstate.engines.protocol import NO_KEY, NO_TTL, Row, When
+from slothstate.hints import TYPE_CHECKING, Any, Final
 from slothstate.native import glob_match
 from slothstate.values import Kind, Stored, as_python, decoded
 

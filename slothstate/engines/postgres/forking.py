@@ -13,10 +13,9 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Final
 
 from slothstate import native
-from slothstate.shapes import Protocol
+from slothstate.hints import Final, Protocol
 
 __all__ = ["connecting", "notice_child", "register"]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from slothstate.engines.postgres import claim_functions, list_functions, lock_functions, watch_functions
 from slothstate.engines.postgres.definitions import sql
+from slothstate.hints import Final
 
 __all__ = ["FUNCTIONS"]
 

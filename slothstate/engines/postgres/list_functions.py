@@ -6,9 +6,8 @@ written. An error of the server would name no key, and would end the transaction
 
 from __future__ import annotations
 
-from typing import Final
-
 from slothstate.engines.postgres.definitions import GATE, plpgsql, sql
+from slothstate.hints import Final
 
 __all__ = ["FUNCTIONS"]
 

@@ -5,10 +5,9 @@ A range of the index of keys by the literal prefix of the pattern; the matcher o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from slothstate.descriptions import Entry, Usage
 from slothstate.engines.postgres.rows import LIVE, STEM_BYTES, is_deep, key_of, stem, unpacked
+from slothstate.hints import TYPE_CHECKING, Final
 from slothstate.native import KEY_SEPARATOR, glob_filter
 from slothstate.patterns import key_range, literal
 from slothstate.values import KEY_MAX_BYTES, VALUE_MAX_BYTES

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Final, NamedTuple
 
 from slothstate.engines.listing import bounds, check_item, matching
 from slothstate.engines.postgres.rows import LIVE, key_of, split
 from slothstate.errors import SlothStateError, WrongType
+from slothstate.hints import TYPE_CHECKING, Final, NamedTuple
 from slothstate.native import json_encode
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, as_python, damaged, decoded
 

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING, Final
 
 from slothstate.descriptions import LockDescription
 from slothstate.engines.locking import mismatch
@@ -17,6 +16,7 @@ from slothstate.engines.postgres.owner import Owner, host
 from slothstate.engines.postgres.rows import key_of, split
 from slothstate.engines.postgres.schema import GATED
 from slothstate.errors import SlothStateError, StateBusy
+from slothstate.hints import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.store import Store

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Final
 
 import psycopg
 
@@ -22,6 +21,7 @@ from slothstate.engines.postgres.connection import Connection, ConnectionLost, t
 from slothstate.engines.postgres.lock_functions import FREED
 from slothstate.engines.postgres.ticker import Ticker
 from slothstate.errors import SlothStateError, StateBusy, StateIOError
+from slothstate.hints import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.store import Store

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from slothstate import fields
 from slothstate.engines.postgres.rows import LIVE, key_of
 from slothstate.fields import Path
+from slothstate.hints import TYPE_CHECKING, Final
 from slothstate.native import json_encode
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, check_levels, damaged
 

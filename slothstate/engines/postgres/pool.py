@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any, Final
 
 import psycopg
 
@@ -30,6 +29,7 @@ from slothstate.engines.postgres.connection import (
 )
 from slothstate.engines.postgres.server import identify
 from slothstate.errors import SlothStateError, StateBusy, StateClosed, StateIOError
+from slothstate.hints import Any, Final
 
 __all__ = ["LONGEST_RECONNECT", "Pool"]
 

@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from psycopg import errors, generators
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import ExecStatus, Format
+
+from slothstate.hints import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from hashlib import sha256
-from typing import Any, Final
 
 from slothstate.engines.protocol import Row
+from slothstate.hints import Any, Final
 from slothstate.values import Kind, Stored, damaged, verify
 
 __all__ = [

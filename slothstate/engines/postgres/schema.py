@@ -7,12 +7,11 @@ has a row's lock. Their names carry the version, so that two releases can share 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 import psycopg
 
 from slothstate.engines.postgres.functions import FUNCTIONS
 from slothstate.errors import StateReadOnly, UnsafeState
+from slothstate.hints import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.connection import Connection

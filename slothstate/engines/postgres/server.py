@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
 from slothstate.errors import StateReadOnly, UnsafeState
+from slothstate.hints import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.connection import Connection

@@ -5,12 +5,12 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
 
 import psycopg
 
 from slothstate.engines.postgres.connection import ConnectionLost
 from slothstate.engines.postgres.ticker import Ticker
+from slothstate.hints import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.store import Store

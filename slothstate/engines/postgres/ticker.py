@@ -7,9 +7,9 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
 
 from slothstate.errors import SlothStateError, StateIOError
+from slothstate.hints import Final
 
 __all__ = ["Ticker"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
 
 from slothstate.descriptions import Activity, Finding, Health
 from slothstate.engines.postgres.listing import stored_range
@@ -13,6 +12,7 @@ from slothstate.engines.postgres.schema import GATED, VERSION
 from slothstate.engines.postgres.sweep import sweep_all
 from slothstate.engines.protocol import StoredRecord
 from slothstate.errors import NotSupported
+from slothstate.hints import TYPE_CHECKING, Any, Final
 from slothstate.native import glob_match
 
 if TYPE_CHECKING:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from slothstate.engines.postgres.definitions import plpgsql
+from slothstate.hints import Final
 
 __all__ = ["FUNCTIONS", "KEPT_CHANGES"]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, Final
 
 from slothstate.descriptions import WatchDescription
 from slothstate.engines.postgres.owner import Owner, host
@@ -17,6 +16,7 @@ from slothstate.engines.postgres.rows import key_of, packed, split, unpacked
 from slothstate.engines.postgres.sweep import sweep_all
 from slothstate.engines.watching import WatchPage
 from slothstate.errors import SlothStateError
+from slothstate.hints import TYPE_CHECKING, Final
 from slothstate.native import glob_match
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import ExitStack
-from typing import Final
 
 from slothstate.errors import StateFull, StateIOError, StateReadOnly
+from slothstate.hints import Final
 
 __all__ = ["reason", "refusal"]
 

@@ -13,12 +13,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
 
 from slothstate.engines.sqlite import location
 from slothstate.engines.sqlite.beside import write
 from slothstate.engines.sqlite.operations import by_verb
-from slothstate.shapes import Protocol
+from slothstate.hints import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.read_cache import ReadCache

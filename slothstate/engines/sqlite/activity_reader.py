@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from typing import Final
 
 from slothstate.descriptions import Activity
 from slothstate.engines.sqlite import location
 from slothstate.engines.sqlite.activity_publisher import ACTIVITY_FILE, WATCH_FILE
 from slothstate.engines.sqlite.beside import write
+from slothstate.hints import Final
 
 __all__ = ["watch"]
 

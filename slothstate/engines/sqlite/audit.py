@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
 import apsw
 
 from slothstate.engines.sqlite.connection import IN_ROWS, LIVE, Connection, Snapshot
 from slothstate.engines.sqlite.schema import SCHEMA_VERSION
 from slothstate.errors import InvalidKey, StateCorrupt
+from slothstate.hints import Any, Final
 from slothstate.native import json_check
 from slothstate.values import LEVELS_MAX, as_python, check_key, check_levels, damaged, decoded, shorten, verify
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from typing import Final
 
 import apsw
 
@@ -12,6 +11,7 @@ from slothstate.engines.sqlite import access, creation, location, schema
 from slothstate.engines.sqlite.connection import Connection
 from slothstate.engines.sqlite.naming import absolute_path
 from slothstate.errors import SlothStateError, UnsafeState
+from slothstate.hints import Final
 
 __all__ = ["copy", "copy_pages"]
 

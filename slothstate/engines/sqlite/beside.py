@@ -9,10 +9,10 @@ import os
 import stat
 from contextlib import suppress
 from functools import partial
-from typing import Final
 
 from slothstate import native
 from slothstate.errors import UnsafeState
+from slothstate.hints import Final
 
 __all__ = ["close_all", "give", "give_directory", "user", "write"]
 

@@ -8,15 +8,14 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
 
 import apsw
 
 from slothstate import calling_off
 from slothstate.caller import Caller, current, is_cooperative, thread_ident
 from slothstate.errors import StateBusy
+from slothstate.hints import TYPE_CHECKING, Final, Protocol
 from slothstate.native import Scope
-from slothstate.shapes import Protocol
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -10,11 +10,11 @@ import os
 import threading
 import time
 from contextlib import AbstractContextManager, suppress
-from typing import TYPE_CHECKING, Final
 
 from slothstate import calling_off, native
 from slothstate.caller import is_cooperative
 from slothstate.engines.sqlite.log_events import LogEvents
+from slothstate.hints import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.store import Store

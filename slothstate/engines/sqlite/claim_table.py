@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from slothstate.engines.sqlite import claims, returning
 from slothstate.engines.sqlite.locks.boot_clock import boot_id, boot_ms
 from slothstate.engines.sqlite.locks.owner import Ownership, host
 from slothstate.engines.sqlite.operations import VERBS
 from slothstate.errors import SlothStateError
+from slothstate.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from slothstate.descriptions import ClaimDescription

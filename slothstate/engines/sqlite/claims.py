@@ -7,14 +7,13 @@ number, so nobody ends another's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, TypeAlias
 
 from slothstate.engines.claiming import Claimed, dead_key
 from slothstate.engines.listing import check_item
 from slothstate.engines.sqlite import keys, list_rows, lists, returning
 from slothstate.engines.sqlite.connection import LIVE, Atomic, Connection, sql
 from slothstate.engines.sqlite.locks.boot_clock import boot_id
-from slothstate.shapes import NamedTuple
+from slothstate.hints import Final, NamedTuple, TypeAlias
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, INTEGER_MAX
 
 __all__ = ["ClaimRow", "Claimant", "Place", "abandon", "done", "extend", "holds", "release", "rows", "take"]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from slothstate.engines.sqlite import keys, listing
 from slothstate.engines.sqlite.connection import EXPIRED, IN_ROWS, LIVE, Atomic, Connection
 from slothstate.errors import StateCorrupt
+from slothstate.hints import Final
 from slothstate.native import glob_match
 
 __all__ = ["clear"]

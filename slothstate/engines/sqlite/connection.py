@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
@@ -16,6 +15,7 @@ from slothstate.errors import (
     StateClosed,
     StateIOError,
 )
+from slothstate.hints import TYPE_CHECKING, Any, Final
 from slothstate.native import now_ms, sqlite_file
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ nothing the one that means the whole, and creates the key too.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, cast
 
 from slothstate.engines.sqlite import keys
 from slothstate.engines.sqlite.connection import EXPIRED, LIVE, NOT_IN_ROWS, Atomic, Connection, sql
 from slothstate.engines.sqlite.operations import VERBS, writing_key
 from slothstate.errors import OutOfRange, WrongType
+from slothstate.hints import TYPE_CHECKING, Final, cast
 from slothstate.values import Kind
 
 if TYPE_CHECKING:

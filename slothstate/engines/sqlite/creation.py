@@ -7,13 +7,13 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from typing import Final
 
 import apsw
 
 from slothstate.engines.sqlite import access, location, schema, turn
 from slothstate.engines.sqlite.translation import translate
 from slothstate.errors import StateIOError, UnsafeState
+from slothstate.hints import Final
 
 __all__ = ["create_file", "directory_for", "identify", "prepare"]
 

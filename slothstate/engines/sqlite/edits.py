@@ -7,7 +7,6 @@ insertion moves what comes after, claims too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from slothstate.engines.listing import bounds, matching
 from slothstate.engines.sqlite.connection import Atomic, Connection
@@ -24,6 +23,7 @@ from slothstate.engines.sqlite.list_rows import (
     unpack,
 )
 from slothstate.engines.sqlite.lists import push, unshift
+from slothstate.hints import Final
 
 __all__ = ["insert", "remove", "remove_at", "replace", "trim"]
 

@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
 
 from slothstate.engines.protocol import Codec, FastPath, Limits
 from slothstate.engines.sqlite import beside, keys, location, parts
@@ -19,6 +18,7 @@ from slothstate.engines.sqlite.schema import check_library
 from slothstate.engines.sqlite.store import Store
 from slothstate.engines.sqlite.upkeep import UpkeepOperations
 from slothstate.errors import SlothStateError, UnsafeState
+from slothstate.hints import TYPE_CHECKING, Any, Final, cast
 from slothstate.native import value_loader
 from slothstate.values import KEY_MAX_BYTES, VALUE_MAX_BYTES, check_key, decoded
 

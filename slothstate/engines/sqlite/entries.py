@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from slothstate.descriptions import Entry, Usage
 from slothstate.engines.sqlite import listing
 from slothstate.engines.sqlite.connection import IN_ROWS, LIVE, Connection, Snapshot
 from slothstate.engines.sqlite.listing import UNBOUNDED
+from slothstate.hints import Final
 from slothstate.native import json_decode
 from slothstate.patterns import key_range, literal
 from slothstate.values import VALUE_MAX_BYTES

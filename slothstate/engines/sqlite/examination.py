@@ -9,10 +9,10 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
 
 from slothstate.descriptions import Finding, User
 from slothstate.engines.sqlite import audit, health, location
+from slothstate.hints import TYPE_CHECKING, Any, Final
 from slothstate.processes import command_line
 from slothstate.quantities import quantity, shortened, size
 

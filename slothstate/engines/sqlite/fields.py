@@ -5,15 +5,13 @@ A value that is one JSON text is written anew with the part changed; of a list i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from slothstate import fields
 from slothstate.engines.sqlite import edits, keys, list_rows
 from slothstate.engines.sqlite.connection import LIVE, Atomic, Connection, Snapshot
 from slothstate.engines.sqlite.operations import VERBS, reading, writing_key
 from slothstate.fields import Path
+from slothstate.hints import TYPE_CHECKING, Final, NamedTuple
 from slothstate.native import json_encode
-from slothstate.shapes import NamedTuple
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, Kind, check_levels, damaged, verify
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ import sys
 import weakref
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
 
 from slothstate import native
+from slothstate.hints import TYPE_CHECKING, Any, Final
 
 if sys.platform == "linux":
     # Here, because nothing can be imported any more where a finalizer uses a State at the very end of Python.

@@ -13,12 +13,11 @@ import time
 import weakref
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
 
 from slothstate import native
 from slothstate.engines.sqlite import foreign_sqlite
 from slothstate.errors import UnsafeState
-from slothstate.shapes import Protocol
+from slothstate.hints import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.connection import Connection

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Final
 
 import apsw
 
 from slothstate.descriptions import User
 from slothstate.engines.sqlite.connection import Connection
+from slothstate.hints import Final
 
 __all__ = ["settings", "users", "wal"]
 

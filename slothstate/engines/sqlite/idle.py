@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+
+from slothstate.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.connection import Connection

@@ -7,10 +7,10 @@ write to it starts from nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
 
 from slothstate.engines.protocol import NO_KEY, NO_TTL, Row, When
 from slothstate.engines.sqlite.connection import EXPIRED, IN_ROWS, LIVE, NOT_IN_ROWS, Atomic, Connection, Snapshot, sql
+from slothstate.hints import Final
 from slothstate.native import row_getter
 from slothstate.values import KINDS, Kind, Stored, as_python, damaged, decoded, verify
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from slothstate import native
 from slothstate.engines.sqlite.read_cache import ReadCache
 from slothstate.errors import SlothStateError
-from slothstate.shapes import Protocol
+from slothstate.hints import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.connection import Connection

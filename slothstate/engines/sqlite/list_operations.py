@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from slothstate.engines.sqlite import edits, list_rows, lists, returning
 from slothstate.engines.sqlite.operations import VERBS, reading, writing, writing_key
 from slothstate.engines.sqlite.read_cache import ABSENT, LENGTH
 from slothstate.errors import StateReadOnly
+from slothstate.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.lender import Runner

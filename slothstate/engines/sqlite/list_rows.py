@@ -7,13 +7,12 @@ list in rows. A list that claims made anything but a plain one is put into the r
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
 
 from slothstate.engines.sqlite import keys
 from slothstate.engines.sqlite.connection import IN_ROWS, LIVE, Connection, sql
 from slothstate.errors import WrongType
+from slothstate.hints import Any, Final, NamedTuple
 from slothstate.native import json_encode
-from slothstate.shapes import NamedTuple
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, as_python, damaged, decoded
 
 __all__ = [

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from slothstate.engines.sqlite.connection import Connection, Snapshot, sql
+from slothstate.hints import Final
 from slothstate.native import KEY_SEPARATOR, glob_filter
 from slothstate.patterns import key_range
 from slothstate.values import damaged

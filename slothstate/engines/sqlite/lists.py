@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final
 
 import apsw
 
@@ -29,8 +28,8 @@ from slothstate.engines.sqlite.list_rows import (
     size_of,
     unpack,
 )
+from slothstate.hints import Final, NamedTuple
 from slothstate.native import json_check, json_encode
-from slothstate.shapes import NamedTuple
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, damaged, unreadable
 
 __all__ = [

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 import sys
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Final, TypeAlias
 
 from slothstate.engines.sqlite import access, beside
 from slothstate.engines.sqlite.naming import absolute_path, check_path, default_path
 from slothstate.errors import StateCorrupt, UnsafeState
+from slothstate.hints import TYPE_CHECKING, Final, TypeAlias
 from slothstate.values import check_flag
 
 if TYPE_CHECKING:
@@ -283,6 +282,8 @@ def _parsed(table: bytes) -> list[tuple[str, str]]:
 def _unescaped(point: str) -> str:
     if "\\" not in point:
         return point
+    import re
+
     return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8)]), os.fsencode(point)))
 
 

@@ -12,9 +12,9 @@ import select
 import sys
 import weakref
 from contextlib import suppress
-from typing import Any, Final
 
 from slothstate.engines.sqlite import beside
+from slothstate.hints import Any, Final
 
 __all__ = ["LogEvents"]
 

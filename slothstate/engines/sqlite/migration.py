@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import time
 from contextlib import closing, suppress
-from typing import Final
 
 import apsw
 
 from slothstate.engines.sqlite import access, health, schema, turn
 from slothstate.engines.sqlite.translation import translate
 from slothstate.errors import StateBusy
+from slothstate.hints import Final
 from slothstate.processes import command_line
 
 __all__ = ["migrate", "upgrade"]

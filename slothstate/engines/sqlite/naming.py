@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
-from typing import Final
 
 from slothstate.engines.sqlite import access
 from slothstate.errors import InvalidValue, UnsafeState
+from slothstate.hints import Final
 from slothstate.values import describe
 
 __all__ = ["absolute_path", "check_path", "default_path", "refuse_address"]
@@ -47,8 +46,12 @@ def absolute_path(path: str | os.PathLike[str] | None = None, name: str = STORE)
 
 def refuse_address(text: str, name: str) -> None:
     """Refuse what is no path but an address. Raises: `UnsafeState`."""
-    # Few paths hold a colon.
-    address = re.match(_ADDRESS, text, re.IGNORECASE) if ":" in text else None
+    if ":" not in text:
+        return
+    # Here: few paths hold a colon, and few programs need `re`.
+    import re
+
+    address = re.match(_ADDRESS, text, re.IGNORECASE)
     if address is not None:
         # Nothing but the first word: the rest may hold a password.
         needed = (

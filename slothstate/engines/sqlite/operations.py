@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, cast
 
 from slothstate.engines.protocol import NO_KEY, Row, StoredRecord
 from slothstate.engines.sqlite import clearing, keys, listing
 from slothstate.engines.sqlite.read_cache import ABSENT, FORMS
+from slothstate.hints import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, cast
 
 if TYPE_CHECKING:
     from slothstate.descriptions import Entry, Usage

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slothstate.shapes import Protocol
+from slothstate.hints import Protocol
 
 __all__ = ["Owners"]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 import weakref
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING, Final
 
 import apsw
 
@@ -22,6 +21,7 @@ from slothstate.engines.sqlite.idle import Departing, Fresh, close_last
 from slothstate.engines.sqlite.lender import Lender
 from slothstate.engines.sqlite.translation import again, translate
 from slothstate.errors import SlothStateError, StateBusy, StateIOError, UnsafeState
+from slothstate.hints import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.owners import Owners

@@ -9,10 +9,9 @@ process can still load the old checksum. The table itself is csrc/cache/table.c.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
 
 from slothstate import native
-from slothstate.shapes import Protocol
+from slothstate.hints import Any, Final, Protocol
 from slothstate.values import Kind
 
 __all__ = ["ABSENT", "FORMS", "LENGTH", "NO_MARK", "UNVERIFIED", "ReadCache", "make"]

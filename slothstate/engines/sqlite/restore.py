@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from typing import Final
 
 import apsw
 
@@ -19,6 +18,7 @@ from slothstate.engines.sqlite.connection import Connection
 from slothstate.engines.sqlite.naming import absolute_path, check_path
 from slothstate.engines.sqlite.translation import translate
 from slothstate.errors import StateBusy, StateCorrupt, UnsafeState
+from slothstate.hints import Final
 
 __all__ = ["restore"]
 

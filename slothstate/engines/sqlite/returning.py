@@ -9,11 +9,11 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import Final
 
 from slothstate.engines.sqlite import list_rows
 from slothstate.engines.sqlite.connection import IN_ROWS, LIVE, Atomic, Connection, sql
 from slothstate.engines.sqlite.locks.boot_clock import boot_id, boot_ms
+from slothstate.hints import Final
 
 __all__ = [
     "bring_back",

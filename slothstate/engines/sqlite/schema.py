@@ -10,12 +10,12 @@ import os
 import struct
 from collections.abc import Container, Mapping
 from contextlib import closing, suppress
-from typing import Final
 
 import apsw
 
 from slothstate.engines.sqlite.triggers import NAMES_AND_TEXTS
 from slothstate.errors import StateCorrupt, UnsafeState
+from slothstate.hints import Final
 
 __all__ = [
     "APPLICATION_ID",

@@ -10,7 +10,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Final, TypeVar, TypeVarTuple
 
 import apsw
 
@@ -25,6 +24,7 @@ from slothstate.engines.sqlite.sweeper import Sweeper
 from slothstate.engines.sqlite.transaction import MomentBlock, SnapshotBlock, TransactionBlock
 from slothstate.engines.sqlite.translation import translate
 from slothstate.errors import SlothStateError, StateClosed
+from slothstate.hints import Any, Final, TypeVar, TypeVarTuple
 
 __all__ = ["SOON", "Store"]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from slothstate.engines.sqlite import list_rows
 from slothstate.engines.sqlite.connection import IN_ROWS, Atomic, Connection
+from slothstate.hints import Final
 
 __all__ = ["batch", "pending"]
 

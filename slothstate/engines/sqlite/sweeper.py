@@ -9,11 +9,10 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Final
 
 from slothstate.engines.sqlite import returning, sweep, turn
 from slothstate.errors import SlothStateError, StateIOError
-from slothstate.shapes import Protocol
+from slothstate.hints import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.lender import Run

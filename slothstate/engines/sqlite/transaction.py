@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import apsw
 
@@ -16,6 +15,7 @@ from slothstate.caller import current, thread_ident
 from slothstate.engines.sqlite.connection import Snapshot
 from slothstate.engines.sqlite.translation import translate
 from slothstate.errors import StateIOError
+from slothstate.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.connection import Connection

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
-from typing import Final
 
 from slothstate.engines.protocol import Row
 from slothstate.engines.sqlite.connection import LIVE, Atomic, Connection, sql
 from slothstate.engines.sqlite.keys import get, put
 from slothstate.engines.sqlite.listing import page_of_keys
+from slothstate.hints import Final
 from slothstate.native import glob_match
 from slothstate.values import Kind, Stored, damaged
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import apsw
 
 from slothstate.engines.sqlite import access
@@ -18,6 +16,7 @@ from slothstate.errors import (
     StateIOError,
     StateReadOnly,
 )
+from slothstate.hints import Final
 
 __all__ = ["again", "translate"]
 

@@ -9,7 +9,7 @@ A verb of several statements may write more than once about a key; `watches.page
 
 from __future__ import annotations
 
-from typing import Final
+from slothstate.hints import Final
 
 __all__ = ["KEPT_CHANGES", "NAMES_AND_TEXTS"]
 

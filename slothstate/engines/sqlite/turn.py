@@ -13,9 +13,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
-from typing import TYPE_CHECKING, TypeAlias
 
 from slothstate.engines.sqlite import beside, location
+from slothstate.hints import TYPE_CHECKING, TypeAlias
 
 if sys.platform != "win32":
     import fcntl

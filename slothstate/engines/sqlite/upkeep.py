@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 from slothstate.engines.sqlite import activity_publisher, location, sweep
 from slothstate.engines.sqlite.naming import check_path
 from slothstate.engines.sqlite.sweeper import sweep_all
+from slothstate.hints import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from slothstate.descriptions import Activity, Finding, Health

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from contextlib import closing, suppress
 from functools import cache
-from typing import Any
 
 import apsw
 
 from slothstate import native
-from slothstate.shapes import Protocol
+from slothstate.hints import Any, Protocol
 
 __all__ = ["Log", "attach"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
 
 from slothstate.engines.sqlite import watches
 from slothstate.engines.sqlite.locks.owner import Ownership, host
 from slothstate.engines.sqlite.sweeper import sweep_all
 from slothstate.engines.watching import WatchPage
 from slothstate.errors import SlothStateError
+from slothstate.hints import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from slothstate.descriptions import WatchDescription

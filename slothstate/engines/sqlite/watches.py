@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from slothstate.engines.sqlite import sweep
 from slothstate.engines.sqlite.connection import Atomic, Connection, Snapshot, sql
 from slothstate.engines.sqlite.triggers import NAMES_AND_TEXTS
+from slothstate.hints import Final, NamedTuple
 from slothstate.native import glob_match
-from slothstate.shapes import NamedTuple
 
 __all__ = ["WatchRow", "begin", "end", "end_owner", "handled", "next_expiry", "page", "remove", "rows", "trim"]
 

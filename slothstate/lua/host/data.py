@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
 from slothstate.errors import InvalidValue
+from slothstate.hints import Any, Final
 from slothstate.lua.binding import Verb
 from slothstate.lua.wording import path_in_lua
 from slothstate.native import json_decode, json_encode

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
 
+from slothstate.hints import Any
 from slothstate.lua.host.workflow import Action, Config, PlanError, Task, Workflow
 
 __all__ = ["described", "items", "lua_bytes", "lua_text", "nearest"]

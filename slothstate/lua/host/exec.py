@@ -10,8 +10,8 @@ import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
 
+from slothstate.hints import TYPE_CHECKING, Any, Literal
 from slothstate.lua.host.family import end_family
 
 if TYPE_CHECKING:

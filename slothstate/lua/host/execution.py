@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
 
+from slothstate.hints import TYPE_CHECKING, Any, cast
 from slothstate.lua.host.artifacts import fetch_consumed, missing_artifact
 from slothstate.lua.host.described import lua_bytes, lua_text
 from slothstate.lua.host.ending import Interrupted, end_of

@@ -11,11 +11,11 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
 
 from slothstate import InvalidValue, State
 from slothstate._native import lib
 from slothstate.calling_off import can_be_called_off
+from slothstate.hints import Any, cast
 from slothstate.lua.binding import bind_verbs, state_verbs
 from slothstate.lua.host import machine
 from slothstate.lua.host.data import CODEC_VERBS

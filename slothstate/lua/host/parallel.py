@@ -15,8 +15,8 @@ import time
 import warnings
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
 
+from slothstate.hints import TYPE_CHECKING, Any, Final
 from slothstate.lua.host.described import lua_text
 from slothstate.lua.host.ending import Exited, Interrupted
 from slothstate.lua.host.execution import Execution

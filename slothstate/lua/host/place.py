@@ -6,8 +6,8 @@ import getpass
 import os
 import socket
 from dataclasses import dataclass
-from typing import Any
 
+from slothstate.hints import Any
 from slothstate.lua.host.workflow import Plan, PlanError, Task
 
 __all__ = ["Identity", "Place", "make_directory", "place_of"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TextIO
 
 import slothstate
+from slothstate.hints import Any, Literal, Protocol, TextIO
 from slothstate.lua.host.workflow import Plan, Task
 
 __all__ = ["Level", "PlainReporter", "Reporter", "TaskResult", "Voice", "count_results", "duration", "printable"]

@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import Any, Final
 
 from slothstate import State
 from slothstate.errors import InvalidValue, SlothStateError
+from slothstate.hints import Any, Final
 from slothstate.lua.host.report import TaskResult
 from slothstate.lua.host.workflow import Plan, Task
 from slothstate.native import json_decode, json_encode

@@ -6,8 +6,8 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
+from slothstate.hints import Protocol
 from slothstate.lua.host.ending import Interrupted
 from slothstate.lua.host.report import Reporter, TaskResult
 from slothstate.lua.host.workflow import Plan, Task

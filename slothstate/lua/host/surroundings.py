@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
 
+from slothstate.hints import Any, Protocol
 from slothstate.lua.host.exec import CommandResult
 from slothstate.lua.host.place import Place
 from slothstate.lua.host.workflow import Task

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import TYPE_CHECKING, Any
 
+from slothstate.hints import TYPE_CHECKING, Any
 from slothstate.lua.host.described import lua_bytes
 from slothstate.lua.host.place import Place
 from slothstate.lua.host.workflow import Plan, Task

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
 
 from slothstate import State, StateBusy
 from slothstate.calling_off import CalledOff
+from slothstate.hints import Any, Final
 from slothstate.lua.binding import Verb
 from slothstate.lua.host.report import Reporter
 

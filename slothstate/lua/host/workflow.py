@@ -7,7 +7,8 @@ import fnmatch
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+
+from slothstate.hints import Any, Literal, TypeVar
 
 __all__ = ["Action", "Config", "Plan", "PlanError", "Task", "Workflow", "make_plans"]
 

@@ -6,9 +6,10 @@ Needs PyYAML, of the extra `cli`.
 from __future__ import annotations
 
 import re
-from typing import Any, Final
 
 import yaml
+
+from slothstate.hints import Any, Final
 
 __all__ = ["dump_yaml", "load_yaml"]
 

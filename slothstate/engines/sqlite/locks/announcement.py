@@ -11,12 +11,12 @@ import os
 import time
 import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
 
 from slothstate import native
 from slothstate.engines.sqlite.locks import waiters
 from slothstate.engines.sqlite.locks.owner import Ownership, host
 from slothstate.errors import SlothStateError
+from slothstate.hints import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite import Store

@@ -6,7 +6,8 @@ import os
 import time
 from contextlib import suppress
 from functools import cache
-from typing import Final
+
+from slothstate.hints import Final
 
 __all__ = ["boot_id", "boot_ms"]
 

@@ -14,9 +14,9 @@ import os
 import struct
 import sys
 import weakref
-from typing import Final
 
 from slothstate.engines.sqlite import beside
+from slothstate.hints import Final
 
 if sys.platform == "linux":
     import fcntl

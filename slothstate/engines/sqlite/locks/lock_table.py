@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
 
 from slothstate.engines.sqlite.busy import refuse_wait_for_itself
 from slothstate.engines.sqlite.locks import table
@@ -19,6 +18,7 @@ from slothstate.engines.sqlite.locks.announcement import ANNOUNCE_AFTER, GRACE, 
 from slothstate.engines.sqlite.locks.boot_clock import boot_id, boot_ms
 from slothstate.engines.sqlite.locks.owner import Ownership, host
 from slothstate.errors import SlothStateError, StateBusy
+from slothstate.hints import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from slothstate.descriptions import LockDescription

@@ -17,13 +17,13 @@ import time
 from contextlib import suppress
 from functools import cache
 from io import FileIO
-from typing import Final
 
 from slothstate.engines.sqlite import beside, location, turn
 from slothstate.engines.sqlite.locks.boot_clock import boot_id
 from slothstate.engines.sqlite.locks.byte_locks import ByteLocks
 from slothstate.engines.sqlite.pool import IDENTITY_CHECK_INTERVAL
 from slothstate.errors import StateIOError
+from slothstate.hints import Final
 
 __all__ = ["POLL", "Ownership", "host"]
 

@@ -8,11 +8,10 @@ machine's boot clock (see `boot_clock`) beside the boot they belong to, so a jum
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from slothstate.engines.locking import mismatch
 from slothstate.engines.sqlite.connection import Atomic, Connection, sql
-from slothstate.shapes import NamedTuple
+from slothstate.hints import Final, NamedTuple
 
 __all__ = [
     "SHARED",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from slothstate.engines.sqlite.connection import Connection, sql
-from slothstate.shapes import NamedTuple
+from slothstate.hints import Final, NamedTuple
 
 __all__ = ["WaiterRow", "add", "remove", "remove_owner", "rows"]
 

@@ -1,4 +1,4 @@
-"""`slothstate.shapes.NamedTuple` makes what `typing.NamedTuple` makes."""
+"""`slothstate.hints.NamedTuple` makes what `typing.NamedTuple` makes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import typing
 
 import pytest
 
-from slothstate import shapes
+from slothstate import hints
 
 
-class Ours(shapes.NamedTuple):
+class Ours(hints.NamedTuple):
     """A pair."""
 
     first: int
