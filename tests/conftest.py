@@ -16,7 +16,7 @@ import slothstate
 from helpers import opened, planted
 from helpers.sqlite import state_at
 from helpers.support import Clock
-from helpers.tiers import GRIDS, SAMPLE, SAMPLE_OF_GRID, TIERS, TOO_LONG
+from helpers.tiers import GRIDS, LONGEST, SAMPLE, SAMPLE_OF_GRID, TIERS, TOO_LONG
 from slothstate import State
 
 hypothesis.settings.register_profile("quick", derandomize=True, database=None, deadline=None)
@@ -73,6 +73,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                     continue
                 if item.path.stem.removeprefix("test_") in modules and not is_left_out:
                     item.add_marker(tier)
+    items.sort(key=lambda item: item.name.partition("[")[0] not in LONGEST)
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from datetime import timedelta
 from hashlib import sha256
 from math import inf
+from typing import Any, ParamSpec, TypeVar
 
 from slothstate import InvalidValue, OutOfRange, SlothStateError, State, WrongType, parse_json, to_json
-from slothstate.hints import Any, ParamSpec, TypeVar
 from slothstate.recipes.naming import name_of
 
 __all__ = ["memoize"]

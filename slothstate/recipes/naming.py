@@ -6,10 +6,10 @@ import inspect
 from collections.abc import Callable
 from contextlib import suppress
 from types import CellType, NoneType
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from slothstate import InvalidValue, State
-from slothstate.hints import Any, Final
 
 __all__ = ["name_of"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from hashlib import sha256
+from typing import Any
 
 from slothstate import SlothStateError, State, WrongType
-from slothstate.hints import Any
 
 __all__ = ["once"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["GRIDS", "SAMPLE", "SAMPLE_OF_GRID", "TIERS", "TOO_LONG"]
+__all__ = ["GRIDS", "LONGEST", "SAMPLE", "SAMPLE_OF_GRID", "TIERS", "TOO_LONG"]
 
 QUICK: Final = (
     *(
@@ -38,6 +38,20 @@ TOO_LONG: Final = (
     "test_documents_agree_with_the_standard_library",
 )
 """Tests of the modules of the quick tier that do not belong to it: each takes seconds."""
+
+LONGEST: Final = (
+    "test_every_topic_runs_and_the_page_and_the_chart_are_written",
+    "test_each_planted_bug_is_caught",
+    "test_watches_under_a_nemesis",
+    "test_no_read_is_older_than_the_last_acknowledged_write",
+    "test_whatever_is_claimed_in_whatever_order",
+    "test_kill_during_creation",
+    "test_dropped_state_is_collected",
+    "test_whatever_is_done_in_whatever_order",
+    "test_hot_histories_are_linearizable",
+    "test_hot_histories_on_postgresql_are_linearizable",
+)
+"""Tests that are begun before all others: a worker that came to one at last would keep the run from its end."""
 
 SAMPLE: Final = 12
 """One of so many tests on PostgreSQL belongs to the quick tier: each takes some hundredths of a second more."""
