@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+import helpers
 import slothstate
 from helpers import opened, planted
 from helpers.sqlite import state_at
@@ -42,6 +44,10 @@ def pytest_configure(config: pytest.Config) -> None:
         number = getattr(signal, name, None)  # Windows has the first alone
         if number is not None and signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, usual)
+    # Some thousand processes import the package: where bytecode is not kept, each would compile it anew.
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(Path(slothstate.__file__).parent, quiet=2)
+        compileall.compile_dir(Path(helpers.__file__).parent, quiet=2)
     # Making a store syncs it to disk, which takes most of the time of most tests; on a RAM disk it costs nothing.
     if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 2**30:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")
