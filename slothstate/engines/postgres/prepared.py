@@ -18,7 +18,7 @@ from psycopg import errors, generators
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import ExecStatus, Format
 
-from slothstate.hints import TYPE_CHECKING, Any, Final, NamedTuple
+from slothstate.hints import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
@@ -30,16 +30,29 @@ __all__ = ["Statements", "readiness"]
 SLICE_MS: Final = 50
 """How long an answer is waited for before the wait is psycopg's, which looks at deadlines."""
 
+SPIN: Final = 0.0001
+"""Seconds for which an answer is looked for again and again before the thread sleeps: to be woken takes as long as a
+short statement. A statement whose answers take longer sleeps at once, but for a try now and then."""
+
+RAREST_SPIN: Final = 256
+"""At most so many executions of a statement are from one try to the next."""
+
 SLOWEST: Final = 2**20
 """Octets a second that are on their way and worked on: a large value has so much longer."""
 
 _PLACEHOLDER: Final = re.compile(r"%(?:\((\w+)\))?s|%%")
 
 
-class _Prepared(NamedTuple):
-    name: bytes
-    order: tuple[str, ...]
-    """The names of its parameters by their position, where they have names."""
+class _Prepared:
+    """A statement that the server has; `order`: the names of its parameters by position, where they have names."""
+
+    __slots__ = ("name", "order", "pause", "sleeps")
+
+    def __init__(self, name: bytes, order: tuple[str, ...]) -> None:
+        self.name = name
+        self.order = order
+        # Executions that sleep at once, from now on and after the last try that was in vain.
+        self.sleeps = self.pause = 0
 
 
 class Statements:
@@ -62,7 +75,7 @@ class Statements:
         if octets > SLOWEST and self._db.until is not None:
             # What the deadline bounds is a wait for others, not the way there.
             self._db.until += octets / SLOWEST
-        result = self._exchange(found.name, values, formats)
+        result = self._exchange(found, values, formats)
         if result.status == ExecStatus.TUPLES_OK:
             self._transformer.set_pgresult(result)
             return self._transformer.load_rows(0, result.ntuples, tuple)
@@ -118,14 +131,14 @@ class Statements:
                 values += self._transformer.dump_sequence([each], [PyFormat.TEXT])
         return values, formats
 
-    def _exchange(self, name: bytes, values: list[Any], formats: list[Format]) -> PGresult:
+    def _exchange(self, statement: _Prepared, values: list[Any], formats: list[Format]) -> PGresult:
         """Return what came last: a statement may have ended well, and its commit not."""
         db = self._db
         pgconn = db.pgconn
         results: list[PGresult] = []
         try:
-            pgconn.send_query_prepared(name, values, formats, Format.BINARY)
-            if not pgconn.flush() and self._is_readable(self._patience_ms()):
+            pgconn.send_query_prepared(statement.name, values, formats, Format.BINARY)
+            if not pgconn.flush() and (self._is_soon_readable(statement) or self._is_readable(self._patience_ms())):
                 pgconn.consume_input()
                 while not pgconn.is_busy():
                     result = pgconn.get_result()
@@ -142,6 +155,19 @@ class Statements:
         with suppress(errors.DatabaseError) if is_refused else nullcontext():
             results += db.wait(generators.execute(pgconn))
         return results[-1]
+
+    def _is_soon_readable(self, statement: _Prepared) -> bool:
+        """Return whether an answer comes while it is looked for, which is not done if it is not likely to."""
+        if statement.sleeps:
+            statement.sleeps -= 1
+            return False
+        until = time.monotonic() + SPIN
+        while time.monotonic() < until:
+            if self._is_readable(0):
+                statement.pause = 0
+                return True
+        statement.pause = statement.sleeps = min(2 * statement.pause + 1, RAREST_SPIN)
+        return False
 
     def _patience_ms(self) -> int:
         until = self._db.until
