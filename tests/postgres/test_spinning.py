@@ -15,25 +15,25 @@ def test_answers_that_take_long_are_slept_for(url: str) -> None:
     try:
         statement = "select pg_sleep(%s)"
         session.execute(statement, (20 * SPIN,))
-        prepared = session._statements._prepared[statement]
+        pace = session._statements._prepared[statement].pace
         executions, tries = 1, 1
         while tries < 5:
-            before = prepared.pause
+            before = pace.pause
             session.execute(statement, (20 * SPIN,))
             executions += 1
-            tries += prepared.pause != before
-        assert prepared.pause == prepared.sleeps == 31
+            tries += pace.pause != before
+        assert pace.pause == pace.sleeps == 31
         assert executions == 1 + 2 + 4 + 8 + 16
         used = time.process_time()
         for _ in range(31):
             session.execute(statement, (20 * SPIN,))
         assert time.process_time() - used < 31 * 10 * SPIN
-        assert prepared.sleeps == 0
+        assert pace.sleeps == 0
         deadline = time.monotonic() + 10
-        while prepared.pause:
+        while pace.pause:
             # A busy machine answers late at times.
             assert time.monotonic() < deadline
             session.execute(statement, (0,))
-            assert prepared.sleeps <= RAREST_SPIN
+            assert pace.sleeps <= RAREST_SPIN
     finally:
         session.close()

@@ -144,9 +144,7 @@ class Connection:
 
     def command(self, text: str, *, seconds: float | None = None) -> str:
         """Run statements without parameters in one round trip; return the tag of the first. Raises: as `execute`."""
-        cursor = self.db.cursor()
-        self._run(cursor.execute, seconds, text.encode())
-        return cursor.statusmessage or ""
+        return self._run(self._statements.command, seconds, text)
 
     def _run(self, call: Callable[..., Result], seconds: float | None, *arguments: Any) -> Result:
         self.db.until = None if seconds is None else time.monotonic() + seconds

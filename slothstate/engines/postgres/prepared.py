@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import select
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from itertools import count
@@ -18,7 +19,7 @@ from psycopg import errors, generators
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import ExecStatus, Format
 
-from slothstate.hints import TYPE_CHECKING, Any, Final
+from slothstate.hints import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
@@ -43,16 +44,21 @@ SLOWEST: Final = 2**20
 _PLACEHOLDER: Final = re.compile(r"%(?:\((\w+)\))?s|%%")
 
 
-class _Prepared:
-    """A statement that the server has; `order`: the names of its parameters by position, where they have names."""
+class _Pace:
+    """How soon a statement is answered: executions that sleep at once, from now on and after the last try in vain."""
 
-    __slots__ = ("name", "order", "pause", "sleeps")
+    __slots__ = ("pause", "sleeps")
 
-    def __init__(self, name: bytes, order: tuple[str, ...]) -> None:
-        self.name = name
-        self.order = order
-        # Executions that sleep at once, from now on and after the last try that was in vain.
+    def __init__(self) -> None:
         self.sleeps = self.pause = 0
+
+
+class _Prepared(NamedTuple):
+    name: bytes
+    order: tuple[str, ...]
+    """The names of its parameters by their position, where they have names."""
+
+    pace: _Pace
 
 
 class Statements:
@@ -61,6 +67,8 @@ class Statements:
     def __init__(self, db: Bounded) -> None:
         self._db = db
         self._prepared: dict[str, _Prepared] = {}
+        # Of statements without parameters, by their first word.
+        self._paces: defaultdict[str, _Pace] = defaultdict(_Pace)
         self._numbers = count()
         self._transformer = Transformer(db)
         self._is_readable = readiness(db.pgconn.socket)
@@ -75,13 +83,22 @@ class Statements:
         if octets > SLOWEST and self._db.until is not None:
             # What the deadline bounds is a wait for others, not the way there.
             self._db.until += octets / SLOWEST
-        result = self._exchange(found, values, formats)
+        send = self._db.pgconn.send_query_prepared
+        result = self._exchange(found.pace, send, found.name, values, formats, Format.BINARY)[-1]
         if result.status == ExecStatus.TUPLES_OK:
             self._transformer.set_pgresult(result)
             return self._transformer.load_rows(0, result.ntuples, tuple)
         if result.status == ExecStatus.COMMAND_OK:
             return []
         raise errors.error_from_result(result)
+
+    def command(self, text: str) -> str:
+        """Run statements without parameters in one round trip; return the tag of the first. Raises: as `run`."""
+        word = text.split(None, 1)[0]
+        results = self._exchange(self._paces[word], self._db.pgconn.send_query, text.encode())
+        if results[-1].status == ExecStatus.FATAL_ERROR:
+            raise errors.error_from_result(results[-1])
+        return (results[0].command_status or b"").decode()
 
     def _prepare(self, statement: str, parameters: Parameters) -> _Prepared:
         order: list[str] = []
@@ -105,7 +122,7 @@ class Statements:
         result = self._db.wait(generators.execute(self._db.pgconn))[-1]
         if result.status != ExecStatus.COMMAND_OK:
             raise errors.error_from_result(result)
-        found = self._prepared[statement] = _Prepared(name, tuple(order))
+        found = self._prepared[statement] = _Prepared(name, tuple(order), _Pace())
         return found
 
     def _dumped(self, parameters: Sequence[object]) -> tuple[list[Any], list[Format]]:
@@ -131,19 +148,19 @@ class Statements:
                 values += self._transformer.dump_sequence([each], [PyFormat.TEXT])
         return values, formats
 
-    def _exchange(self, statement: _Prepared, values: list[Any], formats: list[Format]) -> PGresult:
-        """Return what came last: a statement may have ended well, and its commit not."""
+    def _exchange(self, pace: _Pace, send: Callable[..., None], *arguments: Any) -> list[PGresult]:
+        """Send something and return all that comes: a statement may have ended well, and its commit not."""
         db = self._db
         pgconn = db.pgconn
         results: list[PGresult] = []
         try:
-            pgconn.send_query_prepared(statement.name, values, formats, Format.BINARY)
-            if not pgconn.flush() and (self._is_soon_readable(statement) or self._is_readable(self._patience_ms())):
+            send(*arguments)
+            if not pgconn.flush() and (self._is_soon_readable(pace) or self._is_readable(self._patience_ms())):
                 pgconn.consume_input()
                 while not pgconn.is_busy():
                     result = pgconn.get_result()
                     if result is None:
-                        return results[-1]
+                        return results
                     results.append(result)
         except errors.Error:
             raise
@@ -154,19 +171,19 @@ class Statements:
         # Who has ended the connection has said why.
         with suppress(errors.DatabaseError) if is_refused else nullcontext():
             results += db.wait(generators.execute(pgconn))
-        return results[-1]
+        return results
 
-    def _is_soon_readable(self, statement: _Prepared) -> bool:
+    def _is_soon_readable(self, pace: _Pace) -> bool:
         """Return whether an answer comes while it is looked for, which is not done if it is not likely to."""
-        if statement.sleeps:
-            statement.sleeps -= 1
+        if pace.sleeps:
+            pace.sleeps -= 1
             return False
         until = time.monotonic() + SPIN
         while time.monotonic() < until:
             if self._is_readable(0):
-                statement.pause = 0
+                pace.pause = 0
                 return True
-        statement.pause = statement.sleeps = min(2 * statement.pause + 1, RAREST_SPIN)
+        pace.pause = pace.sleeps = min(2 * pace.pause + 1, RAREST_SPIN)
         return False
 
     def _patience_ms(self) -> int:
