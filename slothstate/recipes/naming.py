@@ -7,14 +7,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import CellType, NoneType
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from slothstate import InvalidValue, State
 
 __all__ = ["name_of"]
 
-_named: Final[WeakKeyDictionary[State, dict[str, object]]] = WeakKeyDictionary()
-"""What tells functions apart that have a name which others may have, too."""
+_named: Final[WeakKeyDictionary[State, dict[str, tuple[object, Callable[[], object]]]]] = WeakKeyDictionary()
+"""What tells functions apart that have a name which others may have, too, and the function."""
 
 
 def name_of(state: State, function: Callable[..., Any]) -> str:
@@ -25,9 +25,19 @@ def name_of(state: State, function: Callable[..., Any]) -> str:
     if "<" in name or not hasattr(plain, "__code__") or inspect.ismethod(plain):
         code, owner = getattr(plain, "__code__", type(plain)), getattr(plain, "__self__", None)
         mine = code, id(owner), _constants(getattr(plain, "__closure__", None) or ())
-        if _named.setdefault(state, {}).setdefault(name, mine) != mine:
+        known, same = _named.setdefault(state, {}).setdefault(name, (mine, _reference(plain)))
+        # What it takes from the one around it may have another value by now.
+        if known != mine and same() is not plain:
             raise InvalidValue(f"another function has the name {name}, too, and would get its results: give a name=")
     return name
+
+
+def _reference(function: object) -> Callable[[], object]:
+    # Not the function itself, which may refer to the State.
+    try:
+        return ref(function)
+    except TypeError:
+        return lambda: None
 
 
 _CONSTANTS: Final = (str, bytes, int, float, NoneType)

@@ -102,6 +102,16 @@ def test_the_key_of_memoize(state: State) -> None:
     named = [memoize(state, name=f"named-{number}")(function) for number, function in enumerate(second)]
     assert [function(3) for function in named] == [-3, 5, 6]
     assert memoize(state, name="half")(half)() == [1, 1]
+
+    count = 0
+
+    def counted() -> int:
+        return count
+
+    # The very same function, whatever it finds around it by now.
+    assert memoize(state)(counted)() == 0
+    count = 1
+    assert memoize(state)(counted)() == 0
     for name in ("", 5, "nul\0", "x" * 501, "\ud800"):
         with pytest.raises(InvalidValue):
             memoize(state, name=name)  # type: ignore[arg-type]
