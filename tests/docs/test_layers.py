@@ -41,7 +41,7 @@ SEAM: Final = frozenset(
 )
 """The protocol and its parts."""
 
-COMMON: Final = frozenset(("engines.afterwards",))
+COMMON: Final = frozenset(("engines.afterwards", "engines.lookout"))
 """What engines are made of alike."""
 
 ABOVE: Final = GROUND | frozenset(

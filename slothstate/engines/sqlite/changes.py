@@ -1,18 +1,17 @@
 """Waiting for the next commit of any process: the wal-index tells (see `read_cache`).
 
-However many threads of this process wait, one of them looks at the wal-index, in C and without the GIL, and wakes the
-others: a hundred waiters cost little more than one.
+However many threads of this process wait, one of them looks at the wal-index, in C and without the GIL (`Lookout`).
 """
 
 from __future__ import annotations
 
 import os
-import threading
 import time
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 
-from slothstate import calling_off, native
+from slothstate import calling_off
 from slothstate.caller import is_cooperative
+from slothstate.engines.lookout import Lookout
 from slothstate.engines.sqlite.log_events import LogEvents
 from slothstate.hints import TYPE_CHECKING, Final
 
@@ -45,9 +44,7 @@ class CommitWatch:
 
     def forget(self) -> None:
         self._events.close()
-        self._watching = native.Mutex()
-        # Who waits for whoever holds the mutex: a lock each, released once, by whoever takes it out of here.
-        self._followers: dict[int, threading.Lock] = {}
+        self._lookout = Lookout()
 
     def close(self) -> None:
         """Let go of what the kernel keeps; who waits notices by itself."""
@@ -64,41 +61,17 @@ class CommitWatch:
         calling_off.look()
         seconds = calling_off.slice_of(seconds)
         began = time.monotonic()
+        deadline = began + seconds
         if is_cooperative():
             time.sleep(max(0.0, min(seconds, COOPERATIVE_PAUSE)))
             return True
-        changed = token is None or self._wait(token, began + seconds)
+        changed = token is None or self._lookout.wait(
+            deadline, lambda: self.token() != token, lambda: self._watch(token, deadline)
+        )
         rest = PACE * (0.5 + os.urandom(1)[0] / 256) - (time.monotonic() - began)
         if changed and rest > 0:
             time.sleep(min(rest, max(0.0, seconds)))
         return changed
-
-    def _wait(self, token: int, deadline: float) -> bool:
-        followers = self._followers
-        woken = threading.Lock()
-        woken.acquire()
-        # How many others have to be woken when this wait is over, however it ends.
-        heirs = 0
-        try:
-            while (left := deadline - time.monotonic()) > 0:
-                # Before it asks who watches: whoever does and stops now must find it.
-                followers[id(woken)] = woken
-                with self._watching.hold(0) as watches:
-                    if watches:
-                        heirs = 1
-                        changed = self._watch(token, deadline)
-                        heirs = len(followers) if changed else 1
-                        return changed
-                heirs = 0
-                if self.token() != token:
-                    return True
-                if woken.acquire(timeout=left):
-                    # By one that has seen a commit, or one that watches no longer.
-                    heirs = 1
-            return False
-        finally:
-            followers.pop(id(woken), None)
-            _wake(followers, heirs)
 
     def _watch(self, token: int, deadline: float) -> bool:
         """Wait for another state of the store than `token` stands for; False if there was none by the deadline."""
@@ -113,9 +86,3 @@ class CommitWatch:
                 if cache.wait(token, min(left, pause)):
                     return True
         return False
-
-
-def _wake(followers: dict[int, threading.Lock], count: int) -> None:
-    with suppress(KeyError):
-        for _ in range(count):
-            followers.popitem()[1].release()

@@ -1,0 +1,58 @@
+"""Of many threads that wait for one thing to change, one looks and wakes the others."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from slothstate import native
+
+__all__ = ["Lookout"]
+
+
+class Lookout:
+    """Where the threads of one process wait. A hundred of them cost little more than one."""
+
+    def __init__(self) -> None:
+        self._watching = native.Mutex()
+        # Who waits for whoever holds the mutex: a lock each, released once, by whoever takes it out of here.
+        self._followers: dict[int, threading.Lock] = {}
+
+    def wait(self, deadline: float, has_changed: Callable[[], bool], watch: Callable[[], bool]) -> bool:
+        """Wait for a change until `deadline` (`time.monotonic`); return whether there was one.
+
+        `watch` waits for it, and looks before: it is called for one thread at a time, and may return False early.
+        """
+        followers = self._followers
+        woken = threading.Lock()
+        woken.acquire()
+        # How many others have to be woken when this wait is over, however it ends.
+        heirs = 0
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                # Before it asks who watches: whoever does and stops now must find it.
+                followers[id(woken)] = woken
+                with self._watching.hold(0) as watches:
+                    if watches:
+                        heirs = 1
+                        changed = watch()
+                        heirs = len(followers) if changed else 1
+                        return changed
+                heirs = 0
+                if has_changed():
+                    return True
+                if woken.acquire(timeout=left):
+                    # By one that has seen a change, or one that watches no longer.
+                    heirs = 1
+            return False
+        finally:
+            followers.pop(id(woken), None)
+            _wake(followers, heirs)
+
+
+def _wake(followers: dict[int, threading.Lock], count: int) -> None:
+    with suppress(KeyError):
+        for _ in range(count):
+            followers.popitem()[1].release()
