@@ -1,8 +1,9 @@
 """What annotations are made of, without `typing`: it and what it loads take a third of the time of `import slothstate`.
 
-Nothing here says anything while a program runs: annotations are not evaluated, and aliases are made of stand-ins. To a
-type checker all of it is `typing`'s own. A `NamedTuple` is one of `collections`: `typing`'s compiles each annotation,
-and the first `compile` of a program makes all the classes of the `ast` module.
+While a program runs it says little: annotations are not evaluated, aliases are made of stand-ins, and whoever evaluates
+those of a class finds types that are no narrower. To a type checker all of it is `typing`'s own. A `NamedTuple` is one
+of `collections`: `typing`'s compiles each annotation, and the first `compile` of a program makes all the classes of the
+`ast` module.
 """
 
 from __future__ import annotations
@@ -62,10 +63,15 @@ else:
     class NamedTuple(metaclass=_Maker):
         """The base of tuples whose items have names."""
 
-    Any = AnyStr = Concatenate = Final = Generic = IO = Literal = NoReturn = ParamSpec = Protocol = Self = TextIO = (
-        _Hint()
-    )
-    TypeAlias = TypeVar = TypeVarTuple = Any
+    class Literal:
+        """The values of an annotation: the type that they have."""
+
+        def __class_getitem__(cls, values):
+            return type(values[0] if isinstance(values, tuple) else values)
+
+    Any = object
+    AnyStr = Concatenate = Final = Generic = IO = NoReturn = ParamSpec = Protocol = Self = TextIO = _Hint()
+    TypeAlias = TypeVar = TypeVarTuple = Final
     TypedDict = _Hint(dict)
 
     def cast(_, value):

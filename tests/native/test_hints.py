@@ -1,4 +1,4 @@
-"""`slothstate.hints.NamedTuple` makes what `typing.NamedTuple` makes."""
+"""`slothstate.hints` stands in for `typing` while a program runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import typing
 
 import pytest
 
+import slothstate
 from slothstate import hints
+from slothstate.descriptions import ClaimDescription
 
 
 class Ours(hints.NamedTuple):
@@ -30,6 +32,14 @@ class Theirs(typing.NamedTuple):
     @property
     def both(self) -> str:
         return f"{self.first}{self.second}"
+
+
+def test_annotations_can_be_evaluated() -> None:
+    """A library that asks for the types of what a verb returns gets some that hold."""
+    found = typing.get_type_hints(slothstate.Change)
+    assert found == {"key": str, "op": str, "revision": int}
+    assert typing.get_type_hints(ClaimDescription)["key"] is str
+    assert typing.get_type_hints(slothstate.Entry)["ttl"] == float | None
 
 
 @pytest.mark.parametrize("kind", [Ours, Theirs])
