@@ -339,6 +339,29 @@ def test_closed(place: Place) -> None:
     assert other.watches() == []
 
 
+@pytest.mark.parametrize("name", [None, "mailer"])
+def test_closed_by_another_thread(place: Place, name: str | None) -> None:
+    """Who waits for the next change is told so, soon, and nothing goes on being noted."""
+    state = place.open()
+    watch = state.watch("none", name=name)
+    errors: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            watch.next()
+        except SlothStateError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.05)
+    watch.close()
+    thread.join(2)
+    assert not thread.is_alive()
+    assert [str(error) for error in errors] == ["this watch is closed"]
+    assert [each["owner"] for each in state.watches()] == ([] if name is None else [None])
+
+
 def test_one_that_nobody_refers_to_ends(place: Place) -> None:
     """Soon, also when it was a loop's, or is dropped inside a transaction; the name of one stays."""
     state, other = place.open(), place.open()

@@ -26,6 +26,7 @@ class Watches(Part):
         memory = self.engine.memory
         self._remove_expired()
         with self.engine.exclusively():
+            self.engine.become_owner()
             found = next((item for item in memory.watches.items() if name is not None and item[1].name == name), None)
             if found is None:
                 memory.watches[nonce] = WatchEntry(name, pattern, self.engine, memory.revision, time.time())
