@@ -262,6 +262,18 @@ def test_one_at_a_time_has_a_name(place: Place) -> None:
     writer.unwatch("w")
 
 
+def test_who_waits_for_a_name_waits_for_no_writer(place: Place) -> None:
+    """It looks whether another runs the watch, and is neither in the way of a transaction nor kept by one."""
+    state, other = place.open(), place.open()
+    with state.watch(name="w"), state.transaction():
+        state.set("k", 1)
+        before = time.monotonic()
+        with other.watch(name="w") as waiting:
+            assert waiting.next(0.05) is None
+        assert time.monotonic() - before < 5
+    state.unwatch("w")
+
+
 def test_nobody_waits_for_himself(place: Place) -> None:
     """For ever for a name that the same thread runs is an error at once, through another State too."""
     state, other = place.open(), place.open()
