@@ -83,7 +83,14 @@ class Watch:
         # Where changes were lost, one earlier: the first look finds that out.
         self._seen = revision if revision >= 0 else -revision - 1
         self._marked = self._given = self._seen
+        if self._is_closed:
+            # By another thread meanwhile, which found nothing to end.
+            self._engine.watches.end(self._nonce)
         return True
+
+    def _require_open(self) -> None:
+        if self._is_closed or self._process != os.getpid():
+            raise SlothStateError("this watch is closed" if self._is_closed else "this watch is of another process")
 
     def next(self, timeout: Seconds | None = None) -> Change | None:
         """Return the next change, waiting up to `timeout` seconds for one (None: for ever, 0: not at all), or None.
@@ -91,11 +98,11 @@ class Watch:
         With a name, the change before counts as handled now: another process would not get it again. A watch whose name
         another one runs waits until that ends.
         Raises: `WatchLost` once where it was too far behind, and goes on; `SlothStateError` inside a transaction or
-        snapshot unless `timeout` is 0, after it was closed, and for ever for a name that the same thread runs.
+        snapshot unless `timeout` is 0, in a snapshot where it would note with a name what is handled, once it is
+        closed, and for ever for a name that the same thread runs.
         """
         seconds = check_timeout(timeout)
-        if self._is_closed or self._process != os.getpid():
-            raise SlothStateError("this watch is closed" if self._is_closed else "this watch is of another process")
+        self._require_open()
         if self._name is not None and self._seen is not None and self._given > self._marked:
             self._mark(self._given, 1)
         if self._name is not None:
@@ -128,11 +135,14 @@ class Watch:
             self._lose()
 
     def _lose(self) -> None:
+        # Closed by another thread, it is not forgotten.
+        self._require_open()
         self._waiting = []
         if self._begin():
             raise WatchLost(f"the watch was forgotten; it goes on from revision {self._seen}", self._seen or 0)
 
     def _look(self) -> Change | None:
+        self._require_open()
         if self._seen is None and not self._begin():
             return None
         if not self._waiting and not self._engine.in_transaction:
@@ -182,7 +192,10 @@ class Watch:
         return change
 
     def close(self) -> None:
-        """End the watch. One with a name can be gone on with: the last change that it gave is handled then."""
+        """End the watch; a `next` that waits in another thread ends with `SlothStateError`.
+
+        One with a name can be gone on with: the last change that it gave comes again, unless the next was asked for.
+        """
         if not self._is_closed and self._process == os.getpid():
             self._is_closed = True
             self._end_of_life.detach()

@@ -61,7 +61,7 @@ class Claims(Protocol):
         """Return the claims on a list, or all, by key and in the order of the items."""
 
     def end(self) -> None:
-        """Put back all that this engine claimed."""
+        """Put back all that this engine claimed; from now on it claims, locks and watches nothing more."""
 
 
 def dead_key(key: str) -> str:

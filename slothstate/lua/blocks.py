@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 
-from slothstate.errors import LockLost, LockTimeout
+from slothstate.errors import LockTimeout
 from slothstate.hints import Any
+from slothstate.locks import Lock
 from slothstate.lua import lists
 from slothstate.state import State
 from slothstate.values import Encoded
@@ -42,10 +43,10 @@ def enter_lock(
     except LockTimeout as error:
         return None, str(error)
 
-    def leave(_failed: bool) -> None:
-        # The function may have unlocked it itself.
-        with suppress(LockLost):
-            manager.__exit__(None, None, None)
+    def leave(failed: bool) -> None:
+        # The function may have unlocked it itself, which is no loss.
+        is_over = failed or (isinstance(lock, Lock) and lock._held.is_ended)
+        manager.__exit__(_Failed if is_over else None, None, None)
 
     return leave, lock.token
 

@@ -5,20 +5,24 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
 from hashlib import sha256
-from math import inf
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from slothstate import InvalidValue, OutOfRange, SlothStateError, State, WrongType, parse_json, to_json
+from slothstate.recipes.checks import check_function, check_state
 from slothstate.recipes.naming import name_of
 
 __all__ = ["memoize"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_NO_TEXT: Final = re.compile("[\0\ud800-\udfff]")
+"""What no key may have."""
 
 
 def memoize(
@@ -27,23 +31,28 @@ def memoize(
     """Return a decorator: results are kept for `ttl` seconds, for good without, and computed by one caller at a time.
 
     Of several that call with the same arguments at once, in any processes, one computes and the others wait for it; if
-    it dies another goes on at once. An exception is kept for nobody. Arguments and results are plain values, what the
-    store can hold; a result comes back as from there, a tuple as a list; None is remembered too. The key is
+    it dies another goes on at once. An exception is kept for nobody. Arguments and results are plain values, what a
+    list can hold, so no bytes; a result comes back as from there, a tuple as a list; None is remembered too. The key is
     `memoize:NAME:` and the arguments as canonical JSON (past 4,096 bytes their SHA-256), positional and by keyword
     alike, with defaults, a tuple as a list. NAME is `name`, or the function's MODULE.QUALNAME.
     Raises: `InvalidValue` without a `name` for a second lambda, method or inner function that would share its name with
-    another one of this process; for a wrong `ttl` or `name`; for arguments or results that are no plain values.
+    another one of this process; for a wrong `ttl` or `name`; for arguments or results that are no plain values, and
+    for a function that returns none, as coroutine functions and generators do.
     `WrongType` if the key holds something else. `SlothStateError` inside a transaction or a snapshot, unless the result
     is there already.
     """
+    check_state(state)
     seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if seconds is not None and not (is_number and 0 < seconds < inf):
-        raise InvalidValue(f"ttl must be a number of seconds > 0, a timedelta or None, got {ttl!r}")
-    if name is not None and not (isinstance(name, str) and 0 < len(to_json(name)) - 2 <= 500 and "\0" not in name):
-        raise InvalidValue(f"name must be a str of 1 to 500 characters without NUL, got {name!r:.60}")
+    if seconds is not None and not (is_number and 0 < seconds <= 10_000_000_000):
+        raise InvalidValue(
+            f"ttl must be a number of seconds > 0 and at most 10000000000, a timedelta or None, got {ttl!r:.60}"
+        )
+    if name is not None and not (isinstance(name, str) and 0 < len(name) <= 500 and not _NO_TEXT.search(name)):
+        raise InvalidValue(f"name must be a str of 1 to 500 characters without NUL and surrogates, got {name!r:.60}")
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        check_function(function)
         prefix = f"memoize:{name_of(state, function) if name is None else name}:"
         signature = inspect.signature(function)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from slothstate import InvalidKey, InvalidValue, State
+from slothstate.recipes.checks import check_state
 
 __all__ = ["rate_limit"]
 
@@ -18,6 +19,7 @@ def rate_limit(state: State, name: str, limit: int, per: float | timedelta) -> b
     Raises: `InvalidValue` unless `limit` is an int >= 0 and `per` > 0; `InvalidKey` unless `name` is a str that is not
     empty, and short enough for the key; `WrongType` if the key holds something else.
     """
+    check_state(state)
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
         raise InvalidValue(f"limit must be an int >= 0, got {limit!r}")
     if not isinstance(name, str) or not name:

@@ -6,7 +6,7 @@ import ast
 import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import slothstate.recipes
 from helpers.places import Place
 from helpers.support import Clock
 from slothstate import InvalidKey, InvalidValue, SlothStateError, State, WrongType
+from slothstate.aio import AsyncState
 from slothstate.recipes import memoize, once, rate_limit
 
 
@@ -215,11 +216,54 @@ def test_memoize_for_a_time(place: Place, clock: Clock) -> None:
     clock.advance(61)
     assert (double(2), calls) == (4, [2, 2])
     assert memoize(state, timedelta(minutes=1))(slow_name)() == "slow"
-    wrong: tuple[Any, ...] = (0, -1, "x", True, float("nan"), float("inf"), timedelta(0), [])
+    wrong: tuple[Any, ...] = (
+        0,
+        -1,
+        "x",
+        True,
+        float("nan"),
+        float("inf"),
+        1e11,
+        10**400,
+        timedelta.max,
+        timedelta(0),
+        [],
+    )
     for ttl in wrong:
         with pytest.raises(InvalidValue, match="ttl must be"):
             memoize(state, ttl)
     assert calls == [2, 2]
+
+
+def test_what_they_take(state: State) -> None:
+    """A plain State, a name that a key can have, and functions whose call gives the result: else an error at once."""
+
+    async def coroutine_function() -> None: ...
+
+    def generator_function() -> Iterator[None]:
+        yield
+
+    async def asynchronous_generator() -> AsyncIterator[None]:
+        yield
+
+    not_functions: list[Any] = [5, None, coroutine_function, generator_function, asynchronous_generator]
+    for function in not_functions:
+        with pytest.raises(InvalidValue, match="must be a plain function"):
+            memoize(state)(function)
+        with pytest.raises(InvalidValue, match="must be a plain function"):
+            once(state, "key", function)
+    not_states: list[Any] = [None, {}, slow_name, AsyncState(state)]
+    for other in not_states:
+        with pytest.raises(InvalidValue, match=r"state must be a slothstate\.State, got"):
+            memoize(other)
+        with pytest.raises(InvalidValue, match="state must be"):
+            once(other, "key", slow_name)
+        with pytest.raises(InvalidValue, match="state must be"):
+            rate_limit(other, "name", 1, per=1)
+    for name in ("", "x" * 501, "\0", "\ud800", 5):
+        with pytest.raises(InvalidValue, match="name must be"):
+            memoize(state, name=name)  # type: ignore[arg-type]
+    assert memoize(state, name="\u20ac" * 500)(slow_name)() == "slow"
 
 
 def slow_name() -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from helpers.places import Place
-from helpers.support import in_time
+from helpers.support import in_time, until
 from slothstate import InvalidKey, InvalidValue, SlothStateError, State, StateClosed, WrongType
 from slothstate.verbs.waiting import wait_until
 
@@ -205,6 +206,35 @@ def test_close_ends_a_wait(place: Place) -> None:
         with pytest.raises(StateClosed):
             waiter.get()
         assert time.monotonic() - before < 2
+
+
+def test_closing_gives_nothing_to_itself(place: Place) -> None:
+    """What a State gives back when it is closed is for others, and not for its own threads that wait for it."""
+    calls: list[Callable[[State], object]] = [
+        lambda s: s.list_claim("q", None),
+        lambda s: s.lock("held", 60),
+        lambda s: s.watch().next(),
+    ]
+    other = place.open()
+    other.list_push("q", "item")
+    for attempt in range(1, 6):
+        state = place.open()
+        claim = state.list_claim("q")
+        assert claim is not None
+        assert claim.attempt == attempt
+        assert state.try_lock("held")
+        waiters = [Waiter(lambda call=call: call(state)) for call in calls]  # type: ignore[misc]  # noqa: B023
+        until(other.watches)
+        time.sleep(0.03)
+        state.close()
+        for waiter in waiters[:2]:
+            with pytest.raises(StateClosed):
+                waiter.get()
+        # That the item is back may be the change.
+        with suppress(StateClosed):
+            assert waiters[2].get().key == "q"
+        assert other.list_length("q") == 1
+        assert [*other.claims(), *other.locks(), *other.watches()] == []
 
 
 def test_expired_list_has_no_item(place: Place) -> None:

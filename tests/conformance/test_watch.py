@@ -262,6 +262,18 @@ def test_one_at_a_time_has_a_name(place: Place) -> None:
     writer.unwatch("w")
 
 
+def test_who_waits_for_a_name_waits_for_no_writer(place: Place) -> None:
+    """It looks whether another runs the watch, and is neither in the way of a transaction nor kept by one."""
+    state, other = place.open(), place.open()
+    with state.watch(name="w"), state.transaction():
+        state.set("k", 1)
+        before = time.monotonic()
+        with other.watch(name="w") as waiting:
+            assert waiting.next(0.05) is None
+        assert time.monotonic() - before < 5
+    state.unwatch("w")
+
+
 def test_nobody_waits_for_himself(place: Place) -> None:
     """For ever for a name that the same thread runs is an error at once, through another State too."""
     state, other = place.open(), place.open()
@@ -337,6 +349,29 @@ def test_closed(place: Place) -> None:
         left.next(0)
     left.close()
     assert other.watches() == []
+
+
+@pytest.mark.parametrize("name", [None, "mailer"])
+def test_closed_by_another_thread(place: Place, name: str | None) -> None:
+    """Who waits for the next change is told so, soon, and nothing goes on being noted."""
+    state = place.open()
+    watch = state.watch("none", name=name)
+    errors: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            watch.next()
+        except SlothStateError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.05)
+    watch.close()
+    thread.join(2)
+    assert not thread.is_alive()
+    assert [str(error) for error in errors] == ["this watch is closed"]
+    assert [each["owner"] for each in state.watches()] == ([] if name is None else [None])
 
 
 def test_one_that_nobody_refers_to_ends(place: Place) -> None:

@@ -104,6 +104,18 @@ def test_a_lock_not_acquired_is_nil_and_a_message(lua: Scripts, tmp_path: Path) 
         other.unlock("L")
 
 
+def test_a_lock_that_was_lost_is_an_error(lua: Scripts) -> None:
+    """Its ttl was over, or somebody took it away, before the function returned; its own error counts more."""
+    wait = "state.wait('none', nil, 0.05)"
+    assert "was lost before its block ended" in lua.error(
+        f"return state.with_lock('L', function() {wait} return 'late' end, 1, {{ttl = 0.01}})"
+    )
+    assert "mine" in lua.error(f"state.with_lock('L', function() {wait} error('mine') end, 1, {{ttl = 0.01}})")
+    lua.runtime.globals()[b"take_away"] = lambda: lua.state.break_lock("L", alive=True)
+    assert "was lost" in lua.error("state.with_lock('L', function() take_away() end)")
+    assert lua.state.locks() == []
+
+
 def test_a_function_may_unlock_itself(lua: Scripts) -> None:
     """Leaving with_lock after an unlock, or after a ttl lock of the same name was freed, is fine."""
     assert lua.run("return state.with_lock('L', function() return state.unlock('L') end)") is True

@@ -111,6 +111,7 @@ class ClaimTable:
         ]
 
     def end(self) -> None:
+        self._owner.retire()
         with self._owner.ending() as owner:
             if owner is not None and self._pool.read(_IS_OWNER, (owner,)):
                 self._pool.write(_END, (owner,))

@@ -20,7 +20,7 @@ import psycopg
 from slothstate.engines.postgres.connection import Connection, ConnectionLost, translate
 from slothstate.engines.postgres.lock_functions import FREED
 from slothstate.engines.postgres.ticker import Ticker
-from slothstate.errors import SlothStateError, StateBusy, StateIOError
+from slothstate.errors import SlothStateError, StateBusy, StateClosed, StateIOError
 from slothstate.hints import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Owner:
         self.number: int | None = None
         # The nonces of all that it may hold: locks and claims, also those that are being taken.
         self.kept: set[int] = set()
+        self._is_retired = False
 
     def __del__(self) -> None:
         # Of a State that nobody closes.
@@ -71,7 +72,9 @@ class Owner:
             session.close()
 
     def become(self) -> int:
-        """Be the owner that this engine is, and return its number. Raises: `StateIOError`."""
+        """Be the owner that this engine is, and return its number. Raises: `StateIOError`, `StateClosed`."""
+        if self._is_retired:
+            raise StateClosed(f"the state on {self._pool.shown} is closed")
         if self.number is None or not self.is_there:
             if not self._mutex.acquire(timeout=self._pool.patience()):
                 raise StateIOError(f"no connection to the server within {self._pool.patience()} s ({self._pool.shown})")
@@ -134,6 +137,10 @@ class Owner:
                 self._has_doubts = False
                 self._pool.write(_FORGET_ENDED, {"owner": self.number, "kept": list(self.kept)})
 
+    def retire(self) -> None:
+        """Take nothing more: what this gives back from now on is for others, not for threads of its own that wait."""
+        self._is_retired = True
+
     def ensure(self) -> None:
         """Be alive to others again if the session was lost."""
         if self.number is not None:
@@ -144,6 +151,7 @@ class Owner:
         self._mutex = threading.Lock()
         session, self._session, self.number = self._session, None, None
         self.kept.clear()
+        self._is_retired = False
         if session is not None:
             session.abandon()
 

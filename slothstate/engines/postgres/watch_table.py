@@ -38,7 +38,7 @@ _IS_NOTING_FOR_NOBODY: Final = (
     "select 1 where pg_sequence_last_value('watched') is not null and not exists (select from watches)"
 )
 
-_FIND: Final = "select nonce, owner is not null and not is_dead(owner) from watches where name = %s"
+_IS_RUN: Final = "select 1 from watches where name = %s and nonce <> %s and owner is not null and not is_dead(owner)"
 
 _NUMBER_ALL: Final = "select number_changes_v1(true)"
 
@@ -128,24 +128,29 @@ class WatchTable:
         if pool.is_caller_writing():
             raise SlothStateError("a watch cannot begin inside transaction() or snapshot(): begin it before")
         owner = self._owner.become()
+        stored = (None, None) if name is None else split(name)
+        # Looked at first: who waits for a name looks often, and must not be in the way of those who write.
+        if self._is_run(stored[0], nonce):
+            return None
         # What has expired by now is no change that comes.
         sweep_all(pool)
         # Nobody else is writing: all that was committed comes before, and all that will be after.
         with pool.transaction():
-            stored = (None, None) if name is None else split(name)
-            found = [] if name is None else pool.read(_FIND, stored[:1])
-            if found and found[0][1] and found[0][0] != nonce:
+            if self._is_run(stored[0], nonce):
                 return None
             pool.write(_BEGIN_NOTING)
             pool.write(_NUMBER_ALL)
             # A pattern may have NUL, which no key matches and no text of the server holds.
             wanted = None if pattern is None else packed(pattern)
             who = owner, host(), os.getpid()
-            if found:
-                rows = pool.write(_GO_ON, (nonce, wanted, *who, stored[0]))
-            else:
+            rows = [] if name is None else pool.write(_GO_ON, (nonce, wanted, *who, stored[0]))
+            if not rows:
                 rows = pool.write(_ADD, (nonce, *stored, wanted, *who))
             return int(rows[0][0])
+
+    def _is_run(self, name: str | None, nonce: int) -> bool:
+        """Return whether another one, whose owner lives, runs the watch of a name."""
+        return name is not None and bool(self._pool.read(_IS_RUN, (name, nonce)))
 
     def page(self, nonce: int, after: int, pattern: str | None, limit: int, /) -> WatchPage:
         # Apart from the caller's own transaction, whose writes are not committed.

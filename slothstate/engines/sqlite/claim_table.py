@@ -77,6 +77,7 @@ class ClaimTable:
         ]
 
     def end(self) -> None:
+        self._ownership.retire()
         owner = self._ownership.name
         # What cannot be written now comes back all the same once its owner is gone.
         with suppress(SlothStateError):

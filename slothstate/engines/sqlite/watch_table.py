@@ -35,10 +35,14 @@ class WatchTable:
         if self._store.is_caller_writing():
             raise SlothStateError("a watch cannot begin inside transaction() or snapshot(): begin it before")
         owner = self._ownership.become()
+        is_alive = self._ownership.is_alive
+        # Looked at first: who waits for a name looks often, and must not be in the way of those who write.
+        if self._store.read(watches.is_run, name, nonce, is_alive):
+            return None
         # By batches, before one transaction does the rest.
         sweep_all(self._store)
         row = watches.WatchRow(nonce, name, pattern, 0, owner, host(), os.getpid(), 0)
-        return self._store.write(watches.begin, row, self._ownership.is_alive)
+        return self._store.write(watches.begin, row, is_alive)
 
     def page(self, nonce: int, after: int, pattern: str | None, limit: int, /) -> WatchPage:
         if not self._store.in_transaction:

@@ -10,7 +10,19 @@ from slothstate.engines.sqlite.triggers import NAMES_AND_TEXTS
 from slothstate.hints import Final, NamedTuple
 from slothstate.native import glob_match
 
-__all__ = ["WatchRow", "begin", "end", "end_owner", "handled", "next_expiry", "page", "remove", "rows", "trim"]
+__all__ = [
+    "WatchRow",
+    "begin",
+    "end",
+    "end_owner",
+    "handled",
+    "is_run",
+    "next_expiry",
+    "page",
+    "remove",
+    "rows",
+    "trim",
+]
 
 KEPT_MS: Final = 24 * 3600 * 1000
 """Milliseconds that a change is kept for a watch that is behind."""
@@ -43,7 +55,9 @@ from watches
 order by id
 """)
 
-_FIND: Final = "select id, owner, nonce from watches where name = ?1"
+_FIND: Final = "select id from watches where name = ?1"
+
+_RUN_BY: Final = "select owner from watches where name = ?1 and nonce <> ?2"
 
 _LAST: Final = "select ifnull(max(revision), 0) from changes"
 
@@ -93,9 +107,9 @@ def begin(connection: Connection, now: int, wanted: WatchRow, is_alive: Callable
     None while somebody who lives runs the one of that name.
     """
     with Atomic(connection):
-        found = None if wanted.name is None else connection.execute(_FIND, (wanted.name,)).get
-        if found is not None and found[1] is not None and found[2] != wanted.nonce and is_alive(found[1]):
+        if is_run(connection, now, wanted.name, wanted.nonce, is_alive):
             return None
+        found = connection.execute(_FIND, (wanted.name,)).get
         # What has expired by now is no change that comes.
         while sweep.batch(connection, now)[1]:
             pass
@@ -106,9 +120,15 @@ def begin(connection: Connection, now: int, wanted: WatchRow, is_alive: Callable
             last = connection.execute(_LAST).get
             connection.execute(_ADD, (*wanted[1:3], last, wanted.nonce, *wanted[4:7], now))
         else:
-            connection.execute(_GO_ON, (found[0], wanted.pattern, wanted.nonce, *wanted[4:7], now))
+            connection.execute(_GO_ON, (found, wanted.pattern, wanted.nonce, *wanted[4:7], now))
         revision: int = connection.execute(_REVISION, (wanted.nonce,)).get
         return revision
+
+
+def is_run(connection: Connection, now: int, name: str | None, nonce: int, is_alive: Callable[[str], bool]) -> bool:
+    """Return whether another one, whose owner lives, runs the watch of a name."""
+    owner = connection.execute(_RUN_BY, (name, nonce)).get
+    return owner is not None and is_alive(owner)
 
 
 def page(

@@ -27,6 +27,7 @@ class Claims(Part):
         self, keys: Sequence[str], nonce: int, ttl_ms: int | None, max_attempts: int | None, dead: str | None, /
     ) -> Claimed | None:
         self.engine.require_writable()
+        self.engine.become_owner()
         for key in keys:
             while self.engine.lists.length(key):
                 claimed = self._take(key, nonce, ttl_ms, max_attempts, dead or dead_key(key))

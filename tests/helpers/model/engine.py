@@ -85,6 +85,11 @@ class ModelEngine:
             raise self.refusal
         self._own()
 
+    def become_owner(self) -> None:
+        """Refuse to take anything once it is being closed."""
+        if self in self.memory.dead:
+            raise StateClosed(f"the state on {self.address} is closed")
+
     def _own(self) -> _Transaction | None:
         """The caller's transaction. Raises: `StateBusy` if another task or greenlet of the thread holds one."""
         thread = threading.get_ident()

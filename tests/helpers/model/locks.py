@@ -86,6 +86,7 @@ class LockTable(Part):
             left = None if deadline is None else max(0, deadline - time.monotonic())
             try:
                 with self.engine.exclusively(left):
+                    self.engine.become_owner()
                     alone = {other for other, at in memory.alone.items() if at == name}
                     if self._is_free(name, shared, slots, memory.ahead.setdefault(nonce, alone)):
                         token = memory.tokens[name] = memory.tokens.get(name, 0) + 1

@@ -24,17 +24,26 @@ class Watches(Part):
         if self.engine.in_transaction:
             raise SlothStateError("a watch cannot begin inside a transaction")
         memory = self.engine.memory
+        if self._is_run(name, nonce):
+            return None
         self._remove_expired()
         with self.engine.exclusively():
+            self.engine.become_owner()
             found = next((item for item in memory.watches.items() if name is not None and item[1].name == name), None)
             if found is None:
                 memory.watches[nonce] = WatchEntry(name, pattern, self.engine, memory.revision, time.time())
                 return memory.revision
-            if found[1].owner is not None and found[0] != nonce:
+            if self._is_run(name, nonce):
                 return None
             entry = memory.watches[nonce] = memory.watches.pop(found[0])
             entry.pattern, entry.owner = pattern, self.engine
             return entry.revision
+
+    def _is_run(self, name: str | None, nonce: int) -> bool:
+        entries = list(self.engine.memory.watches.items())
+        return name is not None and any(
+            entry.name == name and entry.owner is not None and other != nonce for other, entry in entries
+        )
 
     def _remove_expired(self) -> None:
         now = self.engine.now_ms()

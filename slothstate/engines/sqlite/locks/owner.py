@@ -22,7 +22,7 @@ from slothstate.engines.sqlite import beside, location, turn
 from slothstate.engines.sqlite.locks.boot_clock import boot_id
 from slothstate.engines.sqlite.locks.byte_locks import ByteLocks
 from slothstate.engines.sqlite.pool import IDENTITY_CHECK_INTERVAL
-from slothstate.errors import StateIOError
+from slothstate.errors import StateClosed, StateIOError
 from slothstate.hints import Final
 
 __all__ = ["POLL", "Ownership", "host"]
@@ -61,6 +61,7 @@ class Ownership:
         # locked after Ctrl-C.
         self._own = {}
         self._seen_until = 0.0
+        self._is_retired = False
 
     @property
     def name(self) -> str | None:
@@ -74,15 +75,28 @@ class Ownership:
         return boot_id().replace("-", "")[:8]
 
     def become(self) -> str:
-        """Return the owner's name, which is random; make it one if it is none. Raises: `StateIOError`."""
+        """Return the owner's name, which is random; make it one if it is none.
+
+        Raises: `StateIOError`, `StateClosed`.
+        """
         # The file is looked at as often as the store's own files are.
         now = time.monotonic()
         own = self._own.get("")
         if own is None or now >= self._seen_until:
+            if self._is_retired:
+                raise StateClosed(f"the state on {self._path} is closed")
             own = self._found() if own is None else own
             self._renew(own)
             self._seen_until = now + IDENTITY_CHECK_INTERVAL
+            if self._is_retired:
+                # Meanwhile, by another thread: its look must not be the last one for a while.
+                self._seen_until = 0.0
         return own.name
+
+    def retire(self) -> None:
+        """Take nothing more: what this gives back from now on is for others, not for threads of its own that wait."""
+        self._is_retired = True
+        self._seen_until = 0.0
 
     def _found(self) -> _Own:
         """Return the owner that this is from now on."""
