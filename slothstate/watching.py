@@ -25,6 +25,8 @@ PAGE: Final = 256
 UNMARKED: Final = 1_000
 """Revisions that a watch may be ahead of what the store knows that it has handled; with a name, if none match."""
 
+TAKE_OVER: Final = 0.03
+"""Seconds after which who waits for a name looks whether whoever runs it lives."""
 
 _named: Final[set[weakref.ref[Watch]]] = set()
 """Of this process, with a name. References, and not a WeakSet: a set can be copied while other threads change it."""
@@ -109,7 +111,7 @@ class Watch:
             self._caller = current()
             if self._seen is None and seconds is None and not self._begin():
                 self._refuse_own()
-        return wait_until(self._engine, self._look, seconds, pause=self._engine.watches.expire)
+        return wait_until(self._engine, self._look, seconds, pause=self._pause)
 
     def _refuse_own(self) -> None:
         """Refuse to wait for a watch that only this very thread could end. Raises: `SlothStateError`."""
@@ -179,9 +181,10 @@ class Watch:
             self._waiting.append(change)
             self._given = self._before
 
-    def _until_expiry(self) -> float:
-        """Return the seconds until the next key of the store expires; for those who wait by themselves."""
-        return self._engine.watches.expire()
+    def _pause(self) -> float:
+        """Return the seconds until the next look though nobody commits: a key expires, or who runs the name dies."""
+        expiry = self._engine.watches.expire()
+        return expiry if self._seen is not None else min(expiry, TAKE_OVER)
 
     def __iter__(self) -> Iterator[Change]:
         return self

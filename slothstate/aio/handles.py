@@ -118,7 +118,7 @@ class AsyncWatch:
                 change = watch.next(0)
             except WatchLost as error:
                 return error, math.inf
-            return change, math.inf if change is not None else watch._until_expiry()
+            return change, math.inf if change is not None else watch._pause()
 
         def give_back(found: tuple[Change | WatchLost | None, float]) -> None:
             if isinstance(found[0], WatchLost):

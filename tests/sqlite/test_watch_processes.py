@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +13,13 @@ from typing import Any
 
 import pytest
 
-import slothstate
+import slothstate.aio
+from helpers import postgres_server
 from helpers.faulty_disk import FailingDisk
 from helpers.processes import Channel, processes
 from helpers.sqlite import raw
 from helpers.support import Clock
-from slothstate import SlothStateError, State, StateFull, WatchLost
+from slothstate import Change, SlothStateError, State, StateFull, WatchLost
 from slothstate.engines.sqlite.engine import SqliteEngine
 from slothstate.engines.sqlite.triggers import KEPT_CHANGES, NAMES_AND_TEXTS
 
@@ -38,6 +41,20 @@ def follow(channel: Channel, path: str, name: str | None) -> None:
         channel.send("begun")
         for change in watch:
             channel.send((change.op, change.key))
+
+
+def begin_to_handle(channel: Channel, path: str, name: str) -> None:
+    """Take a change, and handle it until killed."""
+    with slothstate.open(path) as state:
+        watch = state.watch(name=name)
+        channel.send("begun")
+        channel.send(watch.next())
+        channel.receive()
+
+
+async def next_change(path: str, name: str) -> Change | None:
+    async with await slothstate.aio.open(path) as state, state.watch(name=name) as watch:
+        return await watch.next(timeout=PATIENCE)
 
 
 def write(channel: Channel, path: str, seed: int) -> None:
@@ -94,6 +111,36 @@ def test_a_name_is_taken_over(path: str, state: State) -> None:
         assert told in ([("set", "c")], [("set", "b"), ("set", "c")])
         second.kill()
     assert state.unwatch("w")
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_name_is_taken_over_though_nobody_writes(path: str, engine: str, is_async: bool) -> None:
+    """What the one that was killed had not handled comes at once, in an event loop as well."""
+    if engine == "postgresql":
+        if reason := postgres_server.reason_to_skip():
+            pytest.skip(reason)
+        path = postgres_server.take_url()
+    with slothstate.open(path) as state, processes() as start:
+        first = start(begin_to_handle, path, "w")
+        assert first.receive() == "begun"
+        state.set("a", 1)
+        assert first.receive().key == "a"
+        killed = threading.Timer(0.3, first.kill)
+        killed.start()
+        began = time.monotonic()
+        if is_async:
+            change = asyncio.run(next_change(path, "w"))
+        else:
+            with state.watch(name="w") as watch:
+                change = watch.next(PATIENCE)
+        assert change is not None
+        assert change.key == "a"
+        assert 0.29 < time.monotonic() - began < 3
+        killed.join()
+        assert state.unwatch("w")
+    if engine == "postgresql":
+        postgres_server.give_back(path)
 
 
 def test_replayed_under_kills(path: str, state: State) -> None:
