@@ -58,7 +58,7 @@ def test_what_nobody_commits_is_noticed(url: str) -> None:
         assert job.release(delay=0.7)
         again = other.list_claim("jobs", timeout=10, ttl=0.7)
         assert again is not None
-        assert 0.6 < time.monotonic() - began < 1.2
+        assert 0.6 < time.monotonic() - began < 3
         began = time.monotonic()
         assert state.list_shift("jobs", timeout=10) == "delayed"
-        assert 0.6 < time.monotonic() - began < 1.2
+        assert 0.6 < time.monotonic() - began < 3
