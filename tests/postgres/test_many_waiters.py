@@ -33,6 +33,13 @@ def test_one_asks_for_all(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Changes, "_ask", counted_ask)
     monkeypatch.setattr(ClaimTable, "take", counted_take)
     with slothstate.open(url) as state:
+        # Of somebody who lives, and one who waits.
+        state.list_push("others", "claimed", "delayed")
+        assert state.list_claim("others") is not None
+        delayed = state.list_claim("others")
+        assert delayed is not None
+        assert delayed.release(delay=60)
+        asked.clear()
         found: list[object] = []
         threads = [
             threading.Thread(target=lambda number=number: found.append(state.list_claim(f"jobs:{number}", SECONDS)))

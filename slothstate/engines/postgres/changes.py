@@ -34,8 +34,16 @@ PATIENCE: Final = 1.0
 APART: Final = 0.5
 """Seconds between two waits of a thread after which it has begun another one."""
 
-# Whoever has claimed an item may die, and a delay ends, without a transaction of anybody.
-_STATE: Final = "select pg_current_snapshot()::text, exists (select from claims)"
+MANY_CLAIMS: Final = 100
+"""With more of them whoever waits looks by himself: to ask for all of them each time is too much."""
+
+# Whoever has claimed an item may die, and its time and a delay end, without a transaction of anybody.
+_STATE: Final = f"""
+select pg_current_snapshot()::text, case
+  when (select count(*) from (select from claims limit {MANY_CLAIMS + 1}) c) > {MANY_CLAIMS} then true
+  else exists (select from claims where is_due(owner, expires_ms, due_ms))
+end
+"""
 
 
 class Changes:
