@@ -45,7 +45,10 @@ _PLACEHOLDER: Final = re.compile(r"%(?:\((\w+)\))?s|%%")
 
 
 class _Pace:
-    """How soon a statement is answered: executions that sleep at once, from now on and after the last try in vain."""
+    """How soon a statement is answered.
+
+    `sleeps`: so many executions from now on sleep at once; `pause`: so many did after the last try that was in vain.
+    """
 
     __slots__ = ("pause", "sleeps")
 
