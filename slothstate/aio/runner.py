@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from slothstate.acquisition import Acquisition
 from slothstate.aio.commits import Commits
-from slothstate.errors import InvalidValue
+from slothstate.errors import InvalidValue, SlothStateError
 from slothstate.hints import Any, Final, TypeVar
 from slothstate.state import State
 from slothstate.values import describe
@@ -55,6 +55,15 @@ class Runner:
     async def _run_anyway(self, call: Callable[[], T]) -> T:
         """Run `call`, which ends what is held, also if the task is cancelled before its turn has come."""
         return await asyncio.shield(asyncio.wrap_future(self._begin(call)))
+
+    async def _end_block(self, call: Callable[[], T], kind: type[BaseException] | None) -> T | None:
+        """`_run_anyway` at the end of a block, whose own error of this `kind` is not replaced by one of ending it."""
+        try:
+            return await self._run_anyway(call)
+        except SlothStateError:
+            if kind is None:
+                raise
+            return None
 
     async def _take_once_begun(self, call: Callable[[], T], is_nothing: Callable[[T], bool] = lambda found: False) -> T:
         """Return what `call` takes.
@@ -155,8 +164,13 @@ class Runner:
 
     async def close(self) -> None:
         """Release what this holds and close the store; closing twice does nothing. Waits end with `StateClosed`."""
-        await asyncio.to_thread(self.state.close)
-        self._commits.close()
+        closing = asyncio.ensure_future(asyncio.to_thread(self.state.close))
+        closing.add_done_callback(self._end)
+        # Also if the task is cancelled meanwhile.
+        await asyncio.shield(closing)
+
+    def _end(self, _: object) -> None:
+        self._commits.tell()
         self._executor.shutdown(wait=False)
 
 
