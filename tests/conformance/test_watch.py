@@ -308,6 +308,22 @@ def test_forgotten(place: Place) -> None:
     writer.unwatch("w")
 
 
+def test_forgotten_and_taken(place: Place) -> None:
+    """One that another runs by the time it notices says so when it goes on: it does not know what it has missed."""
+    writer, first, second = place.open(), place.open(), place.open()
+    watch = first.watch(name="w")
+    assert writer.unwatch("w")
+    writer.set("missed", 1)
+    with second.watch(name="w"):
+        assert watch.next(0) is None
+    with pytest.raises(WatchLost):
+        watch.next(1)
+    writer.set("k", 1)
+    assert watch.next(1).key == "k"  # type: ignore[union-attr]
+    watch.close()
+    writer.unwatch("w")
+
+
 def test_wrong_arguments(state: State) -> None:
     """At the call, and nothing is left of it."""
     with pytest.raises(PatternError):
