@@ -136,9 +136,9 @@ class AsyncWatch:
             else:
                 watch._unread(found[0])
 
-        async def look() -> tuple[Change | WatchLost | None, float]:
+        async def look(latest: float) -> tuple[Change | WatchLost | None, float]:
             async with self._turn:
-                return await self._owner._take_or_give_back(read, give_back)
+                return await self._owner._take_or_give_back(lambda: self._owner._in_time(read, latest), give_back)
 
         found: Change | WatchLost | None = await self._owner._until(look, seconds)
         if isinstance(found, WatchLost):

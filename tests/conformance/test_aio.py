@@ -670,6 +670,60 @@ async def test_a_state_that_is_closed_inside_a_block(state: AsyncState, place: P
 
 
 @run
+async def test_a_busy_store_ends_waits_in_time(state: AsyncState, place: Place) -> None:
+    """Who holds a transaction keeps none of them waiting past its timeout, however many there are; items stay."""
+    holder = place.open()
+    holder.list_push("q", 1)
+    begun, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with holder.transaction():
+            begun.set()
+            over.wait(PATIENCE)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    begun.wait()
+    before = time.monotonic()
+    calls: list[Awaitable[Any]] = [
+        state.list_shift("q", timeout=0.1),
+        state.list_pop(["q"], timeout=0.1),
+        state.list_claim("q", 0.1),
+    ]
+    calls += [state.list_claim("q", 0.1) for _ in range(3 * THREADS)]
+    calls += [state.lock(f"L{number}", 0.1) for number in range(2)]
+    found = await asyncio.gather(*calls)
+    # Far from the many seconds that each of them, or all one after the other, would take.
+    assert time.monotonic() - before < 2
+    assert not any(found)
+    over.set()
+    thread.join()
+    assert holder.list_range("q") == [1]
+    assert [*holder.claims(), *holder.locks()] == []
+
+
+@run
+async def test_cancelled_after_its_timeout(state: AsyncState, place: Place) -> None:
+    """What has taken an item late returns it, and the task is cancelled at its next `await`."""
+    await state.list_push("q", 1)
+    shift = state.state.list_shift
+    state.state.list_shift = lambda keys: time.sleep(0.3) or shift(keys)  # type: ignore[method-assign, assignment]
+    found = []
+
+    async def take() -> None:
+        found.append(await state.list_shift("q", timeout=0.01))
+        found.append("handled")
+        await asyncio.sleep(PATIENCE)
+
+    task = asyncio.create_task(take())
+    await asyncio.sleep(0.15)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert found == [1, "handled"]
+
+
+@run
 async def test_a_watch_of_several_tasks(state: AsyncState, place: Place) -> None:
     """Each change goes to one of them; closed by one, even while it begins, it is closed for all."""
     watch = state.watch("k*")
