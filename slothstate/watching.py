@@ -105,8 +105,8 @@ class Watch:
         """
         seconds = check_timeout(timeout)
         self._require_open()
-        if self._name is not None and self._seen is not None and self._given > self._marked:
-            self._mark(self._given, 1)
+        if seconds is None:
+            self._mark_given()
         if self._name is not None:
             self._caller = current()
             if self._seen is None and seconds is None and not self._begin():
@@ -130,6 +130,11 @@ class Watch:
                     "itself: close that one first"
                 )
 
+    def _mark_given(self) -> None:
+        """Note, with a name, that the last change is handled, now that the next is asked for."""
+        if self._name is not None and self._seen is not None and self._given > self._marked:
+            self._mark(self._given, 1)
+
     def _mark(self, revision: int, count: int) -> bool:
         """Note that all up to a revision is handled; return whether the watch goes on. Raises: `WatchLost`."""
         is_there = self._engine.watches.handled(self._nonce, revision, count)
@@ -152,6 +157,8 @@ class Watch:
 
     def _look(self) -> Change | None:
         self._require_open()
+        # Here, where it takes no longer than the wait.
+        self._mark_given()
         if self._seen is None and not self._begin():
             return None
         self._say_forgotten()
