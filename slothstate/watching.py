@@ -54,6 +54,8 @@ class Watch:
         self._nonce = int.from_bytes(os.urandom(8)) >> 1
         self._process = os.getpid()
         self._is_closed = False
+        # Without having been told so.
+        self._is_forgotten = False
         self._waiting: list[Change] = []
         self._given = self._before = 0
         # Up to where changes were read, and up to where the store knows them as handled; None: it has not begun.
@@ -105,8 +107,8 @@ class Watch:
         """
         seconds = check_timeout(timeout)
         self._require_open()
-        if self._name is not None and self._seen is not None and self._given > self._marked:
-            self._mark(self._given, 1)
+        if seconds is None:
+            self._mark_given()
         if self._name is not None:
             self._caller = current()
             if self._seen is None and seconds is None and not self._begin():
@@ -130,46 +132,65 @@ class Watch:
                     "itself: close that one first"
                 )
 
-    def _mark(self, revision: int, count: int) -> None:
-        self._marked = revision
-        if not self._engine.watches.handled(self._nonce, revision, count):
-            # Forgotten by `unwatch`, or its owner was taken for dead.
-            self._lose()
+    def _mark_given(self) -> None:
+        """Note, with a name, that the last change is handled, now that the next is asked for."""
+        if self._name is not None and self._seen is not None and self._given > self._marked:
+            self._mark(self._given, 1)
 
-    def _lose(self) -> None:
+    def _mark(self, revision: int, count: int) -> bool:
+        """Note that all up to a revision is handled; return whether the watch goes on. Raises: `WatchLost`."""
+        is_there = self._engine.watches.handled(self._nonce, revision, count)
+        self._marked = revision
+        # Forgotten by `unwatch`, or its owner was taken for dead.
+        return is_there or self._lose()
+
+    def _lose(self) -> bool:
         # Closed by another thread, it is not forgotten.
         self._require_open()
-        self._waiting = []
+        self._waiting, self._is_forgotten = [], True
         if self._begin():
+            self._say_forgotten()
+        return False
+
+    def _say_forgotten(self) -> None:
+        if self._is_forgotten:
+            self._is_forgotten = False
             raise WatchLost(f"the watch was forgotten; it goes on from revision {self._seen}", self._seen or 0)
 
     def _look(self) -> Change | None:
         self._require_open()
+        # Here, where it takes no longer than the wait.
+        self._mark_given()
         if self._seen is None and not self._begin():
             return None
+        self._say_forgotten()
         if not self._waiting and not self._engine.in_transaction:
             # So that what has expired is a change.
             self._engine.watches.expire()
         while not self._waiting:
             assert self._seen is not None
             before = self._seen
-            revision, found, self._seen = self._engine.watches.page(self._nonce, before, self._pattern, PAGE)
+            revision, found, seen = self._engine.watches.page(self._nonce, before, self._pattern, PAGE)
             if revision is None:
                 self._lose()
                 return None
             if revision < 0 and -revision > before:
-                self._waiting, self._seen, self._given = [], -revision, -revision
-                self._mark(-revision, 0)
+                # Noted first: where that cannot be now, a later look finds out again.
+                if not self._mark(-revision, 0):
+                    return None
+                self._seen = self._given = -revision
                 raise WatchLost(
                     f"the watch was too far behind, changes up to revision {-revision} are lost; it goes on from there",
                     -revision,
                 )
+            self._seen = seen
             self._waiting = [Change(key, op, number) for number, key, op in reversed(found)]  # type: ignore[arg-type]
             # With a name only what is about other keys: the rest is handled when the next is asked for.
-            unmarked = self._seen - self._marked
-            if unmarked >= UNMARKED and not (self._name and found) and not self._engine.in_transaction:
-                self._mark(self._seen, unmarked)
-            if self._seen == before:
+            unmarked = seen - self._marked
+            is_due = unmarked >= UNMARKED and not (self._name and found) and not self._engine.in_transaction
+            if is_due and not self._mark(seen, unmarked):
+                return None
+            if seen == before:
                 return None
         change = self._waiting.pop()
         self._before, self._given = self._given, change.revision

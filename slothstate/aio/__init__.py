@@ -36,7 +36,12 @@ class _Opening:
         self._state: AsyncState | None = None
 
     async def _open(self) -> AsyncState:
-        return AsyncState(await asyncio.to_thread(plain.open, self._path, **self._options))
+        opening = asyncio.ensure_future(asyncio.to_thread(plain.open, self._path, **self._options))
+        try:
+            return AsyncState(await asyncio.shield(opening))
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_opened)
+            raise
 
     def __await__(self) -> Generator[Any, None, AsyncState]:
         return self._open().__await__()
@@ -50,3 +55,9 @@ class _Opening:
     ) -> None:
         assert self._state is not None
         await self._state.close()
+
+
+def _close_opened(opening: asyncio.Future[plain.State]) -> None:
+    """Close what was opened for a task that was cancelled."""
+    if not opening.cancelled() and opening.exception() is None:
+        asyncio.get_running_loop().run_in_executor(None, opening.result().close)

@@ -71,11 +71,8 @@ class Commits:
         with self._mutex:
             self._listeners.discard(listener)
 
-    def close(self) -> None:
-        """Let everybody look, who will find the store closed."""
-        self._tell()
-
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Let everybody look: at what was committed, or that the store or a watch is closed."""
         with self._mutex:
             listeners = list(self._listeners)
         for listener in listeners:
@@ -94,9 +91,9 @@ class Commits:
                 # At first in any case: something may have been committed since the first one began to listen.
                 if now != token or now is None or not is_told:
                     token, is_told = now, True
-                    self._tell()
+                    self.tell()
                 self._changes.wait(token, SLICE)
             except SlothStateError:
                 # Closed, or refused: whoever listens is told so by its next look, and does not listen again.
-                self._tell()
+                self.tell()
                 time.sleep(SLICE)

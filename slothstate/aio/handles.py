@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
 from slothstate.acquisition import Acquisition
 from slothstate.aio.runner import Runner
 from slothstate.claims import Claim
-from slothstate.errors import LockLost, LockTimeout, WatchLost
+from slothstate.errors import LockLost, LockTimeout, SlothStateError, StateClosed, WatchLost
 from slothstate.hints import Any, Self, TypeVar
 from slothstate.locks import Lock
 from slothstate.state import State
@@ -49,7 +51,7 @@ class LockBlock:
     ) -> None:
         held = self._held
         assert held is not None
-        kept = await self._owner._run_anyway(functools.partial(self._owner.state._locks.end, held))
+        kept = await self._owner._end_block(functools.partial(self._owner.state._locks.end, held), kind)
         if kind is None and not kept:
             raise LockLost(f"lock {held.name!r} (token {held.token}) was lost before its block ended")
 
@@ -96,14 +98,22 @@ class AsyncWatch:
         self._pattern = pattern
         self._name = name
         self._watch: Watch | None = None
+        self._is_closed = False
+        # One task at a time reads, as only one thread may.
+        self._turn = asyncio.Lock()
         # What a cancelled `next` was to raise.
         self._lost: WatchLost | None = None
 
     async def _begun(self) -> Watch:
-        if self._watch is None:
-            begin = functools.partial(self._owner.state.watch, self._pattern, name=self._name)
-            self._watch = await self._owner._take_or_give_back(begin, Watch.close)
-        return self._watch
+        async with self._turn:
+            if self._watch is None and not self._is_closed:
+                begin = functools.partial(self._owner.state.watch, self._pattern, name=self._name)
+                self._watch = await self._owner._take_or_give_back(begin, Watch.close)
+            if self._watch is None or self._is_closed:
+                # By another task, also while it began.
+                await self.close()
+                raise SlothStateError("this watch is closed")
+            return self._watch
 
     async def next(self, timeout: Seconds | None = None) -> Change | None:
         """Return the next change, as `Watch.next` does. One that is cancelled loses none, and no `WatchLost`."""
@@ -126,8 +136,9 @@ class AsyncWatch:
             else:
                 watch._unread(found[0])
 
-        async def look() -> tuple[Change | WatchLost | None, float]:
-            return await self._owner._take_or_give_back(read, give_back)
+        async def look(latest: float) -> tuple[Change | WatchLost | None, float]:
+            async with self._turn:
+                return await self._owner._take_or_give_back(lambda: self._owner._in_time(read, latest), give_back)
 
         found: Change | WatchLost | None = await self._owner._until(look, seconds)
         if isinstance(found, WatchLost):
@@ -144,8 +155,12 @@ class AsyncWatch:
 
     async def close(self) -> None:
         """End the watch, as `Watch.close` does."""
+        self._is_closed = True
         if self._watch is not None:
-            await self._owner._run_anyway(self._watch.close)
+            # What a State was at ends with it.
+            with suppress(StateClosed):
+                await self._owner._run_anyway(self._watch.close)
+            self._owner._commits.tell()
 
     async def __aenter__(self) -> Self:
         await self._begun()
@@ -205,4 +220,4 @@ class AsyncClaim:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._owner._run_anyway(functools.partial(self._claim.__exit__, kind, error, None))
+        await self._owner._end_block(functools.partial(self._claim.__exit__, kind, error, None), kind)

@@ -6,16 +6,18 @@ import asyncio
 import functools
 import inspect
 import math
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
 from slothstate.acquisition import Acquisition
 from slothstate.aio.commits import Commits
-from slothstate.errors import InvalidValue
+from slothstate.errors import InvalidValue, SlothStateError
 from slothstate.hints import Any, Final, TypeVar
 from slothstate.state import State
 from slothstate.values import describe
+from slothstate.verbs.waiting import GRACE
 
 __all__ = ["THREADS", "Runner"]
 
@@ -55,6 +57,15 @@ class Runner:
     async def _run_anyway(self, call: Callable[[], T]) -> T:
         """Run `call`, which ends what is held, also if the task is cancelled before its turn has come."""
         return await asyncio.shield(asyncio.wrap_future(self._begin(call)))
+
+    async def _end_block(self, call: Callable[[], T], kind: type[BaseException] | None) -> T | None:
+        """`_run_anyway` at the end of a block, whose own error of this `kind` is not replaced by one of ending it."""
+        try:
+            return await self._run_anyway(call)
+        except SlothStateError:
+            if kind is None:
+                raise
+            return None
 
     async def _take_once_begun(self, call: Callable[[], T], is_nothing: Callable[[T], bool] = lambda found: False) -> T:
         """Return what `call` takes.
@@ -97,21 +108,43 @@ class Runner:
             raise
 
     async def _until(
-        self, look: Callable[[], Coroutine[Any, Any, tuple[T | None, float]]], timeout: float | None
+        self, look: Callable[[float], Coroutine[Any, Any, tuple[T | None, float]]], timeout: float | None
     ) -> T | None:
-        """Return what `look` gives once it is not None; None after the timeout.
+        """Return what `look` gives once it is not None; None after the timeout, also if its turn has not come by then.
 
-        It looks after each commit, and after the seconds that it gives beside what it found, at the latest.
+        It looks after each commit, and after the seconds that it gives beside what it found, at the latest. `look` gets
+        the moment (`time.monotonic`) that it has time until.
         """
-        loop = asyncio.get_running_loop()
-        deadline = math.inf if timeout is None else loop.time() + timeout
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        # One that does not wait is as any other verb.
+        latest = deadline + GRACE if timeout else math.inf
+        task = asyncio.current_task()
+        assert task is not None
+        requests = task.cancelling()
         while True:
             with self._commits.listening() as listener:
-                found, pause = await look()
-                left = deadline - loop.time()
+                try:
+                    async with asyncio.timeout(None if latest == math.inf else latest - time.monotonic()) as patience:
+                        found, pause = await look(latest)
+                except TimeoutError:
+                    # That of `patience`, or `StateBusy`.
+                    if time.monotonic() < deadline:
+                        raise
+                    return None
+                if patience.expired() and task.cancelling() > requests:
+                    # Cancelled by another as well, while it was yet to return what it had taken.
+                    _cancel_later(asyncio.CancelledError())
+                left = deadline - time.monotonic()
                 if found is not None or left <= 0:
                     return found
                 await listener.wait(max(0.0, min(left, pause)))
+
+    def _in_time(self, call: Callable[[], T], latest: float) -> T:
+        """Call something in a thread, whose writes wait for other writers until `latest`, then are `StateBusy`."""
+        if latest == math.inf:
+            return call()
+        with self.state._engine.changes.within(max(0.0, latest - time.monotonic())):
+            return call()
 
     async def _acquire(self, wanted: Acquisition, timeout: float | None, ttl: float | None) -> bool:
         locks = self.state._locks
@@ -120,8 +153,8 @@ class Runner:
             if is_held:
                 locks.end(wanted)
 
-        async def look() -> tuple[bool | None, float]:
-            attempt = functools.partial(locks.attempt, wanted, timeout, ttl)
+        async def look(latest: float) -> tuple[bool | None, float]:
+            attempt = functools.partial(self._in_time, lambda: locks.attempt(wanted, timeout, ttl), latest)
             return await self._take_or_give_back(attempt, give_back) or None, LOOK_AGAIN
 
         is_held = False
@@ -155,8 +188,13 @@ class Runner:
 
     async def close(self) -> None:
         """Release what this holds and close the store; closing twice does nothing. Waits end with `StateClosed`."""
-        await asyncio.to_thread(self.state.close)
-        self._commits.close()
+        closing = asyncio.ensure_future(asyncio.to_thread(self.state.close))
+        closing.add_done_callback(self._end)
+        # Also if the task is cancelled meanwhile.
+        await asyncio.shield(closing)
+
+    def _end(self, _: object) -> None:
+        self._commits.tell()
         self._executor.shutdown(wait=False)
 
 

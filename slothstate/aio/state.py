@@ -11,7 +11,7 @@ from types import TracebackType
 from slothstate.aio.handles import AsyncClaim, AsyncWatch, LockBlock
 from slothstate.aio.runner import Runner
 from slothstate.caller import current
-from slothstate.errors import SlothStateError
+from slothstate.errors import SlothStateError, StateBusy
 from slothstate.hints import TYPE_CHECKING, Any, Concatenate, Final, NoReturn, ParamSpec, Self, TypeVar
 from slothstate.state import State
 from slothstate.values import Seconds, as_python, check_key, check_seconds, encode, same
@@ -156,7 +156,7 @@ class AsyncState(Runner):
         """Return the value of a key once it differs from `seen`, as `State.wait` does."""
         seconds = check_timeout(timeout)
         value: Any = None
-
+        has_looked = False
         before = None if seen is None else as_python(*encode(seen, "seen"))
 
         def read() -> tuple[Any, float]:
@@ -164,12 +164,15 @@ class AsyncState(Runner):
             left_ms = self.state._engine.entries.remaining_ms(key)
             return found, left_ms / 1000 if left_ms > 0 else math.inf
 
-        async def look() -> tuple[bool | None, float]:
-            nonlocal value
-            value, pause = await self._run(read)
+        async def look(latest: float) -> tuple[bool | None, float]:
+            nonlocal value, has_looked
+            value, pause = await self._run(lambda: self._in_time(read, latest))
+            has_looked = True
             return None if same(value, before) else True, pause
 
         await self._until(look, seconds)
+        if not has_looked:
+            raise StateBusy(f"{key!r} could not be read within {seconds} s: this State has too much to do")
         return value
 
     async def list_pop(self, key: str | Sequence[str], default: Any = None, timeout: Seconds | None = 0) -> Any:
@@ -197,7 +200,10 @@ class AsyncState(Runner):
             found = take()
             return found, 0.0 if found is not None else self.state._engine.claims.pause(keys)
 
-        return await self._until(lambda: self._take_once_begun(attempt, lambda found: found[0] is None), seconds)
+        def look(latest: float) -> Coroutine[Any, Any, tuple[T | None, float]]:
+            return self._take_once_begun(lambda: self._in_time(attempt, latest), lambda found: found[0] is None)
+
+        return await self._until(look, seconds)
 
     async def atomically(self, fn: Callable[[State], T]) -> T:
         """Return what `fn(state)` returns, run with the plain `State` in one transaction, in a thread.

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import slothstate
 from helpers.places import Place
 from slothstate import (
     AlreadyHeld,
@@ -357,7 +358,7 @@ async def test_a_cancellation_that_comes_with_a_commit(state: AsyncState, place:
     for turns in range(8):
         task = asyncio.ensure_future(state.wait("k", timeout=PATIENCE))
         await asyncio.sleep(0.02)
-        state._commits.close()
+        state._commits.tell()
         for _ in range(turns):
             await asyncio.sleep(0)
         assert task.cancel()
@@ -644,6 +645,147 @@ async def test_close_ends_waits(state: AsyncState, place: Place) -> None:
         await second.close()
         with pytest.raises(StateClosed):
             await task
+
+
+@run
+@pytest.mark.parametrize("what", ["lock", "claim", "watch"])
+async def test_a_state_that_is_closed_inside_a_block(state: AsyncState, place: Place, what: str) -> None:
+    """The error of the block comes, not that of ending it; a watch has ended with its State."""
+    await state.list_push("q", 1, 2)
+    for error in (ValueError("mine"), None):
+        other = AsyncState(place.open())
+        blocks: dict[str, Callable[[], Any]] = {
+            "lock": lambda: other.locked("L"),  # noqa: B023
+            "watch": lambda: other.watch(),  # noqa: B023
+        }
+        block: Any = blocks[what]() if what in blocks else await other.list_claim("q")
+        expected = (
+            nullcontext() if what == "watch" and error is None else pytest.raises(type(error) if error else StateClosed)
+        )
+        with expected:
+            async with block:
+                await other.close()
+                if error is not None:
+                    raise error
+
+
+@run
+async def test_a_busy_store_ends_waits_in_time(state: AsyncState, place: Place) -> None:
+    """Who holds a transaction keeps none of them waiting past its timeout, however many there are; items stay."""
+    holder = place.open()
+    holder.list_push("q", 1)
+    begun, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with holder.transaction():
+            begun.set()
+            over.wait(PATIENCE)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    begun.wait()
+    before = time.monotonic()
+    calls: list[Awaitable[Any]] = [
+        state.list_shift("q", timeout=0.1),
+        state.list_pop(["q"], timeout=0.1),
+        state.list_claim("q", 0.1),
+    ]
+    calls += [state.list_claim("q", 0.1) for _ in range(3 * THREADS)]
+    calls += [state.lock(f"L{number}", 0.1) for number in range(2)]
+    found = await asyncio.gather(*calls)
+    # Far from the many seconds that each of them, or all one after the other, would take.
+    assert time.monotonic() - before < 2
+    assert not any(found)
+    over.set()
+    thread.join()
+    assert holder.list_range("q") == [1]
+    assert [*holder.claims(), *holder.locks()] == []
+
+
+@run
+async def test_cancelled_after_its_timeout(state: AsyncState, place: Place) -> None:
+    """What has taken an item late returns it, and the task is cancelled at its next `await`."""
+    await state.list_push("q", 1)
+    shift = state.state.list_shift
+    state.state.list_shift = lambda keys: time.sleep(0.3) or shift(keys)  # type: ignore[method-assign, assignment]
+    found = []
+
+    async def take() -> None:
+        found.append(await state.list_shift("q", timeout=0.01))
+        found.append("handled")
+        await asyncio.sleep(PATIENCE)
+
+    task = asyncio.create_task(take())
+    await asyncio.sleep(0.15)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert found == [1, "handled"]
+
+
+@run
+async def test_a_watch_of_several_tasks(state: AsyncState, place: Place) -> None:
+    """Each change goes to one of them; closed by one, even while it begins, it is closed for all."""
+    watch = state.watch("k*")
+    tasks = [asyncio.create_task(watch.next()) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    for key in ("k1", "k2", "k3"):
+        await state.set(key, 1)
+    found = await asyncio.gather(*tasks)
+    assert sorted(change.key for change in found if change is not None) == ["k1", "k2", "k3"]
+    async with waiting(watch.next()) as last:
+        await watch.close()
+        with pytest.raises(SlothStateError, match="this watch is closed"):
+            await last
+    beginning, never = state.watch(), state.watch()
+    task = asyncio.create_task(beginning.next())
+    await asyncio.sleep(0)
+    await beginning.close()
+    await never.close()
+    for closed in (task, never.next()):
+        with pytest.raises(SlothStateError, match="this watch is closed"):
+            await closed
+    assert await state.watches() == []
+
+
+def test_cancelled_while_it_opens_or_closes(tmp_path: Path) -> None:
+    """What was opened for nobody is closed; what is being closed is closed all the same."""
+    closed: list[int] = []
+
+    class Counted(State):
+        def close(self) -> None:
+            closed.append(1)
+            super().close()
+
+    def slowly_open(path: Path) -> State:
+        time.sleep(0.05)
+        state = Counted(slothstate.open(path)._engine)
+        opened.append(state)
+        return state
+
+    opened: list[State] = []
+
+    async def main() -> None:
+        opening = asyncio.create_task(aio.open(tmp_path / "s.db")._open())
+        await asyncio.sleep(0.01)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        while not closed:
+            await asyncio.sleep(0.01)
+        state = await aio.open(tmp_path / "s.db")
+        task = asyncio.create_task(state.close())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        while len(closed) < 2:
+            await asyncio.sleep(0.01)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("slothstate.aio.plain.open", slowly_open)
+        asyncio.run(asyncio.wait_for(main(), PATIENCE))
+    assert len(opened) == 2
 
 
 @run

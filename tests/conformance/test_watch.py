@@ -274,6 +274,33 @@ def test_who_waits_for_a_name_waits_for_no_writer(place: Place) -> None:
     state.unwatch("w")
 
 
+def test_a_busy_store_ends_a_wait_in_time(place: Place) -> None:
+    """Also where the change before is yet to be noted as handled; that comes later."""
+    state, other = place.open(), place.open()
+    with state.watch("k*", name="w") as watch:
+        other.set("k1", 1)
+        assert watch.next(1) is not None
+        begun, over = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with other.transaction():
+                begun.set()
+                over.wait(10)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        begun.wait()
+        before = time.monotonic()
+        assert watch.next(0.05) is None
+        assert time.monotonic() - before < 5
+        over.set()
+        thread.join()
+        assert watch.next(0) is None
+    with state.watch("k*", name="w") as watch:
+        assert watch.next(0) is None
+    state.unwatch("w")
+
+
 def test_nobody_waits_for_himself(place: Place) -> None:
     """For ever for a name that the same thread runs is an error at once, through another State too."""
     state, other = place.open(), place.open()
@@ -305,6 +332,22 @@ def test_forgotten(place: Place) -> None:
         found = watch.next(1)
         assert found is not None
         assert (found.key, found.revision > lost.value.revision) == ("c", True)
+    writer.unwatch("w")
+
+
+def test_forgotten_and_taken(place: Place) -> None:
+    """One that another runs by the time it notices says so when it goes on: it does not know what it has missed."""
+    writer, first, second = place.open(), place.open(), place.open()
+    watch = first.watch(name="w")
+    assert writer.unwatch("w")
+    writer.set("missed", 1)
+    with second.watch(name="w"):
+        assert watch.next(0) is None
+    with pytest.raises(WatchLost):
+        watch.next(1)
+    writer.set("k", 1)
+    assert watch.next(1).key == "k"  # type: ignore[union-attr]
+    watch.close()
     writer.unwatch("w")
 
 

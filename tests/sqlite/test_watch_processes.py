@@ -214,6 +214,29 @@ def test_a_day_is_kept(path: str, clock: Clock) -> None:
     state.close()
 
 
+def test_a_loss_that_could_not_be_noted_is_told_later(path: str, clock: Clock) -> None:
+    """In a snapshot, and while another writes, `next` fails; then it says that changes are missing."""
+    state = State(SqliteEngine(path, clock=clock, busy_timeout=0.05))
+    other = State(SqliteEngine(path, clock=clock))
+    for kept_from_it in (state.snapshot, other.transaction):
+        with state.watch(name="w") as watch:
+            state.set("old", 1)
+            clock.advance(25 * 3600)
+            state.set("new", 1)
+            state.sweep()
+            with kept_from_it(), pytest.raises(SlothStateError) as error:
+                watch.next(0)
+            assert not isinstance(error.value, WatchLost)
+            with pytest.raises(WatchLost):
+                watch.next(0)
+            change = watch.next(0)
+            assert change is not None
+            assert change.key == "new"
+            assert watch.next(0) is None
+    state.close()
+    other.close()
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_fork_has_none(path: str, state: State) -> None:
     """The watch is its parent's, in which it goes on."""
