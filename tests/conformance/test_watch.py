@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import pytest
@@ -88,6 +89,33 @@ def test_one_verb_is_one_change(place: Place, verb: str) -> None:
     with watcher.watch() as watch:
         call(writer)
         assert sorted(changes(watch)) == sorted(expected)
+
+
+@pytest.mark.parametrize("block", ["snapshot", "transaction", "snapshot in a transaction", "undone"])
+def test_writes_after_a_block(place: Place, block: str) -> None:
+    """Each is a change of its own, whatever the block before them read, wrote or was refused."""
+    state = place.open()
+    with state.watch() as watch:
+        with (
+            suppress(ZeroDivisionError),
+            nullcontext() if block == "snapshot" else state.transaction(),
+            state.snapshot() if "snapshot" in block else nullcontext(),
+        ):
+            assert state.get("k") is None
+            with suppress(SlothStateError):
+                state.set("k", 0)
+            if block == "undone":
+                raise ZeroDivisionError
+        assert changes(watch) == [("set", "k")] * (block == "transaction")
+        for value in range(3):
+            state.set("k", value)
+        with state.snapshot():
+            assert state.keys() == ["k"]
+        state.increment("k")
+        state.increment("k")
+        state.list_push("l", 1)
+        state.list_push("l", 2)
+        assert changes(watch) == [("set", "k")] * 5 + [("set", "l")] * 2
 
 
 def test_several_in_a_transaction(place: Place) -> None:

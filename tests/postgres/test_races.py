@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 import slothstate
+from helpers.support import until
 from slothstate import LockLost, State
 
 
@@ -128,3 +129,42 @@ def test_a_connection_that_nobody_closed(url: str, recwarn: pytest.WarningsRecor
             assert time.monotonic() < deadline
             time.sleep(0.01)
     assert not recwarn.list
+
+
+def test_the_order_of_changes_of_a_key(url: str) -> None:
+    """It is that of its commits, whichever verb began first."""
+    plain, _, schema = url.partition("&schema=")
+    with (
+        slothstate.open(url) as state,
+        slothstate.open(url) as other,
+        psycopg.connect(plain, options=f"-c search_path={schema}") as admin,
+        ThreadPoolExecutor() as pool,
+        other.watch("z") as watch,
+    ):
+        state.set_many(dict.fromkeys("amz", 0))
+        admin.execute("select from entries where key = 'm' for update")
+        waiting = pool.submit(state.set_many, dict.fromkeys("amz", 1))
+        is_waiting = "select count(*) from pg_locks where not granted and transactionid is not null"
+        until(lambda: admin.execute(is_waiting).fetchone() != (0,))
+        assert other.delete("z")
+        admin.commit()
+        assert waiting.result()
+        assert other.get("z") == 1
+        assert [watch.next(0).op for _ in range(3)] == ["set", "delete", "set"]  # type: ignore[union-attr]
+        assert watch.next(0) is None
+
+
+@pytest.mark.parametrize("name", [None, "follower"])
+def test_changes_that_came_with_a_backup(url: str, name: str | None) -> None:
+    """The server that a store is restored on has not come to the transactions of the one that it was on."""
+    with slothstate.open(url) as state:
+        watch = state.watch(name=name)
+        state.set("a", 1)
+        administer(url, "update changes set xid = '9000000000000'")
+        state.set("b", 2)
+        if name is not None:
+            watch.close()
+            watch = state.watch(name=name)
+        with watch:
+            assert [watch.next(0).key for _ in range(2)] == ["a", "b"]  # type: ignore[union-attr]
+            assert watch.next(0) is None

@@ -59,6 +59,8 @@ _SESSION: Final = {
     "idle_session_timeout": "0",
     "statement_timeout": "0",
     "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+    "array_nulls": "on",
     "jit": "off",
     "client_min_messages": "warning",
 }

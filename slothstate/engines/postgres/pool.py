@@ -131,7 +131,7 @@ class Pool:
     def require_writable(self) -> None:
         own = self.own()
         if own is not None and own.moment:
-            raise SlothStateError("inside snapshot() nothing can be written: write before it, or after")
+            raise SlothStateError("inside snapshot() nothing can be written: end it first; nothing was changed")
 
     def is_caller_writing(self) -> bool:
         self.require_usable()
@@ -146,7 +146,8 @@ class Pool:
         holder = self._own_writer()
         if holder is not None:
             raise StateBusy(
-                f"this thread itself holds the write transaction of another State on {self.shown}: {holder.describe()}"
+                f"this thread itself holds the write transaction on {self.shown} through another State "
+                f"({holder.describe()}), nothing was written: write through that one, or end its transaction first"
             )
 
     def _own_writer(self) -> Caller | None:

@@ -18,8 +18,12 @@ select
   pg_backend_pid(), pg_is_in_recovery(), version(), current_setting('server_version_num')::int,
   current_setting('server_encoding'), current_setting('fsync'), current_setting('full_page_writes'),
   (select system_identifier from pg_control_system()),
-  (select oid from pg_database where datname = current_database())::bigint
+  (select oid from pg_database where datname = current_database())::bigint,
+  case
+    when current_setting('transaction_timeout', true) is not null then set_config('transaction_timeout', '0', false)
+  end
 """
+"""It lifts a limit on the way, which no session can be begun without: servers before PostgreSQL 17 do not know it."""
 
 _STRANGERS: Final = ("CockroachDB", "YugabyteDB", "-YB-", "Redshift", "Greenplum", "Materialize", "CrateDB")
 
@@ -30,7 +34,7 @@ def identify(connection: Connection, known: tuple[Any, ...] | None, durability: 
     if connection.db.info.server_version < OLDEST:
         raise UnsafeState(f"the server is PostgreSQL {version}; 14 or later is needed ({shown})")
     row = connection.execute(_IDENTIFY, seconds=10)[0]
-    pid, is_replica, banner, _, encoding, fsync, full_pages, system, database = row
+    pid, is_replica, banner, _, encoding, fsync, full_pages, system, database, _ = row
     stranger = next((name for name in _STRANGERS if name in banner), None)
     if stranger is not None or not banner.startswith("PostgreSQL "):
         raise UnsafeState(f"the server is {stranger or banner[:40]}, which is not PostgreSQL ({shown})")

@@ -79,7 +79,9 @@ FUNCTIONS: Final = (
     when (old.first is not null or {_WATCHED}) execute function entry_changed_v1()
     """,
     # Gives committed changes their revisions: in an order in which none is ever added before one that was read. Only
-    # those of transactions before which none is under way; with `all_of_them` the caller has locked the gate.
+    # those of transactions before which none is under way; with `all_of_them` the caller has locked the gate. Each was
+    # noted while its row was locked, so of one key the `id` is the order, whichever transaction began first. A
+    # transaction that is yet to come is one of another server, from which the store was restored.
     plpgsql(
         "number_changes_v1(all_of_them boolean)",
         "void",
@@ -97,10 +99,12 @@ FUNCTIONS: Final = (
           select coalesce(max(revision), 0) into newest from changes;
           update changes c set revision = newest + each.number
           from (
-            select id, row_number() over (order by xid, id) as number
+            select id, row_number() over (order by id) as number
             from changes
-            where revision is null
-            and xid < case when all_of_them then pg_current_xact_id() else pg_snapshot_xmin(pg_current_snapshot()) end
+            where revision is null and xid is distinct from pg_current_xact_id_if_assigned() and (
+              all_of_them or xid < pg_snapshot_xmin(pg_current_snapshot())
+              or xid >= pg_snapshot_xmax(pg_current_snapshot())
+            )
           ) each
           where c.id = each.id;
           select coalesce(max(revision), 0) into newest from changes;

@@ -101,8 +101,10 @@ class Store(ForkablePool):
         try:
             own.working = True
             own.require_open()
+            if own.moment is not None:
+                return operation(own, own.moment, *args)
             own.step.begin()
-            return operation(own, self.now() if own.moment is None else own.moment, *args)
+            return operation(own, self.now(), *args)
         except (apsw.Error, UnicodeDecodeError) as error:
             raise translate(error, self.path) from error
         finally:
