@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from slothstate.cli.formatting import escaped, is_terminal, quantity, size
 from slothstate.cli.opening import open_settings, open_state, store_path
 from slothstate.cli.options import no_stream, store_command
 from slothstate.cli.progress import working
+from slothstate.cli.signals import clearing_up_when_ended
 from slothstate.cli.values import write_done
 from slothstate.hints import Final
 
@@ -37,8 +39,8 @@ def backup(target: str, db: str | None) -> None:
     is complete and consistent, whoever writes meanwhile; it appears under its name when it is whole. It is a store
     itself: `slothstate --db TARGET doctor` looks at it, `slothstate restore TARGET` brings it back.
     """
-    path = Path(os.path.expanduser(target))
-    with open_state(db) as state, working("copying"):
+    path = Path(slothstate.absolute_path(target, "backup path") if target.startswith("~") else target)
+    with open_state(db) as state, clearing_up_when_ended(), working("copying"):
         # An empty target is none, though Path takes it for the current directory.
         if target and (path.is_dir() or target.endswith(_SEPARATORS)):
             path = _backup_into(state, path, Path(store_path(db)))
@@ -91,11 +93,12 @@ def restore(file: str, yes: bool, db: str | None) -> None:
         what = "is a directory: name a backup in it" if os.path.isdir(os.path.expanduser(file)) else "is not there"
         raise Failure(f"cannot restore {escaped(file)}: it {what}", STORE_ERROR)
     if os.path.exists(path) and not yes:
-        if not is_terminal():
-            raise Failure(f"restore replaces everything in {path}: say so with --yes", MISUSE)
+        if not is_terminal(sys.stdin):
+            why = "asks before it does, and stdin is no terminal: give --yes"
+            raise Failure(f"restore replaces everything in {path}, {why}", MISUSE)
         if not click.confirm(f"Replace everything in {escaped(path)} by {escaped(file)}?", err=True):
             raise Failure("nothing was restored", NO)
-    with working("restoring"):
+    with clearing_up_when_ended(), working("restoring"):
         slothstate.restore(file, path, allow_remote=open_settings().get("allow_remote", False))
     with open_state(path) as state:
         write_done(f"{escaped(path)}: {quantity(len(state), 'key')} restored from {escaped(file)}")

@@ -6,8 +6,9 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from io import UnsupportedOperation
 
 import click
 from click.core import ParameterSource
@@ -153,9 +154,18 @@ class _Taken:
 
 @contextmanager
 def _stdin_taken() -> Iterator[IO[bytes]]:
+    """Yield what stdin holds; in the block nothing else can be read from it, also by a command that a line runs."""
     stdin = sys.stdin
-    sys.stdin = cast(Any, _Taken())
-    try:
-        yield stdin.buffer
-    finally:
-        sys.stdin = stdin
+    with ExitStack() as stack:
+        lines: IO[bytes] = stdin.buffer
+        with suppress(UnsupportedOperation):  # it has no descriptor: nothing inherits it
+            number = stdin.fileno()
+            copy = os.dup(number)
+            stack.callback(os.close, copy)
+            stack.callback(os.dup2, copy, number)
+            lines = open(copy, "rb", closefd=False)  # noqa: SIM115 - its descriptor is closed above
+            with open(os.devnull, "rb") as nothing:
+                os.dup2(nothing.fileno(), number)
+        sys.stdin = cast(Any, _Taken())
+        stack.callback(setattr, sys, "stdin", stdin)
+        yield lines

@@ -12,6 +12,7 @@ import click
 from slothstate.cli import exits
 from slothstate.cli.exits import CLOSED_PIPE, INTERRUPTED, MISUSE, Failure, drop_unread, finish, printing
 from slothstate.cli.options import CommandBehind
+from slothstate.cli.signals import failing_when_ended
 from slothstate.cli.wording import ALIASES, hint, too_much
 from slothstate.hints import Any, Final
 
@@ -19,8 +20,9 @@ __all__ = ["CommandGroup", "exit_code"]
 
 _NAME_WIDTH: Final = 12
 
-# The URL of a store, or one with a user; with one slash, too, as it is mistyped.
-_ADDRESS: Final = re.compile(r"(postgres(?:ql)?:/?/?|\w[\w+.-]*://(?=.*@)).*", re.IGNORECASE | re.DOTALL)
+# The URL of a store, or one with a user; with one slash, too, as it is mistyped. A scheme has an end, or a long text
+# would be searched from each of its letters to the last.
+_ADDRESS: Final = re.compile(r"(postgres(?:ql)?:/?/?|\w[\w+.-]{0,40}://(?=.*@)).*", re.IGNORECASE | re.DOTALL)
 
 
 class CommandGroup(click.Group):
@@ -73,7 +75,8 @@ class CommandGroup(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         invoke: Callable[[click.Context], Any] = super().invoke
-        return finish(lambda: invoke(context))
+        with failing_when_ended():
+            return finish(lambda: invoke(context))
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         """Parse; --help and --version print in here, where click would make 1 of a reader that has gone."""

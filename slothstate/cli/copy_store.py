@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 
 import click
 
 import slothstate
 from slothstate import Record
-from slothstate.cli.dump import BATCH_BYTES, BATCH_KEYS
+from slothstate.cli.dump import BATCH_BYTES, BATCH_KEYS, telling_what_stays
 from slothstate.cli.exits import MISUSE, STORE_ERROR, Failure
 from slothstate.cli.formatting import escaped, quantity
 from slothstate.cli.opening import open_settings
@@ -50,11 +50,12 @@ def copy_store(source: str, target: str, db: str | None, merge: bool, replace: b
         raise Failure(f"there is no store at {_shown(source)}", STORE_ERROR)
     if _is_same(source, target):
         raise Failure(f"FROM and TO are the same store: {_shown(source)}", MISUSE)
+    copied = expired = 0
     with (
         slothstate.open(source, **open_settings()) as old,
         slothstate.open(target, **open_settings()) as new,
         advancing("copying", len(old)) as advance,
-        nullcontext() if merge else new.transaction(),
+        telling_what_stays("copied", lambda: copied) if merge else new.transaction(),
     ):
         if not merge and not replace and (count := len(new)):
             raise Failure(
@@ -63,7 +64,6 @@ def copy_store(source: str, target: str, db: str | None, merge: bool, replace: b
             )
         if replace:
             new.clear()
-        copied = expired = 0
         for batch in _batches(old.dump()):
             stored = new.load(batch)
             copied += stored

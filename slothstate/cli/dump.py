@@ -14,15 +14,16 @@ from tempfile import SpooledTemporaryFile
 import click
 
 from slothstate import Record, SlothStateError, State, to_json
-from slothstate.cli.exits import MISUSE, Failure, cannot_read
+from slothstate.cli.exits import MISUSE, STORE_ERROR, Failure, cannot_read, exit_code_of
 from slothstate.cli.formatting import escaped, is_terminal, quantity
 from slothstate.cli.opening import open_state
 from slothstate.cli.options import file_named, store_command
 from slothstate.cli.progress import advancing
+from slothstate.cli.signals import clearing_up_when_ended
 from slothstate.cli.values import write, write_done, write_octets
 from slothstate.hints import IO, Any, Final, NoReturn
 
-__all__ = ["dump", "load"]
+__all__ = ["BATCH_BYTES", "BATCH_KEYS", "dump", "load", "telling_what_stays"]
 
 BATCH_KEYS: Final = 1000
 BATCH_BYTES: Final = 4 * 2**20
@@ -60,6 +61,7 @@ def dump(pattern: str | None, output: str | None, db: str | None) -> None:
     to_terminal = output in (None, "-") and is_terminal()
     with (
         open_state(db) as state,
+        clearing_up_when_ended(),
         _output(output) as write,
         advancing("dumping", len(state) if pattern is None else None, shown=not to_terminal) as advance,
     ):
@@ -85,10 +87,12 @@ def _output(path: str | None) -> Iterator[Callable[[bytes], object]]:
     try:
         with open(descriptor, "wb") as stream:
             yield stream.write
-    except BaseException:
+    except BaseException as error:
         # Half a dump must not be taken for a whole one.
         with contextlib.suppress(OSError):
             os.unlink(path)
+        if isinstance(error, OSError) and not isinstance(error, SlothStateError):
+            raise Failure(f"cannot write {path}: {error.strerror}", STORE_ERROR) from error
         raise
 
 
@@ -135,7 +139,8 @@ def load(file: str, replace: bool, partial: bool, dry_run: bool, db: str | None)
             elif replace:
                 _replace(db, batches)
             else:
-                _merge(db, batches)
+                with telling_what_stays("loaded", lambda: batches.stored):
+                    _merge(db, batches)
     if dry_run:
         write(f"{quantity(batches.lines, 'line')} can be loaded")
         return
@@ -166,13 +171,24 @@ def _merge(db: str | None, batches: _Batches) -> None:
             for batch in chain([first], found):
                 batches.store(state, batch)
     except Failure as error:
-        are = "is" if batches.stored == 1 else "are"
-        kept = (
-            f"{quantity(batches.stored, 'key')} from before it {are} loaded, and may be loaded again"
-            if batches.stored
-            else "nothing was changed"
-        )
+        kept = _kept(batches.stored, "loaded") or "nothing was changed"
         raise Failure(f"{error}; {kept}", error.exit_code) from error
+
+
+@contextlib.contextmanager
+def telling_what_stays(done: str, count: Callable[[], int]) -> Iterator[None]:
+    """Let an error of the store, which says what became of one batch, say how many keys were `done` before it."""
+    try:
+        yield
+    except SlothStateError as error:
+        if kept := _kept(count(), done):
+            raise Failure(f"{error}; {kept}", exit_code_of(error)) from error
+        raise
+
+
+def _kept(count: int, done: str) -> str:
+    are = "is" if count == 1 else "are"
+    return f"{quantity(count, 'key')} from before it {are} {done}, and may be {done} again" if count else ""
 
 
 def _replace(db: str | None, batches: _Batches) -> None:
@@ -277,8 +293,20 @@ class _Batches:
 
 def _copied(stream: Iterable[bytes], copy: IO[bytes]) -> Iterator[bytes]:
     for line in stream:
-        copy.write(line)
+        with _keeping_aside():
+            copy.write(line)
         yield line
+    with _keeping_aside():
+        copy.flush()
+
+
+@contextlib.contextmanager
+def _keeping_aside() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        what = f"cannot write a temporary file: {error.strerror}; $TMPDIR names another place for it"
+        raise Failure(what, STORE_ERROR) from error
 
 
 def _record(line: bytes) -> Record | int:

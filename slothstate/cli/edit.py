@@ -18,6 +18,7 @@ from slothstate.cli.exits import DONE, INTERRUPTED, MISUSE, NO, Failure, exit_co
 from slothstate.cli.formatting import escaped, is_terminal, styled
 from slothstate.cli.opening import has_store, open_state
 from slothstate.cli.options import key_argument, store_command
+from slothstate.cli.signals import Ended, clearing_up_when_ended
 from slothstate.cli.values import parse_line, write
 from slothstate.hints import Any
 
@@ -48,7 +49,7 @@ def edit(db: str | None, key: str) -> int:
         file.write(_octets(old))
     path = Path(name)
     with _keeping_what_was_written(path):
-        with _leaving_ctrl_c_to_the_editor():
+        with clearing_up_when_ended(), _leaving_ctrl_c_to_the_editor():
             click.edit(filename=name)
         octets = path.read_bytes()
         if octets != _octets(old):
@@ -94,7 +95,7 @@ def _keeping_what_was_written(path: Path) -> Iterator[None]:
     before = path.read_bytes()
     try:
         yield
-    except (Failure, click.ClickException, SlothStateError, OSError, KeyboardInterrupt) as error:
+    except (Failure, click.ClickException, SlothStateError, OSError, KeyboardInterrupt, Ended) as error:
         what, code = _failure(error)
         # Whether it was set is what the store cannot say then.
         what += "" if isinstance(error, OutcomeUnknown) else "; nothing was set"
@@ -113,6 +114,8 @@ def _failure(error: BaseException) -> tuple[str, int]:
         return escaped(str(error)), exit_code_of(error)
     if isinstance(error, click.ClickException):
         return error.format_message(), MISUSE
+    if isinstance(error, Ended):
+        return str(error), error.exit_code
     if isinstance(error, OSError):
         return f"cannot read what was written: {error.strerror}", MISUSE
     return "interrupted", INTERRUPTED

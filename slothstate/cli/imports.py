@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from slothstate import InvalidKey, InvalidValue, OutOfRange, Record, State
-from slothstate.cli.dump import BATCH_KEYS
+from slothstate.cli.dump import BATCH_KEYS, telling_what_stays
 from slothstate.cli.exits import DONE, MISUSE, NO, Failure
 from slothstate.cli.formatting import escaped, quantity
 from slothstate.cli.opening import open_state, store_path
@@ -74,7 +74,11 @@ def import_(
     try:
         # The first row is read before the store is opened: what cannot be read makes no store appear.
         first = next(found, None)
-        with open_state(db, create=True) as state, advancing("importing") as advance:
+        with (
+            open_state(db, create=True) as state,
+            telling_what_stays("imported", lambda: tally["stored"]),
+            advancing("importing") as advance,
+        ):
             if first is not None:
                 _store(state, chain([first], found), prefix, skipped, advance, tally)
     except NotReadable as error:

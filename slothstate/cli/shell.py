@@ -15,7 +15,8 @@ from types import FrameType
 
 import click
 
-from slothstate import SlothStateError, State
+import slothstate
+from slothstate import SlothStateError, State, UnsafeState
 from slothstate.cli.exits import MISUSE, NO, Failure, flush
 from slothstate.cli.formatting import escaped, is_terminal, quantity
 from slothstate.cli.opening import open_state, store_path
@@ -79,7 +80,7 @@ def shell(source: str | None, implementation: str, db: str | None) -> int:
     """
     from slothstate.lua.host.host import Host
 
-    with open_state(db, create=True) as state, _failing_when_ended():
+    with open_state(db, create=True) as state:
         host = Host(state, stderr_reporter(), implementation)
         prompt = _Prompt(host)
         if source is not None:
@@ -211,14 +212,6 @@ class _Prompt:
 
 
 @contextlib.contextmanager
-def _failing_when_ended() -> Iterator[None]:
-    try:
-        yield
-    except Ended as ended:
-        raise Failure(f"ended by {signal.Signals(ended.number).name}", 128 + ended.number) from ended
-
-
-@contextlib.contextmanager
 def _interrupting(host: Host) -> Iterator[None]:
     """Let signals end what Lua runs in the block; raise `KeyboardInterrupt` for Ctrl-C, `Ended` for another one.
 
@@ -261,20 +254,26 @@ def _line_editing(state: State, names: Callable[[str], list[str]]) -> Iterator[N
     is_libedit = "libedit" in (readline.__doc__ or "")
     readline.parse_and_bind("bind ^I rl_complete" if is_libedit else "tab: complete")
     readline.set_history_length(HISTORY_LINES)
-    history = (
-        Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "slothstate" / "shell_history"
-    )
-    with contextlib.suppress(OSError):
-        readline.read_history_file(history)
+    with contextlib.suppress(OSError, UnsafeState):
+        readline.read_history_file(_history_file())
     try:
         yield
     finally:
         # A history that cannot be kept is no reason to fail.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, UnsafeState):
+            history = _history_file()
             history.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(history, os.O_CREAT | os.O_WRONLY, 0o600))
             history.chmod(0o600)
             readline.write_history_file(history)
+
+
+def _history_file() -> Path:
+    """Return where the history is kept. Raises: `UnsafeState` where there is no home directory."""
+    kept = os.environ.get("XDG_STATE_HOME", "")
+    # A relative one is to be ignored: https://specifications.freedesktop.org/basedir-spec/latest/
+    directory = kept if os.path.isabs(kept) else slothstate.absolute_path("~/.local/state")
+    return Path(directory, "slothstate", "shell_history")
 
 
 class _Completer:

@@ -7,9 +7,18 @@ import signal
 from collections.abc import Iterator, Sequence
 from types import FrameType
 
+from slothstate.cli.exits import Failure
 from slothstate.hints import Final
 
-__all__ = ["ENDING", "TERMINATING", "Ended", "raising_when_ended", "until_signalled"]
+__all__ = [
+    "ENDING",
+    "TERMINATING",
+    "Ended",
+    "clearing_up_when_ended",
+    "failing_when_ended",
+    "raising_when_ended",
+    "until_signalled",
+]
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 
@@ -25,8 +34,9 @@ class Ended(BaseException):
     """A signal asks the command to end: Ctrl-C, SIGTERM, SIGHUP."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(number)
+        super().__init__(f"ended by {signal.Signals(number).name}")
         self.number = number
+        self.exit_code = 128 + number
 
 
 @contextlib.contextmanager
@@ -45,6 +55,22 @@ def raising_when_ended(numbers: Sequence[signal.Signals] = ENDING) -> Iterator[N
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def clearing_up_when_ended() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does: what it has written aside goes before the process does."""
+    with raising_when_ended([number for number in ENDING if number != signal.SIGINT]):
+        yield
+
+
+@contextlib.contextmanager
+def failing_when_ended() -> Iterator[None]:
+    """Make the failure of a command of `Ended`. Raises: `Failure`."""
+    try:
+        yield
+    except Ended as ended:
+        raise Failure(str(ended), ended.exit_code) from ended
 
 
 @contextlib.contextmanager

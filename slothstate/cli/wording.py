@@ -129,6 +129,8 @@ _EXPLAINED: Final = {
     "slothstate": "leave that word out",
 }
 
+_LONGEST_NAME: Final = 40
+
 _QUOTES: Final = "a value with blanks stands in quotes"
 
 _TOO_MUCH: Final = {
@@ -159,4 +161,7 @@ def hint(name: str, commands: list[str]) -> str:
         if known in _INSTEAD:
             instead = _INSTEAD[known]
             return f": did you mean {instead!r}?" if instead in commands else f": there is 'slothstate {instead}'"
+    if len(name) > _LONGEST_NAME:
+        # Not a mistyped command, and comparing takes time that grows with the square of the length.
+        return ""
     return next((f": did you mean {close!r}?" for close in get_close_matches(name, commands, n=1)), "")

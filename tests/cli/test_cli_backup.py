@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pkgutil
+import signal
 import stat
 import subprocess
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -15,7 +19,7 @@ from helpers.command import SECONDS, slothstate, start
 from helpers.faulty_disk import RecordingDisk
 from helpers.sqlite import raw
 from helpers.support import exact_dump
-from helpers.terminal import output
+from helpers.terminal import Terminal, invoke, output
 from helpers.verbs import VALUES
 from slothstate import State
 from slothstate.engines.sqlite import location
@@ -303,3 +307,72 @@ def test_a_backup_that_is_no_path(home: Path, source: object) -> None:
     with pytest.raises(package.InvalidValue, match=r"^source must be"):
         package.restore(source, home / "state.db")  # type: ignore[arg-type]
     assert not (home / "state.db").exists()
+
+
+@pytest.fixture(params=["SIGTERM", "SIGHUP"])
+def number(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A signal that would end a process; not this one, whatever is tested."""
+    found = signal.Signals[request.param]
+    before = signal.signal(found, lambda *_: None)
+    yield found
+    signal.signal(found, before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (("backup", "copies/copy.db"), "slothstate.engines.sqlite.backup.copy_pages"),
+        (("backup", "copies/"), "slothstate.engines.sqlite.backup.copy_pages"),
+        (("dump", "-o", "copies/all.jsonl"), "slothstate.cli.dump._line"),
+        (("restore", "--yes", "--db", "copies/new.db", "state.db"), "slothstate.engines.sqlite.restore.copy_pages"),
+    ],
+)
+def test_a_signal_leaves_nothing_behind(
+    home: Path,
+    full: list[str],
+    number: int,
+    arguments: tuple[str, ...],
+    place: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """timeout(1) or a service manager ends it: what was written aside, as large as the store, is gone."""
+    monkeypatch.chdir(home)
+    Path("copies").mkdir()
+    called = pkgutil.resolve_name(place)
+
+    def ended(*given: object) -> object:
+        result = called(*given)
+        os.kill(os.getpid(), number)
+        return result
+
+    monkeypatch.setattr(place, ended)
+    ending = invoke(*arguments, home=home)
+    assert (ending.exit_code, ending.stdout) == (128 + number, "")
+    assert ending.stderr == f"slothstate: ended by {signal.Signals(number).name}\n"
+    assert [path for path in Path("copies").iterdir() if path.is_file()] == []
+
+
+def test_restore_asks_who_can_answer(home: Path, full: list[str]) -> None:
+    """A line of a list on stdin is no answer, and a terminal that shows the question is none either."""
+    slothstate("backup", "copy.db", home=home)
+    reading, writing = os.pipe()
+    os.write(writing, b"yes\nyes\n")
+    os.close(writing)
+    with Terminal("restore", "copy.db", home=home, stdin=reading) as terminal:
+        assert terminal.end() == 2
+        assert "stdin is no terminal: give --yes" in " ".join(terminal.shown.split())
+    os.close(reading)
+    with Terminal("restore", "copy.db", home=home, stdout=subprocess.DEVNULL) as terminal:
+        terminal.wait_for("[y/N]")
+        terminal.type("y\n")
+        assert terminal.end() == 0
+
+
+@pytest.mark.parametrize("target", ["~/copies/", "~/copy.db"])
+def test_backup_without_a_home(home: Path, full: list[str], target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody knows what ~ is, no directory of that name appears."""
+    monkeypatch.chdir(home)
+    ending = invoke("backup", target, "--db", home / "state.db", home=Path("relative"))
+    assert (ending.exit_code, ending.stdout) == (3, "")
+    assert "there is no home directory" in ending.stderr
+    assert sorted(path.name for path in home.iterdir()) == ["state.db", "state.db-locks"]

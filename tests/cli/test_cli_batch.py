@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -193,3 +194,26 @@ def test_lines_of_other_systems(home: Path) -> None:
     assert invoke("batch", home=home, stdin=lines).stdout_bytes == b"1\n\xff"
     with open_state(home / "state.db") as state:
         assert state["b"] == b"\xff"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="cat")
+def test_a_command_in_a_line_finds_no_line_on_stdin(home: Path, state: State) -> None:
+    """Whatever a line runs, or reads, leaves the lines behind it to the batch."""
+    watching = ["watch --name w --timeout 0", "set a 1", "watch --name w --count 1 -- cat"]
+    lines = [*watching, "load --partial /dev/stdin", *[f"set key:{number} {number}" for number in range(5000)]]
+    process = subprocess.run(
+        [*command("batch"), "--db", home / "state.db"],
+        input="\n".join(lines).encode(),
+        capture_output=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert (process.returncode, process.stdout, process.stderr) == (0, b"loaded 0 keys\n", b"")
+    assert len(state.keys("key:*")) == 5000
+
+
+def test_a_line_of_something_else(home: Path, state: State) -> None:
+    """A text without an end that is no command is refused at once, whatever its length."""
+    code, _, (error,) = batch("x" * 2_000_000, home=home)
+    assert code == 2
+    assert error.startswith("slothstate: line 1: No such command 'xxx")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -159,3 +160,14 @@ def test_at_a_terminal(home: Path, state: State, monkeypatch: pytest.MonkeyPatch
     with Terminal("edit", "a", home=home) as terminal:
         assert terminal.end() == 0
         assert "not changed" in terminal.shown
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal(home: Path, state: State, name: str) -> None:
+    """Whoever ends `edit` while the editor is open is told where the text is."""
+    done = edit(home, "a", f"path.write_text('6'); os.kill(os.getppid(), signal.{name}); import time; time.sleep(1)")
+    (text,) = left(home)
+    assert done.returncode == 128 + signal.Signals[name]
+    assert done.stderr == f"slothstate: ended by {name}; nothing was set, your text is in {text}\n"
+    assert text.read_text() == "6"
+    assert state["a"] == 1

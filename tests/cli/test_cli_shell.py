@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from helpers.command import slothstate
 from helpers.terminal import Terminal
 from slothstate import open as open_state
+from slothstate.cli.shell import _line_editing
 
 
 @pytest.mark.parametrize(
@@ -83,9 +84,9 @@ def test_errors_in_a_pipe(lines: str, code: int, error: str, lua: str, home: Pat
 
 
 @contextlib.contextmanager
-def terminal(home: Path, *arguments: str) -> Iterator[Terminal]:
+def terminal(home: Path, *arguments: str, env: Mapping[str, str] = {}) -> Iterator[Terminal]:
     """A shell that shows its prompt."""
-    with Terminal("shell", *arguments, home=home, controls=True) as shell:
+    with Terminal("shell", *arguments, home=home, controls=True, env=env) as shell:
         shell.read_until("End: Ctrl-D\n> ")
         yield shell
         shell.type("\x04")
@@ -196,3 +197,28 @@ def test_leaving(home: Path) -> None:
         shell.read_until("> ")
         shell.type("os.exit(3)\n")
         assert shell.end() == 3
+
+
+@pytest.mark.parametrize("variables", [{"HOME": ""}, {"HOME": "relative"}, {"XDG_STATE_HOME": "relative"}])
+def test_history_without_a_home(home: Path, variables: dict[str, str]) -> None:
+    """An empty or relative home is none, and then there is no history; a relative $XDG_STATE_HOME is ignored."""
+    with terminal(home, env=variables) as shell:
+        shell.type("'forget me'\n")
+        shell.read_until('"forget me"\n> ')
+    assert not (home / "relative").exists()
+    assert (home / ".local").exists() == ("HOME" not in variables)
+
+
+def test_history_where_nobody_knows_the_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user who is not in passwd, without $HOME, as in many a container, has no history, and a shell."""
+    pwd = pytest.importorskip("pwd")
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr("readline.read_history_file", lambda path: pytest.fail(f"{path} was read"))
+    with open_state(home / "state.db") as state, _line_editing(state, lambda path: []):
+        pass

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import closing, suppress
 
 import apsw
 
 from slothstate.engines.sqlite import access, creation, location, schema
 from slothstate.engines.sqlite.connection import Connection
 from slothstate.engines.sqlite.naming import absolute_path
+from slothstate.engines.sqlite.translation import translate
 from slothstate.errors import SlothStateError, UnsafeState
 from slothstate.hints import Final
 
-__all__ = ["copy", "copy_pages"]
+__all__ = ["copy", "copy_pages", "remove_draft"]
 
 ALL_PAGES: Final = -1
 
@@ -52,13 +53,22 @@ def copy(connection: Connection, now: int, path: str, target: str) -> None:
         os.link(draft, target)
     except FileExistsError as error:
         raise _exists(target) from error
+    except apsw.FullError as error:
+        raise translate(error, target) from error
     except SlothStateError:
         # Some of them are an OSError, too.
         raise
     except OSError as error:
         raise access.refusal(f"the backup {target} cannot be written", error) from error
     finally:
-        os.unlink(draft)
+        remove_draft(draft)
+
+
+def remove_draft(draft: str) -> None:
+    """Remove a file that was written aside, and the journal that SQLite leaves where the disk is full."""
+    with suppress(FileNotFoundError):
+        os.unlink(f"{draft}-journal")
+    os.unlink(draft)
 
 
 def _exists(target: str) -> UnsafeState:

@@ -12,7 +12,7 @@ from contextlib import closing
 import apsw
 
 from slothstate.engines.sqlite import access, audit, creation, location, migration, returning, schema
-from slothstate.engines.sqlite.backup import copy_pages
+from slothstate.engines.sqlite.backup import copy_pages, remove_draft
 from slothstate.engines.sqlite.busy import BusyWait
 from slothstate.engines.sqlite.connection import Connection
 from slothstate.engines.sqlite.naming import absolute_path, check_path
@@ -59,13 +59,14 @@ def _restore(backup: str, target: str) -> None:
             try:
                 _read_backup(copy, backup)
             except (apsw.Error, UnicodeDecodeError) as error:
-                raise translate(error, backup) from error
+                # What is full is where the copy of the backup lies: beside the store.
+                raise translate(error, target if isinstance(error, apsw.FullError) else backup) from error
             try:
                 _replace(target, copy)
             except apsw.Error as error:
                 raise translate(error, target) from error
     finally:
-        os.unlink(draft)
+        remove_draft(draft)
 
 
 def _read_backup(copy: Connection, backup: str) -> None:

@@ -34,8 +34,9 @@ def translate(error: apsw.Error | UnicodeDecodeError, path: str) -> Exception:
         found = access.reason(path)
         if found is not None:
             return access.refusal(f"{path} cannot be opened", found, make)
-    # "database is locked" would be all that SQLite has to add.
-    return make(f"{_ADVICE[make]} ({path})" if make is StateBusy else f"{_ADVICE[make]} ({path}: {error})")
+    # "database is locked" would be all that SQLite has to add; of a copy it says "not an error".
+    is_told = make is StateBusy or str(error) == "not an error"
+    return make(f"{_ADVICE[make]} ({path})" if is_told else f"{_ADVICE[make]} ({path}: {error})")
 
 
 # The log was written and only then could not be synced: a crash now may bring the write back.
