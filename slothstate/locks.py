@@ -82,6 +82,10 @@ class Locks:
             self._refuse_second(wanted, timeout)
         return self._acquire(wanted, timeout, ttl, is_attempt=timeout != 0)
 
+    def pause(self, wanted: Acquisition) -> float:
+        """Return after how many seconds the next attempt is made, though nobody commits."""
+        return self._engine.locks.pause(wanted.nonce)
+
     def end_wait(self, wanted: Acquisition) -> None:
         """End the wait that attempts were made for."""
         self._engine.locks.end_wait(wanted.nonce)

@@ -26,10 +26,6 @@ T = TypeVar("T")
 THREADS: Final = 4
 """Threads of one `AsyncState`; a writer waits for other writers in one of them."""
 
-LOOK_AGAIN: Final = 0.03
-"""Seconds after which who waits for a lock looks whether its holder lives."""
-
-
 _OTHER_FUNCTIONS: Final = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 """What a function must not be that a transaction runs: a call of it only begins it."""
 
@@ -155,7 +151,7 @@ class Runner:
 
         async def look(latest: float) -> tuple[bool | None, float]:
             attempt = functools.partial(self._in_time, lambda: locks.attempt(wanted, timeout, ttl), latest)
-            return await self._take_or_give_back(attempt, give_back) or None, LOOK_AGAIN
+            return await self._take_or_give_back(attempt, give_back) or None, locks.pause(wanted)
 
         is_held = False
         try:

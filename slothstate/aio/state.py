@@ -11,6 +11,7 @@ from types import TracebackType
 from slothstate.aio.handles import AsyncClaim, AsyncWatch, LockBlock
 from slothstate.aio.runner import Runner
 from slothstate.caller import current
+from slothstate.engines.claiming import Waiter
 from slothstate.errors import SlothStateError, StateBusy
 from slothstate.hints import TYPE_CHECKING, Any, Concatenate, Final, NoReturn, ParamSpec, Self, TypeVar
 from slothstate.state import State
@@ -198,12 +199,13 @@ class AsyncState(Runner):
 
         def attempt() -> tuple[T | None, float]:
             found = take()
-            return found, 0.0 if found is not None else self.state._engine.claims.pause(keys)
+            return found, 0.0 if found is not None else self.state._engine.claims.pause(keys, waiter)
 
         def look(latest: float) -> Coroutine[Any, Any, tuple[T | None, float]]:
             return self._take_once_begun(lambda: self._in_time(attempt, latest), lambda found: found[0] is None)
 
-        return await self._until(look, seconds)
+        with Waiter() as waiter:
+            return await self._until(look, seconds)
 
     async def atomically(self, fn: Callable[[State], T]) -> T:
         """Return what `fn(state)` returns, run with the plain `State` in one transaction, in a thread.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from slothstate.hints import TYPE_CHECKING, Any, NamedTuple, Protocol
+from slothstate.hints import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:
     from slothstate.descriptions import ClaimDescription
 
-__all__ = ["Claimed", "Claims", "dead_key"]
+__all__ = ["Claimed", "Claims", "Waiter", "dead_key"]
 
 
 class Claimed(NamedTuple):
@@ -19,6 +19,21 @@ class Claimed(NamedTuple):
     item: str
     attempt: int
     place: Any
+
+
+class Waiter:
+    """One wait, as long as its block lasts and anybody refers to it."""
+
+    __slots__ = ("__weakref__", "is_over")
+
+    def __init__(self) -> None:
+        self.is_over = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.is_over = True
 
 
 class Claims(Protocol):
@@ -39,8 +54,11 @@ class Claims(Protocol):
         Raises: `WrongType`.
         """
 
-    def pause(self, keys: Sequence[str], /) -> float:
-        """Return how many seconds whoever waits for an item of these lists may not look, though nobody commits."""
+    def pause(self, keys: Sequence[str], waiter: Waiter, /) -> float:
+        """Return how many seconds whoever waits for an item of these lists need not look unless somebody commits.
+
+        `waiter` stands for the wait. Of those of a process one looks for the others whether owners live.
+        """
 
     def done(self, place: Any, nonce: int, /) -> bool:
         """Let the item be gone for good; False if the claim was lost."""

@@ -57,6 +57,9 @@ class LockTable(Protocol):
         The wait goes on until the lock is acquired, or until `end_wait`.
         """
 
+    def pause(self, nonce: int, /) -> float:
+        """Return after how many seconds whoever makes attempts makes the next, though nobody commits."""
+
     def end_wait(self, nonce: int, /) -> None:
         """Wait no longer."""
 

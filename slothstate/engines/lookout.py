@@ -1,19 +1,46 @@
-"""Of many threads that wait for one thing to change, one looks and wakes the others."""
+"""Of many that wait for one thing, one looks."""
 
 from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from slothstate import native
+from slothstate.engines.claiming import Waiter
+from slothstate.hints import Final
 
-__all__ = ["Lookout"]
+__all__ = ["SELDOM", "Lookers", "Lookout"]
+
+SELDOM: Final = 0.5
+"""Seconds after which whoever is not the one to look looks all the same."""
+
+
+class Lookers:
+    """Who looks, for all of a process that wait for the same, whether what nobody commits has happened: a death."""
+
+    def __init__(self) -> None:
+        self._first: dict[object, weakref.ref[Waiter]] = {}
+
+    def is_first(self, waiter: Waiter, what: object) -> bool:
+        """Return whether it is `waiter` that looks; from now on it is, if no other one waits for the same."""
+        reference = self._first.get(what)
+        first = None if reference is None else reference()
+        if first is None or first.is_over:
+            self._first[what] = weakref.ref(waiter, partial(self._forget, what))
+            return True
+        return first is waiter
+
+    def _forget(self, what: object, reference: weakref.ref[Waiter]) -> None:
+        if self._first.get(what) is reference:
+            self._first.pop(what, None)
 
 
 class Lookout:
-    """Where the threads of one process wait. A hundred of them cost little more than one."""
+    """Where the threads of one process wait for a change. A hundred of them cost little more than one."""
 
     def __init__(self) -> None:
         self._watching = native.Mutex()

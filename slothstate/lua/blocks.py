@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 
+from slothstate import Lock
 from slothstate.errors import LockTimeout
 from slothstate.hints import Any
-from slothstate.locks import Lock
 from slothstate.lua import lists
 from slothstate.state import State
 from slothstate.values import Encoded

@@ -64,12 +64,15 @@ class ClaimVerbs(Verbs):
             if seconds == 0:
                 claimed = engine.take(keys, nonce, ttl_ms, max_attempts, dead)
             else:
-                claimed = wait_until(
-                    self._engine,
-                    lambda: engine.take(keys, nonce, ttl_ms, max_attempts, dead),
-                    seconds,
-                    pause=lambda: engine.pause(keys),
-                )
+                from slothstate.engines.claiming import Waiter
+
+                with Waiter() as waiter:
+                    claimed = wait_until(
+                        self._engine,
+                        lambda: engine.take(keys, nonce, ttl_ms, max_attempts, dead),
+                        seconds,
+                        pause=lambda: engine.pause(keys, waiter),
+                    )
             if claimed is None:
                 return None
             return Claim(self._engine, claimed, nonce, self._part(claimed.key, claimed.item))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from slothstate.engines.claiming import Waiter
 from slothstate.errors import InvalidValue
 from slothstate.hints import Any, Final, TypeVar, overload
 from slothstate.native import json_decode
@@ -102,13 +103,14 @@ class ListVerbs(Verbs):
         take: Callable[[Sequence[str]], tuple[str, str] | None],
     ) -> Any:
         keys = check_keys(key)
-        found = wait_until(
-            self._engine,
-            lambda: take(keys),
-            check_timeout(timeout),
-            # What is claimed of them can come back.
-            pause=lambda: self._engine.claims.pause(keys),
-        )
+        with Waiter() as waiter:
+            found = wait_until(
+                self._engine,
+                lambda: take(keys),
+                check_timeout(timeout),
+                # What is claimed of them can come back.
+                pause=lambda: self._engine.claims.pause(keys, waiter),
+            )
         if found is None:
             return default
         item = self._part(*found)

@@ -87,9 +87,12 @@ class Changes:
             self._ask()
         return self._count != token
 
+    def pace(self) -> float:
+        """Return the seconds between two looks of whoever looks by himself."""
+        return FIRST if time.monotonic() - self._began < PATIENCE else LATER
+
     def _sleep(self, deadline: float) -> None:
-        now = time.monotonic()
-        time.sleep(max(0.0, min(deadline - now, FIRST if now - self._began < PATIENCE else LATER)))
+        time.sleep(max(0.0, min(deadline - time.monotonic(), self.pace())))
 
     def _ask(self) -> None:
         """See in which state the store is; where that cannot be told, whoever waits is to look for himself."""

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 from slothstate.descriptions import ClaimDescription
-from slothstate.engines.claiming import Claimed, dead_key
+from slothstate.engines.claiming import Claimed, Waiter, dead_key
 from slothstate.engines.postgres.lists import refusal_of
 from slothstate.engines.postgres.owner import Owner, host
 from slothstate.engines.postgres.rows import key_of, split
@@ -74,8 +74,8 @@ class ClaimTable:
         self._owner.kept.discard(nonce)
         return None
 
-    def pause(self, keys: Sequence[str], /) -> float:
-        # Whoever waits here looks again soon (`changes`), and each look brings back what is due.
+    def pause(self, keys: Sequence[str], waiter: Waiter, /) -> float:
+        # `changes` tells of what is due.
         return math.inf
 
     def done(self, place: Any, nonce: int, /) -> bool:

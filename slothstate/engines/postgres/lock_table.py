@@ -9,7 +9,9 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 
 from slothstate.descriptions import LockDescription
+from slothstate.engines.claiming import Waiter
 from slothstate.engines.locking import mismatch
+from slothstate.engines.lookout import SELDOM, Lookers
 from slothstate.engines.postgres.changes import Changes
 from slothstate.engines.postgres.lock_functions import FREED
 from slothstate.engines.postgres.owner import Owner, host
@@ -97,6 +99,14 @@ _END_OWNER: Final = f"with {GATED} update locks set {FREED} where owner = %s"
 _END_WAITS: Final = "delete from waiters where owner = %s"
 
 
+class _Wait(Waiter):
+    """A wait of which others know; of those for the same lock one looks whether its owner lives."""
+
+    def __init__(self, what: tuple[str, bool]) -> None:
+        super().__init__()
+        self.what = what
+
+
 class LockTable:
     """The locks of a store, as the one owner sees them that its engine is once it takes its first."""
 
@@ -104,8 +114,9 @@ class LockTable:
         self._pool = pool
         self._owner = owner
         self._changes = changes
+        self._lookers = Lookers()
         # Those of whom others know.
-        self._waits: set[int] = set()
+        self._waits: dict[int, _Wait] = {}
 
     def acquire(
         self,
@@ -128,6 +139,7 @@ class LockTable:
             self._owner.become()
         try:
             while True:
+                seen = None if timeout == 0 else self._changes.token()
                 left = max(0.0, deadline - time.monotonic())
                 # A transaction of somebody else keeps a lock from being granted, too.
                 within = nullcontext() if timeout is None else self._changes.within(max(left, LEAST_PATIENCE))
@@ -143,7 +155,7 @@ class LockTable:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return None
-                self._changes.wait(None, left)
+                self._changes.wait(seen, min(left, self.pause(nonce)))
         finally:
             self.end_wait(nonce)
 
@@ -181,7 +193,7 @@ class LockTable:
         self._owner.kept.add(nonce)
         token, nonces, others_slots, others_shared = self._pool.write(_ACQUIRE, parameters, verb="lock")[0]
         if token is not None:
-            self._waits.discard(nonce)
+            self._end_wait(nonce)
             return int(token)
         self._owner.kept.discard(nonce)
         for other_slots, is_shared in zip(others_slots, others_shared, strict=True):
@@ -190,21 +202,32 @@ class LockTable:
         if waits:
             for other in nonces:
                 blocked(other)
-            self._announce(name, nonce, owner, alone=not shared and slots == 1)
+            self._announce(name, nonce, owner, shared=shared, slots=slots)
         return None
 
-    def _announce(self, name: str, nonce: int, owner: int, *, alone: bool) -> None:
+    def _announce(self, name: str, nonce: int, owner: int, *, shared: bool, slots: int) -> None:
         """Tell others who waits, and since when: who comes later to have it alone does not keep this one out."""
         if nonce not in self._waits:
-            self._waits.add(nonce)
+            self._waits[nonce] = _Wait((name, shared))
+            alone = not shared and slots == 1
             self._pool.write(_WAIT, (nonce, *split(name), owner, host(), os.getpid(), alone))
 
+    def pause(self, nonce: int, /) -> float:
+        wait = self._waits.get(nonce)
+        is_first = wait is None or self._lookers.is_first(wait, wait.what)
+        return self._changes.pace() if is_first else SELDOM
+
     def end_wait(self, nonce: int, /) -> None:
-        if nonce in self._waits:
-            self._waits.discard(nonce)
+        if self._end_wait(nonce):
             # A dead owner's waits are not counted, and the next sweep removes them.
             with suppress(SlothStateError):
                 self._pool.write(_END_WAIT, (nonce,))
+
+    def _end_wait(self, nonce: int) -> bool:
+        wait = self._waits.pop(nonce, None)
+        if wait is not None:
+            wait.is_over = True
+        return wait is not None
 
     def _require_usable(self, name: str) -> None:
         if self._pool.is_caller_writing():

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
+from slothstate.engines.claiming import Waiter
+from slothstate.engines.lookout import Lookers
 from slothstate.engines.sqlite import claims, returning
 from slothstate.engines.sqlite.locks.boot_clock import boot_id, boot_ms
 from slothstate.engines.sqlite.locks.owner import Ownership, host
@@ -30,6 +33,7 @@ class ClaimTable:
     def __init__(self, store: Store, ownership: Ownership) -> None:
         self._store = store
         self._ownership = ownership
+        self._lookers = Lookers()
         # The list that had an item last.
         self._likely: str | None = None
 
@@ -42,8 +46,8 @@ class ClaimTable:
         self._likely = None if found is None else found.key
         return found
 
-    def pause(self, keys: Sequence[str], /) -> float:
-        return self._store.read(returning.pause, keys)
+    def pause(self, keys: Sequence[str], waiter: Waiter, /) -> float:
+        return self._store.read(returning.pause, keys, partial(self._lookers.is_first, waiter))
 
     def done(self, place: Place, nonce: int, /) -> bool:
         return self._store.write(claims.done, place, nonce, boot_ms())

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
+from slothstate.engines.lookout import SELDOM
 from slothstate.engines.sqlite import list_rows
 from slothstate.engines.sqlite.connection import IN_ROWS, LIVE, Atomic, Connection, sql
 from slothstate.engines.sqlite.locks.boot_clock import boot_id, boot_ms
@@ -138,8 +139,11 @@ def put_back(connection: Connection, now: int, identity: int, positions: Sequenc
         list_rows.settle(connection, identity, size + len(positions))
 
 
-def pause(connection: Connection, now: int, keys: Sequence[str]) -> float:
-    """Return after how many seconds something of these lists may have to be brought back, infinity if never."""
+def pause(connection: Connection, now: int, keys: Sequence[str], is_first: Callable[[str], bool]) -> float:
+    """Return after how many seconds something of these lists may have to be brought back, infinity if never.
+
+    `is_first` decides, about a list, whether the caller is the one to look whether owners live.
+    """
     owners = connection.owners
     own = None if owners is None else owners.name
     shortest = math.inf
@@ -149,7 +153,7 @@ def pause(connection: Connection, now: int, keys: Sequence[str]) -> float:
             continue
         due_ms, expires_boot_ms, has_others = connection.execute(_NEXT, (identity, boot_id(), own)).get
         if has_others:
-            shortest = min(shortest, LIVENESS_INTERVAL)
+            shortest = min(shortest, LIVENESS_INTERVAL if is_first(key) else SELDOM)
         if due_ms is not None:
             shortest = min(shortest, (due_ms - now) / 1000)
         if expires_boot_ms is not None:

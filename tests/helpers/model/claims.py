@@ -12,7 +12,7 @@ from helpers.model.entries import Part
 from helpers.model.lists import Whole
 from helpers.model.memory import Out
 from slothstate.descriptions import ClaimDescription
-from slothstate.engines.claiming import Claimed, dead_key
+from slothstate.engines.claiming import Claimed, Waiter, dead_key
 from slothstate.native import json_encode
 
 __all__ = ["Claims"]
@@ -54,7 +54,7 @@ class Claims(Part):
                 return None
             return taken
 
-    def pause(self, keys: Sequence[str], /) -> float:
+    def pause(self, keys: Sequence[str], waiter: Waiter, /) -> float:
         return PAUSE
 
     def _held(self, key: str, nonce: int, change: Callable[[str, Whole, Out], object] | None) -> bool:

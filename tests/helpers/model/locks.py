@@ -67,6 +67,9 @@ class LockTable(Part):
             self.end_wait(nonce)
         return token
 
+    def pause(self, nonce: int, /) -> float:
+        return POLL
+
     def _wait(
         self,
         name: str,

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
+from slothstate.engines.claiming import Waiter
+from slothstate.engines.lookout import SELDOM, Lookers
 from slothstate.engines.sqlite.busy import refuse_wait_for_itself
 from slothstate.engines.sqlite.locks import table
 from slothstate.engines.sqlite.locks.announcement import ANNOUNCE_AFTER, GRACE, Announcements
@@ -31,7 +33,7 @@ LIVENESS_INTERVAL: Final = 0.03
 """Seconds between two looks whether the owner lives."""
 
 
-class _Wait:
+class _Wait(Waiter):
     """A wait for a lock: what it has seen so far, and when it looks and tells next (`time.monotonic`).
 
     `ahead`: who waited to have the lock alone when this began. Whoever comes later does not keep it out, or else a
@@ -39,6 +41,7 @@ class _Wait:
     """
 
     def __init__(self, name: str, nonce: int, slots: int, ttl_ms: int | None, blocked: Callable[[int], None]) -> None:
+        super().__init__()
         self.name = name
         self.nonce = nonce
         self.slots = slots
@@ -62,6 +65,7 @@ class LockTable:
         self._announcements = Announcements(store, self._ownership)
         # For the first look of all: whoever waits then is ahead. Not a method, which costs each lock.
         self._waits_alone: Callable[[tuple[str, int]], bool] = lambda waiter: ownership.is_alive(waiter[0])
+        self._lookers = Lookers()
         # Of those who wait by themselves.
         self._waits: dict[int, _Wait] = {}
 
@@ -124,8 +128,22 @@ class LockTable:
         with suppress(SlothStateError):
             self._store.write(table.remove, name, nonce)
 
+    def pause(self, nonce: int, /) -> float:
+        wait = self._waits.get(nonce)
+        return 0.0 if wait is None else self._pause(wait)
+
+    def _pause(self, wait: _Wait) -> float:
+        """Return the seconds until the next step of a wait, though nobody commits."""
+        # Alone or shared: what one of them has no use for the other may take.
+        is_first = self._lookers.is_first(wait, (wait.name, wait.slots))
+        until_announced = wait.announce_at - time.monotonic()
+        left = LIVENESS_INTERVAL if is_first or until_announced <= 0 else min(SELDOM, until_announced)
+        return max(0.0, min(left, wait.pause))
+
     def end_wait(self, nonce: int, /) -> None:
-        self._waits.pop(nonce, None)
+        wait = self._waits.pop(nonce, None)
+        if wait is not None:
+            wait.is_over = True
         self._announcements.end(nonce)
 
     def _wait(self, wait: _Wait, deadline: float | None) -> int | None:
@@ -135,10 +153,11 @@ class LockTable:
                 token = self._step(wait, deadline)
                 if token is not None:
                     return token
-                left = LIVENESS_INTERVAL if deadline is None else deadline - time.monotonic()
-                self._changes.wait(seen, max(0.0, min(LIVENESS_INTERVAL, left, wait.pause)))
+                left = math.inf if deadline is None else deadline - time.monotonic()
+                self._changes.wait(seen, max(0.0, min(left, self._pause(wait))))
             return None
         finally:
+            wait.is_over = True
             self._announcements.end(wait.nonce)
 
     def _step(self, wait: _Wait, deadline: float | None) -> int | None:
