@@ -35,6 +35,9 @@ def wait_until(
     if timeout == 0:
         return look()
     if engine.in_transaction:
+        # One of another task of this thread is refused as such, or is over by then.
+        engine.require_usable()
+    if engine.in_transaction:
         raise SlothStateError(
             "nobody could end a wait inside transaction() or snapshot(): wait before it, or with a timeout of 0"
         )

@@ -197,6 +197,35 @@ def test_revisions_rise_for_ever(path: str, state: State) -> None:
             last = change.revision
 
 
+@pytest.mark.parametrize("watched", [True, False])
+def test_revisions_rise_over_a_restore(path: str, tmp_path: Path, watched: bool) -> None:
+    """What a name is yet to be told of comes, with numbers that the replaced store has not given."""
+    state = slothstate.open(path)
+    if watched:
+        with state.watch(name="w"):
+            state.set_many({f"handled{number}": 1 for number in range(5)})
+        with state.watch(name="w") as watch:
+            assert [watch.next(0) is not None for _ in range(6)] == [True] * 5 + [False]
+        state.set("pending", 1)
+        state.set("pending", 2)
+    state.backup(tmp_path / "copy")
+    with state.watch("last") as watch:
+        state.set("last", 1)
+        last = watch.next(0)
+        assert last is not None
+    state.close()
+    slothstate.restore(tmp_path / "copy", path)
+    state = slothstate.open(path)
+    with state.watch(name="w") as watch:
+        state.set("new", 1)
+        found = list(iter(lambda: watch.next(0), None))
+    assert [change.key for change in found] == [*(["pending"] * 2 if watched else []), "new"]
+    revisions = [last.revision, *(change.revision for change in found)]
+    assert revisions == sorted(set(revisions))
+    assert state.check() == []
+    state.close()
+
+
 def test_a_day_is_kept(path: str, clock: Clock) -> None:
     """Then a name that nobody ran has lost what is older."""
     state = State(SqliteEngine(path, clock=clock))

@@ -32,6 +32,16 @@ select max(
 )
 """
 
+_LAST_REVISION: Final = "select ifnull(max(revision), 0) from changes"
+
+# By way of negative numbers, for no two may be the same meanwhile.
+_LIFT_CHANGES: Final = ("update changes set revision = -revision - ?1", "update changes set revision = -revision")
+
+_LIFT_WATCHES: Final = "update watches set revision = iif(revision < 0, revision - ?1, revision + ?1)"
+
+# Handled by everybody: the newest is what revisions go on from.
+_REMEMBER_REVISION: Final = "insert into changes (key, op, at_ms, revision) values ('-', 'set', 0, ?1)"
+
 _REMEMBER_TOKEN: Final = "insert into sqlite_sequence (name, seq) values ('locks', ?1)"
 
 
@@ -104,10 +114,12 @@ def _replace(target: str, copy: Connection) -> None:
         # set before ours, we ask for the exclusive one, which is refused as long as there is any other.
         db.execute("pragma locking_mode = exclusive").fetchall()
         last_token = copy.execute(_LAST_TOKEN).get
-        known = 0
+        known = known_revision = 0
         try:
             db.execute("begin exclusive")
             known = db.execute(_LAST_TOKEN).get
+            if db.pragma("user_version") == schema.SCHEMA_VERSION:
+                known_revision = db.execute(_LAST_REVISION).get
         except apsw.BusyError as error:
             raise StateBusy(
                 f"{target} is open, here or in another process: close it and end whatever uses it, then restore "
@@ -125,6 +137,8 @@ def _replace(target: str, copy: Connection) -> None:
         copy.execute("delete from watches where name is null")
         copy.execute("delete from sqlite_sequence where name = 'locks'")
         copy.execute(_REMEMBER_TOKEN, (last_token,))
+        if known_revision:
+            _lift_revisions(copy, known_revision)
         page_size = db.pragma("page_size")
         if copy.db.pragma("page_size") != page_size:
             # That of a database in WAL mode stays as it is.
@@ -133,3 +147,14 @@ def _replace(target: str, copy: Connection) -> None:
         # No pragma that reads the schema may come before: it may be damaged. By SQLite's default all is synced.
         copy_pages(copy.db, db)
         db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+
+def _lift_revisions(copy: Connection, known: int) -> None:
+    """Let all revisions be past those that the replaced store has given."""
+    is_empty = not copy.execute(_LAST_REVISION).get
+    lift, turn = _LIFT_CHANGES
+    copy.execute(lift, (known,))
+    copy.execute(turn)
+    copy.execute(_LIFT_WATCHES, (known,))
+    if is_empty:
+        copy.execute(_REMEMBER_REVISION, (known,))

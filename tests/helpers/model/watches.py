@@ -21,6 +21,7 @@ class Watches(Part):
     """`slothstate.engines.protocol.Watches`."""
 
     def begin(self, nonce: int, pattern: str | None, name: str | None, /) -> int | None:
+        self.engine.require_usable()
         if self.engine.in_transaction:
             raise SlothStateError("a watch cannot begin inside a transaction")
         memory = self.engine.memory
