@@ -153,6 +153,7 @@ class TransactionBlock:
         try:
             if kind is None and (is_over or connection.depth != 1):
                 raise StateIOError("an inner transaction was left open; nothing of this one is kept")
+            connection.depth = 0
             if kind is None:
                 self._commit(connection)
             elif not connection.db.closed:
@@ -160,10 +161,10 @@ class TransactionBlock:
                     connection.command("rollback", seconds=pool.seconds())
                 connection.now = ""
         finally:
-            if pool.held.get(self._thread) is connection:
-                del pool.held[self._thread]
             if connection.holder is not None:
                 pool.forget_writer(connection.holder)
+            if pool.held.get(self._thread) is connection:
+                del pool.held[self._thread]
             pool.give_back(connection)
             pool.afterwards.run(self._thread)
 
@@ -225,6 +226,8 @@ class SnapshotBlock:
         if not own.moment:
             self._sets_the_clock = True
             self._freeze(own)
+        if self._is_outermost:
+            own.depth = 1
 
     def _freeze(self, connection: Connection) -> None:
         pool = self._pool
@@ -250,7 +253,6 @@ class SnapshotBlock:
             connection.command("begin isolation level repeatable read read only", seconds=pool.seconds())
         except (psycopg.Error, ConnectionLost) as error:
             raise translate(error, pool.shown, is_write=False) from error
-        connection.depth = 1
         return connection
 
     def end(self, kind: type[BaseException] | None) -> None:
@@ -263,6 +265,8 @@ class SnapshotBlock:
                 raise StateClosed("this snapshot belongs to the process that began it: a forked child cannot end it")
             return
         pool = self._pool
+        if self._is_outermost:
+            connection.depth = 0
         is_current = connection.serial == self._serial and connection.moment
         if is_current and self._sets_the_clock:
             connection.moment = False

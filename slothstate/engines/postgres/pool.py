@@ -6,7 +6,6 @@ One is in use per thread at work. psycopg_pool is not used because its threads d
 from __future__ import annotations
 
 import os
-import threading
 import time
 import weakref
 from collections import Counter
@@ -76,7 +75,6 @@ class Pool:
         self._creates = creates
         self._is_ready = False
         self._identity: tuple[Any, ...] | None = None
-        self._mutex = threading.Lock()
         self._idle: list[Connection] = []
         self._all: weakref.WeakSet[Connection] = weakref.WeakSet()
         # The transaction or snapshot of each thread.
@@ -102,7 +100,8 @@ class Pool:
         connection = self.held.get(thread_ident())
         if connection is None:
             return None
-        if connection.is_busy:
+        # Without a depth its block is about to begin or to end.
+        if connection.is_busy or not connection.depth:
             raise StateBusy(
                 f"this thread is itself in the middle of a statement on {self.shown}: a signal handler cannot wait for "
                 "it; set a flag instead"
@@ -205,9 +204,10 @@ class Pool:
     def borrow(self) -> Connection:
         """Return an idle connection that the server has not ended, or a new one. Raises: as `translate`."""
         while True:
-            with self._mutex:
-                connection = self._idle.pop() if self._idle else None
-            if connection is None:
+            # Without a mutex, which a signal handler could find held by its own thread: each step is one of the list.
+            try:
+                connection = self._idle.pop()
+            except IndexError:
                 return self.connect("worker")
             if connection.is_alive():
                 return connection
@@ -221,14 +221,14 @@ class Pool:
             connection.close()
             return
         now = connection.idle_since = time.monotonic()
-        with self._mutex:
-            if self.refusal is None:
-                self._idle.append(connection)
-                # The last is lent first: that which was not needed for the longest is the first.
-                if now - self._idle[0].idle_since < IDLE_SECONDS:
-                    return
-                connection = self._idle.pop(0)
-        connection.close()
+        self._idle.append(connection)
+        if self.refusal is not None:
+            self.close_idle()
+            return
+        # The last is lent first: that which was not needed for the longest is the first. Others may take it just now.
+        with suppress(IndexError):
+            if now - self._idle[0].idle_since >= IDLE_SECONDS:
+                self._idle.pop(0).close()
 
     def connect(self, role: str) -> Connection:
         """Open a connection to the server that is known, or is now; waits for one that is not there.
@@ -305,7 +305,6 @@ class Pool:
         if refusal is not None and self.refusal is None:
             self.refusal = StateClosed(f"the state on {self.shown} cannot be used in this process: {refusal}")
         self._process = os.getpid()
-        self._mutex = threading.Lock()
         for connection in list(self._all):
             connection.abandon()
         self._all = weakref.WeakSet()

@@ -55,11 +55,14 @@ class TransactionBlock:
                 return
             self._connection = connection
             connection.holder = current()
-            # Before it begins: a signal handler must not wait with another connection for this one.
+            # A signal handler must neither wait with another connection for this one, nor find it half begun: what it
+            # wrote would be undone with the block, or the block would not know it.
+            connection.working = True
             pool._transactions[self._thread] = connection
         else:
             own.require_idle()
             own.require_writable()
+            own.working = True
             self._connection = connection = own
         self._level = connection.depth
         self._serial = connection.serial + self._is_outermost
@@ -67,6 +70,8 @@ class TransactionBlock:
             connection.begin()
         except apsw.Error as error:
             raise translate(error, pool.path) from error
+        finally:
+            connection.working = False
         if self._first is not None:
             self._first()
 
@@ -83,6 +88,8 @@ class TransactionBlock:
             if kind is None:
                 connection.sync()
             self._give_back(connection)
+        else:
+            connection.working = False
         self._connection = None
 
     def _end_statement(self, connection: Connection, kind: type[BaseException] | None) -> None:
@@ -90,6 +97,8 @@ class TransactionBlock:
         if kind is None and (is_over or connection.depth == self._level):
             # Maybe another one is under way: this block is an inner one that was left open.
             raise StateIOError("the outer transaction has ended; nothing of it is kept")
+        if not is_over:
+            connection.working = True
         if kind is None:
             # A long block: what is committed into a file that was replaced meanwhile would be lost.
             self._pool.ensure_identity()
@@ -104,6 +113,7 @@ class TransactionBlock:
         was_struck, self._was_struck = self._was_struck, True
         if pool._transactions.get(self._thread) is connection:
             del pool._transactions[self._thread]
+        connection.working = False
         if was_struck:
             pool._abandon(connection)
         else:
@@ -162,6 +172,7 @@ class MomentBlock:
         connection.serial += 1
         self._serial = connection.serial
         connection.holder = current()
+        connection.working = True
         pool._transactions[self._thread] = connection
         self._snapshot = Snapshot(connection)
         try:
@@ -171,12 +182,15 @@ class MomentBlock:
         except apsw.Error as error:
             raise translate(error, pool.path) from error
         connection.moment = pool.now()
+        connection.working = False
 
     def end(self, kind: type[BaseException] | None) -> None:
         connection = self._connection
         if connection is None:
             return
         self._pool._notice_fork()
+        if self._is_outermost:
+            connection.working = True
         # Else blocks were left in another order than they were entered in, and it is somebody else's by now.
         is_current = connection.serial == self._serial and connection.moment is not None
         if is_current and self._sets_the_clock:
@@ -192,6 +206,7 @@ class MomentBlock:
         was_struck, self._was_struck = self._was_struck, True
         if pool._transactions.get(self._thread) is connection:
             del pool._transactions[self._thread]
+        connection.working = False
         if was_struck or (kind is not None and not issubclass(kind, Exception | GeneratorExit)):
             # Ctrl-C between a statement's first row and its end, or in here.
             pool._abandon(connection)
