@@ -51,6 +51,40 @@ def test_workdir(scripts: Runner, tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert capfd.readouterr().out == f"{tmp_path}/made\n{tmp_path}\n"
 
 
+@pytest.mark.parametrize("how", ["there before", "a link", "replaced", "with another's file"])
+def test_cleanup_removes_what_the_run_has_made(scripts: Runner, tmp_path: Path, how: str) -> None:
+    """Nothing else, wherever a workdir points; and it says why."""
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("kept")
+    workdir = tmp_path / "workdir"
+    before = ""
+    if how == "there before":
+        workdir = precious
+    elif how == "a link":
+        workdir.symlink_to(precious)
+    elif how == "replaced":
+        before = f"os.execute('rmdir {workdir} && mv {precious} {workdir} && mkdir {precious}')"
+    else:
+        before = f"os.execute('mkdir {workdir}/inner && touch {workdir}/inner/file')"
+    found = scripts.info(f"""
+        workflow.define("w", {{ tasks = {{ {{ name = "a", workdir = "{workdir}", command = function(this)
+            this.workdir.ensure()
+            {before}
+            local done, why = this.workdir.cleanup()
+            log.info(done, why)
+            log.info(this.workdir.cleanup())
+        end }} }} }})
+    """)
+    if how == "with another's file":
+        assert found == ["true nil", "true"]
+        assert not workdir.exists()
+        return
+    assert found == [f"nil {workdir} is kept: this run has not made it"] * 2
+    kept = workdir if how == "replaced" else precious
+    assert (kept / "file").read_text() == "kept"
+
+
 def test_user(scripts: Runner, tmp_path: Path) -> None:
     """A task's user is whom its commands run as, and there must be such a user."""
     assert scripts.info(workflow("", f"{{ name = 'a', user = '{getpass.getuser()}', command = 'true' }}")) == []

@@ -254,7 +254,11 @@ class Host:
             return True
         config = plan.config
         if config.workdir is not None and config.make_workdir:
-            make_directory(os.path.expanduser(config.workdir))
+            directory = os.path.abspath(os.path.expanduser(config.workdir))
+            try:
+                make_directory(directory)
+            except OSError as error:
+                raise PlanError(f"the workdir {directory} cannot be made: {error.strerror}") from error
         execution = Execution(self, plan, places)
         if config.parallel > 1 and not hasattr(os, "fork"):
             self.reporter.log("warn", "this system cannot fork: tasks run one after another, not side by side")

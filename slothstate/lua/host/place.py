@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import getpass
 import os
+import shutil
 import socket
 from dataclasses import dataclass
 
-from slothstate.hints import Any
+from slothstate.hints import Any, Final
 from slothstate.lua.host.workflow import Plan, PlanError, Task
 
-__all__ = ["Identity", "Place", "make_directory", "place_of"]
+__all__ = ["Identity", "Place", "make_directory", "place_of", "remove_directory"]
 
 _HERE = ("local", "localhost", "127.0.0.1", "::1")
 
@@ -104,8 +105,37 @@ def _own_name() -> str:
 
 
 def make_directory(path: str) -> None:
-    """Make a working directory, and those above it. Raises: `PlanError`."""
+    """Make a working directory, and those above it, unless it is there. Raises: `OSError`."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
-        os.makedirs(path, exist_ok=True)
+        os.mkdir(path)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+    else:
+        _made[os.path.realpath(path)] = _identity_of(path)
+
+
+def remove_directory(path: str) -> str | None:
+    """Remove a directory that `make_directory` has made, with all in it; return why not, None if it is gone.
+
+    Whatever a workdir names that this run has not made is not its to remove: a home, a source tree, `/`.
+    """
+    try:
+        if not os.path.lexists(path):
+            return None
+        if _made.get(os.path.realpath(path)) != _identity_of(path):
+            return f"{path} is kept: this run has not made it"
+        shutil.rmtree(path)
     except OSError as error:
-        raise PlanError(f"the workdir {path} cannot be made: {error.strerror}") from error
+        return f"{error.filename or path} cannot be removed: {error.strerror}"
+    return None
+
+
+def _identity_of(path: str) -> tuple[int, int]:
+    found = os.lstat(path)
+    return found.st_dev, found.st_ino
+
+
+_made: Final[dict[str, tuple[int, int]]] = {}
+"""The directories that this process has made: device and inode by path."""

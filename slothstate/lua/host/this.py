@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 
 from slothstate.hints import TYPE_CHECKING, Any
 from slothstate.lua.host.described import lua_bytes
-from slothstate.lua.host.place import Place
+from slothstate.lua.host.place import Place, make_directory, remove_directory
 from slothstate.lua.host.workflow import Plan, Task
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ def make_this(host: Surroundings, plan: Plan, task: Task, number: int, place: Pl
     """Return the table: name, description, attempt, attempts, workdir, and where there is one workflow, timeout, agent.
 
     `this.workdir` reads as the directory and has the functions get, exists, ensure (make it if need be) and cleanup
-    (remove it), called with `.` or `:`.
+    (remove it if this run has made it), called with `.` or `:`.
     """
     fields: dict[str, Any] = {
         "name": lua_bytes(task.name),
@@ -43,7 +42,7 @@ def _workdir(host: Surroundings, place: Place) -> Any:
 
     def ensure() -> Any:
         try:
-            os.makedirs(path, exist_ok=True)
+            make_directory(path)
             if place.user is not None:
                 os.chown(path, place.user.uid, place.user.gid)
         except OSError as error:
@@ -53,8 +52,8 @@ def _workdir(host: Surroundings, place: Place) -> Any:
     def cleanup() -> Any:
         if place.workdir is None:
             return None, b"the task has no workdir of its own"
-        shutil.rmtree(path, ignore_errors=True)
-        return not os.path.exists(path)
+        reason = remove_directory(path)
+        return True if reason is None else (None, reason.encode())
 
     return _readable(host, path, {"exists": lambda: os.path.isdir(path), "ensure": ensure, "cleanup": cleanup})
 
