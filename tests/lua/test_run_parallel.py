@@ -291,3 +291,55 @@ def test_an_interrupt_while_a_command_starts(tmp_path: Path, monkeypatch: pytest
             time.sleep(0.01)
     thread.join(10)
     assert results[0].stopped == "interrupt"
+
+
+def test_a_signal_that_is_ignored_ends_no_task(tmp_path: Path) -> None:
+    """Under nohup a closed terminal ends neither the run nor tasks side by side."""
+    (tmp_path / "deploy.lua").write_text("""
+        workflow.define("w", { config = { max_parallel_tasks = 2 }, tasks = {
+            { name = "a", command = "touch begun; while ! test -e go; do sleep 0.02; done" },
+            { name = "b", command = function() exec.run("while ! test -e go; do sleep 0.02; done") end },
+        } })
+    """)
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *command("run", "deploy.lua", "--db", "s.db")],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGHUP)
+    time.sleep(0.2)
+    (tmp_path / "go").touch()
+    errors = process.communicate(timeout=20)[1]
+    assert process.returncode == 0, errors
+
+
+def test_a_signal_while_a_worker_begins(tmp_path: Path) -> None:
+    """A worker that is told to end before it is itself ends without a traceback and runs nothing of its task."""
+    (tmp_path / "deploy.lua").write_text("""
+        workflow.define("w", { config = { max_parallel_tasks = 2 }, tasks = {
+            { name = "a", command = "touch ran" },
+        } })
+    """)
+    program = (
+        "import os, signal, sys, slothstate.__main__ as main; "
+        "os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM)); "
+        "sys.exit(main.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "run", "deploy.lua", "--db", "s.db"],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Exception" not in done.stderr
+    assert not (tmp_path / "ran").exists()

@@ -40,6 +40,13 @@ _PATIENCE: Final = 2.0
 _INTERRUPT_GRACE: Final = 0.7
 """Seconds that workers have to end after an interrupt."""
 
+_ENDING: Final = [
+    signal.Signals[name]
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+    if name in signal.Signals.__members__
+]
+"""What ends a worker as it ends the run; but for SIGTERM, by which the run ends it, not where it is ignored (nohup)."""
+
 
 class Workers:
     """The processes that run tasks, for whoever interrupts them from another thread."""
@@ -87,12 +94,17 @@ class _Worker:
         self.descriptor, writing = os.pipe()
         host.part(b"script")[b"flush"]()
         parent = os.getpid()
-        with warnings.catch_warnings():
-            # Python warns of forks among threads; what forks here holds no lock of anybody, and goes on alone.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self.pid = os.fork()
-        if not self.pid:
-            _work(host, progress, execution, task, writing, parent)
+        # Until the worker has its own handlers: Python forgets what those of this process raise while it forks.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        try:
+            with warnings.catch_warnings():
+                # Python warns of forks among threads; what forks here holds no lock of anybody, and goes on alone.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self.pid = os.fork()
+            if not self.pid:
+                _work(host, progress, execution, task, writing, parent, mask)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(writing)
         host.workers.add(self.pid)
 
@@ -239,13 +251,21 @@ class _Piped:
 
 
 def _work(
-    host: Surroundings, progress: Progress, execution: Execution, task: Task, descriptor: int, parent: int
+    host: Surroundings,
+    progress: Progress,
+    execution: Execution,
+    task: Task,
+    descriptor: int,
+    parent: int,
+    mask: set[int | signal.Signals],
 ) -> None:
-    """Run the task in the worker's process, and end that."""
+    """Run the task in the worker's process, in which the signals of `mask` are blocked, and end that."""
     try:
         host.workers.forget()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda *_: host.interrupt())
+        for number in _ENDING:
+            if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGTERM:
+                signal.signal(number, lambda *_: host.interrupt())
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         piped = _Piped(descriptor)
         host.reporter = progress.reporter = piped  # type: ignore[assignment]
         threading.Thread(target=_watch, args=(host, task, piped, parent), daemon=True).start()
