@@ -124,7 +124,7 @@ class Runner:
                         found, pause = await look(latest)
                 except TimeoutError:
                     # That of `patience`, or `StateBusy`.
-                    if time.monotonic() < deadline:
+                    if latest == math.inf or time.monotonic() < deadline:
                         raise
                     return None
                 if patience.expired() and task.cancelling() > requests:

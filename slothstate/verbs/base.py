@@ -70,10 +70,10 @@ def check_timeout(timeout: Seconds | None) -> float | None:
     return None if timeout is None else check_seconds(timeout, "timeout", zero=True)
 
 
-def check_count(number: int, name: str) -> int:
-    """Return a number of things. Raises: `InvalidValue` unless it is an int >= 0."""
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= INTEGER_MAX:
-        raise InvalidValue(f"{name} must be an int >= 0, got {describe(number)}")
+def check_count(number: int, name: str, least: int = 0) -> int:
+    """Return a number of things. Raises: `InvalidValue` unless it is an int >= `least`."""
+    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= INTEGER_MAX:
+        raise InvalidValue(f"{name} must be an int >= {least}, got {describe(number)}")
     return number
 
 

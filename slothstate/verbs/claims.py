@@ -99,8 +99,7 @@ def _check_attempts(keys: Sequence[str], max_attempts: int | None, dead: str | N
         if dead is not None:
             raise InvalidValue("dead is for items that were claimed max_attempts times: give that, too")
         return
-    if check_count(max_attempts, "max_attempts") == 0:
-        raise InvalidValue("max_attempts must be an int >= 1, got int 0")
+    check_count(max_attempts, "max_attempts", 1)
     from slothstate.engines.claiming import dead_key
 
     for key in keys:

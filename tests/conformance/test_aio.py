@@ -24,6 +24,7 @@ from slothstate import (
     LockTimeout,
     SlothStateError,
     State,
+    StateBusy,
     StateClosed,
     StateIOError,
     WatchLost,
@@ -696,6 +697,12 @@ async def test_a_busy_store_ends_waits_in_time(state: AsyncState, place: Place) 
     # Far from the many seconds that each of them, or all one after the other, would take.
     assert time.monotonic() - before < 2
     assert not any(found)
+    # One that does not wait is refused as any verb.
+    hasty = AsyncState(place.open(busy_timeout=0.05))
+    for call in (hasty.list_shift("q"), hasty.list_claim("q"), hasty.list_pop("q", timeout=None)):
+        with pytest.raises(StateBusy):
+            await call
+    await hasty.close()
     over.set()
     thread.join()
     assert holder.list_range("q") == [1]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
+import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -12,6 +14,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, processes
+from helpers.support import until
 from slothstate import State
 
 KILLS = 5
@@ -92,3 +95,17 @@ def test_killed_writers_lose_nothing(url: str) -> None:
             assert pair["a"] == pair["b"] >= told
             last = pair["a"]
         assert state.check() == []
+
+
+def test_a_state_that_nobody_closes(url: str) -> None:
+    """Once nobody refers to it, it has no thread, and what it held is free."""
+    before = threading.active_count()
+    with slothstate.open(url) as other:
+        for number in range(5):
+            state = slothstate.open(url)
+            assert state.lock(f"job{number}")
+            del state
+        gc.collect()
+        # The sweep of the other one.
+        until(lambda: threading.active_count() <= before + 1)
+        until(lambda: not any(lock["alive"] for lock in other.locks()))

@@ -26,8 +26,8 @@ class Ticker:
     def __init__(self, name: str, interval: float, call: Callable[[], object]) -> None:
         self._name = name
         self._interval = min(interval, threading.TIMEOUT_MAX)
-        self._call: weakref.ref[Callable[[], object]] = weakref.WeakMethod(call)
-        self._ended = threading.Event()
+        self._call: weakref.ref[Callable[[], object]] = weakref.WeakMethod(call, lambda _: self._ask_to_end())
+        self._renew()
         self._thread: threading.Thread | None = None
         _tickers.add(self)
 
@@ -39,8 +39,8 @@ class Ticker:
         """Start the thread unless it runs. Raises: `StateIOError` where the system has no room for another."""
         if self._thread is not None:
             return
-        self._ended = threading.Event()
-        thread = threading.Thread(target=self._run, args=(self._ended,), name=self._name, daemon=True)
+        self._renew()
+        thread = threading.Thread(target=self._run, args=(self._running,), name=self._name, daemon=True)
         try:
             thread.start()
         except RuntimeError as error:
@@ -50,9 +50,18 @@ class Ticker:
             raise StateIOError(f"the thread {self._name} cannot be started") from error
         self._thread = thread
 
+    def _renew(self) -> None:
+        # Locked until the thread is to end. Not an Event, which the garbage collector might find locked by its thread.
+        self._running = threading.Lock()
+        self._running.acquire()
+
+    def _ask_to_end(self) -> None:
+        with suppress(RuntimeError):
+            self._running.release()
+
     def stop(self, *, seconds: float = 0.0) -> None:
         """Ask the thread to end, and wait so long for it."""
-        self._ended.set()
+        self._ask_to_end()
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join(seconds)
@@ -61,8 +70,8 @@ class Ticker:
         """Know of no thread: what a forked child does."""
         self._thread = None
 
-    def _run(self, ended: threading.Event) -> None:
-        while not ended.wait(self._interval):
+    def _run(self, running: threading.Lock) -> None:
+        while not running.acquire(timeout=self._interval):
             call = self._call()
             if call is None:
                 return
