@@ -33,6 +33,9 @@ SLICE_MS: Final = 50
 SLOWEST: Final = 2**20
 """Octets a second that are on their way and worked on: a large value has so much longer."""
 
+LARGEST: Final = 2**30 - 2**16
+"""Octets of parameters that fit a message to the server."""
+
 _PLACEHOLDER: Final = re.compile(r"%(?:\((\w+)\))?s|%%")
 
 
@@ -59,9 +62,13 @@ class Statements:
             parameters = [parameters[name] for name in found.order]
         values, formats = self._dumped(parameters)
         octets = sum(map(len, filter(None, values)))
-        if octets > SLOWEST and self._db.until is not None:
-            # What the deadline bounds is a wait for others, not the way there.
-            self._db.until += octets / SLOWEST
+        if octets > SLOWEST:
+            if octets > LARGEST:
+                # Told of it, the server ends the connection without a word.
+                raise errors.ProgramLimitExceeded(f"{octets:,} bytes to send")
+            if self._db.until is not None:
+                # What the deadline bounds is a wait for others, not the way there.
+                self._db.until += octets / SLOWEST
         result = self._exchange(found.name, values, formats)
         if result.status == ExecStatus.TUPLES_OK:
             self._transformer.set_pgresult(result)
