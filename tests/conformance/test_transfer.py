@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -41,6 +42,26 @@ def test_dump_is_of_one_moment(state: State, place: Place, clock: Clock) -> None
     next(unread)
     unread.close()  # type: ignore[attr-defined]
     assert state.set("k", 1)
+
+
+def test_what_is_done_beside_a_dump(state: State) -> None:
+    """Its reader writes and reads what is now, also in a transaction, and any thread may read on."""
+    many = {f"k{number:04}": number for number in range(2100)}
+    state.set_many(many)
+    dump = state.dump()
+    assert next(dump).key == "k0000"
+    state.set("k2000", "changed")
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(lambda: [record.value for record in dump]).result() == list(range(1, 2100))
+    for record in state.dump():
+        state.set(record.key, -1)
+        assert state.get(record.key) == -1
+        state.set(f"new:{record.key}", 1)
+    assert len(state) == 4200
+    with state.transaction():
+        for record in state.dump("k*"):
+            assert state.delete(record.key)
+    assert len(state) == 2100
 
 
 def test_load_replaces_whole_keys(state: State, clock: Clock) -> None:

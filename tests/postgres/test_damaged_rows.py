@@ -181,6 +181,14 @@ def test_damage_of_other_kinds(store: Store) -> None:
         assert said in new
 
 
+@pytest.mark.parametrize("text", ["\1", "a\1\2\1", "\1\1\2", "\1\1\2\3", "\1\1\3\2", "\1\4", "\2\1\1\3\2\3"])
+def test_escapes_that_stand_for_nothing(store: Store, text: str) -> None:
+    store.state.set_many({"sound": "\0\1\2\3\1\0\0\3", "bad": ""})
+    assert store.state.check() == []
+    store.run(f"update entries set t = '{text}' where key = 'bad'")
+    assert store.state.check() == ["the string 'bad' has an escape that stands for nothing"]
+
+
 def test_a_large_store_is_checked_in_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """No page of rows that the audit reads is longer than a bound, or it is one row."""
     state = store.state

@@ -10,6 +10,7 @@ import pytest
 
 import slothstate
 from helpers.support import exactly
+from slothstate.engines.postgres import examination
 
 VALUES = {
     "text": "a\\b'\0\1",
@@ -75,3 +76,32 @@ def test_limits_of_a_transaction(url: str, admin: psycopg.Connection) -> None:
             assert state.get("a") == 1
             time.sleep(0.3)
             assert state.get("b") == 2
+
+
+@pytest.mark.parametrize("grant", [None, "pg_read_all_stats"])
+def test_what_a_plain_role_sees(
+    url: str, admin: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, grant: str | None
+) -> None:
+    """All connections of the server; what others' transactions do only if it may, and it says so."""
+    schema = url.partition("schema=")[2]
+    admin.execute(f"alter role {ROLE} nosuperuser; grant usage on schema {schema} to {ROLE}")
+    admin.execute(f"grant select, insert, update, delete on all tables in schema {schema} to {ROLE}")
+    if grant is not None:
+        admin.execute(f"grant {grant} to {ROLE}")
+    monkeypatch.setattr(examination, "_LONG", 0.0)
+    try:
+        with (
+            psycopg.connect(url.partition("&schema")[0]) as other,
+            slothstate.open(url.replace("//postgres@", f"//{ROLE}@")) as state,
+        ):
+            other.execute("select 1")
+            found = {finding.subject: finding for finding in state.examine()}
+            assert int(found["connections"].text.split()[0]) >= 3
+            is_named = f"the server process {other.info.backend_pid} has had a transaction open"
+            if grant is None:
+                assert (found["vacuum"].severity, "pg_read_all_stats" in found["vacuum"].advice) == ("note", True)
+            else:
+                assert is_named in found["vacuum"].text
+    finally:
+        admin.execute(f"revoke all on all tables in schema {schema} from {ROLE}")
+        admin.execute(f"revoke all on schema {schema} from {ROLE}")

@@ -220,3 +220,17 @@ def test_state_cannot_be_pickled(state: State) -> None:
     """A State says what to do instead of a riddle from inside."""
     with pytest.raises(TypeError, match="open the store by its path in the other process"):
         pickle.dumps(state)
+
+
+def test_errors_of_a_dump(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have our names, as those of every verb have."""
+    state.set("k", 1)
+
+    def fail(*_: object) -> None:
+        raise apsw.exception_for(apsw.SQLITE_TOOBIG)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("slothstate.engines.sqlite.transfer.get", fail)
+        with pytest.raises(InvalidValue, match="larger than SQLite's limit"):
+            list(state.dump())
+    assert [record.value for record in state.dump()] == [1]

@@ -267,6 +267,10 @@ def translate(error: psycopg.Error | ConnectionLost, shown: str, *, is_write: bo
             return UnsafeState(f"the server refuses this role ({shown}: {text})")
         case _, "3F000" | "42P01" | "42883" | "3D000":
             return UnsafeState(f"there is no store of slothstate any more ({shown}: {text})")
+        case _, "54000":
+            return InvalidValue(f"this is more than the server takes at once, 1 GiB as it is stored ({shown}: {text})")
+        case _, "XX000" if _IS_TOO_LARGE in text:
+            return InvalidValue(f"this would be larger than the server's limit of 1 GiB ({shown}: {text})")
         case "53", _:
             return StateFull(f"the server has no room ({shown}: {text})")
         case "", _:
@@ -279,6 +283,10 @@ _BUSY: Final = {
     "40P01": "writers waited for each other",
     "57014": "the server was not done in time, and has undone it",
 }
+
+
+# What has no code of its own, and is not translated.
+_IS_TOO_LARGE: Final = "invalid memory alloc request size"
 
 
 # libpq gives no SQLSTATE for a connection that could not be made, so what must not be tried again is told by the text.

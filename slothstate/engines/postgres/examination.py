@@ -17,10 +17,10 @@ select
   current_setting('server_version'), current_setting('fsync'), current_setting('full_page_writes'),
   current_setting('synchronous_standby_names'), (select count(*) from pg_stat_replication),
   current_setting('max_connections')::int,
-  (select count(*) from pg_stat_activity where backend_type = 'client backend'),
+  (select sum(numbackends)::int from pg_stat_database),
   coalesce((select ssl from pg_stat_ssl where pid = pg_backend_pid()), false), inet_server_addr() is not null,
   current_setting('autovacuum'),
-  (select rolsuper from pg_roles where rolname = current_user)
+  (select rolsuper from pg_roles where rolname = current_user), pg_has_role('pg_read_all_stats', 'usage')
 """
 
 _OLDEST: Final = """
@@ -44,7 +44,8 @@ _FULL: Final = 0.8
 def examine(pool: Store) -> Iterator[Finding]:
     """Look at the server's settings, its replicas, connections, the way to it, and what keeps vacuum from its work."""
     (row,) = pool.read(_SERVER)
-    version, fsync, full_pages, standbys, replicas, most, clients, is_tls, is_remote, autovacuum, is_superuser = row
+    version, fsync, full_pages, standbys, replicas, most, clients, is_tls, is_remote, autovacuum, *role = row
+    is_superuser, sees_others = role
     yield Finding("ok", "server", f"PostgreSQL {version}, durability {pool.durability}")
     if "off" in (fsync, full_pages):
         yield Finding(
@@ -79,6 +80,13 @@ def examine(pool: Store) -> Iterator[Finding]:
         yield Finding("note", "role", "this role is a superuser", "use one that owns the schema of the store alone")
     if autovacuum != "on":
         yield Finding("warning", "autovacuum", f"autovacuum is {autovacuum}: the tables only grow", "turn it on")
+    if not sees_others:
+        yield Finding(
+            "note",
+            "vacuum",
+            "this role does not see whether a transaction of another role keeps vacuum from its work",
+            "grant pg_read_all_stats to it",
+        )
     for pid, seconds in pool.read(_OLDEST):
         if seconds > _LONG:
             yield Finding(

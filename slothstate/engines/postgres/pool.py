@@ -118,10 +118,10 @@ class Pool:
         return connection
 
     def require_usable(self) -> None:
-        self._require_open()
+        self.require_open()
         self.own()
 
-    def _require_open(self) -> None:
+    def require_open(self) -> None:
         if self._process != os.getpid():
             forking.notice_child()
         if self.refusal is not None:
@@ -235,7 +235,7 @@ class Pool:
 
         Raises: `StateIOError`, `UnsafeState`, `StateReadOnly`, `StateBusy`.
         """
-        self._require_open()
+        self.require_open()
         patience = self.patience()
         deadline = time.monotonic() + min(patience, LONGEST_RECONNECT)
         while True:
@@ -335,7 +335,7 @@ class _Loan:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if kind is None or issubclass(kind, psycopg.Error):
             self._pool.give_back(self._connection)
-        else:
+        elif self._connection.process == os.getpid():
             self._connection.close()
 
 

@@ -41,6 +41,9 @@ RAREST_SPIN: Final = 256
 SLOWEST: Final = 2**20
 """Octets a second that are on their way and worked on: a large value has so much longer."""
 
+LARGEST: Final = 2**30 - 2**16
+"""Octets of parameters that fit a message to the server."""
+
 _PLACEHOLDER: Final = re.compile(r"%(?:\((\w+)\))?s|%%")
 
 
@@ -83,9 +86,13 @@ class Statements:
             parameters = [parameters[name] for name in found.order]
         values, formats = self._dumped(parameters)
         octets = sum(map(len, filter(None, values)))
-        if octets > SLOWEST and self._db.until is not None:
-            # What the deadline bounds is a wait for others, not the way there.
-            self._db.until += octets / SLOWEST
+        if octets > SLOWEST:
+            if octets > LARGEST:
+                # Told of it, the server ends the connection without a word.
+                raise errors.ProgramLimitExceeded(f"{octets:,} bytes to send")
+            if self._db.until is not None:
+                # What the deadline bounds is a wait for others, not the way there.
+                self._db.until += octets / SLOWEST
         send = self._db.pgconn.send_query_prepared
         result = self._exchange(found.pace, send, found.name, values, formats, Format.BINARY)[-1]
         if result.status == ExecStatus.TUPLES_OK:

@@ -93,7 +93,7 @@ class Store(Pool):
             raise translate(error, self.shown, is_write=False) from error
 
     def _begin(self, verb: str) -> None:
-        self._require_open()
+        self.require_open()
         self.count(verb)
 
     def count(self, verb: str) -> None:

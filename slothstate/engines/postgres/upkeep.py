@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from slothstate.descriptions import Activity, Finding, Health
+from slothstate.engines.postgres.blocks import moment_apart
 from slothstate.engines.postgres.listing import stored_range
 from slothstate.engines.postgres.rows import LIVE, STORED, columns, is_deep, row_of, split, stem
 from slothstate.engines.postgres.schema import GATED, VERSION
@@ -22,6 +23,9 @@ __all__ = ["Transfer", "Upkeep"]
 
 PAGE_OF_ROWS: Final = 1000
 
+PAGE_OF_OCTETS: Final = 16 * 2**20
+"""Of values that one statement brings, and of one value that is longer."""
+
 # A list that has claims leaves as one that has not: what is claimed of it is an item of it.
 _WHOLE: Final = f"""
 case when e.kind = 'list' and e.t is null then (
@@ -33,13 +37,36 @@ case when e.kind = 'list' and e.t is null then (
 ) end
 """
 
+_OCTETS: Final = """
+case
+  when e.kind = 'list' and e.t is null then coalesce((
+    select sum(octet_length(item))::bigint from (
+      select item from items where list_id = e.id
+      union all
+      select item from claims where list_id = e.id
+    ) whole
+  ), 0)
+  else coalesce(octet_length(e.t), octet_length(e.b), 0)
+end
+"""
+
+# The rows from a key on, as many as fit a page; the first of them in any case. Where they end is asked for outside:
+# with two bounds the server takes the rows for few, and sorts all the rest of the store for each page.
 _RECORDS: Final = f"""
 select e.key, e.long_key, {STORED}, {_WHOLE}, {LIVE}
-from entries e
-where key > %s and (%s::text is null or key >= %s) and (%s::text is null or key < %s)
-and ({LIVE} or e.kind = 'list' and e.t is null and exists (select from claims where list_id = e.id))
+from (
+  select *, sum(octets) over (order by key) - octets as before
+  from (
+    select e.*, {_OCTETS} as octets
+    from entries e
+    where key >= %s
+    and ({LIVE} or e.kind = 'list' and e.t is null and exists (select from claims where list_id = e.id))
+    order by key
+    limit {PAGE_OF_ROWS}
+  ) page
+) e
+where (before = 0 or before + octets <= {PAGE_OF_OCTETS}) and (%s::text is null or key < %s)
 order by key
-limit %s
 """
 
 _LOAD: Final = f"""
@@ -100,19 +127,16 @@ class Transfer:
         if found is None:
             return
         lower, upper = found
-        after = ""
-        with self._pool.snapshot():
-            while True:
-                parameters = (after, lower or None, lower, upper, upper, PAGE_OF_ROWS)
-                page = self._pool.read(_RECORDS, parameters, verb="dump", bulk=True)
+        self._pool.count("dump")
+        with moment_apart(self._pool) as read:
+            while page := read(_RECORDS, (lower, upper, upper)):
                 for name, long_key, kind, n, f, t, b, end, whole, is_live in page:
                     key = long_key or name
                     if pattern is None or glob_match(pattern, key):
                         text = t if whole is None else whole
                         yield key, *row_of(key, (kind, n, f, text, b, end if is_live else None))
-                if len(page) < PAGE_OF_ROWS:
-                    return
-                after = page[-1][0]
+                # The least text above it that can be stored: no key holds NUL.
+                lower = page[-1][0] + "\1"
 
     def load(self, records: Sequence[StoredRecord], /) -> int:
         # One statement takes a key once: the last of several counts, and each is counted.

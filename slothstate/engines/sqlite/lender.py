@@ -41,6 +41,9 @@ class Runner(Protocol):
     """What the families of operations need of a store."""
 
     @property
+    def path(self) -> str: ...
+
+    @property
     def read(self) -> Run: ...
 
     @property

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+import apsw
+
 from slothstate.engines.protocol import NO_KEY, Row, StoredRecord
 from slothstate.engines.sqlite import clearing, keys, listing
 from slothstate.engines.sqlite.read_cache import ABSENT, FORMS
@@ -165,10 +167,14 @@ class TransferOperations:
 
     def records(self, pattern: str | None, /) -> Iterator[StoredRecord]:
         from slothstate.engines.sqlite import transfer
+        from slothstate.engines.sqlite.translation import translate
 
         with self._store.snapshot() as (connection, now):
-            for key, (kind, stored, expires_at_ms) in transfer.rows(connection, now, pattern):
-                yield key, kind, stored, expires_at_ms
+            try:
+                for key, (kind, stored, expires_at_ms) in transfer.rows(connection, now, pattern):
+                    yield key, kind, stored, expires_at_ms
+            except apsw.Error as error:
+                raise translate(error, self._store.path) from error
 
     def load(self, records: Sequence[StoredRecord], /) -> int:
         from slothstate.engines.sqlite import transfer
