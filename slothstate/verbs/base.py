@@ -71,9 +71,10 @@ def check_timeout(timeout: Seconds | None) -> float | None:
 
 
 def check_count(number: int, name: str, least: int = 0) -> int:
-    """Return a number of things. Raises: `InvalidValue` unless it is an int >= `least`."""
+    """Return a number of things. Raises: `InvalidValue` unless it is an int from `least` to 2^63 - 1."""
     if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= INTEGER_MAX:
-        raise InvalidValue(f"{name} must be an int >= {least}, got {describe(number)}")
+        most = f" and at most {INTEGER_MAX}" if isinstance(number, int) and number > INTEGER_MAX else ""
+        raise InvalidValue(f"{name} must be an int >= {least}{most}, got {describe(number)}")
     return number
 
 
