@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import suppress
 
+from slothstate.caller import without_signals
 from slothstate.engines.watching import Changes
 from slothstate.errors import SlothStateError
 from slothstate.hints import Final, Self
@@ -64,7 +65,9 @@ class Commits:
         with self._mutex:
             self._listeners.add(listener)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="slothstate-commits", daemon=True)
+                self._thread = threading.Thread(
+                    target=without_signals(self._watch), name="slothstate-commits", daemon=True
+                )
                 self._thread.start()
 
     def remove(self, listener: Listener) -> None:

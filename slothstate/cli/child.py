@@ -13,13 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import FileIO
 from types import FrameType
 
-from slothstate import State
 from slothstate.cli.exits import NOT_FOUND, STORE_ERROR, Failure, cannot_run
 from slothstate.cli.formatting import is_terminal
-from slothstate.cli.opening import open_state
 from slothstate.hints import Final, NoReturn, TypeAlias
 
-__all__ = ["Child", "Repeated", "leaving_on_signals", "open_beside", "signals_blocked", "signals_free"]
+__all__ = ["Child", "Repeated", "leaving_on_signals", "signals_blocked", "signals_free"]
 
 _ENDING: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 
@@ -79,19 +77,6 @@ def _signals_taken() -> set[signal.Signals]:
     """Return SIGCHLD, and the signals that go to the command: those that nobody has ignored."""
     passed_on = [signal.Signals[name] for name in _PASSED_ON]
     return {signal.SIGCHLD, *(number for number in passed_on if signal.getsignal(number) != signal.SIG_IGN)}
-
-
-@contextlib.contextmanager
-def open_beside(db: str | None, *, create: bool = True) -> Iterator[State]:
-    """Open the store while a command waits for its turn."""
-    with contextlib.ExitStack() as stack:
-        # The thread of a State inherits the mask: a signal that it took would not be there to be passed on. What comes
-        # after opening starts it, if it is more than one read.
-        with signals_blocked():
-            state = stack.enter_context(open_state(db, create=create))
-            with state.snapshot():
-                pass
-        yield state
 
 
 _Turn: TypeAlias = "tuple[dict[str, str], bytes | None, list[str]]"

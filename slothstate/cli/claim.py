@@ -9,10 +9,10 @@ from functools import partial
 import click
 
 from slothstate import LockLost
-from slothstate.cli.child import Child, leaving_on_signals, open_beside
+from slothstate.cli.child import Child, leaving_on_signals
 from slothstate.cli.exits import DONE, MISUSE, NO, STORE_ERROR, Failure, say, say_no
 from slothstate.cli.formatting import escaped
-from slothstate.cli.opening import store_address
+from slothstate.cli.opening import open_state, store_address
 from slothstate.cli.options import SECONDS, CommandBehind, Integer, complete_key, conflict_option, store_command
 from slothstate.cli.values import as_json
 from slothstate.hints import Any, NamedTuple
@@ -114,7 +114,7 @@ def _run_for_one(
     command: Sequence[str], db: str | None, queues: Sequence[str], options: Mapping[str, Any]
 ) -> _Ended | None:
     """Run the command for one item; None if there is none. Raises: `Failure` when it cannot be run."""
-    with Child(command) as child, open_beside(db, create=options["timeout"] > 0) as state:
+    with Child(command) as child, open_state(db, create=options["timeout"] > 0) as state:
         job = state.list_claim(queues, **options)
         if job is None:
             return None

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from slothstate import Lock, LockLost, LockTimeout, State
 from slothstate.cli import under
-from slothstate.cli.child import Child, leaving_on_signals, open_beside
+from slothstate.cli.child import Child, leaving_on_signals
 from slothstate.cli.exits import MISUSE, NO, STORE_ERROR, Failure, say
 from slothstate.cli.formatting import escaped, is_terminal
-from slothstate.cli.opening import store_address
+from slothstate.cli.opening import open_state, store_address
 from slothstate.hints import Any, Final
 
 __all__ = ["run_locked"]
@@ -39,7 +39,7 @@ def run_locked(
     options: dict[str, Any] = {"shared": shared, "slots": slots, "ttl": ttl}
     if not hasattr(os, "fork"):
         raise Failure("with-lock needs fork(), which this system does not have", MISUSE)
-    with leaving_on_signals(), Child(command) as child, open_beside(db) as state:
+    with leaving_on_signals(), Child(command) as child, open_state(db, create=True) as state:
         code = 0
         if under.runs_under(state, name):
             raise Failure(f"lock {name!r} was not acquired: {under.REASON}", conflict)

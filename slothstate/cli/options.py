@@ -245,9 +245,10 @@ def db_option(function: Callable[..., Any], *, opens: bool = True) -> Callable[.
 
 def file_named(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
     """Let an argument name a file, the callback of its parameter: addresses, which may hold a password, are refused."""
+    what = parameter.opts[-1] if isinstance(parameter, click.Option) else parameter.human_readable_name
     for name in value if isinstance(value, tuple) else (value,):
         if name is not None:
-            slothstate.refuse_address(name, parameter.human_readable_name)
+            slothstate.refuse_address(name, what)
     return value
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import click
 
-from slothstate import Change, Watch, same
+from slothstate import Change, State, Watch, same
 from slothstate.cli.child import Repeated, leaving_on_signals, signals_blocked, signals_free
 from slothstate.cli.exits import DONE, cannot_run, flush, say_no
 from slothstate.cli.formatting import escaped, is_terminal, styled
@@ -99,7 +99,7 @@ def watch(
     told_to_end: int | None = None
     with (
         _ready(command) as (runs, mask),
-        open_state(db, create=True) as state,
+        _opened(db, mask) as state,
         state.watch(pattern, name=name) as changes,
     ):
         while left != 0 and told_to_end is None and (change := _next(changes, timeout, mask)) is not None:
@@ -127,11 +127,20 @@ def _ready(command: Sequence[str] | None) -> Iterator[tuple[Repeated | None, set
         yield runs, mask
 
 
+@contextmanager
+def _opened(db: str | None, mask: set[int] | None) -> Iterator[State]:
+    """Open the store; a signal ends the wait for one that is out of reach."""
+    with ExitStack() as stack:
+        with nullcontext() if mask is None else signals_free(mask):
+            state = stack.enter_context(open_state(db, create=True))
+        yield state
+
+
 def _next(changes: Watch, timeout: float | None, mask: set[int] | None) -> Change | None:
     """Return the next change; a signal ends the wait for it."""
     if mask is None:
         return changes.next(timeout)
-    # What this asks begins the threads of the store, where no signal goes to them.
+    # A change that is there already comes before a signal that is.
     change = changes.next(0)
     if change is None and timeout != 0:
         with signals_free(mask):

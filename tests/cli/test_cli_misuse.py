@@ -239,3 +239,10 @@ def test_completion_without_its_variables(home: Path) -> None:
     variables = environment(home, {"_SLOTHSTATE_COMPLETE": "bash_complete"})
     done = subprocess.run(command(), env=variables, capture_output=True, check=False, timeout=SECONDS)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, b"", b"")
+
+
+def test_an_option_that_names_a_file(home: Path) -> None:
+    """An address in its place is refused by the name that was typed."""
+    for arguments in (["push", "q", "--lines"], ["dump", "--output"], ["dump", "-o"], ["run", "a.lua", "--values"]):
+        said = refusal(*arguments, "https://ann:secret@host/x", home=home, code=3)
+        assert said.startswith(f"{'--output' if arguments[-1] == '-o' else arguments[-1]} is an address (https://…)")

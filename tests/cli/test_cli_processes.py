@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -85,3 +87,19 @@ def test_locks_and_top_and_doctor(home: Path, state: State) -> None:
         process.wait(SECONDS)
     (lock,) = json.loads(output("locks", "--json", home=home))
     assert lock["owner"]["command"] is None
+
+
+@pytest.mark.parametrize("arguments", [["with-lock", "L"], ["claim", "q"], ["watch"]])
+def test_a_signal_while_the_server_is_away(home: Path, arguments: list[str]) -> None:
+    """Who waits for a server, before there is anything to run the command for, is ended by a signal."""
+    pytest.importorskip("psycopg")
+    address = f"postgresql://postgres@/postgres?host={home}/away"
+    with start(*arguments, "--db", address, "--", "true", home=home) as process:
+        deadline = time.monotonic() + SECONDS / 6
+        while process.poll() is None and time.monotonic() < deadline:
+            # Again and again: the first may come before anybody has a handler for it.
+            time.sleep(0.3)
+            process.send_signal(signal.SIGTERM)
+        took = process.poll()
+        process.kill()
+    assert took in (128 + signal.SIGTERM, -signal.SIGTERM)

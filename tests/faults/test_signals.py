@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import signal
@@ -10,15 +11,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
 import slothstate
+import slothstate.aio
 from helpers.processes import Channel, processes
 from helpers.sqlite import store_of
-from helpers.support import run_script
+from helpers.support import run_script, until
+from slothstate.engines.postgres.ticker import Ticker
 from slothstate.state import State
 
 STORM = 2.0
@@ -424,3 +428,50 @@ def test_close_while_threads_use_the_state(path: str) -> None:
     assert sys.exc_info() == (None, None, None)
     with slothstate.open(path) as state:
         assert state.check() == []
+
+
+def blocked(thread: str) -> set[int]:
+    """The signals that a thread of this process has blocked."""
+    status = Path(f"/proc/self/task/{thread}/status").read_text()
+    mask = int(next(line for line in status.splitlines() if line.startswith("SigBlk:")).split()[1], 16)
+    return {number for number in signal.valid_signals() if mask >> (number - 1) & 1}
+
+
+class Beating:
+    def beat(self) -> None:
+        """What a ticker calls."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_no_signal_goes_to_a_thread_of_ours(path: str) -> None:
+    """Whoever waits for signals, of the end of a child too, gets them: threads that look after a store block them."""
+    beating = Beating()
+    ticker = Ticker("slothstate-test", 0.01, beating.beat)
+    before = set(os.listdir("/proc/self/task"))
+    try:
+        with slothstate.open(path) as state:
+            state.set("key", 1)
+            ticker.ensure_running()
+            until(lambda: len(set(os.listdir("/proc/self/task")) - before) == 2)
+            check(set(os.listdir("/proc/self/task")) - before)
+            asyncio.run(watch_commits(path))
+    finally:
+        ticker.stop(seconds=5)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+
+
+async def watch_commits(path: str) -> None:
+    async with slothstate.aio.open(path) as state:
+        waiting = asyncio.ensure_future(state.wait("missing", timeout=20))
+        while not (found := [each for each in threading.enumerate() if each.name == "slothstate-commits"]):
+            await asyncio.sleep(0.01)
+        check({str(each.native_id) for each in found})
+        waiting.cancel()
+
+
+def check(threads: set[str]) -> None:
+    """Wait until these threads have begun, and look at what they have blocked."""
+    until(lambda: all(signal.SIGCHLD in blocked(thread) for thread in threads))
+    for thread in threads:
+        assert {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1} <= blocked(thread)
+        assert not blocked(thread) & {signal.SIGSEGV, signal.SIGABRT}

@@ -212,6 +212,10 @@ ADDRESSES = (
         "file:secret.db",
         "file:///secret",
         "FILE:secret?mode=memory",
+        '"postgresql://ann:secret@host/db"',
+        "'postgres://ann:secret@host/db'",
+        " postgresql://ann:secret@host/db",
+        "\tfile:secret",
     ),
 )
 

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
+from slothstate.caller import without_signals
 from slothstate.errors import SlothStateError, StateIOError
 from slothstate.hints import Final
 
@@ -40,7 +41,8 @@ class Ticker:
         if self._thread is not None:
             return
         self._renew()
-        thread = threading.Thread(target=self._run, args=(self._running,), name=self._name, daemon=True)
+        run = without_signals(self._run)
+        thread = threading.Thread(target=run, args=(self._running,), name=self._name, daemon=True)
         try:
             thread.start()
         except RuntimeError as error:

@@ -16,8 +16,9 @@ STORE: Final = "path"
 
 _DEFAULT: Final = os.path.join("~", ".sloth-runner", "state.db")
 
-# `word://…`, and the URIs of SQLite. Any other colon is a letter of a name, as it is everywhere on Unix.
-_ADDRESS: Final = r"(\w[\w+.-]*)://|(file):"
+# `word://…`, and the URIs of SQLite, in quotes too, which a file of variables (docker's --env-file) leaves where they
+# are. Any other colon is a letter of a name, as it is everywhere on Unix.
+_ADDRESS: Final = r"""[\s"']*(?:\w[\w+.-]*://|file:)"""
 
 
 def default_path() -> str:

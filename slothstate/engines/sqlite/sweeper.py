@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
+from slothstate.caller import without_signals
 from slothstate.engines.sqlite import returning, sweep, turn
 from slothstate.errors import SlothStateError, StateIOError
 from slothstate.hints import TYPE_CHECKING, Final, Protocol
@@ -76,7 +77,7 @@ class Sweeper:
             self._started = self.is_running = True
             # Not a Thread: its `start` waits for it, and breaks when a signal handler raises meanwhile.
             try:
-                self._start(self._run, ())
+                self._start(without_signals(self._run), ())
             except RuntimeError as error:
                 self._started = self.is_running = False
                 if "shutdown" in str(error):
