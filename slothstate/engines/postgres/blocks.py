@@ -28,6 +28,8 @@ lock table gate in exclusive mode;
 insert into outcomes values ({nonce}, clock_ms())
 """
 
+_BEGIN_MOMENT: Final = "begin isolation level repeatable read read only"
+
 _OUTCOME: Final = "delete from outcomes where nonce = %s returning 1"
 
 _FREEZE: Final = "select set_config('slothstate.now_ms', now_ms()::text, true)"
@@ -239,21 +241,22 @@ class SnapshotBlock:
 
     def _begin_outermost(self) -> Connection:
         pool = self._pool
-        self._connection = connection = pool.borrow()
-        self._is_outermost = True
         self._thread = thread_ident()
-        connection.serial += 1
-        self._serial = connection.serial
-        connection.holder = current()
-        pool.held[self._thread] = connection
-        try:
+        self._is_outermost = True
+
+        def begin() -> Connection:
+            self._connection = connection = pool.borrow()
+            connection.serial += 1
+            self._serial = connection.serial
+            connection.holder = current()
+            pool.held[self._thread] = connection
             pool.set_clock(connection)
             connection.wait_for_locks(pool.patience())
-            connection.command("begin isolation level repeatable read read only", seconds=pool.seconds())
-        except (psycopg.Error, ConnectionLost) as error:
-            raise translate(error, pool.shown, is_write=False) from error
-        connection.depth = 1
-        return connection
+            connection.command(_BEGIN_MOMENT, seconds=pool.seconds())
+            connection.depth = 1
+            return connection
+
+        return pool.retried(begin)
 
     def end(self, kind: type[BaseException] | None) -> None:
         connection = self._connection
@@ -301,20 +304,35 @@ def moment_apart(pool: Store) -> Iterator[Callable[[str, Parameters], list[Row]]
 
         yield read_own
         return
-    with pool.lent() as connection:
 
-        def read(statement: str, parameters: Parameters = (), *, seconds: float | None = None) -> list[Row]:
-            pool.require_open()
-            if connection.process != os.getpid():
-                raise StateClosed("what this reads in belongs to the process that began it")
-            try:
-                return connection.execute(statement, parameters, seconds=seconds)
-            except (psycopg.Error, ConnectionLost) as error:
-                raise translate(error, pool.shown, is_write=False) from error
+    def begin() -> Connection:
+        connection = pool.borrow()
+        try:
+            pool.set_clock(connection)
+            connection.wait_for_locks(pool.patience())
+            connection.command(_BEGIN_MOMENT, seconds=pool.seconds())
+            connection.execute(_FREEZE, seconds=pool.seconds())
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
-        connection.wait_for_locks(pool.patience())
-        read("begin isolation level repeatable read read only", seconds=pool.seconds())
-        read(_FREEZE, seconds=pool.seconds())
+    def read(statement: str, parameters: Parameters) -> list[Row]:
+        pool.require_open()
+        if connection.process != os.getpid():
+            raise StateClosed("what this reads in belongs to the process that began it")
+        try:
+            return connection.execute(statement, parameters)
+        except (psycopg.Error, ConnectionLost) as error:
+            raise translate(error, pool.shown, is_write=False) from error
+
+    connection = pool.retried(begin)
+    try:
         yield read
         with suppress(psycopg.Error, ConnectionLost):
             connection.command("rollback", seconds=pool.seconds())
+    except BaseException:
+        if connection.process == os.getpid():
+            connection.close()
+        raise
+    pool.give_back(connection)
