@@ -10,12 +10,14 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
+import psycopg
 import pytest
 
 import slothstate
 from helpers.processes import Channel, processes
 from helpers.support import until
-from slothstate import State
+from slothstate import State, Watch
+from slothstate.engines.postgres.connection import Connection
 
 KILLS = 5
 
@@ -109,3 +111,41 @@ def test_a_state_that_nobody_closes(url: str) -> None:
         # The sweep of the other one.
         until(lambda: threading.active_count() <= before + 1)
         until(lambda: not any(lock["alive"] for lock in other.locks()))
+
+
+# The statement before which the session ends, and the call.
+READS: dict[str, tuple[str, Callable[[State, Watch], object]]] = {
+    "get": ("select", lambda state, _: state.get("k")),
+    "snapshot": ("begin", lambda state, _: _in_a_snapshot(state)),
+    "dump": ("begin", lambda state, _: next(state.dump()).value),
+    "watch": ("number_changes", lambda _, watch: getattr(watch.next(0), "key", None) and 1),
+    "watch-page": ("left join lateral", lambda _, watch: getattr(watch.next(0), "key", None) and 1),
+}
+
+
+def _in_a_snapshot(state: State) -> object:
+    with state.snapshot():
+        return state.get("k")
+
+
+@pytest.mark.parametrize("read", READS)
+def test_a_session_that_ends_as_a_read_begins(url: str, monkeypatch: pytest.MonkeyPatch, read: str) -> None:
+    """Nothing has been read: it is begun again."""
+    run = Connection._run
+    ended = 0
+
+    def run_once_more(self: Connection, *arguments: Any) -> Any:
+        nonlocal ended
+        if not ended and READS[read][0] in str(arguments):
+            ended = self.db.info.backend_pid
+            with psycopg.connect(url.partition("&schema")[0], autocommit=True) as admin:
+                admin.execute("select pg_terminate_backend(%s, 5000)", (ended,))
+        return run(self, *arguments)
+
+    with slothstate.open(url) as state, state.watch("k") as watch:
+        state.set("k", 1)
+        with monkeypatch.context() as patched:
+            patched.setattr(Connection, "_run", run_once_more)
+            assert READS[read][1](state, watch) == 1
+        assert ended
+        assert state.set("k", 2)

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
 import psycopg
 
 from slothstate.caller import current, thread_ident
-from slothstate.engines.postgres.bounded import Parameters, Row
 from slothstate.engines.postgres.connection import Connection, ConnectionLost, translate
 from slothstate.errors import SlothStateError, StateClosed, StateIOError
 from slothstate.hints import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.pool import Pool
-    from slothstate.engines.postgres.store import Store
 
-__all__ = ["SnapshotBlock", "TransactionBlock", "moment_apart"]
+__all__ = ["BEGIN_MOMENT", "FREEZE", "SnapshotBlock", "TransactionBlock"]
 
 # One round trip. Whoever finds the answer to COMMIT lost looks for the nonce.
 _BEGIN: Final = """
@@ -28,9 +26,11 @@ lock table gate in exclusive mode;
 insert into outcomes values ({nonce}, clock_ms())
 """
 
+BEGIN_MOMENT: Final = "begin isolation level repeatable read read only"
+
 _OUTCOME: Final = "delete from outcomes where nonce = %s returning 1"
 
-_FREEZE: Final = "select set_config('slothstate.now_ms', now_ms()::text, true)"
+FREEZE: Final = "select set_config('slothstate.now_ms', now_ms()::text, true)"
 
 
 class TransactionBlock:
@@ -235,27 +235,28 @@ class SnapshotBlock:
         pool = self._pool
         try:
             pool.set_clock(connection)
-            connection.execute(_FREEZE, seconds=pool.seconds())
+            connection.execute(FREEZE, seconds=pool.seconds())
         except (psycopg.Error, ConnectionLost) as error:
             raise translate(error, pool.shown, is_write=False) from error
         connection.moment = True
 
     def _begin_outermost(self) -> Connection:
         pool = self._pool
-        self._connection = connection = pool.borrow()
-        self._is_outermost = True
         self._thread = thread_ident()
-        connection.serial += 1
-        self._serial = connection.serial
-        connection.holder = current()
-        pool.held[self._thread] = connection
-        try:
+        self._is_outermost = True
+
+        def begin() -> Connection:
+            self._connection = connection = pool.borrow()
+            connection.serial += 1
+            self._serial = connection.serial
+            connection.holder = current()
+            pool.held[self._thread] = connection
             pool.set_clock(connection)
             connection.wait_for_locks(pool.patience())
-            connection.command("begin isolation level repeatable read read only", seconds=pool.seconds())
-        except (psycopg.Error, ConnectionLost) as error:
-            raise translate(error, pool.shown, is_write=False) from error
-        return connection
+            connection.command(BEGIN_MOMENT, seconds=pool.seconds())
+            return connection
+
+        return pool.retried(begin)
 
     def end(self, kind: type[BaseException] | None) -> None:
         connection = self._connection
@@ -286,39 +287,3 @@ class SnapshotBlock:
             pool.afterwards.run(self._thread)
         if kind is None and not is_current:
             raise StateIOError("what this snapshot is inside of ended before it: not all that it read is of one moment")
-
-
-@contextmanager
-def moment_apart(pool: Store) -> Iterator[Callable[[str, Parameters], list[Row]]]:
-    """Give a function that reads the store as it was at one moment, beside whatever the caller does meanwhile.
-
-    It reads what the caller's own transaction or snapshot reads, as long as that lasts.
-    """
-    own = pool.own()
-    if own is not None:
-        serial = own.serial
-
-        def read_own(statement: str, parameters: Parameters) -> list[Row]:
-            if pool.own() is not own or own.serial != serial:
-                raise StateIOError("what this reads in has ended: not all that it read is of one moment")
-            return pool.read(statement, parameters, bulk=True)
-
-        yield read_own
-        return
-    with pool.lent() as connection:
-
-        def read(statement: str, parameters: Parameters = (), *, seconds: float | None = None) -> list[Row]:
-            pool.require_open()
-            if connection.process != os.getpid():
-                raise StateClosed("what this reads in belongs to the process that began it")
-            try:
-                return connection.execute(statement, parameters, seconds=seconds)
-            except (psycopg.Error, ConnectionLost) as error:
-                raise translate(error, pool.shown, is_write=False) from error
-
-        connection.wait_for_locks(pool.patience())
-        read("begin isolation level repeatable read read only", seconds=pool.seconds())
-        read(_FREEZE, seconds=pool.seconds())
-        yield read
-        with suppress(psycopg.Error, ConnectionLost):
-            connection.command("rollback", seconds=pool.seconds())

@@ -28,9 +28,11 @@ from slothstate.engines.postgres.connection import (
 )
 from slothstate.engines.postgres.server import identify
 from slothstate.errors import SlothStateError, StateBusy, StateClosed, StateIOError
-from slothstate.hints import Any, Final
+from slothstate.hints import Any, Final, TypeVar
 
 __all__ = ["LONGEST_RECONNECT", "Pool"]
+
+Result = TypeVar("Result")
 
 IDLE_SECONDS: Final = 60.0
 """After so long a connection that nobody used is closed, when another one is given back."""
@@ -273,6 +275,18 @@ class Pool:
             self.connected()
         return connection
 
+    def retried(self, attempt: Callable[[], Result]) -> Result:
+        """Return the result of something that only reads; it is done again where the connection was lost meanwhile."""
+        deadline = time.monotonic() + min(self.patience(), LONGEST_RECONNECT)
+        while True:
+            try:
+                return attempt()
+            except ConnectionLost as error:
+                if error.is_late or time.monotonic() >= deadline:
+                    raise translate(error, self.shown, is_write=False) from error
+            except psycopg.Error as error:
+                raise translate(error, self.shown, is_write=False) from error
+
     def set_clock(self, connection: Connection) -> None:
         """Tell the server the time of this State's own clock, if it has one."""
         if self._clock is not None and not connection.moment:
@@ -335,7 +349,7 @@ class _Loan:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if kind is None or issubclass(kind, psycopg.Error):
             self._pool.give_back(self._connection)
-        elif self._connection.process == os.getpid():
+        else:
             self._connection.close()
 
 

@@ -85,12 +85,13 @@ class Store(Pool):
         return rows
 
     def apart(self, statement: str, parameters: Parameters = ()) -> list[Row]:
-        """Run a statement outside the caller's transaction, on a connection of its own."""
-        try:
+        """Run a statement that can be run again outside the caller's transaction, on a connection of its own."""
+
+        def attempt() -> list[Row]:
             with self.lent() as connection:
                 return connection.execute(statement, parameters, seconds=self.seconds())
-        except (ConnectionLost, psycopg.Error) as error:
-            raise translate(error, self.shown, is_write=False) from error
+
+        return self.retried(attempt)
 
     def _begin(self, verb: str) -> None:
         self.require_open()

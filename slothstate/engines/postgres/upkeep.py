@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 
 from slothstate.descriptions import Activity, Finding, Health
-from slothstate.engines.postgres.blocks import moment_apart
 from slothstate.engines.postgres.listing import stored_range
+from slothstate.engines.postgres.moments import moment_apart
 from slothstate.engines.postgres.rows import LIVE, STORED, columns, is_deep, row_of, split, stem
 from slothstate.engines.postgres.schema import GATED, VERSION
 from slothstate.engines.postgres.sweep import sweep_all
