@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from slothstate.errors import StateBusy
 from slothstate.hints import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Family", "Late", "Parts"]
 
 Operations = TypeVar("Operations")
+Made = TypeVar("Made")
+Source = TypeVar("Source")
 
 
 class HasStore(Protocol):
@@ -40,7 +43,7 @@ class Family(Generic[Operations]):
     def __get__(self, engine: HasStore, owner: type) -> Operations:
         # A fork waits until all is imported, as in `Parts.get`.
         with engine.store.unforked():
-            made: Operations = engine.__dict__.setdefault(self._name, self._make(engine.store))
+            made: Operations = engine.__dict__.setdefault(self._name, _made(self._make, engine.store))
             return made
 
 
@@ -56,7 +59,20 @@ class Parts:
         """Return a part, and make it if there is none."""
         # A fork waits until all is imported: a child could never end what another thread of its parent has begun.
         with self.store.settled():
-            return self.made.get(name) or self.made.setdefault(name, _MAKERS[name](self))
+            return self.made.get(name) or self.made.setdefault(name, _made(_MAKERS[name], self))
+
+
+def _made(make: Callable[[Source], Made], source: Source) -> Made:
+    """Return what `make` imports and makes. Raises: `StateBusy` in a signal handler that struck this very import."""
+    try:
+        return make(source)
+    except ImportError as error:
+        if "partially initialized" not in str(error):
+            raise
+        raise StateBusy(
+            "this thread is itself in the middle of importing a part of slothstate: a signal handler cannot wait for "
+            "it; set a flag instead"
+        ) from error
 
 
 def counters(store: Store) -> CounterOperations:
