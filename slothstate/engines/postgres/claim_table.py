@@ -56,21 +56,20 @@ class ClaimTable:
         self, keys: Sequence[str], nonce: int, ttl_ms: int | None, max_attempts: int | None, dead: str | None, /
     ) -> Claimed | None:
         self._pool.require_writable()
-        claimant = self._owner.become()
-        self._owner.kept.add(nonce)
-        for key in keys:
-            target = dead or dead_key(key) if max_attempts is not None else None
-            parameters = (
-                *(key_of(key), nonce, claimant, host(), os.getpid(), ttl_ms, max_attempts),
-                *((None, None) if target is None else split(target)),
-            )
-            found = self._pool.write(_TAKE, parameters, verb="list_claim")
-            if found:
-                item, attempt, kind = found[0]
-                if kind is not None:
-                    verb = "claim from" if item is None else "push to"
-                    raise refusal_of(verb, key if item is None else target or "", kind)
-                return Claimed(key, item, attempt, None)
+        with self._owner.taking(nonce) as claimant:
+            for key in keys:
+                target = dead or dead_key(key) if max_attempts is not None else None
+                parameters = (
+                    *(key_of(key), nonce, claimant, host(), os.getpid(), ttl_ms, max_attempts),
+                    *((None, None) if target is None else split(target)),
+                )
+                found = self._pool.write(_TAKE, parameters, verb="list_claim")
+                if found:
+                    item, attempt, kind = found[0]
+                    if kind is not None:
+                        verb = "claim from" if item is None else "push to"
+                        raise refusal_of(verb, key if item is None else target or "", kind)
+                    return Claimed(key, item, attempt, None)
         self._owner.kept.discard(nonce)
         return None
 

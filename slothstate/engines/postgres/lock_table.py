@@ -187,11 +187,10 @@ class LockTable:
         *,
         waits: bool,
     ) -> int | None:
-        owner = self._owner.become()
-        is_waiter = nonce in self._waits
-        parameters = (*split(name), nonce, owner, host(), os.getpid(), ttl_ms, shared, slots, is_waiter)
-        self._owner.kept.add(nonce)
-        token, nonces, others_slots, others_shared = self._pool.write(_ACQUIRE, parameters, verb="lock")[0]
+        with self._owner.taking(nonce) as owner:
+            is_waiter = nonce in self._waits
+            parameters = (*split(name), nonce, owner, host(), os.getpid(), ttl_ms, shared, slots, is_waiter)
+            token, nonces, others_slots, others_shared = self._pool.write(_ACQUIRE, parameters, verb="lock")[0]
         if token is not None:
             self._end_wait(nonce)
             return int(token)

@@ -17,6 +17,7 @@ from functools import cache
 
 import psycopg
 
+from slothstate.caller import thread_ident
 from slothstate.engines.postgres.connection import Connection, ConnectionLost, translate
 from slothstate.engines.postgres.lock_functions import FREED
 from slothstate.engines.postgres.ticker import Ticker
@@ -64,6 +65,8 @@ class Owner:
         # The nonces of all that it may hold: locks and claims, also those that are being taken.
         self.kept: set[int] = set()
         self._is_retired = False
+        # Which threads are taking something just now, by its nonce.
+        self._taking: dict[int, int] = {}
 
     def __del__(self) -> None:
         # Of a State that nobody closes.
@@ -137,9 +140,23 @@ class Owner:
                 self._has_doubts = False
                 self._pool.write(_FORGET_ENDED, {"owner": self.number, "kept": list(self.kept)})
 
+    @contextmanager
+    def taking(self, nonce: int) -> Iterator[int]:
+        """Be the owner for a block that takes something. Raises: as `become`."""
+        self._taking[nonce] = thread_ident()
+        try:
+            number = self.become()
+            self.kept.add(nonce)
+            yield number
+        finally:
+            self._taking.pop(nonce, None)
+
     def retire(self) -> None:
         """Take nothing more: what this gives back from now on is for others, not for threads of its own that wait."""
         self._is_retired = True
+        deadline = time.monotonic() + END_PATIENCE
+        while {*self._taking.values()} - {thread_ident()} and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def ensure(self) -> None:
         """Be alive to others again if the session was lost."""
@@ -151,6 +168,7 @@ class Owner:
         self._mutex = threading.Lock()
         session, self._session, self.number = self._session, None, None
         self.kept.clear()
+        self._taking.clear()
         self._is_retired = False
         if session is not None:
             session.abandon()
