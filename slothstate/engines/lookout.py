@@ -34,6 +34,10 @@ class Lookers:
             return True
         return first is waiter
 
+    def pause(self, waiter: Waiter, what: object, interval: float) -> float:
+        """Return the seconds until `waiter` looks next: `interval` if it is the one."""
+        return interval if self.is_first(waiter, what) else SELDOM
+
     def _forget(self, what: object, reference: weakref.ref[Waiter]) -> None:
         if self._first.get(what) is reference:
             self._first.pop(what, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from slothstate.engines.claiming import Waiter
 from slothstate.errors import InvalidValue
 from slothstate.hints import Any, Final, TypeVar, overload
 from slothstate.native import json_decode
@@ -102,6 +101,9 @@ class ListVerbs(Verbs):
         timeout: Seconds | None,
         take: Callable[[Sequence[str]], tuple[str, str] | None],
     ) -> Any:
+        # Here: few programs wait.
+        from slothstate.engines.claiming import Waiter
+
         keys = check_keys(key)
         with Waiter() as waiter:
             found = wait_until(

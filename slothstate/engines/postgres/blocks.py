@@ -17,7 +17,7 @@ from slothstate.hints import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from slothstate.engines.postgres.pool import Pool
 
-__all__ = ["BEGIN_MOMENT", "FREEZE", "SnapshotBlock", "TransactionBlock"]
+__all__ = ["FREEZE", "SnapshotBlock", "TransactionBlock", "begin_moment"]
 
 # One round trip. Whoever finds the answer to COMMIT lost looks for the nonce.
 _BEGIN: Final = """
@@ -26,11 +26,16 @@ lock table gate in exclusive mode;
 insert into outcomes values ({nonce}, clock_ms())
 """
 
-BEGIN_MOMENT: Final = "begin isolation level repeatable read read only"
-
 _OUTCOME: Final = "delete from outcomes where nonce = %s returning 1"
 
 FREEZE: Final = "select set_config('slothstate.now_ms', now_ms()::text, true)"
+
+
+def begin_moment(pool: Pool, connection: Connection) -> None:
+    """Let a connection read the store as it is now. Raises: `psycopg.Error`; `ConnectionLost`."""
+    pool.set_clock(connection)
+    connection.wait_for_locks(pool.patience())
+    connection.command("begin isolation level repeatable read read only", seconds=pool.seconds())
 
 
 class TransactionBlock:
@@ -251,9 +256,7 @@ class SnapshotBlock:
             self._serial = connection.serial
             connection.holder = current()
             pool.held[self._thread] = connection
-            pool.set_clock(connection)
-            connection.wait_for_locks(pool.patience())
-            connection.command(BEGIN_MOMENT, seconds=pool.seconds())
+            begin_moment(pool, connection)
             return connection
 
         return pool.retried(begin)

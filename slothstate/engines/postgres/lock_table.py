@@ -11,7 +11,7 @@ from contextlib import nullcontext, suppress
 from slothstate.descriptions import LockDescription
 from slothstate.engines.claiming import Waiter
 from slothstate.engines.locking import mismatch
-from slothstate.engines.lookout import SELDOM, Lookers
+from slothstate.engines.lookout import Lookers
 from slothstate.engines.postgres.changes import Changes
 from slothstate.engines.postgres.lock_functions import FREED
 from slothstate.engines.postgres.owner import Owner, host
@@ -212,9 +212,8 @@ class LockTable:
             self._pool.write(_WAIT, (nonce, *split(name), owner, host(), os.getpid(), alone))
 
     def pause(self, nonce: int, /) -> float:
-        wait = self._waits.get(nonce)
-        is_first = wait is None or self._lookers.is_first(wait, wait.what)
-        return self._changes.pace() if is_first else SELDOM
+        wait, pace = self._waits.get(nonce), self._changes.pace()
+        return pace if wait is None else self._lookers.pause(wait, wait.what, pace)
 
     def end_wait(self, nonce: int, /) -> None:
         if self._end_wait(nonce):

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 import psycopg
 
-from slothstate.engines.postgres.blocks import BEGIN_MOMENT, FREEZE
+from slothstate.engines.postgres.blocks import FREEZE, begin_moment
 from slothstate.engines.postgres.bounded import Parameters, Row
 from slothstate.engines.postgres.connection import Connection, ConnectionLost, translate
 from slothstate.errors import StateClosed, StateIOError
@@ -41,9 +41,7 @@ def moment_apart(pool: Store) -> Iterator[Callable[[str, Parameters], list[Row]]
     def begin() -> Connection:
         connection = pool.borrow()
         try:
-            pool.set_clock(connection)
-            connection.wait_for_locks(pool.patience())
-            connection.command(BEGIN_MOMENT, seconds=pool.seconds())
+            begin_moment(pool, connection)
             connection.execute(FREEZE, seconds=pool.seconds())
         except BaseException:
             connection.close()

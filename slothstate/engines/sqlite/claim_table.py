@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 
 from slothstate.engines.claiming import Waiter
 from slothstate.engines.lookout import Lookers
 from slothstate.engines.sqlite import claims, returning
 from slothstate.engines.sqlite.locks.boot_clock import boot_id, boot_ms
-from slothstate.engines.sqlite.locks.owner import Ownership, host
+from slothstate.engines.sqlite.locks.owner import LIVENESS_INTERVAL, Ownership, host
 from slothstate.engines.sqlite.operations import VERBS
 from slothstate.errors import SlothStateError
 from slothstate.hints import TYPE_CHECKING
@@ -47,7 +46,7 @@ class ClaimTable:
         return found
 
     def pause(self, keys: Sequence[str], waiter: Waiter, /) -> float:
-        return self._store.read(returning.pause, keys, partial(self._lookers.is_first, waiter))
+        return self._store.read(returning.pause, keys, lambda key: self._lookers.pause(waiter, key, LIVENESS_INTERVAL))
 
     def done(self, place: Place, nonce: int, /) -> bool:
         return self._store.write(claims.done, place, nonce, boot_ms())

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
-from slothstate.engines.lookout import SELDOM
 from slothstate.engines.sqlite import list_rows
 from slothstate.engines.sqlite.connection import IN_ROWS, LIVE, Atomic, Connection, sql
 from slothstate.engines.sqlite.locks.boot_clock import boot_id, boot_ms
@@ -28,9 +27,6 @@ __all__ = [
     "put_back",
     "sweep",
 ]
-
-LIVENESS_INTERVAL: Final = 0.03
-"""Seconds between two looks of a waiter whether the owners of claims live."""
 
 SHORTEST_PAUSE: Final = 0.001
 
@@ -139,10 +135,10 @@ def put_back(connection: Connection, now: int, identity: int, positions: Sequenc
         list_rows.settle(connection, identity, size + len(positions))
 
 
-def pause(connection: Connection, now: int, keys: Sequence[str], is_first: Callable[[str], bool]) -> float:
+def pause(connection: Connection, now: int, keys: Sequence[str], until_look: Callable[[str], float]) -> float:
     """Return after how many seconds something of these lists may have to be brought back, infinity if never.
 
-    `is_first` decides, about a list, whether the caller is the one to look whether owners live.
+    `until_look` gives, for a list with claims of others, the seconds until the caller looks whether their owners live.
     """
     owners = connection.owners
     own = None if owners is None else owners.name
@@ -153,7 +149,7 @@ def pause(connection: Connection, now: int, keys: Sequence[str], is_first: Calla
             continue
         due_ms, expires_boot_ms, has_others = connection.execute(_NEXT, (identity, boot_id(), own)).get
         if has_others:
-            shortest = min(shortest, LIVENESS_INTERVAL if is_first(key) else SELDOM)
+            shortest = min(shortest, until_look(key))
         if due_ms is not None:
             shortest = min(shortest, (due_ms - now) / 1000)
         if expires_boot_ms is not None:

@@ -18,9 +18,9 @@ from slothstate.engines.sqlite.busy import refuse_wait_for_itself
 from slothstate.engines.sqlite.locks import table
 from slothstate.engines.sqlite.locks.announcement import ANNOUNCE_AFTER, GRACE, Announcements
 from slothstate.engines.sqlite.locks.boot_clock import boot_id, boot_ms
-from slothstate.engines.sqlite.locks.owner import Ownership, host
+from slothstate.engines.sqlite.locks.owner import LIVENESS_INTERVAL, Ownership, host
 from slothstate.errors import SlothStateError, StateBusy
-from slothstate.hints import TYPE_CHECKING, Final
+from slothstate.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from slothstate.descriptions import LockDescription
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from slothstate.engines.sqlite.store import Store
 
 __all__ = ["LockTable"]
-
-LIVENESS_INTERVAL: Final = 0.03
-"""Seconds between two looks whether the owner lives."""
 
 
 class _Wait(Waiter):

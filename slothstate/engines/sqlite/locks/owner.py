@@ -25,7 +25,10 @@ from slothstate.engines.sqlite.pool import IDENTITY_CHECK_INTERVAL
 from slothstate.errors import StateClosed, StateIOError
 from slothstate.hints import Final
 
-__all__ = ["POLL", "Ownership", "host"]
+__all__ = ["LIVENESS_INTERVAL", "POLL", "Ownership", "host"]
+
+LIVENESS_INTERVAL: Final = 0.03
+"""Seconds between two looks of whoever waits whether an owner lives."""
 
 POLL: Final = 0.001
 """Seconds between two looks at something that is taken."""
