@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 
 import slothstate as package
@@ -66,11 +67,9 @@ def moving(home: Path, large: Path) -> dict[str, tuple[str | Path, ...]]:
     """What stores many keys in batches, by what it calls that."""
     dumped = slothstate("dump", home=home)
     (home / "all.jsonl").write_text(dumped)
-    found = sqlite3.connect(home / "other.sqlite")
-    found.execute("create table unnamed (key text primary key, value blob)")
-    found.executemany("insert into unnamed values (?, ?)", [(f"key:{n}", json.dumps(VALUE)) for n in range(KEYS)])
-    found.commit()
-    found.close()
+    with closing(apsw.Connection(str(home / "other.sqlite"))) as found, found:
+        found.execute("create table unnamed (key text primary key, value blob)")
+        found.executemany("insert into unnamed values (?, ?)", [(f"key:{n}", json.dumps(VALUE)) for n in range(KEYS)])
     return {
         "loaded": ("load", home / "all.jsonl", "--db"),
         "imported": ("import", "sqlitedict", home / "other.sqlite", "--json", "--db"),

@@ -220,6 +220,22 @@ def test_locks_of_tasks_exclude_each_other(scripts: Runner) -> None:
     assert scripts.state.locks() == []
 
 
+def begun(directory: Path, files: tuple[str, ...], *before: str) -> subprocess.Popen[str]:
+    """Start `slothstate run deploy.lua` behind some words, and wait until it has made its files."""
+    process = subprocess.Popen(
+        [*before, *command("run", "deploy.lua", "--db", "s.db")],
+        cwd=directory,
+        env=environment(directory),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 20
+    while not all((directory / file).exists() for file in files) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return process
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
 def test_nothing_outlives_the_run(name: str, tmp_path: Path) -> None:
     """Ctrl-C and signals end the tasks and their commands, and say which were cut off; so does its death."""
@@ -231,17 +247,7 @@ def test_nothing_outlives_the_run(name: str, tmp_path: Path) -> None:
             {{ name = "b", command = function() exec.run("touch two") while true do end end }},
         }} }})
     """)
-    process = subprocess.Popen(
-        command("run", "deploy.lua", "--db", "s.db"),
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 20
-    while not ((tmp_path / "beat").exists() and (tmp_path / "two").exists()) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    process = begun(tmp_path, ("beat", "two"))
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # as a terminal does
     else:
@@ -301,17 +307,7 @@ def test_a_signal_that_is_ignored_ends_no_task(tmp_path: Path) -> None:
             { name = "b", command = function() exec.run("while ! test -e go; do sleep 0.02; done") end },
         } })
     """)
-    process = subprocess.Popen(
-        ["/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *command("run", "deploy.lua", "--db", "s.db")],
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 20
-    while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    process = begun(tmp_path, ("begun",), "/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "sh")
     os.killpg(process.pid, signal.SIGHUP)
     time.sleep(0.2)
     (tmp_path / "go").touch()
