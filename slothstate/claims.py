@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager
 
 from slothstate import native
@@ -10,6 +9,7 @@ from slothstate.engines.claiming import Claimed
 from slothstate.engines.protocol import Engine
 from slothstate.errors import LockLost, SlothStateError
 from slothstate.hints import TYPE_CHECKING, Any
+from slothstate.identity import process_id
 from slothstate.values import Seconds, check_seconds
 from slothstate.verbs.base import milliseconds
 
@@ -29,6 +29,8 @@ class Claim:
     `done()` inside it, is kept exactly once.
     """
 
+    __slots__ = ("__weakref__", "_engine", "_is_ended", "_nonce", "_place", "_process", "attempt", "item", "key")
+
     key: str
     """The list it was taken from, as that was called then."""
 
@@ -45,7 +47,7 @@ class Claim:
         self._place = claimed.place
         self._nonce = nonce
         # A forked child owns none of its parent's claims.
-        self._process = os.getpid()
+        self._process = process_id()
         self._is_ended = False
 
     def done(self) -> bool:
@@ -86,7 +88,7 @@ class Claim:
         return self._engine.transaction(self.ensure_held)
 
     def _is_ours(self) -> bool:
-        return self._process == os.getpid()
+        return self._process == process_id()
 
     def __enter__(self) -> Any:
         return self.item

@@ -17,6 +17,7 @@ from helpers.processes import Channel, Child, processes, run_function
 from helpers.sqlite import locks_of
 from helpers.support import run_script
 from slothstate.engines.sqlite import forking
+from slothstate.identity import new_nonce, process_id
 
 ROUNDS = 20
 FORKING_THREADS = 3
@@ -396,3 +397,18 @@ def test_child_that_drops_the_state_does_not_harm_the_parent(path: str) -> None:
     assert run_function(child_collects_and_exits, path) == [0, True, True, "2"]
     with slothstate.open(path) as state:
         assert state.check() == []
+
+
+def test_a_child_is_another_and_names_nothing_as_its_parent_does() -> None:
+    first = new_nonce()
+
+    def child(channel: Channel) -> tuple[int, int, list[int]]:
+        return process_id(), os.getpid(), [new_nonce() for _ in range(200)]
+
+    forked = Child(child)
+    said, pid, theirs = forked.receive()
+    forked.join()
+    ours = [first, *(new_nonce() for _ in range(200))]
+    assert said == pid != process_id() == os.getpid()
+    assert len({*ours, *theirs}) == 401
+    assert all(0 <= each < 2**63 for each in (*ours, *theirs))

@@ -13,6 +13,7 @@ from slothstate.caller import current, thread_ident
 from slothstate.engines.postgres.connection import Connection, ConnectionLost, translate
 from slothstate.errors import SlothStateError, StateClosed, StateIOError
 from slothstate.hints import TYPE_CHECKING, Final
+from slothstate.identity import new_nonce
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.pool import Pool
@@ -93,7 +94,7 @@ class TransactionBlock:
         pool.refuse_wait_for_itself()
         self._thread = thread_ident()
         self._is_outermost = True
-        self._nonce = int.from_bytes(os.urandom(8)) >> 1
+        self._nonce = new_nonce()
         patience = pool.patience()
         self._connection = connection = pool.borrow()
         # Before it begins: from now on `end` takes it back, wherever Ctrl-C strikes.

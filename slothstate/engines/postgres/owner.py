@@ -23,6 +23,7 @@ from slothstate.engines.postgres.lock_functions import FREED
 from slothstate.engines.postgres.ticker import Ticker
 from slothstate.errors import SlothStateError, StateBusy, StateClosed, StateIOError
 from slothstate.hints import TYPE_CHECKING, Final
+from slothstate.identity import new_nonce
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.store import Store
@@ -85,7 +86,7 @@ class Owner:
                 if self.number is None or not self.is_there:
                     if self._session is not None:
                         self._session.close()
-                    number = int.from_bytes(os.urandom(8)) >> 1 if self.number is None else self.number
+                    number = new_nonce() if self.number is None else self.number
                     self._session = self._take(number, is_first=self.number is None)
                     self.number = number
             finally:

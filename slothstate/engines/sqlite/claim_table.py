@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -14,6 +13,7 @@ from slothstate.engines.sqlite.locks.owner import LIVENESS_INTERVAL, Ownership, 
 from slothstate.engines.sqlite.operations import VERBS
 from slothstate.errors import SlothStateError
 from slothstate.hints import TYPE_CHECKING
+from slothstate.identity import process_id
 
 if TYPE_CHECKING:
     from slothstate.descriptions import ClaimDescription
@@ -40,7 +40,7 @@ class ClaimTable:
         self, keys: Sequence[str], nonce: int, ttl_ms: int | None, max_attempts: int | None, dead: str | None, /
     ) -> Claimed | None:
         expires_boot_ms = None if ttl_ms is None else boot_ms() + ttl_ms
-        claimant = claims.Claimant(nonce, self._ownership.become(), host(), os.getpid(), boot_id(), expires_boot_ms)
+        claimant = self._ownership.become(), nonce, host(), process_id(), boot_id(), expires_boot_ms
         found = self._store.write(claims.take, keys, claimant, max_attempts, dead, self._likely)
         self._likely = None if found is None else found.key
         return found

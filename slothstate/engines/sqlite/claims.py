@@ -23,15 +23,8 @@ Place: TypeAlias = tuple[int, int]
 """The list and the position of a claim when it was made."""
 
 
-class Claimant(NamedTuple):
-    """What a claim writes about whoever makes it."""
-
-    nonce: int
-    owner: str
-    host: str
-    pid: int
-    boot_id: str
-    expires_boot_ms: int | None
+Claimant: TypeAlias = tuple[str, int, str, int, str, int | None]
+"""What a claim writes about whoever makes it: owner, nonce, host, pid, boot id, end by the boot clock in ms."""
 
 
 class ClaimRow(NamedTuple):
@@ -76,7 +69,7 @@ returning
 """)
 
 _CLAIM: Final = sql("""
-insert into claims (list_id, position, item, attempts, since_ms, nonce, owner, host, pid, boot_id, expires_boot_ms)
+insert into claims (list_id, position, item, attempts, since_ms, owner, nonce, host, pid, boot_id, expires_boot_ms)
 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
 """)
 
@@ -140,8 +133,9 @@ def _take_first(
     connection: Connection, now: int, key: str, claimant: Claimant, max_attempts: int | None
 ) -> Claimed | None:
     """Claim the first item of a list in the usual case, None in any other."""
+    owner = claimant[0]
     most = INTEGER_MAX if max_attempts is None else max_attempts
-    found = connection.execute(_REMOVE_FIRST, (now, key, claimant.owner, most)).get
+    found = connection.execute(_REMOVE_FIRST, (now, key, owner, most)).get
     if found is None:
         return None
     identity, position, item, attempts, is_more = found

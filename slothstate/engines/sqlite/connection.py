@@ -250,7 +250,7 @@ class Connection:
                 raise
             except apsw.Error as error:
                 raise OutcomeUnknown(f"COMMIT failed, the write may or may not be kept: {error}") from error
-            self.step.end()
+            self.step.number = None
         self.depth = level
 
     def rollback(self, level: int) -> None:
@@ -267,7 +267,7 @@ class Connection:
             else:
                 self.execute("rollback")
         if not level:
-            self.step.end()
+            self.step.number = None
         # Last: if an exception keeps us from it, the outer transaction finds a depth that is not its own.
         self.depth = level
 
@@ -306,21 +306,18 @@ class Step:
     Apart from the connection, which SQLite must not keep alive.
     """
 
-    __slots__ = ("_last", "_number")
+    __slots__ = ("_last", "number")
 
     def __init__(self) -> None:
         # No other connection's.
         self._last = int.from_bytes(os.urandom(8)) >> 2
-        self._number: int | None = None
+        self.number: int | None = None
 
     def get(self) -> int | None:
-        return self._number
+        return self.number
 
     def begin(self) -> None:
-        self._last = self._number = self._last + 1
-
-    def end(self) -> None:
-        self._number = None
+        self._last = self.number = self._last + 1
 
 
 def _require(code: int) -> None:
