@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import psycopg
 import pytest
@@ -14,7 +14,7 @@ import pytest
 import slothstate
 from helpers.postgres_server import Server, started
 from helpers.processes import Channel, processes
-from slothstate import LockLost, OutcomeUnknown, State, StateBusy, StateIOError
+from slothstate import LockLost, OutcomeUnknown, SlothStateError, State, StateBusy, StateIOError
 from slothstate.engines.postgres.connection import Connection, ConnectionLost
 
 DOWN = 0.5
@@ -247,6 +247,31 @@ def test_an_owner_that_is_idle_is_alive_again(url: str) -> None:
         assert [next(changes).key for _ in range(3)] == ["q", "q", "k"]
         assert claim is not None
         assert claim.done()
+
+
+@pytest.mark.parametrize("block", ["transaction", "inner", "snapshot"])
+@pytest.mark.parametrize("end", ["done", "release"])
+def test_a_claim_whose_end_was_undone(url: str, block: str, end: str) -> None:
+    """It is held as before, also when the session of its owner ends."""
+    with slothstate.open(named(url, "undone")) as state, slothstate.open(url) as other:
+        state.list_push("q", "item")
+        claim = state.list_claim("q")
+        assert claim is not None
+        with ExitStack() as outer:
+            if block == "inner":
+                outer.enter_context(state.transaction())
+            with suppress(ZeroDivisionError), state.snapshot() if block == "snapshot" else state.transaction():
+                with suppress(SlothStateError):
+                    getattr(claim, end)()
+                raise ZeroDivisionError
+        administer(url, "pg_terminate_backend", "undone")
+        assert not claim.lost
+        state._engine.locks._owner._keep()  # type: ignore[attr-defined]
+        assert other.list_claim("q") is None
+        with claim.transaction():
+            assert getattr(claim, end)()
+        assert bool(other.list_claim("q")) is (end == "release")
+        assert not state._engine.locks._owner.kept  # type: ignore[attr-defined]
 
 
 def test_a_server_that_ends_idle_sessions(url: str) -> None:
