@@ -172,14 +172,14 @@ def _keep(
     return Claimed(key, item, attempts + 1, place)
 
 
-def done(connection: Connection, now: int, place: Place, nonce: int, now_boot_ms: int) -> bool:
+def done(connection: Connection, now: int, place: Place, nonce: int, moment: int) -> bool:
     """End a claim, its item is gone; return whether it was still held."""
-    return _change(connection, _DONE, place, nonce, now_boot_ms)
+    return _change(connection, _DONE, place, nonce, moment)
 
 
-def extend(connection: Connection, now: int, place: Place, nonce: int, now_boot_ms: int, expires_boot_ms: int) -> bool:
+def extend(connection: Connection, now: int, place: Place, nonce: int, moment: int, expires_boot_ms: int) -> bool:
     """Let a claim that is still held end at another time; return whether it is."""
-    return _change(connection, _EXTEND, place, nonce, now_boot_ms, expires_boot_ms)
+    return _change(connection, _EXTEND, place, nonce, moment, expires_boot_ms)
 
 
 def _change(connection: Connection, statement: str, place: Place, nonce: int, *times: int) -> bool:
@@ -200,33 +200,33 @@ def _moved(connection: Connection, place: Place, nonce: int) -> Place | None:
     return None if position in (None, place[1]) else (place[0], position)
 
 
-def _held_at(connection: Connection, place: Place, nonce: int, now_boot_ms: int) -> Place | None:
+def _held_at(connection: Connection, place: Place, nonce: int, moment: int) -> Place | None:
     """Return where a claim is that is still held, None if it is lost."""
-    if connection.execute(_HOLDS, (*place, nonce, now_boot_ms)).get:
+    if connection.execute(_HOLDS, (*place, nonce, moment)).get:
         return place
     now_at = _moved(connection, place, nonce)
-    is_held = now_at is not None and connection.execute(_HOLDS, (*now_at, nonce, now_boot_ms)).get
+    is_held = now_at is not None and connection.execute(_HOLDS, (*now_at, nonce, moment)).get
     return now_at if is_held else None
 
 
-def holds(connection: Connection, now: int, place: Place, nonce: int, now_boot_ms: int) -> bool:
+def holds(connection: Connection, now: int, place: Place, nonce: int, moment: int) -> bool:
     """Return whether a claim is still held."""
-    return _held_at(connection, place, nonce, now_boot_ms) is not None
+    return _held_at(connection, place, nonce, moment) is not None
 
 
 def release(
-    connection: Connection, now: int, place: Place, nonce: int, now_boot_ms: int, delay_ms: int, boot: str
+    connection: Connection, now: int, place: Place, nonce: int, moment: int, due_boot_ms: int, delay_ms: int, boot: str
 ) -> bool:
     """Give an item back, to be seen only after a delay; return whether the claim was still held.
 
     The delay is one of the boot clock of `boot`, until the system is booted anew; without, of the wall clock.
     """
     with Atomic(connection):
-        held_at = _held_at(connection, place, nonce, now_boot_ms)
+        held_at = _held_at(connection, place, nonce, moment)
         if held_at is None:
             return False
         if delay_ms:
-            ends = (boot, now_boot_ms + delay_ms) if boot else (None, None)
+            ends = (boot, due_boot_ms) if boot else (None, None)
             connection.execute(_DELAY, (*held_at, now + delay_ms, *ends))
         else:
             returning.put_back(connection, now, held_at[0], [held_at[1]])
