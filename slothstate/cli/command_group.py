@@ -20,9 +20,11 @@ __all__ = ["CommandGroup", "exit_code"]
 
 _NAME_WIDTH: Final = 12
 
-# The URL of a store, or one with a user; with one slash, too, as it is mistyped. A scheme has an end, or a long text
-# would be searched from each of its letters to the last.
-_ADDRESS: Final = re.compile(r"(postgres(?:ql)?:/?/?|\w[\w+.-]{0,40}://(?=.*@)).*", re.IGNORECASE | re.DOTALL)
+# The URL of a store, or one with a user; with one slash, or no colon, too, as it is mistyped. A scheme has an end, or a
+# long text would be searched from each of its letters to the last.
+_ADDRESS: Final = re.compile(
+    r"(postgres(?:ql)?(?::/?/?|\W?//?)|\w[\w+.-]{0,40}\W?//(?=.*@)).*", re.IGNORECASE | re.DOTALL
+)
 
 
 class CommandGroup(click.Group):
