@@ -103,7 +103,8 @@ def test_wrong_kind(state: State, place: Place, verb: Verb, kind: str) -> None:
     error = caught.value
     assert (error.key, error.found) == ("k", kind.replace("rows", "list"))
     assert error.expected == verb.works_on[0]
-    assert str(error).endswith(f"'k': expected a {error.expected}, found a {error.found}")
+    expected, found = (each if each == "bytes" else f"a {each}" for each in (error.expected, error.found))
+    assert str(error).endswith(f"'k': expected {expected}, found {found}")
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb.name != "set_many"], ids=str)
