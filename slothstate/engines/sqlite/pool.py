@@ -109,9 +109,8 @@ class Pool(Lender):
         self.own_transaction()
 
     def require_writable(self) -> None:
-        """Refuse to write inside `snapshot()`. Raises: `SlothStateError`."""
-        own = self.own_transaction()
-        if own is not None:
+        """Refuse to write inside `snapshot()`. Raises: `SlothStateError`; as `require_usable`."""
+        if self.is_caller_writing() and (own := self.own_transaction()) is not None:
             own.require_writable()
 
     def is_caller_writing(self) -> bool:
