@@ -366,6 +366,7 @@ class Pool(Lender):
         with self._opening.hold(0) as is_held:
             if is_held and self._refusal is None and self._anchor is not None:
                 try:
+                    self._anchor.require_descriptors()
                     with suppress(apsw.Error):
                         schema.check_version(self._anchor.execute("pragma user_version").get, self.path)
                         cookie = self._anchor.execute("pragma schema_version").get
