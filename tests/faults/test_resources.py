@@ -376,13 +376,14 @@ def lose_all_descriptors(channel: Channel, path: str, is_inside: bool) -> list[o
     state.lock("job")
     state.list_push("queue", 1)
     state.list_claim("queue")
-    with state.transaction() if is_inside else nullcontext():
+    met: list[object] = []
+    # The end of a transaction is refused, too.
+    with suppress(slothstate.UnsafeState), state.transaction() if is_inside else nullcontext():
         for name in os.listdir("/proc/self/fd"):
             if is_of_store(name, path):
                 os.close(int(name))
         # Until it is looked after the files again.
         time.sleep(0.06)
-        met: list[object] = []
         for verb in (
             *(lambda: state.get("key"), lambda: state.set("key", 1), lambda: state.increment("n"), state.keys),
             *(lambda: state.try_lock("other"), lambda: state.list_pop("queue", timeout=5), state.stats),
