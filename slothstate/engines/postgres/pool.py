@@ -130,6 +130,7 @@ class Pool:
             raise type(self.refusal)(*self.refusal.args)
 
     def require_writable(self) -> None:
+        self.require_open()
         own = self.own()
         if own is not None and own.moment:
             raise SlothStateError("inside snapshot() nothing can be written: end it first; nothing was changed")

@@ -41,7 +41,7 @@ class ClaimTable:
     ) -> Claimed | None:
         expires_boot_ms = None if ttl_ms is None else boot_ms() + ttl_ms
         claimant = self._ownership.become(), nonce, host(), process_id(), boot_id(), expires_boot_ms
-        found = self._store.write(claims.take, keys, claimant, max_attempts, dead, self._likely)
+        found = self._store.write(claims.take, keys, claimant, max_attempts, dead, self._likely, self._ownership)
         self._likely = None if found is None else found.key
         return found
 

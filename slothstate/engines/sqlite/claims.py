@@ -13,8 +13,11 @@ from slothstate.engines.listing import check_item
 from slothstate.engines.sqlite import keys, list_rows, lists, returning
 from slothstate.engines.sqlite.connection import LIVE, Atomic, Connection, sql
 from slothstate.engines.sqlite.locks.boot_clock import boot_id
-from slothstate.hints import Final, NamedTuple, TypeAlias
+from slothstate.hints import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, INTEGER_MAX
+
+if TYPE_CHECKING:
+    from slothstate.engines.sqlite.locks.owner import Ownership
 
 __all__ = ["ClaimRow", "Claimant", "Place", "abandon", "done", "extend", "holds", "release", "rows", "take"]
 
@@ -111,6 +114,7 @@ def take(
     max_attempts: int | None,
     dead: str | None,
     likely: str | None,
+    ownership: Ownership,
 ) -> Claimed | None:
     """Claim the first item of the first list that has any; None where none has.
 
@@ -121,6 +125,9 @@ def take(
     for key in names:
         if key == likely or keys.exists(connection, now, key) or returning.has_due(connection, now, key):
             with Atomic(connection):
+                if ownership.is_retired:
+                    # Since this take began: what is here now was given back by the closing State itself, for others.
+                    raise ownership.closed()
                 claimed = _take_first(connection, now, key, claimant, max_attempts)
                 if claimed is None:
                     claimed = _take(connection, now, key, claimant, max_attempts, dead or dead_key(key))

@@ -14,6 +14,7 @@ from slothstate.errors import (
     SlothStateError,
     StateClosed,
     StateIOError,
+    UnsafeState,
 )
 from slothstate.hints import TYPE_CHECKING, Any, Final
 from slothstate.native import now_ms, sqlite_file
@@ -166,6 +167,17 @@ class Connection:
     def sqlite_file(self) -> int:
         """Return the address of the connection's `sqlite3_file`."""
         return self._file(apsw.SQLITE_FCNTL_FILE_POINTER)
+
+    def require_descriptors(self) -> None:
+        """Refuse to go on where other code of the process has closed the files of the store. Raises: `UnsafeState`."""
+        try:
+            # Asks the kernel about a lock. SQLite takes it for a busy one, and tries for ten seconds at every step.
+            self._file(apsw.SQLITE_FCNTL_EXTERNAL_READER)
+        except apsw.IOError as error:
+            raise UnsafeState(
+                f"the files of {self.path} were closed by other code of this process, which closes descriptors that "
+                "are not its own: close this State, and open the store after that"
+            ) from error
 
     def _file(self, control: int) -> int:
         return sqlite_file(lambda pointer: self.db.file_control("main", control, pointer))
