@@ -158,14 +158,6 @@ def test_locked_that_ends_after_a_loss_raises(state: State) -> None:
         raise KeyError("body")
 
 
-def test_clear_never_touches_locks(state: State, other: State) -> None:
-    """clear removes keys, not locks."""
-    state.lock("job")
-    state.set("job", 1)
-    assert state.clear() == 1
-    assert other.try_lock("job") is False
-
-
 def test_ttl_runs_from_the_grant_not_from_the_call(state: State, other: State) -> None:
     """A lock that was waited for has its whole TTL ahead of it."""
     state.lock("job")

@@ -52,14 +52,6 @@ def waiting(state: State) -> list[Any]:
     return [waiter for lock in state.locks() if lock["name"] == "job" for waiter in lock["waiting"]]
 
 
-def until(condition: Callable[[], object]) -> None:
-    """Return when the condition holds; fail when it never does."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def wait(channel: Channel, path: str, timeout: float) -> str:
     """Wait for the lock `job`; say how it ended."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
