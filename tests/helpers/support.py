@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import pytest
+
 from slothstate import State
 
 SANITIZED: Final = "asan" in os.environ.get("LD_PRELOAD", "")
@@ -36,6 +38,16 @@ class Clock:
 def in_time(attempt: Callable[[], float], bound: float, attempts: int = 10) -> bool:
     """Whether one of some attempts takes at most `bound` seconds: a busy machine may pause a process in the others."""
     return any(attempt() <= bound for _ in range(attempts))
+
+
+def quick_and_long(
+    names: str, quick: tuple[object, ...], long: tuple[object, ...], timeout: float = 300
+) -> pytest.MarkDecorator:
+    """Run a test with arguments that take a moment, and in the long tier with others, for up to `timeout` seconds."""
+    marks = [pytest.mark.long, pytest.mark.timeout(timeout)]
+    return pytest.mark.parametrize(
+        names, [pytest.param(*quick, id="quick"), pytest.param(*long, id="long", marks=marks)]
+    )
 
 
 def processor_time(call: Callable[[], object]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 import slothstate
 from helpers.processes import Channel, processes
 from helpers.sqlite import raw, store_of
-from helpers.support import in_time
+from helpers.support import in_time, until
 from slothstate.engines.sqlite.locks import table, waiters
 from slothstate.engines.sqlite.locks.announcement import ANNOUNCE_AFTER, GRACE
 from slothstate.errors import StateBusy, StateFull
