@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,20 +14,6 @@ from slothstate.engines.sqlite.locks import lock_table as lock_module
 from slothstate.engines.sqlite.locks import table
 from slothstate.engines.sqlite.pool import IDENTITY_CHECK_INTERVAL
 from slothstate.state import State
-
-
-@pytest.fixture
-def state(path: str) -> Iterator[State]:
-    with slothstate.open(path) as opened:
-        yield opened
-        assert opened.check() == []
-
-
-@pytest.fixture
-def other(path: str, state: State) -> Iterator[State]:
-    """A second State on the same file: another owner."""
-    with slothstate.open(path) as opened:
-        yield opened
 
 
 class BootClock:

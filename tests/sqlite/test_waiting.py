@@ -37,14 +37,6 @@ def state(path: str) -> Iterator[State]:
     with slothstate.open(path) as opened:
         opened.lock("job")
         yield opened
-        assert opened.check() == []
-
-
-@pytest.fixture
-def other(path: str, state: State) -> Iterator[State]:
-    """A second State on the same file: another owner."""
-    with slothstate.open(path) as opened:
-        yield opened
 
 
 def waiting(state: State) -> list[Any]:
