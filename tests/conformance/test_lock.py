@@ -11,7 +11,7 @@ import pytest
 
 import slothstate
 from helpers.places import Place
-from helpers.support import in_time
+from helpers.support import in_threads, in_time
 from slothstate.state import State
 
 LATE = 0.1
@@ -233,12 +233,7 @@ def test_threads_of_one_state_exclude_each_other_and_none_starves(state: State) 
                     overlaps.append(1)
                 inside.pop()
 
-    threads = [threading.Thread(target=work) for _ in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive()
+    in_threads([work] * THREADS)
     assert overlaps == []
     assert state.locks() == []
 

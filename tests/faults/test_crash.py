@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 import slothstate
-from helpers.processes import AckLog, Channel, Worker, processes
+from helpers.processes import AckLog, Channel, Worker, processes, sit_in_transaction
 from helpers.sqlite import raw
 from helpers.support import quick_and_long
 from slothstate.state import State
@@ -94,18 +94,9 @@ def sweep_until_killed(channel: Channel, path: str) -> None:
     channel.receive()
 
 
-def sit_in_transaction(channel: Channel, path: str) -> None:
-    state = slothstate.open(path)
-    with state.transaction():
-        state.set("sitter", 1)
-        channel.send("inside")
-        channel.receive()
-
-
 def increment_when_told(channel: Channel, path: str) -> float:
     with slothstate.open(path) as state:
-        channel.send("ready")
-        channel.receive()
+        channel.ready()
         state.increment("waiters")
         return time.monotonic()
 

@@ -186,8 +186,7 @@ def write_until_told(channel: Channel, path: str) -> None:
     state = slothstate.open(path)
     for _ in range(50):
         channel.send(state.increment("n"))
-    channel.send("ready")
-    channel.receive()
+    channel.ready()
     for _ in range(50):
         channel.send(state.increment("n"))
 

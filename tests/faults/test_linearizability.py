@@ -127,8 +127,7 @@ def work_hot(channel: Channel, path: str, directory: str, worker: int) -> None:
     recorder = Recorder(f"{directory}/{worker}.log", worker)
     choices = Choices(worker)
     with open_at(path, directory, worker) as state:
-        channel.send("ready")
-        channel.receive()
+        channel.ready()
         for _ in range(HISTORY_OPERATIONS):
             if choices.chance.random() < 0.1:
                 hold_lock(recorder, choices, state)

@@ -19,7 +19,7 @@ import pytest
 
 import slothstate
 import slothstate.aio
-from helpers.processes import Channel, processes
+from helpers.processes import Channel, processes, sit_in_transaction
 from helpers.sqlite import store_of
 from helpers.support import run_script, until
 from slothstate.engines.postgres.ticker import Ticker
@@ -155,13 +155,6 @@ def write_and_wait(channel: Channel, path: str) -> str:
             state.get("key")
             return "interrupted"
         return "written"
-
-
-def sit_in_transaction(channel: Channel, path: str) -> None:
-    with slothstate.open(path) as state, state.transaction():
-        state.set("sitter", 1)
-        channel.send("inside")
-        channel.receive()
 
 
 def use_in_handler(channel: Channel, path: str, seconds: float) -> dict[str, int]:

@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
 
 import pytest
 
 from slothstate import State
+
+T = TypeVar("T")
 
 SANITIZED: Final = "asan" in os.environ.get("LD_PRELOAD", "")
 """Whether AddressSanitizer is loaded, which holds back freed memory and may hang in a child forked beside threads."""
@@ -64,6 +67,13 @@ def until(condition: Callable[[], object], meanwhile: Callable[[], object] = lam
         assert time.monotonic() < deadline
         meanwhile()
         time.sleep(0.001)
+
+
+def in_threads(calls: Iterable[Callable[[], T]]) -> list[T]:
+    """Make calls side by side, each in a thread of its own; return what they return."""
+    calls = list(calls)
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(lambda call: call(), calls, timeout=PATIENCE))
 
 
 def exactly(value: Any) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import slothstate
-from helpers.processes import Channel, hold, processes, wait_until_waiting
+from helpers.processes import Channel, hold, let_go, processes, sit_in_transaction, wait_until_waiting
 from helpers.support import in_time
 
 resource = pytest.importorskip("resource")
@@ -39,8 +39,7 @@ def count_in_a_file(channel: Channel, path: str, counter: str, rounds: int) -> l
     """Read, add one and write a number in a plain file, under the lock; return the fencing tokens."""
     tokens = []
     with slothstate.open(path) as state:
-        channel.send("ready")
-        channel.receive()
+        channel.ready()
         for _ in range(rounds):
             with state.locked("job", timeout=60) as lock:
                 number = int(Path(counter).read_text())
@@ -53,8 +52,7 @@ def acquire_again_and_again(channel: Channel, path: str, rounds: int) -> tuple[f
     """Take the lock `rounds` times; return the longest wait and the tokens."""
     longest, tokens = 0.0, []
     with slothstate.open(path) as state:
-        channel.send("ready")
-        channel.receive()
+        channel.ready()
         for _ in range(rounds):
             began = time.monotonic()
             with state.locked("job", timeout=60) as lock:
@@ -76,13 +74,6 @@ def wait_for_the_lock(channel: Channel, path: str) -> str:
             return "interrupted"
         state.unlock("job")
         return "acquired"
-
-
-def sit_in_transaction(channel: Channel, path: str) -> None:
-    with slothstate.open(path) as state, state.transaction():
-        state.set("sitter", 1)
-        channel.send("inside")
-        channel.receive()
 
 
 def hand_over(channel: Channel, path: str) -> None:
@@ -115,10 +106,7 @@ def test_counter_in_a_file_under_the_lock_is_exact(path: str, tmp_path: Path) ->
     counter.write_text("0")
     with processes() as start:
         workers = [start(count_in_a_file, path, str(counter), EXCLUSION_ROUNDS) for _ in range(EXCLUSION_PROCESSES)]
-        for worker in workers:
-            worker.receive()
-        for worker in workers:
-            worker.send("go")
+        let_go(workers)
         tokens = [worker.result() for worker in workers]
     assert int(counter.read_text()) == EXCLUSION_PROCESSES * EXCLUSION_ROUNDS
     assert all(mine == sorted(mine) for mine in tokens)
@@ -134,10 +122,7 @@ def test_stopped_processes_do_not_break_the_exclusion(path: str, tmp_path: Path)
     counter.write_text("0")
     with processes() as start:
         workers = [start(count_in_a_file, path, str(counter), EXCLUSION_ROUNDS) for _ in range(4)]
-        for worker in workers:
-            worker.receive()
-        for worker in workers:
-            worker.send("go")
+        let_go(workers)
         for turn in range(12):
             # Until it ends: the others may be through already.
             if workers[turn % 4].process.is_alive():
@@ -151,10 +136,7 @@ def test_sixteen_waiters_and_none_starves(path: str, figure: Callable[[str], Non
     """16 processes that wait for one lock all get it as often as they want, each within seconds."""
     with processes() as start:
         workers = [start(acquire_again_and_again, path, WAITER_ROUNDS) for _ in range(WAITERS)]
-        for worker in workers:
-            worker.receive()
-        for worker in workers:
-            worker.send("go")
+        let_go(workers)
         results = [worker.result() for worker in workers]
     longest = max(wait for wait, _ in results)
     assert longest < 20

@@ -16,7 +16,7 @@ import pytest
 import slothstate
 from helpers.processes import Channel, Child, processes
 from helpers.sqlite import LOOKS, store_of
-from helpers.support import run_python
+from helpers.support import in_threads, run_python
 from slothstate.engines.sqlite import foreign_sqlite
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="locks of open file descriptions: Linux")
@@ -116,11 +116,7 @@ def test_connections_of_threads_come_and_go_under_the_guard(path: str) -> None:
             for _ in range(10):
                 state.increment("k")
 
-        threads = [threading.Thread(target=count) for _ in range(12)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads([count] * 12)
         assert state.get("k") == 132
         assert held(path) >= 2
     assert held(path) == 0

@@ -223,8 +223,7 @@ def test_huge_transaction(path: str, count: int, figure: Callable[[str], None]) 
 
 def sweep_when_told(channel: Channel, path: str) -> int:
     with slothstate.open(path) as state:
-        channel.send("ready")
-        channel.receive()
+        channel.ready()
         return state.sweep()
 
 
