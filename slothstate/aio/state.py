@@ -34,12 +34,14 @@ _UNKNOWN: Final[Any] = object()
 """What the cache does not know."""
 
 
-def _verb(method: Callable[Concatenate[State, P], R]) -> Callable[Concatenate[AsyncState, P], Coroutine[Any, Any, R]]:
+def _verb(
+    method: Callable[Concatenate[State, P], R], run: Callable[..., Coroutine[Any, Any, Any]] = Runner._run
+) -> Callable[Concatenate[AsyncState, P], Coroutine[Any, Any, R]]:
     """Return a verb as a coroutine that runs in a thread."""
 
     async def verb(self: AsyncState, /, *arguments: P.args, **options: P.kwargs) -> R:
-        bound: Callable[..., R] = getattr(self.state, method.__name__)
-        return await self._run(functools.partial(bound, *arguments, **options))
+        found: R = await run(self, functools.partial(getattr(self.state, method.__name__), *arguments, **options))
+        return found
 
     functools.update_wrapper(verb, method)
     return verb
@@ -47,13 +49,7 @@ def _verb(method: Callable[Concatenate[State, P], R]) -> Callable[Concatenate[As
 
 def _taking(method: Callable[Concatenate[State, P], R]) -> Callable[Concatenate[AsyncState, P], Coroutine[Any, Any, R]]:
     """Return a verb that takes something as a coroutine."""
-
-    async def verb(self: AsyncState, /, *arguments: P.args, **options: P.kwargs) -> R:
-        bound: Callable[..., R] = getattr(self.state, method.__name__)
-        return await self._take_once_begun(functools.partial(bound, *arguments, **options))
-
-    functools.update_wrapper(verb, method)
-    return verb
+    return _verb(method, Runner._take_once_begun)
 
 
 class AsyncState(Runner):

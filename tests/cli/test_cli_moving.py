@@ -20,7 +20,7 @@ import slothstate as package
 from helpers.command import SECONDS, slothstate, start
 from helpers.support import exact_dump
 from helpers.verbs import VALUES
-from slothstate import Record, State
+from slothstate import Record
 
 NESTED: Any = []
 for _ in range(499):
@@ -121,35 +121,6 @@ def test_dump_to_a_file(home: Path, full: list[str]) -> None:
     path.write_text("mine")
     assert "File exists" in slothstate("dump", "-o", "all.jsonl", home=home, code=2)
     assert path.read_text() == "mine"
-
-
-def test_dump_shows_one_moment(state: State) -> None:
-    """What others write while a dump is read is not in it, and is there afterwards."""
-    state.set_many({f"key:{number:04}": 0 for number in range(2500)})
-    dumped = state.dump()
-    first = next(dumped)
-    state.set_many({f"key:{number:04}": 1 for number in range(2500)})
-    state.delete("key:2000")
-    state.set("key:9999", 1)
-    assert [entry.value for entry in (first, *dumped)] == [0] * 2500
-    assert state.get("key:0000") == 1
-
-
-def test_dump_left_early(state: State) -> None:
-    """A dump that nobody reads to its end keeps nothing open."""
-    state.set_many({"a": 1, "b": 2})
-    dumped = state.dump()
-    next(dumped)
-    dumped.close()  # type: ignore[attr-defined]
-    state.compact()
-    assert state.get("a") == 1
-
-
-def test_dump_inside_a_transaction(state: State) -> None:
-    """A dump inside a transaction shows what the transaction wrote."""
-    with state.transaction():
-        state.set("a", 1)
-        assert list(state.dump()) == [Record("a", "number", 1)]
 
 
 def test_reader_that_leaves(home: Path) -> None:
@@ -423,18 +394,6 @@ def test_progress(home: Path) -> None:
     assert shown.endswith(b"\x1b[2Kloaded 3,000 keys\n")
 
 
-def test_load_of_other_kinds_is_refused(state: State) -> None:
-    """State.load stores entries of the right kind only, all or none."""
-    with pytest.raises(package.InvalidValue, match="a string expected, got a number"):
-        state.load([Record("a", "number", 1), Record("b", "string", 1)])
-    with pytest.raises(package.InvalidValue, match=r"kind of 'b' must be one of string, number, .*, got str 'text'"):
-        state.load([Record("a", "number", 1), Record("b", "text", "x")])  # type: ignore[arg-type]
-    with pytest.raises(package.InvalidValue, match="records must be an iterable of Records, got int 5"):
-        state.load(5)  # type: ignore[arg-type]
-    assert len(state) == 0
-    assert state.load([]) == 0
-
-
 # copy-store
 
 
@@ -505,4 +464,3 @@ def test_copy_store_that_is_interrupted(home: Path, delay: float) -> None:
     assert process.returncode in (0, 130)
     with package.open(home / "new.db") as new:
         assert len(new) in (0, 30_000)
-        assert new.check() == []

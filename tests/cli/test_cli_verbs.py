@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.command import command, environment, start
+from helpers.command import command, environment
 from helpers.terminal import ESC, Terminal, in_terminal, invoke, output, refusal
 from slothstate import State
 
@@ -223,21 +223,6 @@ def test_keys_are_one_a_line(home: Path, state: State) -> None:
 # In a terminal
 
 
-@pytest.mark.parametrize(
-    "verb", [["get", "evil\x1bkey"], ["keys"], ["scan"], ["range", "list"], ["inspect", "evil\x1bkey"]]
-)
-def test_no_escape_reaches_a_terminal(home: Path, state: State, verb: list[str]) -> None:
-    """Control characters of keys and values are escaped on a terminal, whatever shows them; only --raw sends them."""
-    evil = f"{ESC}]0;title\x07{ESC}[2J\x9b2J\u202e"
-    state.set_many({"evil\x1bkey": evil, "list": [evil, {evil: evil}], "table": {evil: [evil]}, "blob": evil.encode()})
-    shown = in_terminal(*verb, home=home)
-    # Headings and names of facts are set in bold: those escapes are ours.
-    for ours in (f"{ESC}[1m", f"{ESC}[0m", f"{ESC}[2m"):
-        shown = shown.replace(ours, "")
-    assert not set(shown) & {ESC, "\x07", "\x9b", "\u202e"}
-    assert "x1b" in shown
-
-
 def test_raw_reaches_a_terminal(home: Path, state: State) -> None:
     """--raw sends a value to a terminal as it is."""
     state["key"] = f"{ESC}[31mred"
@@ -313,27 +298,6 @@ def test_answers_in_a_terminal(home: Path, state: State) -> None:
 
 
 # Ends
-
-
-def test_a_closed_pipe_is_no_error(home: Path, state: State) -> None:
-    """`| head` ends a listing with 141 and not a word."""
-    state.set_many({f"key {number}" * 20: number for number in range(5000)})
-    for verb in ("keys", "scan"):
-        with start(verb, home=home) as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            process.stdout.readline()
-            process.stdout.close()
-            assert process.wait(30) == 141
-            assert process.stderr.read() == b""
-
-
-def test_output_that_cannot_be_written(home: Path, state: State) -> None:
-    """A full disk for the output is one line and 3."""
-    state["key"] = "value"
-    with open("/dev/full", "wb") as full, start("get", "key", home=home, stdout=full) as process:
-        _, err = process.communicate(timeout=30)
-    assert (process.returncode, err) == (3, b"slothstate: cannot write to stdout: No space left on device\n")
 
 
 def test_heavy_modules_are_not_imported_for_get(home: Path, state: State) -> None:

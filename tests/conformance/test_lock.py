@@ -11,7 +11,7 @@ import pytest
 
 import slothstate
 from helpers.places import Place
-from helpers.support import in_time
+from helpers.support import in_threads, in_time
 from slothstate.state import State
 
 LATE = 0.1
@@ -158,14 +158,6 @@ def test_locked_that_ends_after_a_loss_raises(state: State) -> None:
         raise KeyError("body")
 
 
-def test_clear_never_touches_locks(state: State, other: State) -> None:
-    """clear removes keys, not locks."""
-    state.lock("job")
-    state.set("job", 1)
-    assert state.clear() == 1
-    assert other.try_lock("job") is False
-
-
 def test_ttl_runs_from_the_grant_not_from_the_call(state: State, other: State) -> None:
     """A lock that was waited for has its whole TTL ahead of it."""
     state.lock("job")
@@ -241,12 +233,7 @@ def test_threads_of_one_state_exclude_each_other_and_none_starves(state: State) 
                     overlaps.append(1)
                 inside.pop()
 
-    threads = [threading.Thread(target=work) for _ in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive()
+    in_threads([work] * THREADS)
     assert overlaps == []
     assert state.locks() == []
 

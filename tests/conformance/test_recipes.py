@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import functools
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 
 import slothstate.recipes
 from helpers.places import Place
-from helpers.support import Clock
+from helpers.support import Clock, in_threads
 from slothstate import InvalidKey, InvalidValue, SlothStateError, State, WrongType
 from slothstate.aio import AsyncState
 from slothstate.recipes import memoize, once, rate_limit
@@ -23,17 +23,7 @@ from slothstate.recipes import memoize, once, rate_limit
 
 def together(count: int, call: Callable[[int], Any]) -> list[Any]:
     """What a call returns in several threads at once."""
-    results: list[Any] = [None] * count
-
-    def run(index: int) -> None:
-        results[index] = call(index)
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    return results
+    return in_threads(partial(call, index) for index in range(count))
 
 
 def test_memoize(place: Place) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from helpers.places import Place, unchanged
-from slothstate import InvalidKey, SlothStateError, State, StateBusy, WrongType
+from slothstate import InvalidKey, State, StateBusy, WrongType
 
 
 class Failure(Exception):
@@ -164,17 +163,6 @@ def test_busy(place: Place) -> None:
         assert second.increment("n") == 1
 
 
-def test_two_states_in_one_thread_do_not_wait_for_each_other(place: Place) -> None:
-    """A transaction belongs to its State: another State of the same thread is another writer, refused at once."""
-    with place.open() as first, place.open() as second:
-        began = time.monotonic()
-        with first.transaction(), pytest.raises(StateBusy):
-            second.set("a", 1)
-        assert time.monotonic() - began < 5, "a wait that could never end"
-        with first.transaction():
-            assert second.keys() == []
-
-
 def test_scan_inside_a_transaction_sees_its_writes(state: State) -> None:
     """Listing, counting and scanning inside a transaction include what it wrote."""
     state.set_many({"a": 1, "b": 2})
@@ -184,14 +172,6 @@ def test_scan_inside_a_transaction_sees_its_writes(state: State) -> None:
         assert list(state.scan()) == state.keys() == ["b", "c"]
         assert (len(state), state.stats()["total_keys"], state.clear("b")) == (2, 2, 1)
     assert state.keys() == ["c"]
-
-
-@pytest.mark.parametrize("verb", ["try_lock", "lock", "unlock"])
-def test_locks_do_not_mix_with_transactions(state: State, place: Place, verb: str) -> None:
-    """Taking or freeing a lock inside a transaction is refused, for the lock would come and go with it."""
-    with unchanged(place), state.transaction(), pytest.raises(SlothStateError, match="inside a transaction"):
-        getattr(state, verb)("name")
-    assert state.locks() == []
 
 
 def test_close_inside_a_transaction(state: State, place: Place) -> None:

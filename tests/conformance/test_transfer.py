@@ -77,26 +77,32 @@ def test_load_replaces_whole_keys(state: State, clock: Clock) -> None:
     assert state.load([]) == 0
 
 
-BAD: list[tuple[Any, type[Exception]]] = [
-    (Record("", "number", 1), InvalidKey),
-    (Record("k", "number", "1"), InvalidValue),
-    (Record("k", "string", 1), InvalidValue),
-    (Record("k", "number", True), InvalidValue),
-    (Record("k", "table", {"a": object()}), InvalidValue),
-    (Record("k", "number", 2**63), OutOfRange),
-    (Record("k", "other", 1), InvalidValue),  # type: ignore[arg-type]
-    (("k", "number", 1), InvalidValue),
-    (None, InvalidValue),
+BAD: list[tuple[Any, type[Exception], str]] = [
+    (Record("", "number", 1), InvalidKey, "key must not be empty"),
+    (Record("k", "number", "1"), InvalidValue, "a number expected, got a string"),
+    (Record("k", "string", 1), InvalidValue, "a string expected, got a number"),
+    (Record("k", "number", True), InvalidValue, "a number expected, got a boolean"),
+    (Record("k", "table", {"a": object()}), InvalidValue, "an object cannot be stored"),
+    (Record("k", "number", 2**63), OutOfRange, "does not fit in 64 bits"),
+    (
+        Record("k", "other", 1),  # type: ignore[arg-type]
+        InvalidValue,
+        "kind of 'k' must be one of string, number, .*, got str 'other'",
+    ),
+    (("k", "number", 1), InvalidValue, "a record must be a Record, got tuple"),
+    (None, InvalidValue, "a record must be a Record, got None"),
 ]
 
 
-@pytest.mark.parametrize(("bad", "error"), BAD)
-def test_one_bad_record_and_none_is_loaded(state: State, place: Place, bad: Any, error: type[Exception]) -> None:
+@pytest.mark.parametrize(("bad", "error", "says"), BAD)
+def test_one_bad_record_and_none_is_loaded(
+    state: State, place: Place, bad: Any, error: type[Exception], says: str
+) -> None:
     """Whatever is no record of a key, wherever it comes."""
     state.set("k", 1)
-    with unchanged(place), pytest.raises(error):
+    with unchanged(place), pytest.raises(error, match=says):
         state.load([Record("new", "number", 1), bad, Record("newer", "number", 1)])
-    with unchanged(place), pytest.raises(InvalidValue, match="records must be an iterable"):
+    with unchanged(place), pytest.raises(InvalidValue, match="records must be an iterable of Records, got int 7"):
         state.load(7)  # type: ignore[arg-type]
 
 

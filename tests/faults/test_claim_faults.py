@@ -14,7 +14,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, Child, Worker, processes
-from helpers.support import until
+from helpers.support import quick_and_long, until
 from slothstate import Claim, State
 
 SOON = 0.05
@@ -195,16 +195,12 @@ def exactly_once(path: str, state: State, jobs: int, workers: int, seed: int) ->
     return f"{jobs} jobs by {workers} workers, {kills} kills, {stops} stops: lost {len(lost)}, twice {len(twice)}"
 
 
-def test_each_job_has_its_effect_once(path: str, state: State, figure: Callable[[str], None]) -> None:
+@quick_and_long("jobs, workers, seed", (400, 4, 1), (10_000, 8, 2), timeout=400)
+def test_each_job_has_its_effect_once(
+    path: str, state: State, jobs: int, workers: int, seed: int, figure: Callable[[str], None]
+) -> None:
     """Every item pushed is done exactly once, whoever is killed and stopped meanwhile."""
-    figure(exactly_once(path, state, jobs=400, workers=4, seed=1))
-
-
-@pytest.mark.long
-@pytest.mark.timeout(400)
-def test_each_of_many_jobs_has_its_effect_once(path: str, state: State, figure: Callable[[str], None]) -> None:
-    """The same with 10,000 jobs."""
-    figure(exactly_once(path, state, jobs=10_000, workers=8, seed=2))
+    figure(exactly_once(path, state, jobs, workers, seed))
 
 
 def test_a_killed_waiter_takes_nothing(path: str, state: State) -> None:

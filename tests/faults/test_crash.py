@@ -11,8 +11,9 @@ from random import Random
 import pytest
 
 import slothstate
-from helpers.processes import AckLog, Channel, Worker, processes
+from helpers.processes import AckLog, Channel, Worker, processes, sit_in_transaction
 from helpers.sqlite import raw
+from helpers.support import quick_and_long
 from slothstate.state import State
 
 WRITERS = 4
@@ -22,15 +23,10 @@ LONGEST_LIFE = 0.04
 """Seconds; a writer is killed at a random moment up to this age."""
 
 TRANSACTION_KEYS = 50
-TRANSACTION_KILLS = 30
-TRANSACTION_KILLS_LONG = 300
-STARTS = 200
-STARTS_LONG = 2000
 LONGEST_START = 0.005
 COMPACTORS = 10
 """Processes that compact, one after the other, beside the same writers."""
 
-COMPACT_ROUNDS_LONG = 20
 LONGEST_COMPACTION = 0.05
 SWEEP_KILLS = 15
 EXPIRED_KEYS = 3000
@@ -98,18 +94,9 @@ def sweep_until_killed(channel: Channel, path: str) -> None:
     channel.receive()
 
 
-def sit_in_transaction(channel: Channel, path: str) -> None:
-    state = slothstate.open(path)
-    with state.transaction():
-        state.set("sitter", 1)
-        channel.send("inside")
-        channel.receive()
-
-
 def increment_when_told(channel: Channel, path: str) -> float:
     with slothstate.open(path) as state:
-        channel.send("ready")
-        channel.receive()
+        channel.ready()
         state.increment("waiters")
         return time.monotonic()
 
@@ -209,16 +196,10 @@ def kill_compactors(path: str, rounds: int, seed: int) -> str:
     return f"{kills} kills while compacting, {acknowledged} acknowledged meanwhile, 0 lost (seed {seed})"
 
 
-def test_kill_while_compacting(path: str, figure: Callable[[str], None]) -> None:
+@quick_and_long("rounds, seed", (2, 5), (20, int(time.time())), timeout=1800)
+def test_kill_while_compacting(path: str, rounds: int, seed: int, figure: Callable[[str], None]) -> None:
     """Whoever is killed while it empties the log or rewrites the database takes nothing from those who write."""
-    figure(kill_compactors(path, 2, seed=5))
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1800)
-def test_kill_while_compacting_at_length(path: str, figure: Callable[[str], None]) -> None:
-    """The same for 200 kills, at moments that differ from run to run."""
-    figure(kill_compactors(path, COMPACT_ROUNDS_LONG, seed=int(time.time())))
+    figure(kill_compactors(path, rounds, seed))
 
 
 def kill_transactions(path: str, kills: int, seed: int) -> str:
@@ -246,16 +227,10 @@ def kill_transactions(path: str, kills: int, seed: int) -> str:
     return f"{kills} kills in transactions, 0 torn (seed {seed})"
 
 
-def test_transactions_are_never_torn_by_kill(path: str, figure: Callable[[str], None]) -> None:
+@quick_and_long("kills, seed", (30, 2), (300, int(time.time())), timeout=1800)
+def test_transactions_are_never_torn_by_kill(path: str, kills: int, seed: int, figure: Callable[[str], None]) -> None:
     """A transaction of 50 keys and a list is there as a whole or not at all when its process is killed in it."""
-    figure(kill_transactions(path, TRANSACTION_KILLS, seed=2))
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1800)
-def test_transactions_are_never_torn_by_kill_at_length(path: str, figure: Callable[[str], None]) -> None:
-    """The same ten times as often."""
-    figure(kill_transactions(path, TRANSACTION_KILLS_LONG, seed=int(time.time())))
+    figure(kill_transactions(path, kills, seed))
 
 
 def kill_creators(directory: Path, starts: int, seed: int) -> str:
@@ -282,16 +257,10 @@ def kill_creators(directory: Path, starts: int, seed: int) -> str:
     return f"{starts} starts killed, {complete} of them after the file was complete (seed {seed})"
 
 
-def test_kill_during_creation(tmp_path: Path, figure: Callable[[str], None]) -> None:
+@quick_and_long("starts, seed", (200, 3), (2000, int(time.time())), timeout=1800)
+def test_kill_during_creation(tmp_path: Path, starts: int, seed: int, figure: Callable[[str], None]) -> None:
     """However far a first open came when it was killed, the next open finds or makes a whole store."""
-    figure(kill_creators(tmp_path, STARTS, seed=3))
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1800)
-def test_kill_during_creation_at_length(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """The same ten times as often."""
-    figure(kill_creators(tmp_path, STARTS_LONG, seed=int(time.time())))
+    figure(kill_creators(tmp_path, starts, seed))
 
 
 def test_kill_of_the_writer_lets_the_waiters_go_on(path: str, figure: Callable[[str], None]) -> None:
@@ -313,7 +282,6 @@ def test_kill_of_the_writer_lets_the_waiters_go_on(path: str, figure: Callable[[
         assert sorted(waited)[len(waited) // 2] <= HAND_OVER
         assert state.get("waiters") == 5 * WAITERS
         assert state.get("sitter") is None
-        assert state.check() == []
 
 
 def test_kill_during_a_sweep(path: str) -> None:
@@ -340,4 +308,3 @@ def test_kill_during_a_sweep(path: str) -> None:
         assert state.stats()["expired_pending"] == 0
         assert len(state.keys("live:*")) == 100
         assert state.list_range("live list") == list(range(1000))
-        assert state.check() == []

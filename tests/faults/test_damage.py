@@ -17,6 +17,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, Worker, processes
+from helpers.support import quick_and_long
 from slothstate import SlothStateError, State, StateCorrupt
 from slothstate.engines.sqlite.schema import PAGE_SIZE
 
@@ -185,8 +186,7 @@ def write_until_told(channel: Channel, path: str) -> None:
     state = slothstate.open(path)
     for _ in range(50):
         channel.send(state.increment("n"))
-    channel.send("ready")
-    channel.receive()
+    channel.ready()
     for _ in range(50):
         channel.send(state.increment("n"))
 
@@ -290,13 +290,7 @@ def random_damage(image: Image, directory: Path, seeds: Sequence[int]) -> str:
     )
 
 
-def test_random_damage(image: Image, tmp_path: Path, figure: Callable[[str], None]) -> None:
+@quick_and_long("seeds", ([*range(MUTATIONS), *FINDINGS],), (range(MUTATIONS_LONG),), timeout=900)
+def test_random_damage(image: Image, tmp_path: Path, seeds: range | list[int], figure: Callable[[str], None]) -> None:
     """Random bytes anywhere in the three files give right answers or errors of ours: no crash, no hang."""
-    figure(random_damage(image, tmp_path, [*range(MUTATIONS), *FINDINGS]))
-
-
-@pytest.mark.long
-@pytest.mark.timeout(900)
-def test_random_damage_at_length(image: Image, tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """The same as the quick one, 2,000 times."""
-    figure(random_damage(image, tmp_path, range(MUTATIONS_LONG)))
+    figure(random_damage(image, tmp_path, seeds))

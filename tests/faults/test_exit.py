@@ -119,7 +119,6 @@ def test_daemon_threads(path: str, attempt: int) -> None:
     done = run_script(DAEMONS, path)
     assert (done.returncode, done.stderr) == (0, "")
     with slothstate.open(path) as state:
-        assert state.check() == []
         assert all(state.try_lock(f"job {number}") for number in range(3))
 
 

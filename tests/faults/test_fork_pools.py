@@ -51,8 +51,6 @@ def use_pool(channel: Channel, path: str, method: str) -> list[Any]:
 def test_pool_of_processes(path: str, method: str) -> None:
     """Jobs in a pool of each start method and the parent write to one store; nothing is lost."""
     assert run_function(use_pool, path, method) == [True, 2 * POOL_JOBS]
-    with slothstate.open(path) as state:
-        assert state.check() == []
 
 
 def fork_beside_busy_threads(channel: Channel, path: str, forks: int) -> list[int]:

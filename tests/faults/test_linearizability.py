@@ -20,6 +20,7 @@ from helpers.histories import Board, Operation, Recorder, SharedClock, Witness, 
 from helpers.nemesis import Nemesis
 from helpers.processes import Channel, processes
 from helpers.sqlite import state_at
+from helpers.support import quick_and_long
 from slothstate import Lock, LockLost, LockTimeout, State
 
 WORKERS = 4
@@ -126,8 +127,7 @@ def work_hot(channel: Channel, path: str, directory: str, worker: int) -> None:
     recorder = Recorder(f"{directory}/{worker}.log", worker)
     choices = Choices(worker)
     with open_at(path, directory, worker) as state:
-        channel.send("ready")
-        channel.receive()
+        channel.ready()
         for _ in range(HISTORY_OPERATIONS):
             if choices.chance.random() < 0.1:
                 hold_lock(recorder, choices, state)
@@ -276,14 +276,18 @@ def hot_histories(tmp_path: Path, count: int) -> str:
     return f"hot: {count} histories, {operations} operations, {kills} kills, violations 0"
 
 
-def test_bulk_history_is_strictly_serializable(path: str, tmp_path: Path, figure: Callable[[str], None]) -> None:
+@quick_and_long("seconds", (BULK_SECONDS,), (BULK_SECONDS_LONG,), timeout=600)
+def test_bulk_history_is_strictly_serializable(
+    path: str, tmp_path: Path, seconds: float, figure: Callable[[str], None]
+) -> None:
     """Reads, writes and transactions of 4 processes under a nemesis fit the order in which the store committed them."""
-    figure(bulk(path, tmp_path, BULK_SECONDS))
+    figure(bulk(path, tmp_path, seconds))
 
 
-def test_hot_histories_are_linearizable(tmp_path: Path, figure: Callable[[str], None]) -> None:
+@quick_and_long("count", (HISTORIES,), (HISTORIES_LONG,), timeout=900)
+def test_hot_histories_are_linearizable(tmp_path: Path, count: int, figure: Callable[[str], None]) -> None:
     """For every key, list and lock, shared ones too, of many short histories an order explains all results."""
-    figure(hot_histories(tmp_path, HISTORIES))
+    figure(hot_histories(tmp_path, count))
 
 
 def stale_reads(path: str, board: str, seconds: float) -> str:
@@ -301,25 +305,12 @@ def stale_reads(path: str, board: str, seconds: float) -> str:
     return f"cached reads: {reads} reads, {hits} of them hits, beside {versions} writes, stale 0"
 
 
+@quick_and_long("seconds", (STALE_SECONDS,), (STALE_SECONDS_LONG,))
 def test_no_read_is_older_than_the_last_acknowledged_write(
-    path: str, tmp_path: Path, figure: Callable[[str], None]
+    path: str, tmp_path: Path, seconds: float, figure: Callable[[str], None]
 ) -> None:
     """A read never gives less than what was acknowledged before it, nor more than was begun after it, nor goes back."""
-    figure(stale_reads(path, str(tmp_path / "board"), STALE_SECONDS))
-
-
-@pytest.mark.long
-@pytest.mark.timeout(300)
-def test_ten_million_reads_are_not_older(path: str, tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """The same as the quick one, for a minute."""
-    figure(stale_reads(path, str(tmp_path / "board"), STALE_SECONDS_LONG))
-
-
-@pytest.mark.long
-@pytest.mark.timeout(600)
-def test_long_bulk_history_is_strictly_serializable(path: str, tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """The same as the quick one, for two minutes."""
-    figure(bulk(path, tmp_path, BULK_SECONDS_LONG))
+    figure(stale_reads(path, str(tmp_path / "board"), seconds))
 
 
 def test_hot_histories_on_postgresql_are_linearizable(tmp_path: Path, figure: Callable[[str], None]) -> None:
@@ -336,10 +327,3 @@ def test_hot_histories_on_postgresql_are_linearizable(tmp_path: Path, figure: Ca
         postgres_server.give_back(url)
         operations, kills = operations + done, kills + killed
     figure(f"postgresql: {HISTORIES_ON_A_SERVER} histories, {operations} operations, {kills} kills, violations 0")
-
-
-@pytest.mark.long
-@pytest.mark.timeout(900)
-def test_200_hot_histories_are_linearizable(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """The same as the quick ones, 200 of them."""
-    figure(hot_histories(tmp_path, HISTORIES_LONG))

@@ -13,6 +13,7 @@ import pytest
 
 import slothstate
 from helpers.processes import Channel, processes
+from helpers.support import quick_and_long
 from slothstate import SlothStateError, UnsafeState
 
 OPENINGS = 100
@@ -91,12 +92,7 @@ def race(directory: Path, openings: int) -> str:
     )
 
 
-def test_store_and_link_that_change_places(tmp_path: Path, figure: Callable[[str], None]) -> None:
+@quick_and_long("openings", (OPENINGS,), (OPENINGS_LONG,))
+def test_store_and_link_that_change_places(tmp_path: Path, openings: int, figure: Callable[[str], None]) -> None:
     """However often a store and a link change places while it is opened, what the link points to stays as it is."""
-    figure(race(tmp_path, OPENINGS))
-
-
-@pytest.mark.long
-def test_store_and_link_that_change_places_at_length(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """The same for 2,000 openings."""
-    figure(race(tmp_path, OPENINGS_LONG))
+    figure(race(tmp_path, openings))

@@ -13,6 +13,7 @@ import slothstate
 from helpers.faulty_disk import RecordingDisk
 from helpers.files import lay_out, read_files
 from helpers.numbered import PROMISES, contents, state_after, write_number
+from helpers.support import quick_and_long
 from slothstate.engines.sqlite import connection
 from slothstate.engines.sqlite.engine import SqliteEngine
 from slothstate.state import State
@@ -67,20 +68,13 @@ def examine_images(path: str, durability: str, images: int, monkeypatch: pytest.
     return f"power loss, {durability}: {images} images, 0 damaged, at most {lost} acknowledged writes lost"
 
 
+@quick_and_long("images", (IMAGES,), (IMAGES_LONG,), timeout=1200)
 @pytest.mark.parametrize("durability", PROMISES)
-def test_power_loss(path: str, durability: str, monkeypatch: pytest.MonkeyPatch, figure: Callable[[str], None]) -> None:
-    """After a power cut "full" has every acknowledged write, "process" an earlier state; neither is ever damaged."""
-    figure(examine_images(path, durability, IMAGES, monkeypatch))
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("durability", PROMISES)
-def test_power_loss_at_length(
-    path: str, durability: str, monkeypatch: pytest.MonkeyPatch, figure: Callable[[str], None]
+def test_power_loss(
+    path: str, durability: str, monkeypatch: pytest.MonkeyPatch, images: int, figure: Callable[[str], None]
 ) -> None:
-    """The same for twenty times as many images."""
-    figure(examine_images(path, durability, IMAGES_LONG, monkeypatch))
+    """After a power cut "full" has every acknowledged write, "process" an earlier state; neither is ever damaged."""
+    figure(examine_images(path, durability, images, monkeypatch))
 
 
 def recover(files: dict[str, bytes], directory: str, durability: str) -> tuple[RecordingDisk, int]:
@@ -124,19 +118,10 @@ def crash_during_recovery(path: str, durability: str, images: int, monkeypatch: 
     return f"crash during recovery, {durability}: {images} images, {recoveries} recoveries, 0 damaged, 0 lost"
 
 
+@quick_and_long("images", (RECOVERED,), (RECOVERED_LONG,), timeout=1200)
 @pytest.mark.parametrize("durability", PROMISES)
 def test_crash_during_recovery(
-    path: str, durability: str, monkeypatch: pytest.MonkeyPatch, figure: Callable[[str], None]
+    path: str, durability: str, monkeypatch: pytest.MonkeyPatch, images: int, figure: Callable[[str], None]
 ) -> None:
     """Power that fails again at any sync of a recovery, three times in a row, takes nothing that was recovered."""
-    figure(crash_during_recovery(path, durability, RECOVERED, monkeypatch))
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("durability", PROMISES)
-def test_crash_during_recovery_at_length(
-    path: str, durability: str, monkeypatch: pytest.MonkeyPatch, figure: Callable[[str], None]
-) -> None:
-    """The same for many more images."""
-    figure(crash_during_recovery(path, durability, RECOVERED_LONG, monkeypatch))
+    figure(crash_during_recovery(path, durability, images, monkeypatch))

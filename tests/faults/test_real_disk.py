@@ -18,6 +18,7 @@ from helpers.mounts import PAGE, cut_power, loop_ext4, make_ext4, mounted, remou
 from helpers.numbered import PROMISES, contents, state_after, write_number
 from helpers.processes import AckLog, Channel, processes
 from helpers.sqlite import raw
+from helpers.support import quick_and_long
 from slothstate import SlothStateError, State, StateFull, StateIOError, StateReadOnly
 from slothstate.engines.sqlite import connection, store
 from slothstate.engines.sqlite.schema import PAGE_SIZE
@@ -111,22 +112,13 @@ def lose_power(tmp_path: Path, directory: Path, durability: str, shutdowns: int,
     return f"{durability}: {shutdowns} shutdowns of ext4, {total} acknowledged, {lost} lost, 0 damaged (seed {seed})"
 
 
+@quick_and_long("shutdowns, seed", (SHUTDOWNS, 1), (SHUTDOWNS_LONG, int(time.time())), timeout=600)
 @pytest.mark.parametrize("durability", PROMISES)
 def test_power_loss_of_a_file_system(
-    tmp_path: Path, mount_point: Path, durability: str, figure: Callable[[str], None]
+    tmp_path: Path, mount_point: Path, durability: str, shutdowns: int, seed: int, figure: Callable[[str], None]
 ) -> None:
     """A file system that stops without flushing keeps all that "full" acknowledged, of "process" an earlier state."""
-    figure(lose_power(tmp_path, mount_point, durability, SHUTDOWNS, seed=1))
-
-
-@pytest.mark.long
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("durability", PROMISES)
-def test_power_loss_of_a_file_system_at_length(
-    tmp_path: Path, mount_point: Path, durability: str, figure: Callable[[str], None]
-) -> None:
-    """The same over and over, at moments that differ from run to run."""
-    figure(lose_power(tmp_path, mount_point, durability, SHUTDOWNS_LONG, seed=int(time.time())))
+    figure(lose_power(tmp_path, mount_point, durability, shutdowns, seed))
 
 
 def fill(state: State) -> int:

@@ -16,6 +16,7 @@ import pytest
 
 from helpers import TESTS, planted
 from helpers.simulated_store import CRASHES, Run, runs
+from helpers.support import quick_and_long
 
 SECONDS = 8.0
 SEEDS = 100_000
@@ -48,19 +49,15 @@ def simulate(directory: Path, seeds: int, seconds: float) -> str:
     )
 
 
-def test_every_history_of_a_simulation_has_an_order(tmp_path: Path, figure: Callable[[str], None]) -> None:
+@quick_and_long("seeds, seconds", (SEEDS, SECONDS), (SEEDS_LONG, float("inf")), timeout=1800)
+def test_every_history_of_a_simulation_has_an_order(
+    tmp_path: Path, seeds: int, seconds: float, figure: Callable[[str], None]
+) -> None:
     """Whatever the turns: some order explains all results, transactions, times to live and fenced writes included.
 
     After a power cut there is a state of the history: with "full" one that has all that was acknowledged.
     """
-    figure(simulate(tmp_path, SEEDS, SECONDS))
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1800)
-def test_10_000_seeds(tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """The same for 10,000 seeds."""
-    figure(simulate(tmp_path, SEEDS_LONG, float("inf")))
+    figure(simulate(tmp_path, seeds, seconds))
 
 
 def test_a_seed_decides_every_step(tmp_path: Path) -> None:

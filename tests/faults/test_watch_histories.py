@@ -20,6 +20,7 @@ import pytest
 import slothstate
 from helpers.nemesis import Nemesis
 from helpers.processes import Channel, processes
+from helpers.support import quick_and_long
 from slothstate import Change, Watch
 
 WORKERS = 4
@@ -140,13 +141,7 @@ def assert_followed(seen: list[Change], followed: list[Change]) -> int:
     return again
 
 
-def test_watches_under_a_nemesis(path: str, tmp_path: Path, figure: Callable[[str], None]) -> None:
+@quick_and_long("seconds", (SECONDS,), (SECONDS_LONG,))
+def test_watches_under_a_nemesis(path: str, tmp_path: Path, seconds: float, figure: Callable[[str], None]) -> None:
     """A watch gets each committed change once and in order; a name goes on after a kill with what was not handled."""
-    figure(history(path, str(tmp_path / "followed"), SECONDS))
-
-
-@pytest.mark.long
-@pytest.mark.timeout(300)
-def test_watches_under_a_nemesis_for_long(path: str, tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """The same as the quick one, for a minute."""
-    figure(history(path, str(tmp_path / "followed"), SECONDS_LONG))
+    figure(history(path, str(tmp_path / "followed"), seconds))

@@ -11,8 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from helpers.stand_in import StandIn, through
 from slothstate import locks
@@ -300,98 +299,54 @@ def write_that_is_sent_again() -> None:
     ConnectionLost.was_sent = property(lambda self: False, lambda self, value: None)  # type: ignore[assignment]
 
 
-@dataclass(frozen=True)
-class Bug:
+class Bug(NamedTuple):
     """What plants a bug, and the test that finds it; `is_simulated`: the simulation has what it breaks, too."""
 
     plant: Callable[[], None]
     found_by: str
-    is_simulated: bool = True
+    is_simulated: bool
 
+
+_CACHE: Final = "sqlite/test_read_cache.py::"
+_GAP: Final = f"{_CACHE}test_a_commit_in_any_gap_of_a_read_is_seen_by_the_next_one"
+_LOCK: Final = "sqlite/test_lock_rows.py::"
+_SHARED: Final = "conformance/test_shared_locks.py::"
+
+_SIMULATED: Final = {
+    stamp_read_after_the_row: _GAP,
+    no_second_look_at_the_stamp: _GAP,
+    increment_in_two_steps: "sqlite/test_rows.py::test_another_writer_between_any_two_statements",
+    release_of_anybodys_lock: f"{_LOCK}test_unlock_after_expiry_never_frees_the_next_owner",
+    lease_checked_before_the_wait: f"{_LOCK}test_lock_that_expires_while_its_transaction_waits_to_begin",
+    sweep_without_a_second_look: "sqlite/test_sweep.py::test_key_that_is_set_again_as_a_sweep_begins",
+    acknowledged_before_commit: "faults/test_crash.py::test_nothing_acknowledged_is_lost_by_kill",
+    acknowledged_before_the_sync: "faults/test_synced_commits.py::test_power_loss_with_several_writers",
+    uncommitted_values_are_cached: f"{_CACHE}test_a_transaction_reads_its_own_writes_and_leaves_nothing_cached",
+}
+
+_NOT_SIMULATED: Final = {
+    watch_that_begins_before_its_triggers: "conformance/test_watch.py::test_own_writes_and_patterns",
+    wait_that_looks_only_for_edges: "conformance/test_wait.py::test_nothing_is_missed_between_a_look_and_the_wait",
+    claim_that_is_not_returned: "conformance/test_claims.py::test_whoever_asks_first",
+    claim_that_is_returned_to_two: "conformance/test_claims.py::test_released_at_its_place",
+    done_that_ignores_its_nonce: "sqlite/test_claim_rows.py::test_claim_of_another_nonce",
+    shared_beside_one_that_waits_alone: f"{_SHARED}test_who_waits_alone_keeps_new_ones_out",
+    one_more_than_there_are_slots: f"{_SHARED}test_slots",
+    whoever_waits_alone_is_first: f"{_SHARED}test_who_comes_later_to_have_it_alone_keeps_nobody_out_who_waits",
+    write_without_the_gate: "postgres/test_stopped.py::test_a_client_that_stands_still_in_a_transaction",
+    child_that_keeps_its_sockets: "postgres/test_forks.py::test_a_child_that_outlives_its_parent",
+    transaction_that_is_sent_again: "postgres/test_restart.py::test_a_crash_at_commit",
+    clock_of_the_statement: "postgres/test_races.py::test_a_counter_that_expires_while_its_increment_waits",
+    take_without_the_row_lock: "postgres/test_races.py::test_items_are_taken_once",
+    release_without_the_nonce: "postgres/test_races.py::test_who_lost_a_lock_does_not_free_it",
+    token_without_the_clock: "postgres/test_races.py::test_tokens_rise_where_their_row_is_lost",
+    write_that_is_sent_again: "postgres/test_restart.py::test_a_write_that_waits",
+}
 
 BUGS: Final = {
-    bug.plant.__name__: bug
-    for bug in (
-        Bug(
-            stamp_read_after_the_row,
-            "sqlite/test_read_cache.py::test_a_commit_in_any_gap_of_a_read_is_seen_by_the_next_one",
-        ),
-        Bug(
-            no_second_look_at_the_stamp,
-            "sqlite/test_read_cache.py::test_a_commit_in_any_gap_of_a_read_is_seen_by_the_next_one",
-        ),
-        Bug(increment_in_two_steps, "sqlite/test_rows.py::test_another_writer_between_any_two_statements"),
-        Bug(release_of_anybodys_lock, "sqlite/test_lock_rows.py::test_unlock_after_expiry_never_frees_the_next_owner"),
-        Bug(
-            lease_checked_before_the_wait,
-            "sqlite/test_lock_rows.py::test_lock_that_expires_while_its_transaction_waits_to_begin",
-        ),
-        Bug(sweep_without_a_second_look, "sqlite/test_sweep.py::test_key_that_is_set_again_as_a_sweep_begins"),
-        Bug(acknowledged_before_commit, "faults/test_crash.py::test_nothing_acknowledged_is_lost_by_kill"),
-        Bug(acknowledged_before_the_sync, "faults/test_synced_commits.py::test_power_loss_with_several_writers"),
-        Bug(
-            watch_that_begins_before_its_triggers,
-            "conformance/test_watch.py::test_own_writes_and_patterns",
-            is_simulated=False,
-        ),
-        Bug(
-            wait_that_looks_only_for_edges,
-            "conformance/test_wait.py::test_nothing_is_missed_between_a_look_and_the_wait",
-            is_simulated=False,
-        ),
-        Bug(
-            uncommitted_values_are_cached,
-            "sqlite/test_read_cache.py::test_a_transaction_reads_its_own_writes_and_leaves_nothing_cached",
-        ),
-        Bug(claim_that_is_not_returned, "conformance/test_claims.py::test_whoever_asks_first", is_simulated=False),
-        Bug(
-            claim_that_is_returned_to_two, "conformance/test_claims.py::test_released_at_its_place", is_simulated=False
-        ),
-        Bug(done_that_ignores_its_nonce, "sqlite/test_claim_rows.py::test_claim_of_another_nonce", is_simulated=False),
-        Bug(
-            shared_beside_one_that_waits_alone,
-            "conformance/test_shared_locks.py::test_who_waits_alone_keeps_new_ones_out",
-            is_simulated=False,
-        ),
-        Bug(one_more_than_there_are_slots, "conformance/test_shared_locks.py::test_slots", is_simulated=False),
-        Bug(
-            whoever_waits_alone_is_first,
-            "conformance/test_shared_locks.py::test_who_comes_later_to_have_it_alone_keeps_nobody_out_who_waits",
-            is_simulated=False,
-        ),
-        Bug(
-            write_without_the_gate,
-            "postgres/test_stopped.py::test_a_client_that_stands_still_in_a_transaction",
-            is_simulated=False,
-        ),
-        Bug(
-            child_that_keeps_its_sockets,
-            "postgres/test_forks.py::test_a_child_that_outlives_its_parent",
-            is_simulated=False,
-        ),
-        Bug(
-            transaction_that_is_sent_again,
-            "postgres/test_restart.py::test_a_crash_at_commit",
-            is_simulated=False,
-        ),
-        Bug(
-            clock_of_the_statement,
-            "postgres/test_races.py::test_a_counter_that_expires_while_its_increment_waits",
-            is_simulated=False,
-        ),
-        Bug(take_without_the_row_lock, "postgres/test_races.py::test_items_are_taken_once", is_simulated=False),
-        Bug(
-            release_without_the_nonce,
-            "postgres/test_races.py::test_who_lost_a_lock_does_not_free_it",
-            is_simulated=False,
-        ),
-        Bug(
-            token_without_the_clock,
-            "postgres/test_races.py::test_tokens_rise_where_their_row_is_lost",
-            is_simulated=False,
-        ),
-        Bug(write_that_is_sent_again, "postgres/test_restart.py::test_a_write_that_waits", is_simulated=False),
-    )
+    plant.__name__: Bug(plant, found_by, bugs is _SIMULATED)
+    for bugs in (_SIMULATED, _NOT_SIMULATED)
+    for plant, found_by in bugs.items()
 }
 
 

@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -56,6 +56,11 @@ class Channel:
         if not self._pipe.poll(deadline):
             raise AssertionError(f"no message from the test within {deadline} s")
         return self._pipe.recv()
+
+    def ready(self) -> None:
+        """Say that the worker is ready, and wait until the test lets it go on."""
+        self.send("ready")
+        self.receive()
 
     def waiting(self, timeout: float = 0) -> bool:
         """Return whether a message of the test is there, or comes within `timeout` seconds."""
@@ -197,6 +202,14 @@ def processes(context: BaseContext = _context) -> Iterator[Callable[..., Worker]
             worker.end()
 
 
+def let_go(workers: Sequence[Worker]) -> None:
+    """Let workers go on at the same time, once all are ready."""
+    for worker in workers:
+        worker.receive()
+    for worker in workers:
+        worker.send("go")
+
+
 class Child:
     """A child made by `os.fork` inside a worker; it answers one call at a time and leaves by `os._exit`."""
 
@@ -263,6 +276,14 @@ def hold(channel: Channel, path: str, ttl: float | None = None) -> None:
             channel.send(lock.token)
             channel.receive()
         channel.send("released")
+
+
+def sit_in_transaction(channel: Channel, path: str) -> None:
+    """Keep every other writer waiting until told to leave."""
+    with slothstate.open(path) as state, state.transaction():
+        state.set("sitter", 1)
+        channel.send("inside")
+        channel.receive()
 
 
 def wait_until_waiting(worker: Worker) -> None:

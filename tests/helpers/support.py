@@ -6,10 +6,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+import pytest
 
 from slothstate import State
+
+T = TypeVar("T")
 
 SANITIZED: Final = "asan" in os.environ.get("LD_PRELOAD", "")
 """Whether AddressSanitizer is loaded, which holds back freed memory and may hang in a child forked beside threads."""
@@ -38,6 +43,16 @@ def in_time(attempt: Callable[[], float], bound: float, attempts: int = 10) -> b
     return any(attempt() <= bound for _ in range(attempts))
 
 
+def quick_and_long(
+    names: str, quick: tuple[object, ...], long: tuple[object, ...], timeout: float = 300
+) -> pytest.MarkDecorator:
+    """Run a test with arguments that take a moment, and in the long tier with others, for up to `timeout` seconds."""
+    marks = [pytest.mark.long, pytest.mark.timeout(timeout)]
+    return pytest.mark.parametrize(
+        names, [pytest.param(*quick, id="quick"), pytest.param(*long, id="long", marks=marks)]
+    )
+
+
 def processor_time(call: Callable[[], object]) -> float:
     """Return how many seconds this thread computes in a call; what else the machine does hardly counts."""
     began = time.thread_time()
@@ -52,6 +67,13 @@ def until(condition: Callable[[], object], meanwhile: Callable[[], object] = lam
         assert time.monotonic() < deadline
         meanwhile()
         time.sleep(0.001)
+
+
+def in_threads(calls: Iterable[Callable[[], T]]) -> list[T]:
+    """Make calls side by side, each in a thread of its own; return what they return."""
+    calls = list(calls)
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(lambda call: call(), calls, timeout=PATIENCE))
 
 
 def exactly(value: Any) -> Any:

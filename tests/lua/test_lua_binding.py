@@ -6,6 +6,7 @@ import gc
 import threading
 import time
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import slothstate
 from helpers.lua import BOTH_BINDINGS, IMPLEMENTATIONS, NATIVE_ONLY, Scripts
 from helpers.sqlite import store_of
+from helpers.support import in_threads
 from slothstate.errors import InvalidValue
 from slothstate.lua import bind, new_runtime, runtime
 
@@ -208,11 +210,7 @@ def test_each_thread_with_its_runtime(tmp_path: Path) -> None:
         )
 
     with slothstate.open(tmp_path / "state.db") as opened:
-        threads = [threading.Thread(target=work, args=(name,)) for name in ("luajit", "luajit", "lua54", "lua51")]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
+        in_threads(partial(work, name) for name in ("luajit", "luajit", "lua54", "lua51"))
         assert results == ["done"] * 4
         assert opened.get("n") == 400
 

@@ -8,13 +8,14 @@ import threading
 import time
 import weakref
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
 
 import slothstate
 from helpers.sqlite import store_of
-from helpers.support import in_time
+from helpers.support import in_threads, in_time
 from slothstate import State, UnsafeState, native
 from slothstate.engines.sqlite import wal_hook
 from slothstate.engines.sqlite.connection import WAL_CHECKPOINT_PAGES, Connection
@@ -141,11 +142,7 @@ def test_idle_connections_are_bounded(state: State) -> None:
     def meet(connection: Connection, now: int) -> None:
         barrier.wait(60)
 
-    threads = [threading.Thread(target=engine.read, args=(meet,)) for _ in range(12)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads([partial(engine.read, meet)] * 12)
     assert len(engine._idle) == 8
 
 

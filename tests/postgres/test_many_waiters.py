@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
+from functools import partial
 
 import pytest
 
 import slothstate
+from helpers.support import in_threads
 from slothstate.engines.postgres.changes import Changes
 from slothstate.engines.postgres.claim_table import ClaimTable
 
@@ -40,15 +41,7 @@ def test_one_asks_for_all(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert delayed is not None
         assert delayed.release(delay=60)
         asked.clear()
-        found: list[object] = []
-        threads = [
-            threading.Thread(target=lambda number=number: found.append(state.list_claim(f"jobs:{number}", SECONDS)))
-            for number in range(THREADS)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        found = in_threads(partial(state.list_claim, f"jobs:{number}", SECONDS) for number in range(THREADS))
         assert found == [None] * THREADS
     # The first ones, those that another's beginning woke, one in half a second, and the last ones.
     assert asked["for itself"] < 12 * THREADS

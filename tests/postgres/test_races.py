@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import psycopg
 import pytest
 
 import slothstate
-from helpers.support import until
+from helpers.support import in_threads, until
 from slothstate import LockLost, State
 
 
@@ -46,11 +46,7 @@ def test_items_are_taken_once(url: str) -> None:
                 if item is not None:
                     taken[number].append(item)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(partial(work, number) for number in range(4))
     with slothstate.open(url) as state:
         rest = [state.list_shift("q") for _ in range(state.list_length("q"))]
         assert state.check() == []

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import slothstate
+from slothstate import State
+
 
 @pytest.fixture
 def shared_directory(tmp_path: Path) -> Iterator[Path]:
@@ -19,3 +22,10 @@ def shared_directory(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "shared").mkdir()
     yield tmp_path / "shared"
     (tmp_path / "shared").chmod(0o700)
+
+
+@pytest.fixture
+def other(path: str, state: State) -> Iterator[State]:
+    """A second State on the same file: another owner."""
+    with slothstate.open(path) as opened:
+        yield opened

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,13 +18,6 @@ from slothstate.engines.sqlite import activity_reader
 from slothstate.state import State
 
 WATCH = 60.0
-
-
-@pytest.fixture
-def state(path: str) -> Iterator[State]:
-    with slothstate.open(path) as opened:
-        yield opened
-        assert opened.check() == []
 
 
 def published(path: str) -> list[Path]:

@@ -25,20 +25,6 @@ AT_ONCE = 0.5
 
 
 @pytest.fixture
-def state(path: str) -> Iterator[State]:
-    with slothstate.open(path) as opened:
-        yield opened
-        assert opened.check() == []
-
-
-@pytest.fixture
-def other(path: str, state: State) -> Iterator[State]:
-    """A second State on the same file: another owner."""
-    with slothstate.open(path) as opened:
-        yield opened
-
-
-@pytest.fixture
 def worker() -> Iterator[ThreadPoolExecutor]:
     """A thread that goes on living between calls."""
     with ThreadPoolExecutor(1) as pool:

@@ -5,31 +5,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
 import slothstate
 from helpers.sqlite import store_of
-from slothstate.engines.sqlite.engine import SqliteEngine
 from slothstate.engines.sqlite.locks import lock_table as lock_module
 from slothstate.engines.sqlite.locks import table
 from slothstate.engines.sqlite.pool import IDENTITY_CHECK_INTERVAL
 from slothstate.state import State
-
-
-@pytest.fixture
-def state(path: str) -> Iterator[State]:
-    with slothstate.open(path) as opened:
-        yield opened
-        assert opened.check() == []
-
-
-@pytest.fixture
-def other(path: str, state: State) -> Iterator[State]:
-    """A second State on the same file: another owner."""
-    with slothstate.open(path) as opened:
-        yield opened
 
 
 class BootClock:
@@ -182,25 +166,13 @@ def test_removed_lock_files_are_made_again(path: str, state: State, other: State
 
 
 def test_sweep_removes_what_dead_owners_left(path: str, state: State, boot_clock: BootClock) -> None:
-    """sweep removes the rows of expired locks and the files of owners that are gone."""
+    """sweep removes the rows of expired locks, which are no keys, and the files of owners that are gone."""
     dead = os.path.join(path + "-locks", "owner-0123456789abcdef.lock")
     os.close(os.open(dead, os.O_CREAT, 0o600))
     state.try_lock("short", ttl=1)
     state.lock("kept")
     boot_clock.now_ms += 1_000
-    state.sweep()
+    assert state.sweep() == 0
     assert not os.path.exists(dead)
-    assert [held["name"] for held in state.locks()] == ["kept"]
+    assert [row.name for row in store_of(state).read(table.rows)] == ["kept"]
     assert state.unlock("kept")
-
-
-def test_background_sweep_removes_expired_locks(path: str) -> None:
-    """The background sweep clears the rows of expired locks, and leaves those that are held."""
-    state = State(SqliteEngine(path, sweep_interval=0.02))
-    state.lock("kept")
-    state.try_lock("short", ttl=0.001)
-    deadline = time.monotonic() + 20
-    while len(rows := store_of(state).read(table.rows)) > 1 and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert [row.name for row in rows] == ["kept"]
-    state.close()

@@ -7,12 +7,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 import slothstate
 import slothstate.aio
 from helpers.processes import Channel, processes
+from helpers.support import in_threads
 from slothstate import State
 from slothstate.engines.claiming import Waiter
 from slothstate.engines.lookout import SELDOM, Lookers
@@ -43,19 +45,15 @@ def wait_for_item(state: State, timeout: float) -> bool:
     return job is not None and job.release()
 
 
-def in_threads(path: str, call: Callable[[State, float], bool], timeouts: list[float]) -> list[tuple[bool, float]]:
+def ends(path: str, call: Callable[[State, float], bool], timeouts: list[float]) -> list[tuple[bool, float]]:
     """Call in a thread each; return what came of it, and when, in order of the ends."""
-    ended: list[tuple[bool, float]] = []
     with slothstate.open(path) as state:
-        threads = [
-            threading.Thread(target=lambda each=each: ended.append((call(state, each), time.monotonic())))
-            for each in timeouts
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    return ended
+
+        def wait(timeout: float) -> tuple[bool, float]:
+            return call(state, timeout), time.monotonic()
+
+        ended = in_threads(partial(wait, timeout) for timeout in timeouts)
+    return sorted(ended, key=lambda each: each[1])
 
 
 @pytest.mark.parametrize("call", [wait_for_lock, wait_for_item])
@@ -68,14 +66,14 @@ def test_one_looks_for_all(path: str, monkeypatch: pytest.MonkeyPatch, call: Cal
     with processes() as start:
         owner = start(hold, path)
         owner.receive()
-        ended = in_threads(path, call, [SECONDS] * THREADS)
+        ended = ends(path, call, [SECONDS] * THREADS)
         assert [found for found, _ in ended] == [False] * THREADS
         # Those of the one, of the others, and of all at first: others that announce themselves are commits.
         assert looks["x"] < SECONDS / 0.03 + THREADS * (SECONDS / SELDOM + 4) + THREADS**2
         killed: list[float] = []
         killer = threading.Timer(0.3, lambda: (killed.append(time.monotonic()), owner.kill()))
         killer.start()
-        ended = in_threads(path, call, [10.0] * THREADS)
+        ended = ends(path, call, [10.0] * THREADS)
         killer.join()
     assert [found for found, _ in ended] == [True] * THREADS
     assert ended[0][1] - killed[0] < SELDOM
@@ -90,7 +88,7 @@ def test_another_looks_when_the_first_has_given_up(path: str, call: Callable[[St
         killer = threading.Timer(1.5, owner.kill)
         killer.start()
         began = time.monotonic()
-        ended = in_threads(path, call, [0.2, 10.0, 10.0])
+        ended = ends(path, call, [0.2, 10.0, 10.0])
         killer.join()
     assert [found for found, _ in ended] == [False, True, True]
     assert ended[-1][1] - began < 3

@@ -15,7 +15,7 @@ import pytest
 
 import slothstate
 from helpers import TESTS
-from helpers.processes import Channel, processes
+from helpers.processes import Channel, let_go, processes
 from helpers.sqlite import raw
 from helpers.support import exactly
 from slothstate import StateBusy, UnsafeState
@@ -59,8 +59,7 @@ def hold(channel: Channel, path: str) -> None:
 
 
 def open_and_count(channel: Channel, path: str) -> int:
-    channel.send("ready")
-    channel.receive()
+    channel.ready()
     with slothstate.open(path) as state:
         return int(state.increment("counter"))
 
@@ -85,10 +84,7 @@ def test_many_processes_at_once(old: str) -> None:
     """One of them does it, all others find it done, and nothing of what was in it is lost."""
     with processes() as start:
         workers = [start(open_and_count, old) for _ in range(OPENERS)]
-        for worker in workers:
-            assert worker.receive() == "ready"
-        for worker in workers:
-            worker.send("go")
+        let_go(workers)
         assert sorted(worker.result() for worker in workers) == list(range(44, 44 + OPENERS))
     assert version(old) == schema.SCHEMA_VERSION
     assert not os.path.exists(f"{old}-locks/create.lock")

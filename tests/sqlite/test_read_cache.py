@@ -7,14 +7,13 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import slothstate
 from helpers.processes import Channel, processes
-from helpers.sqlite import current_token, store_of
+from helpers.sqlite import store_of
 from helpers.support import Clock
 from slothstate import State
 from slothstate.engines.sqlite import read_cache
@@ -151,17 +150,6 @@ def test_absent_keys_are_cached_and_appear_when_they_are_set(path: str) -> None:
         assert state.get("k") == 1
 
 
-def test_a_hit_expires_to_the_millisecond(open_state: Callable[[], State], clock: Clock) -> None:
-    """A cached value is returned until its time and never from then on, also when the clock goes back."""
-    state = open_state()
-    state.set("k", "value", ttl=10)
-    assert state.get("k") == "value"
-    clock.advance(9.999)
-    assert state.get("k") == "value"
-    clock.advance(0.001)
-    assert state.get("k", "gone") == "gone"
-
-
 def test_a_caller_cannot_change_what_is_cached(path: str) -> None:
     """Tables and lists come as fresh copies."""
     with slothstate.open(path) as state:
@@ -215,38 +203,6 @@ def test_many_keys_are_all_cached(path: str) -> None:
         hits = state.stats()["cache_hits"]
         assert all(state.get(key) == key for key in keys)
         assert state.stats()["cache_hits"] - hits > 9_900
-
-
-def test_the_cache_is_dead_after_close_and_after_a_replacement(tmp_path: Path) -> None:
-    """A closed State, or one whose files are gone, answers nothing from memory."""
-    path = str(tmp_path / "state.db")
-    state = slothstate.open(path)
-    state.set("k", 1)
-    assert state.get("k") == 1
-    get = state.get
-    os.rename(path + "-wal", path + "-wal.moved")
-    deadline = time.monotonic() + 5
-    with pytest.raises(slothstate.UnsafeState):
-        while time.monotonic() < deadline:
-            assert get("k") == 1
-    state.close()
-    with pytest.raises((slothstate.StateClosed, slothstate.UnsafeState)):
-        get("k")
-    os.rename(path + "-wal.moved", path + "-wal")
-
-
-def test_get_checks_its_arguments_as_a_python_function_does(path: str) -> None:
-    """The built-in reader takes what `State.get` is documented to take."""
-    with slothstate.open(path) as state:
-        state.set("k", 1)
-        assert state.get(key="k") == 1
-        assert state.get("x", default=2) == state.get(key="x", default=2) == 2
-        for arguments, names in [((), {}), (("a", 1, 2), {}), (("a",), {"key": "b"}), (("a",), {"other": 1})]:
-            with pytest.raises(TypeError):
-                state.get(*arguments, **names)  # type: ignore[arg-type]
-        for key in (5, b"k", None, "", "a\0", ["k"]):
-            with pytest.raises(slothstate.InvalidKey):
-                state.get(key)  # type: ignore[arg-type]
 
 
 def test_dropping_a_state_closes_it_at_once(path: str) -> None:
@@ -338,48 +294,3 @@ def test_ten_million_reads_beside_a_writer_never_go_back(path: str) -> None:
         writer.result()
         assert last_b > 0
         assert state.stats()["cache_hits"] > 0
-
-
-def test_a_read_after_an_acknowledged_write_is_never_older(path: str) -> None:
-    """Another process writes and says so over a pipe: the next read finds at least that."""
-    with processes() as start, slothstate.open(path) as state:
-        other = start(committing, path)
-        for number in range(2000):
-            other.send(("set", "k", number))
-            assert other.receive() is True
-            assert state.get("k") == number
-            assert state.get("k") == number
-        other.send(None)
-        other.result()
-
-
-def test_waiting_for_a_commit_ends_with_it(path: str) -> None:
-    """`wait` returns True soon after another process commits, and False when its time is up."""
-    with processes() as start, slothstate.open(path) as state:
-        state.set("k", 1)
-        other = start(committing, path)
-        other.send(("get", "k"))
-        other.receive()
-        cache = store_of(state).cache
-        token = current_token(cache)
-        began = time.monotonic()
-        assert cache.wait(token, 0.05) is False
-        assert 0.04 < time.monotonic() - began < 10
-        other.send(("set", "k", 2))
-        assert cache.wait(token, 60) is True
-        assert other.receive() is True
-        other.send(None)
-        other.result()
-
-
-def test_closing_while_another_thread_waits_is_safe(path: str) -> None:
-    """The mapping a waiter looks at is not taken away under it."""
-    for _ in range(20):
-        state = slothstate.open(path)
-        state.set("k", 1)
-        cache = store_of(state).cache
-        waiter = threading.Thread(target=cache.wait, args=(current_token(cache), 5.0))
-        waiter.start()
-        state.close()
-        waiter.join(60)
-        assert not waiter.is_alive()

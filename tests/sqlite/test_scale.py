@@ -14,6 +14,7 @@ import pytest
 import slothstate
 from helpers.processes import Channel, processes
 from helpers.sqlite import raw, store_of
+from helpers.support import quick_and_long
 from helpers.verbs import KINDS, VERBS, put
 from slothstate import SlothStateError, State, StateBusy
 from slothstate.engines.sqlite.connection import WAL_SIZE_LIMIT
@@ -174,16 +175,17 @@ def endurance(path: str, rounds: int, workers: int, deadline: float, minutes: fl
     return f"endurance: {calls} calls in {workers} processes, memory grew {memory / 1024:.0f} KiB, descriptors 0"
 
 
-def test_nothing_grows(path: str, figure: Callable[[str], None]) -> None:
+@quick_and_long(
+    "rounds, workers, seconds, minutes",
+    (ROUNDS, 1, 60, 0),
+    (ROUNDS_LONG, 2, 1400 + 60 * SOAK_MINUTES, SOAK_MINUTES),
+    timeout=1500 + 60 * SOAK_MINUTES,
+)
+def test_nothing_grows(
+    path: str, rounds: int, workers: int, seconds: float, minutes: int, figure: Callable[[str], None]
+) -> None:
     """Every verb on every kind over and over, with errors and rollbacks, leaves memory and descriptors as they were."""
-    figure(endurance(path, ROUNDS, 1, 60))
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1500 + 60 * SOAK_MINUTES)
-def test_nothing_grows_at_length(path: str, figure: Callable[[str], None]) -> None:
-    """The same in two processes at once, for minutes."""
-    figure(endurance(path, ROUNDS_LONG, 2, 1400 + 60 * SOAK_MINUTES, SOAK_MINUTES))
+    figure(endurance(path, rounds, workers, seconds, minutes))
 
 
 def put_and_roll_back(channel: Channel, path: str, count: int) -> tuple[int, float]:
@@ -213,21 +215,15 @@ def huge_transaction(path: str, count: int) -> str:
     return f"transaction of {count} writes: memory grew {memory / MIB:.0f} MiB, rolled back in {took * 1000:.0f} ms"
 
 
-def test_huge_transaction(path: str, figure: Callable[[str], None]) -> None:
+@quick_and_long("count", (PUTS,), (PUTS_LONG,))
+def test_huge_transaction(path: str, count: int, figure: Callable[[str], None]) -> None:
     """A transaction larger than any cache needs bounded memory, and is undone within two seconds."""
-    figure(huge_transaction(path, PUTS))
-
-
-@pytest.mark.long
-def test_transaction_of_a_million_writes(path: str, figure: Callable[[str], None]) -> None:
-    """The same with a million writes."""
-    figure(huge_transaction(path, PUTS_LONG))
+    figure(huge_transaction(path, count))
 
 
 def sweep_when_told(channel: Channel, path: str) -> int:
     with slothstate.open(path) as state:
-        channel.send("ready")
-        channel.receive()
+        channel.ready()
         return state.sweep()
 
 
@@ -253,16 +249,10 @@ def flood(path: str, count: int) -> str:
     return f"sweep of {count} keys: longest write of another process meanwhile {longest * 1000:.1f} ms"
 
 
-def test_writes_beside_a_flood_of_expired_keys(path: str, figure: Callable[[str], None]) -> None:
+@quick_and_long("count", (EXPIRING,), (EXPIRING_LONG,), timeout=600)
+def test_writes_beside_a_flood_of_expired_keys(path: str, count: int, figure: Callable[[str], None]) -> None:
     """While all that has expired is swept, a writer in another process never waits for long."""
-    figure(flood(path, EXPIRING))
-
-
-@pytest.mark.long
-@pytest.mark.timeout(600)
-def test_writes_beside_a_large_flood(path: str, figure: Callable[[str], None]) -> None:
-    """The same with 300,000 keys."""
-    figure(flood(path, EXPIRING_LONG))
+    figure(flood(path, count))
 
 
 def percentile(times: list[float]) -> float:

@@ -102,15 +102,6 @@ def test_key_that_is_set_again_as_a_sweep_begins(
         assert (state.get("value"), state.list_range("rows")) == ("new", ["new"])
 
 
-def test_sweep_clears_expired_locks(state: State, path: str) -> None:
-    """The rows of locks whose time is up go too, and are no keys in the count."""
-    assert state.try_lock("short", 0.001)
-    assert state.try_lock("long", 60)
-    time.sleep(0.01)
-    assert state.sweep() == 0
-    assert [row[1] for row in dump(path)["locks"]] == ["long"]
-
-
 def test_sweep_in_a_transaction(state: State, clock: Clock, path: str) -> None:
     """A sweep inside a transaction is part of it."""
     state.set("k", 1, ttl=1)

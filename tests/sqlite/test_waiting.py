@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 import slothstate
 from helpers.processes import Channel, processes
 from helpers.sqlite import raw, store_of
-from helpers.support import in_time
+from helpers.support import in_time, until
 from slothstate.engines.sqlite.locks import table, waiters
 from slothstate.engines.sqlite.locks.announcement import ANNOUNCE_AFTER, GRACE
 from slothstate.errors import StateBusy, StateFull
@@ -37,27 +37,11 @@ def state(path: str) -> Iterator[State]:
     with slothstate.open(path) as opened:
         opened.lock("job")
         yield opened
-        assert opened.check() == []
-
-
-@pytest.fixture
-def other(path: str, state: State) -> Iterator[State]:
-    """A second State on the same file: another owner."""
-    with slothstate.open(path) as opened:
-        yield opened
 
 
 def waiting(state: State) -> list[Any]:
     """Who waits for the lock `job`."""
     return [waiter for lock in state.locks() if lock["name"] == "job" for waiter in lock["waiting"]]
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Return when the condition holds; fail when it never does."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def wait(channel: Channel, path: str, timeout: float) -> str:

@@ -10,10 +10,10 @@ from contextlib import suppress
 from functools import partial
 
 from slothstate.engines.protocol import Codec, FastPath, Limits
-from slothstate.engines.sqlite import beside, keys, location, parts
+from slothstate.engines.sqlite import beside, keys, location
 from slothstate.engines.sqlite.locks.owner import Ownership
 from slothstate.engines.sqlite.operations import EntryOperations, TransferOperations
-from slothstate.engines.sqlite.parts import Family, Late, Parts
+from slothstate.engines.sqlite.parts import Late, Parts
 from slothstate.engines.sqlite.schema import check_library
 from slothstate.engines.sqlite.store import Store
 from slothstate.engines.sqlite.upkeep import UpkeepOperations
@@ -25,6 +25,9 @@ from slothstate.values import KEY_MAX_BYTES, VALUE_MAX_BYTES, check_key, decoded
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.changes import CommitWatch
     from slothstate.engines.sqlite.claim_table import ClaimTable
+    from slothstate.engines.sqlite.counters import CounterOperations
+    from slothstate.engines.sqlite.fields import FieldOperations
+    from slothstate.engines.sqlite.list_operations import ListOperations
     from slothstate.engines.sqlite.locks.lock_table import LockTable
     from slothstate.engines.sqlite.watch_table import WatchTable
 
@@ -44,10 +47,6 @@ class SqliteEngine:
     limits: Final = Limits(KEY_MAX_BYTES, VALUE_MAX_BYTES)
     features: Final = frozenset(("activity", "backup", "compact", "read cache"))
 
-    counters = Family(parts.counters)
-    fields = Family(parts.fields)
-    lists = Family(parts.lists)
-
     def __init__(
         self, path: str, *, cache_size: int = 64 * 2**20, clock: Callable[[], float] = time.time, **options: Any
     ) -> None:
@@ -61,6 +60,9 @@ class SqliteEngine:
         ownership = Ownership(path)
         store.recognise(ownership)
         self.parts = made = Parts(store, ownership)
+        self.counters = cast("CounterOperations", Late(made, "counters"))
+        self.fields = cast("FieldOperations", Late(made, "fields"))
+        self.lists = cast("ListOperations", Late(made, "lists"))
         self.changes = cast("CommitWatch", Late(made, "changes", "forget", "close"))
         self.locks = cast("LockTable", Late(made, "locks", "forget", "end"))
         self.claims = cast("ClaimTable", Late(made, "claims", "end"))

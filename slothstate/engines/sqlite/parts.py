@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from slothstate.errors import StateBusy
-from slothstate.hints import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+from slothstate.hints import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.changes import CommitWatch
@@ -18,33 +18,7 @@ if TYPE_CHECKING:
     from slothstate.engines.sqlite.store import Store
     from slothstate.engines.sqlite.watch_table import WatchTable
 
-__all__ = ["Family", "Late", "Parts"]
-
-Operations = TypeVar("Operations")
-Made = TypeVar("Made")
-Source = TypeVar("Source")
-
-
-class HasStore(Protocol):
-    """An engine, as far as a family needs it."""
-
-    store: Store
-
-
-class Family(Generic[Operations]):
-    """A family of verbs that is imported and made when a program uses one; then it is a plain attribute."""
-
-    def __init__(self, make: Callable[[Store], Operations]) -> None:
-        self._make = make
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, engine: HasStore, owner: type) -> Operations:
-        # A fork waits until all is imported, as in `Parts.get`.
-        with engine.store.unforked():
-            made: Operations = engine.__dict__.setdefault(self._name, _made(self._make, engine.store))
-            return made
+__all__ = ["Late", "Parts"]
 
 
 class Parts:
@@ -56,41 +30,22 @@ class Parts:
         self.made: dict[str, Any] = {}
 
     def get(self, name: str) -> Any:
-        """Return a part, and make it if there is none."""
+        """Return a part, and make it if there is none.
+
+        Raises: `StateBusy` in a signal handler that struck its very import.
+        """
+        made, store = self.made, self.store
         # A fork waits until all is imported: a child could never end what another thread of its parent has begun.
-        with self.store.settled():
-            return self.made.get(name) or self.made.setdefault(name, _made(_MAKERS[name], self))
-
-
-def _made(make: Callable[[Source], Made], source: Source) -> Made:
-    """Return what `make` imports and makes. Raises: `StateBusy` in a signal handler that struck this very import."""
-    try:
-        return make(source)
-    except ImportError as error:
-        if "partially initialized" not in str(error):
-            raise
-        raise StateBusy(
-            "this thread is itself in the middle of importing a part of slothstate: a signal handler cannot wait for "
-            "it; set a flag instead"
-        ) from error
-
-
-def counters(store: Store) -> CounterOperations:
-    from slothstate.engines.sqlite.counters import CounterOperations
-
-    return CounterOperations(store)
-
-
-def fields(store: Store) -> FieldOperations:
-    from slothstate.engines.sqlite.fields import FieldOperations
-
-    return FieldOperations(store)
-
-
-def lists(store: Store) -> ListOperations:
-    from slothstate.engines.sqlite.list_operations import ListOperations
-
-    return ListOperations(store)
+        with store.unforked() if name in _FAMILIES else store.settled():
+            try:
+                return made.get(name) or made.setdefault(name, _MAKERS[name](self))
+            except ImportError as error:
+                if "partially initialized" not in str(error):
+                    raise
+                raise StateBusy(
+                    "this thread is itself in the middle of importing a part of slothstate: a signal handler cannot "
+                    "wait for it; set a flag instead"
+                ) from error
 
 
 class Late:
@@ -117,6 +72,24 @@ class Late:
 
 def _nothing() -> None:
     pass
+
+
+def _counters(parts: Parts) -> CounterOperations:
+    from slothstate.engines.sqlite.counters import CounterOperations
+
+    return CounterOperations(parts.store)
+
+
+def _fields(parts: Parts) -> FieldOperations:
+    from slothstate.engines.sqlite.fields import FieldOperations
+
+    return FieldOperations(parts.store)
+
+
+def _lists(parts: Parts) -> ListOperations:
+    from slothstate.engines.sqlite.list_operations import ListOperations
+
+    return ListOperations(parts.store)
 
 
 def _changes(parts: Parts) -> CommitWatch:
@@ -146,7 +119,13 @@ def _watches(parts: Parts) -> WatchTable:
     return WatchTable(parts.store, parts.ownership)
 
 
+_FAMILIES: Final = ("counters", "fields", "lists")
+"""What one use of a store that was only just opened may be of."""
+
 _MAKERS: Final[dict[str, Callable[[Parts], Any]]] = {
+    "counters": _counters,
+    "fields": _fields,
+    "lists": _lists,
     "changes": _changes,
     "locks": _locks,
     "claims": _claims,
