@@ -30,7 +30,18 @@ class Claim:
     `done()` inside it, is kept exactly once.
     """
 
-    __slots__ = ("__weakref__", "_engine", "_is_ended", "_nonce", "_place", "_process", "attempt", "item", "key")
+    __slots__ = (
+        "__weakref__",
+        "_engine",
+        "_fenced_by",
+        "_is_ended",
+        "_nonce",
+        "_place",
+        "_process",
+        "attempt",
+        "item",
+        "key",
+    )
 
     key: str
     """The list it was taken from, as that was called then."""
