@@ -44,6 +44,11 @@ SLOWEST: Final = 2**20
 LARGEST: Final = 2**30 - 2**16
 """Octets of parameters that fit a message to the server."""
 
+# As numbers: the members of an enumeration are looked up at each use.
+_BINARY: Final = int(Format.BINARY)
+_TUPLES_OK: Final = int(ExecStatus.TUPLES_OK)
+_COMMAND_OK: Final = int(ExecStatus.COMMAND_OK)
+
 _PLACEHOLDER: Final = re.compile(r"%(?:\((\w+)\))?s|%%")
 
 
@@ -85,15 +90,17 @@ class Statements:
         self._paces: defaultdict[str, _Pace] = defaultdict(_Pace)
         self._numbers = count()
         self._transformer = Transformer(db)
-        self._is_readable = readiness(db.pgconn.socket)
+        self.is_readable = readiness(db.pgconn.socket)
 
     def run(self, statement: str, parameters: Parameters) -> list[Row]:
-        """Run a statement and return its rows. Raises: `psycopg.Error`, and what `Bounded.wait` raises."""
+        """Run a statement and return its rows; of one without any, an empty one if it has changed something.
+
+        Raises: `psycopg.Error`, and what `Bounded.wait` raises.
+        """
         found = self._prepared.get(statement) or self._prepare(statement, parameters)
         if isinstance(parameters, Mapping):
             parameters = [parameters[name] for name in found.order]
-        values, formats = self._dumped(parameters)
-        octets = sum(map(len, filter(None, values)))
+        values, formats, octets = self._dumped(parameters)
         if octets > SLOWEST:
             if octets > LARGEST:
                 # Told of it, the server ends the connection without a word.
@@ -102,13 +109,14 @@ class Statements:
                 # What the deadline bounds is a wait for others, not the way there.
                 self._db.until += octets / SLOWEST
         send = self._db.pgconn.send_query_prepared
-        results = self._exchange(found.pace, send, found.name, values, formats, Format.BINARY)
+        results = self._exchange(found.pace, send, found.name, values, formats, _BINARY)
         result = results[-1]
-        if result.status == ExecStatus.TUPLES_OK:
+        status = result.status
+        if status == _TUPLES_OK:
             self._transformer.set_pgresult(result)
             return self._transformer.load_rows(0, result.ntuples, tuple)
-        if result.status == ExecStatus.COMMAND_OK:
-            return []
+        if status == _COMMAND_OK:
+            return [()] if result.command_tuples else []
         raise _error_of(results)
 
     def command(self, text: str) -> str:
@@ -142,33 +150,37 @@ class Statements:
             results = self._db.wait(generators.execute(self._db.pgconn))
         except errors.OperationalError as error:
             raise Undone(str(error)) from error
-        if results[-1].status != ExecStatus.COMMAND_OK:
+        if results[-1].status != _COMMAND_OK:
             raise _error_of(results)
         found = self._prepared[statement] = _Prepared(name, tuple(order), _Pace())
         return found
 
-    def _dumped(self, parameters: Sequence[object]) -> tuple[list[Any], list[Format]]:
+    def _dumped(self, parameters: Sequence[object]) -> tuple[list[Any], list[Format] | None, int]:
+        """Return parameters as they are sent, their formats (None: all of them text), and how many octets they are."""
         values: list[Any] = []
-        formats = [Format.TEXT] * len(parameters)
-        for index, each in enumerate(parameters):
-            if each is None:
-                values.append(None)
-                continue
-            kind = type(each)
-            if kind is int or kind is float:
-                values.append(b"%a" % each)
-            elif kind is bool:
-                values.append(b"t" if each else b"f")
-            elif isinstance(each, str):
-                if "\0" in each:
-                    raise errors.DataError("a text of PostgreSQL holds no NUL")
-                values.append(each.encode())
-            elif isinstance(each, bytes):
-                values.append(each)
-                formats[index] = Format.BINARY
-            else:
-                values += self._transformer.dump_sequence([each], [PyFormat.TEXT])
-        return values, formats
+        formats: list[Format] | None = None
+        octets = 0
+        for each in parameters:
+            value: Any = None
+            if each is not None:
+                kind = type(each)
+                if kind is int or kind is float:
+                    value = b"%a" % each
+                elif kind is bool:
+                    value = b"t" if each else b"f"
+                elif isinstance(each, str):
+                    if "\0" in each:
+                        raise errors.DataError("a text of PostgreSQL holds no NUL")
+                    value = each.encode()
+                elif isinstance(each, bytes):
+                    value = each
+                    formats = formats or [Format.TEXT] * len(parameters)
+                    formats[len(values)] = Format.BINARY
+                else:
+                    (value,) = self._transformer.dump_sequence([each], [PyFormat.TEXT])
+                octets += len(value)
+            values.append(value)
+        return values, formats, octets
 
     def _exchange(self, pace: _Pace, send: Callable[..., None], *arguments: Any) -> list[PGresult]:
         """Send something and return all that comes: a statement may have ended well, and its commit not."""
@@ -177,7 +189,7 @@ class Statements:
         results: list[PGresult] = []
         try:
             send(*arguments)
-            if not pgconn.flush() and (self._is_soon_readable(pace) or self._is_readable(self._patience_ms())):
+            if not pgconn.flush() and (self._is_soon_readable(pace) or self.is_readable(self._patience_ms())):
                 pgconn.consume_input()
                 while not pgconn.is_busy():
                     result = pgconn.get_result()
@@ -202,7 +214,7 @@ class Statements:
             return False
         until = time.monotonic() + SPIN
         while time.monotonic() < until:
-            if self._is_readable(0):
+            if self.is_readable(0):
                 pace.pause = 0
                 return True
         pace.pause = pace.sleeps = min(2 * pace.pause + 1, RAREST_SPIN)
