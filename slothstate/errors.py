@@ -125,3 +125,26 @@ class StateIOError(SlothStateError, OSError):
 
 class OutcomeUnknown(SlothStateError, RuntimeError):
     """COMMIT or the sync after it failed: the write may or may not be there after the next open. Assume neither."""
+
+
+class _Importing:
+    """The block of an import that is late, because few programs need what it brings.
+
+    Raises: `StateIOError` where there is no descriptor left to read it by; `StateBusy` in a signal handler that struck
+    this very import.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, ImportError) and "partially initialized" in str(error):
+            raise StateBusy(
+                "this thread is itself in the middle of importing a part of slothstate: a signal handler cannot wait "
+                "for it; set a flag instead"
+            ) from error
+        if isinstance(error, OSError) and not isinstance(error, SlothStateError):
+            raise StateIOError(f"a part of slothstate cannot be loaded: {error}") from error
+
+
+importing = _Importing()

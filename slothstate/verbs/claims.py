@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 
-from slothstate.errors import InvalidValue, OutcomeUnknown, SlothStateError
+from slothstate.errors import InvalidValue, OutcomeUnknown, SlothStateError, importing
 from slothstate.hints import TYPE_CHECKING
 from slothstate.values import Seconds, check_key
 from slothstate.verbs.base import Verbs, check_count, check_keys, check_timeout, milliseconds
@@ -52,9 +53,7 @@ class ClaimVerbs(Verbs):
         keys = check_keys(key)
         seconds = check_timeout(timeout)
         ttl_ms = None if ttl is None else milliseconds(ttl, "ttl")
-        # Imported here: few programs claim.
-        from slothstate.claims import Claim
-
+        make = _claim_class()
         if max_attempts is not None or dead is not None:
             _check_attempts(keys, max_attempts, dead)
         engine = self._engine.claims
@@ -64,7 +63,8 @@ class ClaimVerbs(Verbs):
             if seconds == 0:
                 claimed = engine.take(keys, nonce, ttl_ms, max_attempts, dead)
             else:
-                from slothstate.engines.claiming import Waiter
+                with importing:
+                    from slothstate.engines.claiming import Waiter
 
                 with Waiter() as waiter:
                     claimed = wait_until(
@@ -75,7 +75,7 @@ class ClaimVerbs(Verbs):
                     )
             if claimed is None:
                 return None
-            return Claim(self._engine, claimed, nonce, self._part(claimed.key, claimed.item))
+            return make(self._engine, claimed, nonce, self._part(claimed.key, claimed.item))
         except BaseException as error:
             # Ctrl-C after it was claimed, or an item that this language cannot hold: nobody else has it by now.
             if claimed is not None or not isinstance(error, SlothStateError) or isinstance(error, OutcomeUnknown):
@@ -94,13 +94,22 @@ class ClaimVerbs(Verbs):
         return self._engine.claims.describe(None if key is None else check_key(key))
 
 
+@cache
+def _claim_class() -> type[Claim]:
+    # Imported here: few programs claim. Once, for whoever does claims often.
+    with importing:
+        from slothstate.claims import Claim
+    return Claim
+
+
 def _check_attempts(keys: Sequence[str], max_attempts: int | None, dead: str | None) -> None:
     if max_attempts is None:
         if dead is not None:
             raise InvalidValue("dead is for items that were claimed max_attempts times: give that, too")
         return
     check_count(max_attempts, "max_attempts", 1)
-    from slothstate.engines.claiming import dead_key
+    with importing:
+        from slothstate.engines.claiming import dead_key
 
     for key in keys:
         # Also refuses a key that the addition makes too long.

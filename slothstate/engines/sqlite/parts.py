@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from slothstate.errors import StateBusy
+from slothstate.errors import importing
 from slothstate.hints import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -63,16 +63,9 @@ class Parts:
 
 
 def _made(make: Callable[[Source], Made], source: Source) -> Made:
-    """Return what `make` imports and makes. Raises: `StateBusy` in a signal handler that struck this very import."""
-    try:
+    """Return what `make` imports and makes. Raises: as `importing`."""
+    with importing:
         return make(source)
-    except ImportError as error:
-        if "partially initialized" not in str(error):
-            raise
-        raise StateBusy(
-            "this thread is itself in the middle of importing a part of slothstate: a signal handler cannot wait for "
-            "it; set a flag instead"
-        ) from error
 
 
 def counters(store: Store) -> CounterOperations:
