@@ -216,6 +216,7 @@ verbs = [
     lambda: list(state.dump()), lambda: state.load([]), lambda: list(state.entries()), state.usage, state.stats,
     state.check, state.health, lambda: list(state.examine()), state.activity, state.compact, state.sweep,
     lambda: state.backup(sys.argv[1] + ".copy"), lambda: slothstate.display_address("postgresql://host/database"),
+    lambda: slothstate.printable,
 ]
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 held = []
