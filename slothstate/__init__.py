@@ -157,7 +157,7 @@ if not TYPE_CHECKING:
 
             from slothstate.errors import importing
 
-            with importing:
+            with importing():
                 return getattr(import_module(_LATE[name]), name)
         if name == "__version__":
             # Looked up when asked for: importlib.metadata costs more than the rest of the import.

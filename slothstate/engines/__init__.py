@@ -40,11 +40,11 @@ def display_address(address: str | os.PathLike[str] | None = None) -> str:
     'postgresql://me@host/database'
     """
     if is_server(address):
-        with importing:
+        with importing():
             from slothstate.engines.postgres.address import parse
 
         return parse(_text(address)).shown
-    with importing:
+    with importing():
         from slothstate.engines.sqlite.naming import absolute_path
 
     return absolute_path(address)
@@ -57,7 +57,7 @@ def has_store(address: str | os.PathLike[str] | None = None) -> bool:
     """
     if is_server(address):
         return _postgres().exists(_text(address))
-    with importing:
+    with importing():
         from slothstate.engines.sqlite.location import has_store
 
     return has_store(display_address(address))
@@ -85,7 +85,7 @@ def connect(
             sweep_interval=sweep_interval,
             is_resting=is_resting,
         )
-    with importing:
+    with importing():
         from slothstate.engines.sqlite.engine import SqliteEngine
 
     return SqliteEngine.open(
@@ -120,7 +120,7 @@ def restore(
             "a store on PostgreSQL is not restored from a file: pg_restore brings back what pg_dump saved, and load() "
             "stores what dump() tells"
         )
-    with importing:
+    with importing():
         from slothstate.engines.sqlite import restore as of_files
 
     of_files.restore(source, path, allow_remote=allow_remote)
@@ -128,7 +128,7 @@ def restore(
 
 def _postgres() -> type[PostgresEngine]:
     try:
-        with importing:
+        with importing():
             from slothstate.engines.postgres.engine import PostgresEngine
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "psycopg":

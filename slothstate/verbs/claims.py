@@ -63,7 +63,7 @@ class ClaimVerbs(Verbs):
             if seconds == 0:
                 claimed = engine.take(keys, nonce, ttl_ms, max_attempts, dead)
             else:
-                with importing:
+                with importing():
                     from slothstate.engines.claiming import Waiter
 
                 with Waiter() as waiter:
@@ -97,7 +97,7 @@ class ClaimVerbs(Verbs):
 @cache
 def _claim_class() -> type[Claim]:
     # Imported here: few programs claim. Once, for whoever does claims often.
-    with importing:
+    with importing():
         from slothstate.claims import Claim
     return Claim
 
@@ -108,7 +108,7 @@ def _check_attempts(keys: Sequence[str], max_attempts: int | None, dead: str | N
             raise InvalidValue("dead is for items that were claimed max_attempts times: give that, too")
         return
     check_count(max_attempts, "max_attempts", 1)
-    with importing:
+    with importing():
         from slothstate.engines.claiming import dead_key
 
     for key in keys:

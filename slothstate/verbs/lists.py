@@ -102,7 +102,7 @@ class ListVerbs(Verbs):
         take: Callable[[Sequence[str]], tuple[str, str] | None],
     ) -> Any:
         # Here: few programs wait.
-        with importing:
+        with importing():
             from slothstate.engines.claiming import Waiter
 
         keys = check_keys(key)

@@ -32,7 +32,7 @@ class TransferVerbs(Verbs):
         return self._dump(check_pattern(pattern))
 
     def _dump(self, pattern: str | None) -> Iterator[Record]:
-        with importing:
+        with importing():
             from slothstate.record import Record
 
         decode = self._codec.decode
@@ -49,7 +49,7 @@ class TransferVerbs(Verbs):
         >>> state.load([Record("answer", "number", 42), Record("gone", "string", "x", expires_at_ms=1)])
         1
         """
-        with importing:
+        with importing():
             from slothstate.record import encode_record
 
         if not isinstance(records, Iterable):

@@ -35,7 +35,7 @@ class WatchingVerbs(Verbs):
         if name is not None:
             check_key(name, "name")
         # Imported here: few programs watch.
-        with importing:
+        with importing():
             from slothstate.watching import Watch
 
         return Watch(self._engine, pattern, name)

@@ -160,7 +160,7 @@ class Upkeep:
         return sweep_all(self._pool)
 
     def check(self) -> list[str]:
-        with importing:
+        with importing():
             from slothstate.engines.postgres import audit
 
         self._pool.count("check")
@@ -203,7 +203,7 @@ class Upkeep:
         }
 
     def examine(self) -> Iterator[Finding]:
-        with importing:
+        with importing():
             from slothstate.engines.postgres import examination
 
         return examination.examine(self._pool)

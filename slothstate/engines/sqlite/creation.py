@@ -44,7 +44,7 @@ def prepare(path: str, timeout: float) -> None:
     version = identify(path)
     if version < schema.SCHEMA_VERSION:
         # Imported here: most stores were made by this release.
-        with importing:
+        with importing():
             from slothstate.engines.sqlite import migration
 
         migration.migrate(path, timeout, _TURN)

@@ -143,7 +143,7 @@ class EntryOperations:
         return self._store.read(keys.remaining_ms, key)
 
     def describe(self, key: str, preview: int, /) -> Entry | None:
-        with importing:
+        with importing():
             from slothstate.engines.sqlite import entries
 
         return self._store.read(entries.describe, key, preview)
@@ -151,13 +151,13 @@ class EntryOperations:
     def page_of_descriptions(
         self, pattern: str | None, after: str, limit: int, preview: int, /
     ) -> tuple[list[Entry], str | None]:
-        with importing:
+        with importing():
             from slothstate.engines.sqlite import entries
 
         return self._store.read(entries.page, pattern, after, limit, preview)
 
     def usage(self, prefix: str, delimiter: str, /) -> list[Usage]:
-        with importing:
+        with importing():
             from slothstate.engines.sqlite import entries
 
         return self._store.read(entries.usage, prefix, delimiter)
@@ -170,7 +170,7 @@ class TransferOperations:
         self._store = store
 
     def records(self, pattern: str | None, /) -> Iterator[StoredRecord]:
-        with importing:
+        with importing():
             from slothstate.engines.sqlite import transfer
             from slothstate.engines.sqlite.translation import translate
 
@@ -182,7 +182,7 @@ class TransferOperations:
                 raise translate(error, self._store.path) from error
 
     def load(self, records: Sequence[StoredRecord], /) -> int:
-        with importing:
+        with importing():
             from slothstate.engines.sqlite import transfer
 
         return self._store.write(transfer.load, records)

@@ -64,7 +64,7 @@ class Parts:
 
 def _made(make: Callable[[Source], Made], source: Source) -> Made:
     """Return what `make` imports and makes. Raises: as `importing`."""
-    with importing:
+    with importing():
         return make(source)
 
 

@@ -28,13 +28,13 @@ class UpkeepOperations:
         return sweep_all(self._store)
 
     def check(self) -> list[str]:
-        with importing:
+        with importing():
             from slothstate.engines.sqlite import audit
 
         return self._store.read(audit.problems)
 
     def stats(self) -> dict[str, Any]:
-        with importing:
+        with importing():
             from slothstate.engines.sqlite import audit
 
         store = self._store
@@ -54,7 +54,7 @@ class UpkeepOperations:
         }
 
     def health(self) -> Health:
-        with importing:
+        with importing():
             from slothstate.engines.sqlite import health
 
         store = self._store
@@ -71,27 +71,27 @@ class UpkeepOperations:
         }
 
     def examine(self) -> Iterator[Finding]:
-        with importing:
+        with importing():
             from slothstate.engines.sqlite import examination
 
         self._store.ensure_identity()
         return examination.examine(self._store)
 
     def activity(self, seconds: float, /) -> list[Activity]:
-        with importing:
+        with importing():
             from slothstate.engines.sqlite import activity_reader
 
         self._store.require_usable()
         return activity_reader.watch(self._store.path, seconds)
 
     def backup(self, path: str | os.PathLike[str], /) -> None:
-        with importing:
+        with importing():
             from slothstate.engines.sqlite import backup
 
         self._store.read(backup.copy, self._store.path, check_path(path))
 
     def compact(self) -> None:
-        with importing:
+        with importing():
             from slothstate.engines.sqlite import compact
 
         self._store.write(compact.compact)
