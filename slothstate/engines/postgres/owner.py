@@ -141,7 +141,7 @@ class Owner:
 
     def _look_after(self, nonce: int) -> None:
         """Find out whether a claim that a transaction has ended is there; where that cannot be told it may be."""
-        with suppress(SlothStateError):
+        with suppress(SlothStateError), self._pool.within(PING_PATIENCE):
             if not self._pool.read(_IS_CLAIMED, (nonce,)):
                 self.kept.discard(nonce)
 
