@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import pytest
 
 from slothstate import State
+from slothstate.acquisition import Acquisition
 
 T = TypeVar("T")
 
@@ -74,6 +75,13 @@ def in_threads(calls: Iterable[Callable[[], T]]) -> list[T]:
     calls = list(calls)
     with ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(lambda call: call(), calls, timeout=PATIENCE))
+
+
+def wanted(name: str, nonce: int, shared: bool = False) -> Acquisition:
+    """Return an acquisition with a nonce of the test's own, for an engine."""
+    acquisition = Acquisition(name, object(), has_ttl=False, shared=shared)
+    acquisition.nonce = nonce
+    return acquisition
 
 
 def exactly(value: Any) -> Any:
