@@ -336,11 +336,6 @@ def test_dry_run(home: Path, full: list[str]) -> None:
     assert list(other(home).iterdir()) == []
 
 
-def test_missing_file(home: Path) -> None:
-    """A file that cannot be read is named."""
-    assert "cannot read none.jsonl: No such file" in slothstate("load", "none.jsonl", home=home, code=2)
-
-
 def test_large_dump_streams(home: Path) -> None:
     """A dump much larger than a batch comes back whole through a pipe between two processes."""
     with package.open(home / "state.db") as state:
@@ -392,9 +387,6 @@ def test_progress(home: Path) -> None:
     shown = at_terminal(home, "load", "all.jsonl", stream="stderr")
     assert b"loading" in shown
     assert shown.endswith(b"\x1b[2Kloaded 3,000 keys\n")
-
-
-# copy-store
 
 
 def held(path: Path) -> dict[str, Any]:

@@ -45,9 +45,6 @@ LOCKS: tuple[tuple[str, int, dict[str, Any]], ...] = (
 LOCK_NAMES = ("lock", "shared", "slots")
 
 
-# What the workers do
-
-
 def open_at(path: str, directory: str, worker: int) -> State:
     """Open a store; every other worker has a clock that the nemesis moves, the others read the real one in C."""
     if "://" in path:
@@ -193,9 +190,6 @@ def read_versions(channel: Channel, path: str, name: str) -> tuple[int, int, lis
                 last = version
             reads += 2000
         return reads, state.stats()["cache_hits"], wrong
-
-
-# The tests
 
 
 def bulk(path: str, directory: Path, seconds: float) -> str:

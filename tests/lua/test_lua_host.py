@@ -22,9 +22,6 @@ def one_task(body: str, options: str = "") -> str:
     """
 
 
-# The script itself
-
-
 def test_script_without_tasks(scripts: Runner) -> None:
     """A script that defines nothing just runs, with the store at hand."""
     assert scripts.run("state.set('answer', 42)") == 0
@@ -176,9 +173,6 @@ def test_os_exit_ends_the_run(scripts: Runner) -> None:
         scripts.run("os.exit('7')")
 
 
-# log
-
-
 def test_log(scripts: Runner) -> None:
     """Each level takes any values, as print does, joined by spaces."""
     scripts.run("""
@@ -190,9 +184,6 @@ def test_log(scripts: Runner) -> None:
         ("warn", "\udcff"),
         ("error", "out"),
     ]
-
-
-# exec
 
 
 def test_exec_run(scripts: Runner) -> None:
@@ -231,9 +222,6 @@ def test_exec_failures(scripts: Runner) -> None:
     """) == ["false 127 /no/such/place: No such file or directory\n", "127 137 true"]
 
 
-# data
-
-
 def test_json(scripts: Runner) -> None:
     """JSON goes both ways; null is state.null; what JSON cannot hold gives nil and a message."""
     assert scripts.info("""
@@ -261,8 +249,6 @@ def test_json_failures(scripts: Runner, call: str) -> None:
     (line,) = scripts.info(f"local value, message = {call} log.info(value, type(message), #message > 10)")
     assert line == "nil string true"
 
-
-# Wrong arguments
 
 TASK_METHODS = (
     "artifacts, build, command, consumes, delegate_to, depends_on, description, on_fail, on_failure, on_success, "
@@ -358,9 +344,6 @@ def test_misuse_is_an_error_at_the_script_s_line(scripts: Runner, code: str, mes
     assert str(caught.value) == f"deploy.lua:2: {message}"
     scripts.run(f"log.info(select(2, pcall(function()\n{code} end))) os.exit()")
     assert scripts.recorder.logged() == [f"deploy.lua:2: {message}"]
-
-
-# Tasks and workflows
 
 
 def test_tasks_run_after_the_script(scripts: Runner) -> None:
@@ -500,9 +483,6 @@ def test_tasks_without_a_workflow(scripts: Runner) -> None:
     assert scripts.recorder.events == [("warn", "tasks are defined, but no workflow: nothing runs (see --task)")]
 
 
-# Timeouts
-
-
 @pytest.mark.parametrize(
     "body",
     [
@@ -618,9 +598,6 @@ def test_coroutines_are_what_they_were(scripts: Runner) -> None:
             ":timeout(5)",
         )
     ) == ["2 8 true", "true 3 nil 2 nil", "inside false x", "3"]
-
-
-# Interruption
 
 
 @pytest.mark.parametrize(
