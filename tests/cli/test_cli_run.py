@@ -19,7 +19,7 @@ import slothstate
 from helpers import postgres_server
 from helpers.command import command, environment
 from helpers.host import slothstate_run
-from helpers.support import in_time
+from helpers.support import in_time, run_program
 from helpers.terminal import in_terminal
 
 PIPELINE = """
@@ -380,14 +380,11 @@ def test_what_io_popen_runs_ends_with_the_run(body: str, tmp_path: Path) -> None
 def test_os_execute_returns_what_it_does_in_lua(lua: str, tmp_path: Path) -> None:
     """The status of the system in Lua 5.1, three values in later ones; its input and output are those of the run."""
     source = "print(os.execute('exit 3')) print(os.execute('kill -9 $$')) print(os.execute('cat')) print(os.execute())"
-    done = subprocess.run(
+    done = run_program(
         command("run", script(tmp_path, source), "--lua", lua, "--db", "s.db"),
         cwd=tmp_path,
         env=environment(tmp_path),
         input="typed\n",
-        capture_output=True,
-        text=True,
-        timeout=60,
     )
     expected = {
         "luajit": ["768", "9", "typed", "0", "1"],

@@ -23,6 +23,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from helpers.support import run_program
+
 if TYPE_CHECKING:
     from slothstate.engines.postgres.connection import Connection
 
@@ -141,14 +143,7 @@ class Server:
         return [*(as_somebody_else() or ()), str(directory / name), *arguments]
 
     def _run(self, name: str, *arguments: str) -> None:
-        done = subprocess.run(
-            self._command(name, *arguments),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            cwd=self.directory,
-        )
+        done = run_program(self._command(name, *arguments), timeout=120, cwd=self.directory)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def start(self) -> None:

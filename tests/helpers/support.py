@@ -98,18 +98,18 @@ def exact_dump(state: State) -> list[str]:
     return [repr(tuple(record)) for record in state.dump()]
 
 
+def run_program(words: Sequence[object], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; what it printed is text."""
+    settings = {"capture_output": True, "text": True, "timeout": 60, "check": False} | options
+    return subprocess.run([*map(str, words)], **settings)
+
+
 DEVELOPMENT: Final = ("-X", "dev", "-W", "error")
 
 
 def run_script(code: str, *arguments: object, options: Sequence[str] = DEVELOPMENT) -> subprocess.CompletedProcess[str]:
     """Run Python code in a fresh interpreter, by default in development mode, warnings being errors."""
-    return subprocess.run(
-        [sys.executable, *options, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_program([sys.executable, *options, "-c", code, *map(str, arguments)])
 
 
 def run_python(code: str, *arguments: object, options: Sequence[str] = ()) -> str:
