@@ -325,12 +325,7 @@ def number(request: pytest.FixtureRequest) -> Iterator[int]:
     ],
 )
 def test_a_signal_leaves_nothing_behind(
-    home: Path,
-    full: list[str],
-    number: int,
-    arguments: tuple[str, ...],
-    place: str,
-    monkeypatch: pytest.MonkeyPatch,
+    home: Path, full: list[str], number: int, arguments: tuple[str, ...], place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """timeout(1) or a service manager ends it: what was written aside, as large as the store, is gone."""
     monkeypatch.chdir(home)

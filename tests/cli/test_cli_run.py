@@ -321,11 +321,7 @@ def test_an_interrupt_ends_the_whole_run(body: str, db: str, binding: str, lua: 
             lines += process.communicate(timeout=30)[1]
         assert process.returncode == 130
         kept = [line.partition(" in ")[0].strip() for line in lines]
-        assert kept == [
-            "workflow w: started: 3 tasks",
-            "task a: started",
-            "task a: interrupted",
-        ]
+        assert kept == ["workflow w: started: 3 tasks", "task a: started", "task a: interrupted"]
         assert not (tmp_path / "side").exists()
         return seconds
 

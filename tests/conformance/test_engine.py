@@ -116,10 +116,7 @@ USES: dict[str, tuple[Callable[[State], object], ...]] = {
     "clear": (lambda s: s.clear("a*"), lambda s: s.clear()),
     "keys": (lambda s: s.keys(), lambda s: s.keys("r*", limit=1)),
     "scan": (lambda s: list(s.scan()),),
-    "compare_swap": (
-        lambda s: s.compare_swap("a", 1, 2),
-        lambda s: s.compare_swap("missing", None, 1),
-    ),
+    "compare_swap": (lambda s: s.compare_swap("a", 1, 2), lambda s: s.compare_swap("missing", None, 1)),
     "get_field": (lambda s: s.get_field("table", "a"),),
     "set_field": (lambda s: s.set_field("table", "b", 1), lambda s: s.set_field("missing", "b", 1)),
     "increment_field": (lambda s: s.increment_field("table", "a"), lambda s: s.increment_field("missing", "a")),

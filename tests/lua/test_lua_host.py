@@ -42,10 +42,7 @@ def test_script_error(scripts: Runner) -> None:
         ("'text', 0", "text"),
         ("42, 0", "42"),
         ("setmetatable({}, { __tostring = function() return 'mine' end })", "mine"),
-        (
-            "setmetatable({}, { __tostring = function() error('worse') end })",
-            "{}",
-        ),
+        ("setmetatable({}, { __tostring = function() error('worse') end })", "{}"),
         ("{}", "{}"),
         ("{ code = 3 }", '{"code":3}'),
         ("{ why = { 'a', { at = 1 } } }", '{"why":["a",{"at":1}]}'),
@@ -307,14 +304,8 @@ TASK_METHODS = (
         ("task('t'):on_success('x')", "bad argument #1 to 'on_success' (function expected, got string)"),
         ("task('t'):build()", "task 't' has no command"),
         ("task('t').build()", "'build' is a method: call it with a colon, as in task:build(...)"),
-        (
-            "task('t'):comand('x')",
-            f"a task has no method 'comand' (did you mean 'command'?); it has: {TASK_METHODS}",
-        ),
-        (
-            "task('t').timeout = 5",
-            f"a task has no field 'timeout' to set; its methods are: {TASK_METHODS}",
-        ),
+        ("task('t'):comand('x')", f"a task has no method 'comand' (did you mean 'command'?); it has: {TASK_METHODS}"),
+        ("task('t').timeout = 5", f"a task has no field 'timeout' to set; its methods are: {TASK_METHODS}"),
         ("task('t'):command('x'):build():timeout(5)", "task 't' is already built: 'timeout' comes too late"),
         ("workflow.define({})", "bad argument #1 to 'define' (string expected, got table)"),
         ("workflow.define('w'):tasks('a')", "bad argument #1 to 'tasks' (table expected, got string)"),
@@ -443,10 +434,7 @@ def test_shell_commands(scripts: Runner, capfd: pytest.CaptureFixture[str]) -> N
     """)
         == 1
     )
-    assert scripts.recorder.results() == {
-        "good": ("ok", ""),
-        "bad": ("failed", "the command ended with code 3"),
-    }
+    assert scripts.recorder.results() == {"good": ("ok", ""), "bad": ("failed", "the command ended with code 3")}
     assert tuple(capfd.readouterr()) == ("out\n", "err\n")
 
 

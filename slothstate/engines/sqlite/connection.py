@@ -9,12 +9,7 @@ from contextlib import suppress
 import apsw
 
 from slothstate.engines.sqlite import busy, schema, wal_hook
-from slothstate.errors import (
-    OutcomeUnknown,
-    SlothStateError,
-    StateClosed,
-    StateIOError,
-)
+from slothstate.errors import OutcomeUnknown, SlothStateError, StateClosed, StateIOError
 from slothstate.hints import TYPE_CHECKING, Any, Final
 from slothstate.native import now_ms, sqlite_file
 
