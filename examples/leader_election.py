@@ -8,8 +8,8 @@ leader that was stopped for long writes afterwards can be told from what the new
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 import time
 
 import slothstate
@@ -27,4 +27,7 @@ def lead(path: str, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    lead(sys.argv[1], int(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path")
+    parser.add_argument("rounds", type=int)
+    lead(**vars(parser.parse_args()))

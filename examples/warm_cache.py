@@ -5,8 +5,8 @@ python examples/warm_cache.py state.db 8
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
-import sys
 import time
 
 import slothstate
@@ -37,4 +37,7 @@ def main(path: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path")
+    parser.add_argument("count", type=int)
+    main(**vars(parser.parse_args()))

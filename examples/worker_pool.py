@@ -7,8 +7,8 @@ Each job's result is kept in the transaction that ends its claim, so it is count
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
-import sys
 import time
 
 import slothstate
@@ -46,4 +46,7 @@ def main(path: str, jobs: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path")
+    parser.add_argument("jobs", type=int)
+    main(**vars(parser.parse_args()))

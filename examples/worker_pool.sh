@@ -8,6 +8,10 @@
 # The command gets the item as its last argument. If it fails, or is killed, the item is back in the queue for whoever
 # asks next; what failed three times is put aside in the list QUEUE:dead.
 set -u
+if [ $# -lt 2 ]; then
+    echo "usage: worker_pool.sh QUEUE COMMAND [ARGUMENT...]" >&2
+    exit 2
+fi
 queue=$1
 shift
 if ! command -v "$1" >/dev/null; then

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from slothstate.caller import current, is_alone, is_cooperative
 from slothstate.errors import AlreadyHeld
 from slothstate.hints import NoReturn
+from slothstate.identity import new_nonce
 
 __all__ = ["Acquisition", "refuse_own"]
 
@@ -39,7 +38,7 @@ class Acquisition:
         self.name = name
         self.shared = shared
         self.slots = slots
-        self.nonce = int.from_bytes(os.urandom(8)) >> 1
+        self.nonce = new_nonce()
         self.caller = current()
         self.key = (name, self.caller.identity)
         self.life = life

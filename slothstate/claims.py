@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager
 
 from slothstate import native
+from slothstate.caller import thread_ident
 from slothstate.engines.claiming import Claimed
 from slothstate.engines.protocol import Engine
 from slothstate.errors import LockLost, SlothStateError
 from slothstate.hints import TYPE_CHECKING, Any
+from slothstate.identity import process_id
 from slothstate.values import Seconds, check_seconds
 from slothstate.verbs.base import milliseconds
 
@@ -29,6 +30,19 @@ class Claim:
     `done()` inside it, is kept exactly once.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_engine",
+        "_fenced_by",
+        "_is_ended",
+        "_nonce",
+        "_place",
+        "_process",
+        "attempt",
+        "item",
+        "key",
+    )
+
     key: str
     """The list it was taken from, as that was called then."""
 
@@ -45,13 +59,15 @@ class Claim:
         self._place = claimed.place
         self._nonce = nonce
         # A forked child owns none of its parent's claims.
-        self._process = os.getpid()
+        self._process = process_id()
         self._is_ended = False
+        # The thread whose transaction found it held.
+        self._fenced_by: int | None = None
 
     def done(self) -> bool:
         """Let the item be gone for good; False if the claim was lost. Inside a transaction it is part of that."""
         self._is_ended = True
-        return self._is_ours() and self._engine.claims.done(self._place, self._nonce)
+        return self._is_ours() and self._engine.claims.done(self._place, self._nonce, self._is_fenced())
 
     def release(self, delay: Seconds = 0) -> bool:
         """Put the item back to its old place, where it is invisible for `delay` seconds; False if the claim was lost.
@@ -60,17 +76,17 @@ class Claim:
         """
         delay_ms = milliseconds(delay, "delay") if check_seconds(delay, "delay", zero=True) else 0
         self._is_ended = True
-        return self._is_ours() and self._engine.claims.release(self._place, self._nonce, delay_ms)
+        return self._is_ours() and self._engine.claims.release(self._place, self._nonce, delay_ms, self._is_fenced())
 
     def extend(self, seconds: Seconds) -> bool:
         """Let the claim end so many seconds from now; False if it was lost. Raises: `InvalidValue`."""
         ttl_ms = milliseconds(seconds, "seconds")
-        return self._is_ours() and self._engine.claims.extend(self._place, self._nonce, ttl_ms)
+        return self._is_ours() and self._engine.claims.extend(self._place, self._nonce, ttl_ms, self._is_fenced())
 
     @property
     def lost(self) -> bool:
         """Whether the item is no longer claimed by this. Asked of the store each time."""
-        return not (self._is_ours() and self._engine.claims.holds(self._place, self._nonce))
+        return not (self._is_ours() and self._engine.claims.holds(self._place, self._nonce, self._is_fenced()))
 
     def ensure_held(self) -> None:
         """Raise `LockLost` if the claim is lost."""
@@ -80,13 +96,26 @@ class Claim:
     def transaction(self) -> AbstractContextManager[None]:
         """Hold a write transaction that begins only if the item is still claimed.
 
-        Nobody else can get the item while it is open; `done()` in it and what it writes are kept together or not.
+        Nobody else can get the item while it is open, and the claim is held until it ends, also where its `ttl` passes
+        meanwhile; `done()` in it and what it writes are kept together or not.
         Raises: `LockLost` before the block runs.
         """
-        return self._engine.transaction(self.ensure_held)
+        return self._engine.transaction(self._fence)
+
+    def _fence(self) -> None:
+        self.ensure_held()
+        self._fenced_by = thread_ident()
+        self._engine.after_transaction(self._end_fence)
+
+    def _end_fence(self) -> None:
+        self._fenced_by = None
+
+    def _is_fenced(self) -> bool:
+        """Whether it was held as the caller's transaction began, and is until that ends."""
+        return self._fenced_by is not None and self._fenced_by == thread_ident()
 
     def _is_ours(self) -> bool:
-        return self._process == os.getpid()
+        return self._process == process_id()
 
     def __enter__(self) -> Any:
         return self.item

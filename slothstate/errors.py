@@ -28,6 +28,11 @@ __all__ = [
 ]
 
 
+def a_kind(kind: str) -> str:
+    """Return a kind as it stands in a sentence: of `bytes` there is no single one."""
+    return kind if kind == "bytes" else f"a {kind}"
+
+
 class SlothStateError(Exception):
     """The base of every error of this package; by itself, what cannot be done inside a transaction or a snapshot."""
 
@@ -67,7 +72,7 @@ class WrongType(SlothStateError, TypeError):
     @classmethod
     def of(cls, verb: str, key: str, expected: str, found: str) -> WrongType:
         """Return the error for `verb` on a key whose value is of another kind."""
-        return cls(f"cannot {verb} {key!r}: expected a {expected}, found a {found}", key, expected, found)
+        return cls(f"cannot {verb} {key!r}: expected {a_kind(expected)}, found {a_kind(found)}", key, expected, found)
 
 
 class NotSupported(SlothStateError, NotImplementedError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from slothstate.errors import InvalidValue, OutOfRange, WrongType
+from slothstate.errors import InvalidValue, OutOfRange, WrongType, a_kind
 from slothstate.hints import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from slothstate.native import json_decode, json_encode, json_field
 from slothstate.values import check_number, damaged, decoded, describe, encode, shorten
@@ -131,7 +131,8 @@ def wrong_kind(verb: str, key: str, path: Path, taken: int, kind: str, expected:
     """Return the error for a path whose first `taken` steps lead to a value of another kind than the next needs."""
     expected = expected or ("list" if isinstance(path[taken], int) else "table")
     where = f" at {format_path(path[:taken])}" if taken else ""
-    return WrongType(f"cannot {verb} {key!r}{where}: expected a {expected}, found a {kind}", key, expected, kind)
+    problem = f"cannot {verb} {key!r}{where}: expected {a_kind(expected)}, found {a_kind(kind)}"
+    return WrongType(problem, key, expected, kind)
 
 
 def outside(key: str, path: Path, taken: int) -> InvalidValue:

@@ -17,8 +17,7 @@ __all__ = ["Commands", "command_line", "without_passwords"]
 LONGEST: Final = 1_000
 """Characters of a command line that are kept."""
 
-# Greedy: whoever leaves an @ of a password as it is writes two.
-_OF_A_USER: Final = re.compile(r"(\w://[^\s/?#:@]*:).*(?=@)", re.DOTALL)
+_USER: Final = re.compile(r"\w://[^\s/?#:@]*:")
 
 _OF_A_PARAMETER: Final = re.compile(
     r"((?:password|oauth_client_secret|scram_client_key|scram_server_key)=)[^&]+", re.IGNORECASE
@@ -37,7 +36,10 @@ def without_passwords(text: str) -> str:
 
 
 def _without_password(word: str) -> str:
-    return _OF_A_PARAMETER.sub(r"\1…", _OF_A_USER.sub(r"\1…", word))
+    # The last: whoever leaves an @ of a password as it is writes two.
+    end = word.rfind("@")
+    user = _USER.search(word, 0, end) if end >= 0 else None
+    return _OF_A_PARAMETER.sub(r"\1…", word if user is None else f"{word[: user.end()]}…{word[end:]}")
 
 
 class Commands:

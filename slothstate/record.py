@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slothstate.errors import InvalidValue
+from slothstate.errors import InvalidValue, a_kind
 from slothstate.hints import Any, Final, NamedTuple
 from slothstate.values import KINDS, STORABLE, Kind, Stored, check_key, describe, encode, kind_of, shorten
 
@@ -54,7 +54,7 @@ def encode_record(record: Record) -> tuple[str, Kind, Stored, int | None]:
         raise InvalidValue(f"kind of {shorten(key)} must be one of {', '.join(KINDS)}, got {describe(kind)}")
     found, stored = encode(value, f"value of {shorten(key)}")
     if found != kind:
-        raise InvalidValue(f"value of {shorten(key)}: a {kind} expected, got a {found}")
+        raise InvalidValue(f"value of {shorten(key)}: {a_kind(kind)} expected, got {a_kind(found)}")
     if expires_at_ms is not None and (type(expires_at_ms) is not int or not 0 <= expires_at_ms <= EXPIRY_MAX_MS):
         raise InvalidValue(
             f"expires_at_ms of {shorten(key)} must be milliseconds since 1970, got {describe(expires_at_ms)}"

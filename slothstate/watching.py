@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import os
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,6 +12,7 @@ from slothstate.caller import current, is_cooperative, without_signals
 from slothstate.engines.protocol import Engine
 from slothstate.errors import SlothStateError, WatchLost
 from slothstate.hints import Final, Literal, NamedTuple, Self
+from slothstate.identity import new_nonce, process_id
 from slothstate.values import Seconds
 from slothstate.verbs.base import check_timeout
 from slothstate.verbs.waiting import wait_until
@@ -51,8 +51,8 @@ class Watch:
         self._engine = engine
         self._pattern = pattern
         self._name = name
-        self._nonce = int.from_bytes(os.urandom(8)) >> 1
-        self._process = os.getpid()
+        self._nonce = new_nonce()
+        self._process = process_id()
         self._is_closed = False
         # Without having been told so.
         self._is_forgotten = False
@@ -93,7 +93,7 @@ class Watch:
         return True
 
     def _require_open(self) -> None:
-        if self._is_closed or self._process != os.getpid():
+        if self._is_closed or self._process != process_id():
             raise SlothStateError("this watch is closed" if self._is_closed else "this watch is of another process")
 
     def next(self, timeout: Seconds | None = None) -> Change | None:
@@ -220,7 +220,7 @@ class Watch:
 
         One with a name can be gone on with: the last change that it gave comes again, unless the next was asked for.
         """
-        if not self._is_closed and self._process == os.getpid():
+        if not self._is_closed and self._process == process_id():
             self._is_closed = True
             self._end_of_life.detach()
             if self._seen is not None and self._engine.refusal is None:
@@ -237,7 +237,7 @@ def _end_soon(engine: Engine, nonce: int, process: int) -> None:
 
     Not a Thread, whose `start` waits for it. A forked child has only a copy of its parent's watch.
     """
-    if process == os.getpid() and engine.refusal is None:
+    if process == process_id() and engine.refusal is None:
         # There are no more threads once Python ends.
         with suppress(RuntimeError):
             _thread.start_new_thread(without_signals(_end), (engine, nonce))

@@ -15,7 +15,6 @@ enum { IDLE_CONNECTIONS = 8 };
     X(BORROW, "_borrow") \
     X(CHECKPOINT, "checkpoint") \
     X(CHECK_IDENTITY, "_check_identity") \
-    X(ENSURE_IDENTITY, "ensure_identity") \
     X(FORKED, "_notice_fork") \
     X(LOG, "log") \
     X(MARK, "mark") \
@@ -293,9 +292,7 @@ static PyObject *run(ss_lender *self, enum use use, PyObject *const *arguments, 
     } else if (inside == 0) {
         /* All that can refuse the write comes before a connection is lent: a fork waits for those in use. */
         long long mark = SS_NO_MARK;
-        bool allowed =
-            use == READ || (use == WRITE_KEY ? mark_cache(self, &mark) : call((PyObject *)self, ENSURE_IDENTITY));
-        PyObject *connection = allowed ? lend(self, thread) : NULL;
+        PyObject *connection = use == READ || mark_cache(self, &mark) ? lend(self, thread) : NULL;
         if (connection != NULL) {
             result = run_outside(self, connection, mark, use, arguments, count);
             Py_DECREF(connection);

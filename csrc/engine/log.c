@@ -8,9 +8,15 @@
 
 /* The beginning of `sqlite3_api_routines`, in the order of sqlite3ext.h: SQLite only ever adds to its end. */
 typedef struct sqlite_routines {
-    void (*before_libversion_number[67])(void);
+    void (*before_commit_hook[40])(void);
+    void *(*commit_hook)(void *db, int (*hook)(void *log), void *log);
+    void (*before_libversion_number[26])(void);
     int (*libversion_number)(void);
-    void (*before_wal_hook[107])(void);
+    void (*before_rollback_hook[22])(void);
+    void *(*rollback_hook)(void *db, void (*hook)(void *log), void *log);
+    void (*before_file_control[36])(void);
+    int (*file_control)(void *db, const char *name, int operation, void *argument);
+    void (*before_wal_hook[47])(void);
     void *(*wal_hook)(void *db, int (*hook)(void *log, void *db, const char *name, int pages), void *log);
 } sqlite_routines;
 
@@ -43,13 +49,39 @@ static void note(ss_log *self, long long pages)
     self->committed = 1;
 }
 
-/* Runs without the GIL, in the thread that commits; only that one looks at the log until the connection is lent on. */
+/* These three run without the GIL, in the thread that commits; only that one looks at the log until the connection is lent
+ * on. */
+static int before_commit(void *log)
+{
+    ss_log *self = log;
+    if (self->frames != NULL) {
+        ss_frames_begin(self->frames);
+    }
+    return 0; /* go on */
+}
+
+static void on_rollback(void *log)
+{
+    ss_log *self = log;
+    if (self->frames != NULL) {
+        ss_frames_undo(self->frames);
+    }
+}
+
 static int on_commit(void *log, void *db, const char *name, int pages)
 {
-    (void)db;
-    (void)name;
-    note(log, pages);
-    return 0; /* SQLITE_OK */
+    enum { SQLITE_FCNTL_JOURNAL_POINTER = 28, SQLITE_OK = 0 };
+    ss_log *self = log;
+    note(self, pages);
+    if (self->frames == NULL) {
+        /* The first one: SQLite has opened the file by now. */
+        const sqlite_routines *routines = ss_load_pointer(&sqlite);
+        ss_sqlite_file *file = NULL;
+        if (routines->file_control(db, name, SQLITE_FCNTL_JOURNAL_POINTER, &file) == SQLITE_OK && file != NULL) {
+            self->frames = ss_frames_join(file);
+        }
+    }
+    return SQLITE_OK;
 }
 
 static PyObject *log_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
@@ -63,6 +95,15 @@ static PyObject *log_new(PyTypeObject *type, PyObject *arguments, PyObject *keyw
         self->limit = limit;
     }
     return (PyObject *)self;
+}
+
+static void log_dealloc(PyObject *object)
+{
+    ss_log *self = (ss_log *)object;
+    if (self->frames != NULL) {
+        ss_frames_drop(self->frames);
+    }
+    ss_free_object(object);
 }
 
 static PyObject *log_hook(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
@@ -90,6 +131,8 @@ static PyObject *log_hook_directly(PyObject *object, PyObject *pointer)
         Py_RETURN_FALSE;
     }
     routines->wal_hook(db, on_commit, object);
+    routines->commit_hook(db, before_commit, object);
+    routines->rollback_hook(db, on_rollback, object);
     Py_RETURN_TRUE;
 }
 
@@ -195,7 +238,7 @@ int ss_log_export(PyObject *into)
     static PyType_Slot slots[] = {
         {Py_tp_doc, "Log(limit): see slothstate/engines/sqlite/wal_hook.py."},
         {Py_tp_new, log_new},
-        {Py_tp_dealloc, ss_free_object},
+        {Py_tp_dealloc, log_dealloc},
         {Py_tp_methods, methods},
         {Py_tp_members, members},
         {0, NULL},

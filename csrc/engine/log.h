@@ -9,12 +9,14 @@
 
 #include "python/arguments.h"
 #include "cache/walindex.h"
+#include "engine/frames.h"
 
 typedef struct ss_log {
     PyObject_HEAD
     long long pages; /* in the log after the last commit that wrote to it */
     long long limit; /* pages after which it is to be copied into the database */
     char committed;  /* whether there was such a commit since this was last set to 0 */
+    ss_frames *frames; /* how the connection writes to its file; NULL before its first commit */
 
     /* Of a connection that has its log on the disk before a write is acknowledged; NULL in others, and then the rest means
      * nothing. All of it is borrowed from the connection, like the object's use. */

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 import math
+import os
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,10 +37,19 @@ class Runner:
     def __init__(self, state: State) -> None:
         self.state = state
         """The plain State, for a thread."""
-        self._commits = Commits(state._engine.changes)
-        self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="slothstate")
+        self._process = 0
+        self._ensure_threads()
+
+    def _ensure_threads(self) -> None:
+        """Have threads of this process: a forked child has none of its parent's, and nobody ends a wait for those."""
+        process = os.getpid()
+        if self._process != process:
+            self._process = process
+            self._commits = Commits(self.state._engine.changes)
+            self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="slothstate")
 
     def _begin(self, call: Callable[[], T]) -> Future[T]:
+        self._ensure_threads()
         try:
             return self._executor.submit(call)
         except RuntimeError:
@@ -111,6 +121,7 @@ class Runner:
         It looks after each commit, and after the seconds that it gives beside what it found, at the latest. `look` gets
         the moment (`time.monotonic`) that it has time until.
         """
+        self._ensure_threads()
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         # One that does not wait is as any other verb.
         latest = deadline + GRACE if timeout else math.inf
@@ -184,6 +195,7 @@ class Runner:
 
     async def close(self) -> None:
         """Release what this holds and close the store; closing twice does nothing. Waits end with `StateClosed`."""
+        self._ensure_threads()
         closing = asyncio.ensure_future(asyncio.to_thread(self.state.close))
         closing.add_done_callback(self._end)
         # Also if the task is cancelled meanwhile.

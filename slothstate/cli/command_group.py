@@ -20,9 +20,9 @@ __all__ = ["CommandGroup", "exit_code"]
 
 _NAME_WIDTH: Final = 12
 
-# The URL of a store, or one with a user; with one slash, too, as it is mistyped. A scheme has an end, or a long text
+# The URL of a store, or any; with one slash, or no colon, too, as it is mistyped. A scheme has an end, or a long text
 # would be searched from each of its letters to the last.
-_ADDRESS: Final = re.compile(r"(postgres(?:ql)?:/?/?|\w[\w+.-]{0,40}://(?=.*@)).*", re.IGNORECASE | re.DOTALL)
+_ADDRESS: Final = re.compile(r"(postgres(?:ql)?(?::/?/?|\W?//?))|\w[\w+.-]{0,40}\W?//", re.IGNORECASE)
 
 
 class CommandGroup(click.Group):
@@ -114,7 +114,12 @@ def _usage_hint(error: click.UsageError) -> str:
 
 def _without_addresses(message: str) -> str:
     """Return a message that quotes words, up to an address: it may hold a password, and nobody knows where it ends."""
-    return _ADDRESS.sub(r"\1…", message)
+    # One that is not of a store may hold a password if it has a user; asked once, for there may be many.
+    last = message.rfind("@")
+    for found in _ADDRESS.finditer(message):
+        if found[1] or found.end() <= last:
+            return f"{message[: found.end()]}…"
+    return message
 
 
 def exit_code(run: Callable[[], Any], where: str = "") -> int:

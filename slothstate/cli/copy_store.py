@@ -38,9 +38,9 @@ def copy_store(source: str, target: str, db: str | None, merge: bool, replace: b
     expiry; FROM is copied as it was at one moment, whoever writes meanwhile, and stays as it is. Locks and watches do
     not move; what is claimed is an item of its list.
 
-    TO has to be empty and gets everything in one transaction: until its end, and after Ctrl-C, it is as it was. So it
-    is with --replace. With --merge keys are stored in batches, so that others can write into TO meanwhile; a copy that
-    was interrupted can be made once more.
+    TO has to be empty and gets everything in one transaction: until its end, and after Ctrl-C, it is as it was; one
+    that was not there is then an empty store. So it is with --replace. With --merge keys are stored in batches, so that
+    others can write into TO meanwhile; a copy that was interrupted can be made once more.
     """
     if db is not None:
         raise Failure("copy-store works on the stores that it names: --db has no meaning here", MISUSE)

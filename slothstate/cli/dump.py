@@ -126,7 +126,8 @@ def load(file: str, replace: bool, partial: bool, dry_run: bool, db: str | None)
 
     A line that cannot be stored ends the load and is named, and so is the lack of the last line of a dump,
     {"records": N}, or another number in it: with --merge the batches before it stay (loading them once more does no
-    harm), with --replace nothing has changed. Dumps one after the other are loaded as one.
+    harm), with --replace nothing has changed. A store that was made for a load which then failed, or was interrupted,
+    stays. Dumps one after the other are loaded as one.
     """
     if file == "-" and is_terminal(sys.stdin):
         raise Failure("load reads stdin: name a file, or redirect one to it", MISUSE)

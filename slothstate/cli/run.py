@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 import slothstate
-from slothstate import State
+from slothstate import Record, State
 from slothstate.cli.exits import DONE, MISUSE, NO, Failure, cannot_read
 from slothstate.cli.formatting import escaped, is_watched
 from slothstate.cli.opening import has_store, open_state
@@ -205,7 +205,7 @@ def _values(file: str | None) -> tuple[Mapping[str, Any], bytes]:
     if values is None:
         return {}, text
     if not isinstance(values, dict):
-        raise Failure(f"{file}: a table of values expected, got a {type(values).__name__}", MISUSE)
+        raise Failure(f"{file}: a table of values expected, got a {Record.of('values', values).kind}", MISUSE)
     return values, text
 
 

@@ -42,6 +42,8 @@ class Claims(Protocol):
     What is claimed is back at its old place in its list as soon as its owner is dead, its time is up or its delay is
     over: for whoever looks first with `Lists.pop`, `shift`, the likes of these, `length`, or `take`. A key that is
     replaced or deleted as a whole loses its claims; one that is renamed takes them along.
+
+    `fenced`: the claim was held when the caller's transaction looked, and so nobody else has had it since.
     """
 
     def take(
@@ -60,16 +62,16 @@ class Claims(Protocol):
         `waiter` stands for the wait. Of those of a process one looks for the others whether owners live.
         """
 
-    def done(self, place: Any, nonce: int, /) -> bool:
+    def done(self, place: Any, nonce: int, fenced: bool, /) -> bool:
         """Let the item be gone for good; False if the claim was lost."""
 
-    def release(self, place: Any, nonce: int, delay_ms: int, /) -> bool:
+    def release(self, place: Any, nonce: int, delay_ms: int, fenced: bool, /) -> bool:
         """Put the item back, after a delay if that is not 0; False if the claim was lost."""
 
-    def extend(self, place: Any, nonce: int, ttl_ms: int, /) -> bool:
+    def extend(self, place: Any, nonce: int, ttl_ms: int, fenced: bool, /) -> bool:
         """Let the claim end so many milliseconds from now; False if it was lost."""
 
-    def holds(self, place: Any, nonce: int, /) -> bool:
+    def holds(self, place: Any, nonce: int, fenced: bool, /) -> bool:
         """Return whether the claim is still held; inside a transaction it then is until that ends."""
 
     def abandon(self, nonce: int, /) -> None:

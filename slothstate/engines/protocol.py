@@ -342,7 +342,7 @@ class Engine(Protocol):
         """Raise the error of an engine that takes no more operations, or none from the caller now."""
 
     def require_writable(self) -> None:
-        """Refuse to write inside a `snapshot`, for what may turn out to have nothing to write."""
+        """As `require_usable`, and refuse to write inside a `snapshot`, for what may have nothing to write."""
 
     def transaction(self, first: Callable[[], object] | None = None, /) -> AbstractContextManager[None]:
         """Hold a write transaction for the calling thread and task while the block runs; a savepoint inside one.

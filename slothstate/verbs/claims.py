@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 
 from slothstate.errors import InvalidValue, OutcomeUnknown, SlothStateError
 from slothstate.hints import TYPE_CHECKING
+from slothstate.identity import new_nonce
 from slothstate.values import Seconds, check_key
 from slothstate.verbs.base import Verbs, check_count, check_keys, check_timeout, milliseconds
 from slothstate.verbs.waiting import wait_until
@@ -52,13 +53,10 @@ class ClaimVerbs(Verbs):
         keys = check_keys(key)
         seconds = check_timeout(timeout)
         ttl_ms = None if ttl is None else milliseconds(ttl, "ttl")
-        # Imported here: few programs claim.
-        from slothstate.claims import Claim
-
         if max_attempts is not None or dead is not None:
             _check_attempts(keys, max_attempts, dead)
         engine = self._engine.claims
-        nonce = int.from_bytes(os.urandom(8)) >> 1
+        nonce = new_nonce()
         claimed: Claimed | None = None
         try:
             if seconds == 0:
@@ -75,7 +73,7 @@ class ClaimVerbs(Verbs):
                     )
             if claimed is None:
                 return None
-            return Claim(self._engine, claimed, nonce, self._part(claimed.key, claimed.item))
+            return _claim_type()(self._engine, claimed, nonce, self._part(claimed.key, claimed.item))
         except BaseException as error:
             # Ctrl-C after it was claimed, or an item that this language cannot hold: nobody else has it by now.
             if claimed is not None or not isinstance(error, SlothStateError) or isinstance(error, OutcomeUnknown):
@@ -92,6 +90,14 @@ class ClaimVerbs(Verbs):
         []
         """
         return self._engine.claims.describe(None if key is None else check_key(key))
+
+
+@cache
+def _claim_type() -> type[Claim]:
+    # Few programs claim, and those that do claim often.
+    from slothstate.claims import Claim
+
+    return Claim
 
 
 def _check_attempts(keys: Sequence[str], max_attempts: int | None, dead: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -246,3 +247,11 @@ def test_an_option_that_names_a_file(home: Path) -> None:
     for arguments in (["push", "q", "--lines"], ["dump", "--output"], ["dump", "-o"], ["run", "a.lua", "--values"]):
         said = refusal(*arguments, "https://ann:secret@host/x", home=home, code=3)
         assert said.startswith(f"{'--output' if arguments[-1] == '-o' else arguments[-1]} is an address (https://…)")
+
+
+@pytest.mark.parametrize("text", ["x://", "x://u:", "postgres", "x//", "a-", "password=", "a"])
+def test_a_long_option(home: Path, text: str) -> None:
+    """One that is not known is refused at once, however long it is and whatever looks like an address in it."""
+    began = time.monotonic()
+    assert "No such option" in slothstate("get", f"--{text * (100_000 // len(text))}", home=home, code=2)
+    assert time.monotonic() - began < 5

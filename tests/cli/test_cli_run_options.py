@@ -131,6 +131,8 @@ def test_values(lua: str, tmp_path: Path) -> None:
         (None, "cannot read v.yaml: No such file or directory"),
         ("a: [", "v.yaml: line 1, column 5: expected the node content"),
         ("- a", "v.yaml: a table of values expected, got a list"),
+        ("5", "v.yaml: a table of values expected, got a number"),
+        ("abc", "v.yaml: a table of values expected, got a string"),
         ("a: 1\nb:\n  a: 1\n  a: 2", "v.yaml: line 4, column 3: the key 'a' twice"),
         ("8080: x", "v.yaml: line 1, column 1: a key must be text: put it in quotes"),
         ("a: 99999999999999999999", "v.yaml: value['a']: the int is past 64 bits"),

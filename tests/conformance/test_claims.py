@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from helpers.places import Place
 from helpers.support import Clock
 from slothstate import Claim, LockLost, SlothStateError, State, WrongType
 
@@ -280,6 +281,35 @@ def test_ttl(state: State) -> None:
     assert (again.item, again.attempt) == ("a", 2)
     assert not claim.done()
     assert again.done()
+
+
+@pytest.mark.parametrize("end", ["done", "release", "delay", "extend", "none", "undone"])
+def test_a_ttl_that_passes_in_the_claims_transaction(place: Place, end: str) -> None:
+    """Nobody else can have the item meanwhile: what ends the claim in it is kept with all else that is written."""
+    state, other = place.open(), place.open()
+    state.list_push("q", "a")
+    claim = claimed(state, "q", ttl=0.1)
+    with suppress(ZeroDivisionError), claim.transaction(), state.transaction():
+        state.increment("n")
+        time.sleep(0.11)
+        assert not claim.lost
+        if end in ("done", "undone"):
+            assert claim.done()
+            assert not claim.done()
+        elif end in ("release", "delay"):
+            assert claim.release(60 if end == "delay" else 0)
+        elif end == "extend":
+            assert claim.extend(60)
+        if end == "undone":
+            raise ZeroDivisionError
+    assert claim.lost is (end != "extend")
+    assert not claim.done() or end == "extend"
+    assert state.get("n") == (None if end == "undone" else 1)
+    again = other.list_claim("q")
+    assert (again and again.attempt) == (2 if end in ("release", "none", "undone") else None)
+    assert [each["due"] is not None for each in other.claims()] == (
+        [True] if end == "delay" else [] if end in ("done", "extend") else [False]
+    )
 
 
 def test_poison(state: State) -> None:

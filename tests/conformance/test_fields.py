@@ -131,7 +131,8 @@ def test_another_kind_in_the_way(state: State, way: str, where: str, expected: s
     for call in calls:
         with pytest.raises(WrongType) as caught:
             call()
-        assert f"'k'{where and ' at ' + where}: expected a {expected}, found a {found}" in str(caught.value)
+        what = found if found == "bytes" else f"a {found}"
+        assert f"'k'{where and ' at ' + where}: expected a {expected}, found {what}" in str(caught.value)
         assert (caught.value.expected, caught.value.found) == (expected, found)
     assert exactly(state.get("k")) == exactly(VALUE)
 

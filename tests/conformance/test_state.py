@@ -103,7 +103,21 @@ def test_wrong_kind(state: State, place: Place, verb: Verb, kind: str) -> None:
     error = caught.value
     assert (error.key, error.found) == ("k", kind.replace("rows", "list"))
     assert error.expected == verb.works_on[0]
-    assert str(error).endswith(f"'k': expected a {error.expected}, found a {error.found}")
+    expected, found = (each if each == "bytes" else f"a {each}" for each in (error.expected, error.found))
+    assert str(error).endswith(f"'k': expected {expected}, found {found}")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("list", "rows")])
+def test_wrong_kind_for_nothing(state: State, kind: str) -> None:
+    """A verb that was given nothing says the same as with something."""
+    put(state, "k", kind)
+    for verb in (state.list_push, state.list_unshift):
+        said = set()
+        for items in ((), (1,), (1, 2)):
+            with pytest.raises(WrongType) as caught:
+                verb("k", *items)
+            said.add(str(caught.value))
+        assert len(said) == 1, said
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb.name != "set_many"], ids=str)
@@ -247,6 +261,11 @@ def test_closed_state(state: State, place: Place, verb: Verb) -> None:
     "call",
     [
         lambda s: s.keys(),
+        lambda s: s.keys(limit=0),
+        lambda s: s.get_many([]),
+        lambda s: s.set_many({}),
+        lambda s: s.update({}),
+        lambda s: s.load([]),
         lambda s: next(s.scan()),
         lambda s: s.clear(),
         lambda s: s.stats(),

@@ -140,3 +140,28 @@ def test_warm_cache(tmp_path: Path) -> None:
     done = run_program([sys.executable, EXAMPLES / "warm_cache.py", tmp_path / "state.db", "5"])
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == ["{'orders': 3}"] * 5 + ["computed 1 times"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("state.db",), ("state.db", "x"), ("state.db", "2", "3")])
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_without_what_it_needs(tmp_path: Path, name: str, arguments: tuple[str, ...]) -> None:
+    """An example says how it is used."""
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"usage: {name} ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [(), ("files",)])
+def test_in_the_shell_without_what_it_needs(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """The pool in the shell says how it is used, too."""
+    process = in_the_shell(tmp_path, "sh", EXAMPLES / "worker_pool.sh", *words)
+    assert process.communicate(timeout=60)[1].startswith("usage: worker_pool.sh ")
+    assert process.returncode == 2

@@ -27,6 +27,7 @@ GROUND: Final = frozenset(
             "escaping",
             "fields",
             "hints",
+            "identity",
             "interpreter",
             "native",
             "patterns",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import multiprocessing
 import os
@@ -13,10 +14,12 @@ from typing import Any
 import pytest
 
 import slothstate
+import slothstate.aio
 from helpers.processes import Channel, Child, processes, run_function
 from helpers.sqlite import locks_of
 from helpers.support import run_script
 from slothstate.engines.sqlite import forking
+from slothstate.identity import new_nonce, process_id
 
 ROUNDS = 20
 FORKING_THREADS = 3
@@ -298,6 +301,32 @@ def child_collects_and_exits(channel: Channel, path: str) -> list[Any]:
     return seen
 
 
+def fork_with_an_async_state(channel: Channel, path: str) -> list[Any]:
+    """Fork while a task waits; return what verbs and a wait of child and parent give."""
+
+    async def use(state: slothstate.aio.AsyncState, number: int) -> list[Any]:
+        async with asyncio.timeout(5):
+            await state.set(f"key:{number}", number)
+            return [await state.get(f"key:{number}"), await state.wait("missing", timeout=0.1)]
+
+    async def use_and_close(state: slothstate.aio.AsyncState) -> list[Any]:
+        async with state:
+            return await use(state, 1)
+
+    with asyncio.Runner() as runner:
+        state = runner.run(slothstate.aio.open(path)._open())
+        runner.run(use(state, 0))
+        waiting = runner.get_loop().create_task(state.wait("missing"))
+        runner.run(asyncio.sleep(0.1))
+        forked = Child(lambda channel: asyncio.run(use_and_close(state)))
+        seen: list[Any] = [forked.receive(), forked.join(), runner.run(use(state, 2)), waiting.done()]
+        runner.run(state.set("missing", 1))
+        runner.run(asyncio.wait([waiting], timeout=5))
+        seen.append(waiting.result())
+        runner.run(state.close())
+    return seen
+
+
 @pytest.mark.parametrize("child_first", [True, False], ids=["child closes first", "parent closes first"])
 def test_fork_of_an_idle_state(path: str, child_first: bool) -> None:
     """Both sides of a fork go on with the State and see each other's writes, whoever closes first."""
@@ -382,3 +411,24 @@ def test_children_of_children(path: str) -> None:
 def test_child_that_drops_the_state_does_not_harm_the_parent(path: str) -> None:
     """Garbage collection and the end of a child touch neither the parent's locks nor its files nor its writes."""
     assert run_function(child_collects_and_exits, path) == [0, True, True, "2"]
+
+
+def test_a_child_is_another_and_names_nothing_as_its_parent_does() -> None:
+    first = new_nonce()
+
+    def child(channel: Channel) -> tuple[int, int, list[int]]:
+        return process_id(), os.getpid(), [new_nonce() for _ in range(200)]
+
+    forked = Child(child)
+    said, pid, theirs = forked.receive()
+    forked.join()
+    ours = [first, *(new_nonce() for _ in range(200))]
+    assert said == pid != process_id() == os.getpid()
+    assert len({*ours, *theirs}) == 401
+    assert all(0 <= each < 2**63 for each in (*ours, *theirs))
+
+
+def test_fork_with_an_async_state(path: str) -> None:
+    """The child has threads of its own, and the parent's waits go on."""
+    with processes() as start:
+        assert start(fork_with_an_async_state, path).result() == [[1, None], 0, [2, None], False, 1]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -364,3 +365,51 @@ def test_each_disk_call_fails_in_turn_while_opening_and_closing(path: str, stick
             break
     else:
         pytest.fail("it never got through")
+
+
+def lose_all_descriptors(channel: Channel, path: str, is_inside: bool) -> list[bool]:
+    """Close the descriptors of a store that is open; return whether each verb was refused at once."""
+    state = slothstate.open(path)
+    state.lock("job")
+    state.list_push("queue", 1)
+    state.list_claim("queue")
+    met = []
+    # The end of a transaction is refused, too.
+    with suppress(slothstate.UnsafeState), state.transaction() if is_inside else nullcontext():
+        for name in os.listdir("/proc/self/fd"):
+            if is_of_store(name, path):
+                os.close(int(name))
+        # Until it is looked after the files again.
+        time.sleep(0.06)
+        for verb in (
+            *(lambda: state.get("key"), lambda: state.set("key", 1), lambda: state.increment("n"), state.keys),
+            *(lambda: state.try_lock("other"), lambda: state.list_pop("queue", timeout=5), state.stats),
+        ):
+            began = time.monotonic()
+            with suppress(slothstate.UnsafeState, slothstate.StateIOError):
+                verb()
+                # Inside a transaction what SQLite has read already can be read.
+                assert is_inside, "done"
+            met.append(time.monotonic() - began < 1)
+    state.close()
+    state.close()
+    with slothstate.open(path) as again:
+        assert again.try_lock("job")
+        claim = again.list_claim("queue")
+        assert claim is not None
+        assert (claim.attempt, again.check()) == (2, [])
+    return met
+
+
+def is_of_store(name: str, path: str) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{name}").startswith(os.path.dirname(path))
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("is_inside", [False, True])
+def test_descriptors_that_other_code_has_closed(path: str, is_inside: bool) -> None:
+    """Each verb is refused at once, where SQLite would try for ten seconds; the store can be opened anew."""
+    with processes() as start:
+        assert start(lose_all_descriptors, path, is_inside).result() == [True] * 7

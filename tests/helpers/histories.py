@@ -9,6 +9,7 @@ import os
 import struct
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -147,6 +148,9 @@ class Witness:
 
         def watched(connection: Connection, *arguments: Any, **names: Any) -> None:
             make(connection, *arguments, **names)
+            # The package has one of its own (csrc/engine/log.c), which apsw takes out and says so.
+            with suppress(Exception):
+                connection.db.set_commit_hook(self._commit)
             connection.db.set_commit_hook(self._commit)
 
         Connection.__init__ = watched  # type: ignore[method-assign, assignment]

@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from helpers.faulty_disk import RecordingDisk
 from helpers.stand_in import StandIn, through
+from slothstate import identity
 from slothstate.engines.sqlite import connection, pool, read_cache
 from slothstate.engines.sqlite.connection import Connection
 from slothstate.engines.sqlite.engine import SqliteEngine
@@ -206,6 +207,7 @@ def simulated(turns: Turns) -> Iterator[None]:
 
     replaced: list[tuple[Any, str, Any]] = [
         (os, "urandom", turns.chance.randbytes),
+        (identity, "_ahead", []),
         (read_cache, "make", lambda *arguments: Cache(make(*arguments), turns)),
         (SqliteEngine, "fast", through),
         (Connection, "__init__", stepping),

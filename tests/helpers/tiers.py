@@ -26,7 +26,17 @@ QUICK: Final = (
 """The modules of tests that are the quick tier: something of everything, in less than a minute. `pytest -m quick`."""
 
 NATIVE: Final = (
-    *("cache_table", "codec", "codec_containers", "corpus", "lending", "lua_binding", "lua_codec", "lua_scopes"),
+    *(
+        "cache_table",
+        "codec",
+        "codec_containers",
+        "corpus",
+        "frames",
+        "lending",
+        "lua_binding",
+        "lua_codec",
+        "lua_scopes",
+    ),
     *("lua_verbs", "numbers", "operations", "patterns", "read_cache", "read_cache_life", "walindex"),
 )
 """The modules of tests that lead through all of the C layer: `pytest -m native`, for sanitizers and for coverage."""

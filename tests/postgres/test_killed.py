@@ -113,10 +113,11 @@ def test_a_state_that_nobody_closes(url: str) -> None:
         until(lambda: not any(lock["alive"] for lock in other.locks()))
 
 
-# The statement before which the session ends, and the call.
-READS: dict[str, tuple[str, Callable[[State, Watch], object]]] = {
+# The statement before which the session ends, and the call, which returns 1.
+BEGINNINGS: dict[str, tuple[str, Callable[[State, Watch], object]]] = {
     "get": ("select", lambda state, _: state.get("k")),
     "snapshot": ("begin", lambda state, _: _in_a_snapshot(state)),
+    "transaction": ("begin", lambda state, _: _in_a_transaction(state)),
     "dump": ("begin", lambda state, _: next(state.dump()).value),
     "watch": ("number_changes", lambda _, watch: getattr(watch.next(0), "key", None) and 1),
     "watch-page": ("left join lateral", lambda _, watch: getattr(watch.next(0), "key", None) and 1),
@@ -128,15 +129,20 @@ def _in_a_snapshot(state: State) -> object:
         return state.get("k")
 
 
-@pytest.mark.parametrize("read", READS)
-def test_a_session_that_ends_as_a_read_begins(url: str, monkeypatch: pytest.MonkeyPatch, read: str) -> None:
-    """Nothing has been read: it is begun again."""
+def _in_a_transaction(state: State) -> object:
+    with state.transaction():
+        return state.increment("k") - 1
+
+
+@pytest.mark.parametrize("what", BEGINNINGS)
+def test_a_session_that_ends_as_something_begins(url: str, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """Nothing has been read or written: it is begun again."""
     run = Connection._run
     ended = 0
 
     def run_once_more(self: Connection, *arguments: Any) -> Any:
         nonlocal ended
-        if not ended and READS[read][0] in str(arguments):
+        if not ended and BEGINNINGS[what][0] in str(arguments):
             ended = self.db.info.backend_pid
             with psycopg.connect(url.partition("&schema")[0], autocommit=True) as admin:
                 admin.execute("select pg_terminate_backend(%s, 5000)", (ended,))
@@ -146,6 +152,6 @@ def test_a_session_that_ends_as_a_read_begins(url: str, monkeypatch: pytest.Monk
         state.set("k", 1)
         with monkeypatch.context() as patched:
             patched.setattr(Connection, "_run", run_once_more)
-            assert READS[read][1](state, watch) == 1
+            assert BEGINNINGS[what][1](state, watch) == 1
         assert ended
         assert state.set("k", 2)

@@ -150,6 +150,24 @@ def test_the_order_of_changes_of_a_key(url: str) -> None:
         assert watch.next(0) is None
 
 
+@pytest.mark.parametrize("database", ["postgres", "template1"])
+def test_watches_wait_for_no_transaction(url: str, database: str) -> None:
+    """What others have begun and not ended, in this database or another one, holds no committed change up."""
+    with (
+        slothstate.open(url) as state,
+        slothstate.open(url) as other,
+        psycopg.connect(url.partition("&schema=")[0].replace("/postgres?", f"/{database}?")) as admin,
+        state.watch() as watch,
+    ):
+        admin.execute("select pg_current_xact_id()")
+        other.set("a", 1)
+        with other.transaction():
+            other.set("b", 2)
+            found = [watch.next(0), watch.next(0)]
+        found += [watch.next(0), watch.next(0)]
+        assert [change and change.key for change in found] == ["a", None, "b", None]
+
+
 @pytest.mark.parametrize("name", [None, "follower"])
 def test_changes_that_came_with_a_backup(url: str, name: str | None) -> None:
     """The server that a store is restored on has not come to the transactions of the one that it was on."""

@@ -349,13 +349,16 @@ def test_a_role_that_may_not_write(server: Server, admin: psycopg.Connection) ->
     """It is refused what it may not do, and can do the rest; with all rights on the tables it can do everything."""
     with slothstate.open(server.url()) as owner:
         owner.set("k", 1)
+        owner.list_push("due", 1, 2)
+        owner.list_claim("due", ttl=0.001)
         url = server.url(user="guest")
         assert isinstance(refusal(url), UnsafeState)
         admin.execute("grant usage on schema slothstate to guest")
         assert isinstance(refusal(url), UnsafeState)
         admin.execute("grant select on all tables in schema slothstate to guest")
         with slothstate.open(url) as guest:
-            assert (guest.get("k"), guest.keys(), guest.check()) == (1, ["k"], [])
+            assert (guest.get("k"), guest.keys(), guest.check()) == (1, ["due", "k"], [])
+            assert (guest.list_length("due"), guest.list_range("due")) == (1, [2])
             for use in (
                 lambda: guest.set("k", 2),
                 lambda: guest.increment("k"),
@@ -379,7 +382,7 @@ def test_a_role_that_may_not_write(server: Server, admin: psycopg.Connection) ->
             assert claim.done()
             assert next(changes).key == "q"
             guest.sweep()
-            assert guest.clear() == 1
+            assert guest.clear() == 2
         admin.execute("revoke all on all tables in schema slothstate from guest")
         admin.execute("revoke all on schema slothstate from guest")
 

@@ -6,7 +6,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 
 import psycopg
 import pytest
@@ -14,7 +15,7 @@ import pytest
 import slothstate
 from helpers.postgres_server import Server, started
 from helpers.processes import Channel, processes
-from slothstate import LockLost, OutcomeUnknown, State, StateBusy, StateIOError
+from slothstate import LockLost, OutcomeUnknown, SlothStateError, State, StateBusy, StateIOError
 from slothstate.engines.postgres.connection import Connection, ConnectionLost
 
 DOWN = 0.5
@@ -51,8 +52,8 @@ def administer(url: str, function: str, name: str) -> None:
             time.sleep(0.001)
 
 
-def administer_role(url: str, statements: str) -> None:
-    """Make, change or remove a role."""
+def as_admin(url: str, statements: str) -> None:
+    """Run statements as the administrator."""
     with psycopg.connect(url.partition("&schema")[0], autocommit=True) as admin:
         admin.execute(statements)
 
@@ -166,6 +167,8 @@ def test_a_write_that_waits(server: Server) -> None:
     url = server.url()
     with slothstate.open(url, busy_timeout=10) as state, slothstate.open(url, busy_timeout=10) as other:
         found: list[BaseException] = []
+        # Prepared: to do that waits as well, and is no write.
+        other.set("k", 0)
 
         def write() -> None:
             try:
@@ -180,7 +183,53 @@ def test_a_write_that_waits(server: Server) -> None:
             crash(server)
         thread.join()
         assert len(found) == 1
-        assert state.get("k") is None
+        assert state.get("k") == 0
+
+
+# A write, and how often it has been done.
+WRITES: dict[str, tuple[Callable[[State], object], Callable[[State], object]]] = {
+    "set": (lambda state: state.set("k", 1), lambda state: state.get("k")),
+    "increment": (lambda state: state.increment("n"), lambda state: state.get("n")),
+    "push": (lambda state: state.list_push("q", 1), lambda state: state.list_length("q")),
+    "shift": (lambda state: state.list_shift("two"), lambda state: 2 - state.list_length("two")),
+    "claim": (lambda state: state.list_claim("two"), lambda state: len(state.claims())),
+    "set_many": (lambda state: state.set_many({"k": 1}), lambda state: state.get("k")),
+}
+
+
+# Once, for the next session waits as well.
+END_WHO_WAITS = """
+do $$ begin
+  loop
+    exit when exists (
+      select pg_terminate_backend(pid, 10000) from pg_stat_activity
+      where application_name = 'ended' and wait_event_type = 'Lock'
+    );
+    perform pg_stat_clear_snapshot();
+  end loop;
+end $$
+"""
+
+
+@pytest.mark.parametrize("is_prepared", [True, False])
+@pytest.mark.parametrize("verb", WRITES)
+def test_a_session_that_is_ended_in_a_write(url: str, verb: str, is_prepared: bool) -> None:
+    """As a server does that is stopped: it says that nothing was done, and it is done once, on a new one."""
+    write, count = WRITES[verb]
+    with (
+        slothstate.open(url) as state,
+        slothstate.open(named(url, "ended")) as other,
+        ThreadPoolExecutor() as pool,
+    ):
+        if is_prepared:
+            write(other)
+        state.clear()
+        state.list_push("two", 1, 2)
+        with state.transaction():
+            writing = pool.submit(write, other)
+            as_admin(url, END_WHO_WAITS)
+        writing.result()
+        assert count(state) == 1
 
 
 @pytest.mark.parametrize("answered", [True, False])
@@ -249,10 +298,35 @@ def test_an_owner_that_is_idle_is_alive_again(url: str) -> None:
         assert claim.done()
 
 
+@pytest.mark.parametrize("block", ["transaction", "inner", "snapshot"])
+@pytest.mark.parametrize("end", ["done", "release"])
+def test_a_claim_whose_end_was_undone(url: str, block: str, end: str) -> None:
+    """It is held as before, also when the session of its owner ends."""
+    with slothstate.open(named(url, "undone")) as state, slothstate.open(url) as other:
+        state.list_push("q", "item")
+        claim = state.list_claim("q")
+        assert claim is not None
+        with ExitStack() as outer:
+            if block == "inner":
+                outer.enter_context(state.transaction())
+            with suppress(ZeroDivisionError), state.snapshot() if block == "snapshot" else state.transaction():
+                with suppress(SlothStateError):
+                    getattr(claim, end)()
+                raise ZeroDivisionError
+        administer(url, "pg_terminate_backend", "undone")
+        assert not claim.lost
+        state._engine.locks._owner._keep()  # type: ignore[attr-defined]
+        assert other.list_claim("q") is None
+        with claim.transaction():
+            assert getattr(claim, end)()
+        assert bool(other.list_claim("q")) is (end == "release")
+        assert not state._engine.locks._owner.kept  # type: ignore[attr-defined]
+
+
 def test_a_server_that_ends_idle_sessions(url: str) -> None:
     """Not those of slothstate, whatever the role's settings are."""
     role = "impatient"
-    administer_role(url, f"create role {role} superuser login; alter role {role} set idle_session_timeout = '100ms'")
+    as_admin(url, f"create role {role} superuser login; alter role {role} set idle_session_timeout = '100ms'")
     try:
         with slothstate.open(url.replace("//postgres@", f"//{role}@")) as state, state.locked("job") as lock:
             time.sleep(0.4)
@@ -261,7 +335,7 @@ def test_a_server_that_ends_idle_sessions(url: str) -> None:
                 assert not other.try_lock("job")
             assert not lock.lost
     finally:
-        administer_role(url, f"drop role {role}")
+        as_admin(url, f"drop role {role}")
 
 
 def test_the_end_of_an_owner_whose_server_is_gone(server: Server) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,16 +15,13 @@ from slothstate import State
 @pytest.fixture
 def shared_directory(tmp_path: Path) -> Iterator[Path]:
     """A directory that any user can reach."""
-    opened = []
+    # They stay open: the tests of another process may be in them.
     for directory in (tmp_path, *tmp_path.parents):
         if directory.stat().st_uid == os.getuid() and not directory.stat().st_mode & 0o001:
-            opened.append((directory, directory.stat().st_mode))
             directory.chmod(directory.stat().st_mode | 0o011)
     (tmp_path / "shared").mkdir()
     yield tmp_path / "shared"
     (tmp_path / "shared").chmod(0o700)
-    for directory, mode in opened:
-        directory.chmod(stat.S_IMODE(mode))
 
 
 @pytest.fixture

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import slothstate
 from helpers.sqlite import raw
-from slothstate import Claim, State
+from slothstate import Claim, State, StateClosed
+from slothstate.engines.sqlite.locks.owner import Ownership
 
 ITEMS = "insert into list_items (list_id, position, item) values "
 
@@ -145,6 +148,33 @@ def test_where_one_may_only_read(path: str, state: State) -> None:
     os.chmod(path, 0o400)
     with slothstate.open(path) as reader:
         assert reader.list_length("q") == 1
+
+
+def test_what_is_being_taken_as_its_state_closes(state: State, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a closing State gives back is for others, not for a thread of its own that had begun to take it."""
+    state.list_push("q", "a")
+    claimed(state, "q")
+    begun, is_back = threading.Event(), threading.Event()
+    become = Ownership.become
+
+    def becoming(ownership: Ownership) -> str:
+        name = become(ownership)
+        begun.set()
+        assert is_back.wait(30)
+        return name
+
+    monkeypatch.setattr(Ownership, "become", becoming)
+    with ThreadPoolExecutor() as pool:
+        taking = pool.submit(state.list_claim, "q")
+        assert begun.wait(30)
+        state._engine.claims.end()
+        is_back.set()
+        with pytest.raises(StateClosed, match="is closed"):
+            taking.result(30)
+    monkeypatch.undo()
+    state.close()
+    with slothstate.open(path) as other:
+        assert claimed(other, "q").attempt == 2
 
 
 DAMAGE = {

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -211,6 +212,14 @@ ADDRESSES = (
     ),
 )
 
+MISTYPED = (
+    *("postgresql//ann:secret@host/db", "postgres//ann@host/db?password=secret", "PostgreSQL;//ann:secret@host/db"),
+    *("postgresql/ann:secret@host/db", "/postgresql://ann:secret@host/db", "./postgres:/ann:secret@host/db"),
+    *("URL=postgresql://ann:secret@host/db", "psql postgresql://ann:secret@host", "'postgres:ann:secret@host/db'"),
+    *("redis//:secret@host", "mysql//ann:secret@host/db", "postgresq//ann:secret@host/db"),
+    *("host=h user=ann password=secret", "password=secret"),
+)
+
 
 @pytest.mark.parametrize("address", ["postgresql://ann:secret@host/db", "POSTGRES://ann:secret@host/db"])
 def test_a_server_is_no_file(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,11 +262,39 @@ def test_addresses(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
     assert all("secret" not in text and "is an address" in text for text in said)
 
 
+def test_mistyped_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was meant to be a server's URL is no path either: it would be made, and shown, with the password in it."""
+    monkeypatch.chdir(tmp_path)
+    make_store(tmp_path / "state.db")
+    said = []
+    with untouched(tmp_path), package.open("state.db") as state:
+        for address in MISTYPED:
+            monkeypatch.setenv("SLOTHSTATE_DB", address)
+            for refused in (
+                *(package.open, partial(package.open, address), partial(package.open, address + "\udcff")),
+                *(partial(package.has_store, address), partial(state.backup, address)),
+                *(partial(package.restore, address, "state.db"), partial(package.restore, "state.db", address)),
+            ):
+                with pytest.raises(UnsafeState, match="looks like a mistyped address") as caught:
+                    refused()
+                said.append(str(caught.value))
+        with pytest.raises(UnsafeState):
+            package.open(Path("postgresql://ann:secret@host/db"))
+        for arguments in (["--db", MISTYPED[0], "set", "k", "1"], ["copy-store", "state.db", MISTYPED[3]]):
+            said.append(slothstate(*arguments, home=tmp_path, code=3))
+        said.append(slothstate("path", *MISTYPED[:4], home=tmp_path, code=2))
+    assert all("secret" not in text for text in said)
+
+
 @pytest.mark.parametrize(
-    "name", ["a:b.db", ":a.db", "c:\\state.db", "a:/state.db", "12:30:00.db", "files:x", "./file:x"]
+    "name",
+    [
+        *("a:b.db", ":a.db", "c:\\state.db", "a:/state.db", "12:30:00.db", "files:x", "./file:x", "a@b.db"),
+        *("postgresql/data.db", "postgres.db", "postgresql/ann@host/state.db", "data//12:30.db", "host=a/user=b.db"),
+    ],
 )
-def test_other_colons(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any other colon is a letter of a name."""
+def test_other_names(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any other colon is a letter of a name, and a directory may be called like a scheme."""
     monkeypatch.chdir(tmp_path)
     make_store(Path(name) if not name.startswith("./") else name)
     assert (tmp_path / name).exists()

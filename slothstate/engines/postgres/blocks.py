@@ -13,6 +13,7 @@ from slothstate.caller import current, thread_ident
 from slothstate.engines.postgres.connection import Connection, ConnectionLost, translate
 from slothstate.errors import SlothStateError, StateClosed, StateIOError
 from slothstate.hints import TYPE_CHECKING, Final
+from slothstate.identity import new_nonce
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.pool import Pool
@@ -93,28 +94,29 @@ class TransactionBlock:
         pool.refuse_wait_for_itself()
         self._thread = thread_ident()
         self._is_outermost = True
-        self._nonce = int.from_bytes(os.urandom(8)) >> 1
+        self._nonce = new_nonce()
         patience = pool.patience()
-        self._connection = connection = pool.borrow()
-        # Before it begins: from now on `end` takes it back, wherever Ctrl-C strikes.
-        connection.serial += 1
-        self._serial = connection.serial
-        connection.holder = current()
-        pool.held[self._thread] = connection
-        try:
+        holder = current()
+
+        def begin() -> Connection:
+            self._connection = connection = pool.borrow()
+            # Before it begins: from now on `end` takes it back, wherever Ctrl-C strikes.
+            connection.serial += 1
+            self._serial = connection.serial
+            connection.holder = holder
+            pool.held[self._thread] = connection
             pool.set_clock(connection)
             connection.wait_for_locks(patience)
             began = time.monotonic()
-            begin = _BEGIN.format(nonce=self._nonce) + self._begin_step(connection)
-            connection.command(begin, seconds=pool.seconds())
+            command = _BEGIN.format(nonce=self._nonce) + self._begin_step(connection)
+            connection.command(command, seconds=pool.seconds())
             pool.note_wait(time.monotonic() - began)
-        except ConnectionLost as error:
-            # Nothing has been written.
-            raise translate(error, pool.shown, is_write=False) from error
-        except psycopg.Error as error:
-            raise translate(error, pool.shown, is_write=True) from error
+            return connection
+
+        # Nothing has been written where its connection is lost.
+        connection = pool.retried(begin, is_write=True)
         connection.depth = 1
-        pool.note_writer(connection.holder)
+        pool.note_writer(holder)
 
     def _run(self, connection: Connection, statement: str) -> None:
         try:

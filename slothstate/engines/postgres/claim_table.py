@@ -21,13 +21,15 @@ __all__ = ["ClaimTable"]
 
 _TAKE: Final = "select taken, attempt, other_kind from list_claim_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
-_DONE: Final = f"with {GATED} delete from claims where nonce = %s and is_held(expires_ms) returning 1"
+_HELD: Final = "nonce = %s and (%s or is_held(expires_ms))"
 
-_EXTEND: Final = (
-    f"with {GATED} update claims set expires_ms = clock_ms() + %s where nonce = %s and is_held(expires_ms) returning 1"
-)
+_DONE: Final = f"with {GATED} delete from claims where {_HELD} returning 1"
 
-_HOLDS: Final = "select 1 from claims where nonce = %s and is_held(expires_ms)"
+_EXTEND: Final = f"with {GATED} update claims set expires_ms = clock_ms() + %s where {_HELD} returning 1"
+
+_ENDLESS: Final = "update claims set expires_ms = null where nonce = %s"
+
+_HOLDS: Final = f"select 1 from claims where {_HELD}"
 
 _RELEASE: Final = "select claim_release_v1(%s, %s)"
 
@@ -77,23 +79,25 @@ class ClaimTable:
         # `changes` tells of what is due.
         return math.inf
 
-    def done(self, place: Any, nonce: int, /) -> bool:
+    def done(self, place: Any, nonce: int, fenced: bool, /) -> bool:
         with self._owner.giving_up(nonce):
-            return bool(self._pool.write(_DONE, (nonce,)))
+            return bool(self._pool.write(_DONE, (nonce, fenced)))
 
-    def release(self, place: Any, nonce: int, delay_ms: int, /) -> bool:
+    def release(self, place: Any, nonce: int, delay_ms: int, fenced: bool, /) -> bool:
         with self._owner.giving_up(nonce):
+            if fenced:
+                self._pool.write(_ENDLESS, (nonce,))
             return bool(self._pool.write(_RELEASE, (nonce, delay_ms))[0][0])
 
-    def extend(self, place: Any, nonce: int, ttl_ms: int, /) -> bool:
-        return bool(self._pool.write(_EXTEND, (ttl_ms, nonce)))
+    def extend(self, place: Any, nonce: int, ttl_ms: int, fenced: bool, /) -> bool:
+        return bool(self._pool.write(_EXTEND, (ttl_ms, nonce, fenced)))
 
-    def holds(self, place: Any, nonce: int, /) -> bool:
+    def holds(self, place: Any, nonce: int, fenced: bool, /) -> bool:
         self._owner.ensure()
-        return bool(self._pool.read(_HOLDS, (nonce,)))
+        return bool(self._pool.read(_HOLDS, (nonce, fenced)))
 
     def abandon(self, nonce: int, /) -> None:
-        self.release(None, nonce, 0)
+        self.release(None, nonce, 0, False)
 
     def describe(self, key: str | None, /) -> list[ClaimDescription]:
         name = None if key is None else key_of(key)

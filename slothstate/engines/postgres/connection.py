@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 from slothstate.caller import Caller
 from slothstate.engines.postgres.address import Address, defaults
 from slothstate.engines.postgres.bounded import Bounded, Late, Parameters, Row
-from slothstate.engines.postgres.prepared import Statements, readiness
+from slothstate.engines.postgres.prepared import Statements, Undone, readiness
 from slothstate.errors import (
     InvalidValue,
     OutcomeUnknown,
@@ -76,7 +76,7 @@ class ConnectionLost(Exception):
 
     def __init__(self, error: BaseException, *, is_late: bool = False) -> None:
         super().__init__(str(error).strip().partition("\n")[0])
-        self.was_sent = True
+        self.was_sent = not isinstance(error, Undone)
         self.is_late = is_late
 
 

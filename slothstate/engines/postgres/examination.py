@@ -27,6 +27,7 @@ _OLDEST: Final = """
 select pid, extract(epoch from clock_timestamp() - xact_start)::float8
 from pg_stat_activity
 where xact_start is not null and pid <> pg_backend_pid() and backend_type = 'client backend'
+and datname = current_database()
 order by xact_start limit 1
 """
 
@@ -93,7 +94,7 @@ def examine(pool: Store) -> Iterator[Finding]:
                 "warning",
                 "vacuum",
                 f"the server process {pid} has had a transaction open for {seconds / 60:.0f} minutes: "
-                "nothing that was deleted since can be cleaned up, and watches see no changes",
+                "nothing that was deleted since can be cleaned up",
                 "end it",
             )
     for dead, live in pool.read(_DEAD_ROWS):

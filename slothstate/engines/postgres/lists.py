@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from slothstate.engines.listing import bounds, check_item, matching
 from slothstate.engines.postgres.rows import LIVE, key_of, split
-from slothstate.errors import SlothStateError, WrongType
+from slothstate.errors import SlothStateError, StateReadOnly, WrongType
 from slothstate.hints import TYPE_CHECKING, Final, NamedTuple
 from slothstate.native import json_encode
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, as_python, damaged, decoded
@@ -180,7 +180,9 @@ class Lists:
             raise WrongType.of(verb, key, "list", kind)
         own = self._pool.own()
         if is_due and may_write and not (own is not None and own.moment):
-            return int(self._pool.write(_RETURN, (key_of(key),))[0][0])
+            # Whose role may only read sees what is there.
+            with suppress(StateReadOnly):
+                return int(self._pool.write(_RETURN, (key_of(key),))[0][0])
         if kind is not None and size is None:
             raise refusal_of(verb, key, "damaged")
         return 0 if kind is None else int(size)

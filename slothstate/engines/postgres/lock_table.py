@@ -201,7 +201,10 @@ class LockTable:
 
     def _require_usable(self, name: str) -> None:
         if self._pool.is_caller_writing():
-            raise SlothStateError(f"lock {name!r} cannot be taken or freed inside a transaction or a snapshot")
+            self._pool.require_writable()
+            raise SlothStateError(
+                f"lock {name!r} cannot be taken or freed inside a transaction: lock first, then begin"
+            )
 
     def release(self, name: str, nonce: int, /) -> bool:
         self._require_usable(name)

@@ -12,8 +12,8 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
+from contextlib import contextmanager, suppress
+from functools import cache, partial
 
 import psycopg
 
@@ -23,6 +23,7 @@ from slothstate.engines.postgres.lock_functions import FREED
 from slothstate.engines.postgres.ticker import Ticker
 from slothstate.errors import SlothStateError, StateBusy, StateClosed, StateIOError
 from slothstate.hints import TYPE_CHECKING, Final
+from slothstate.identity import new_nonce
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.store import Store
@@ -42,6 +43,8 @@ with ended as (
 )
 update locks set {FREED} where owner = %(owner)s and nonce <> all(%(kept)s)
 """
+
+_IS_CLAIMED: Final = "select 1 from claims where nonce = %s"
 
 PING: Final = 2.0
 """Seconds between two looks whether the session is still there."""
@@ -85,7 +88,7 @@ class Owner:
                 if self.number is None or not self.is_there:
                     if self._session is not None:
                         self._session.close()
-                    number = int.from_bytes(os.urandom(8)) >> 1 if self.number is None else self.number
+                    number = new_nonce() if self.number is None else self.number
                     self._session = self._take(number, is_first=self.number is None)
                     self.number = number
             finally:
@@ -122,6 +125,11 @@ class Owner:
     @contextmanager
     def giving_up(self, nonce: int) -> Iterator[None]:
         """End a lock or a claim in the block; a server that was too busy for it has it still."""
+        if self._pool.in_transaction:
+            # Undone with that, it is had as before.
+            self._pool.afterwards.add(partial(self._look_after, nonce))
+            yield
+            return
         try:
             yield
         except StateBusy:
@@ -131,6 +139,12 @@ class Owner:
             self._has_doubts = True
             raise
         self.kept.discard(nonce)
+
+    def _look_after(self, nonce: int) -> None:
+        """Find out whether a claim that a transaction has ended is there; where that cannot be told it may be."""
+        with suppress(SlothStateError):
+            if not self._pool.read(_IS_CLAIMED, (nonce,)):
+                self.kept.discard(nonce)
 
     def _keep(self) -> None:
         """Take the number again if the session was lost; end what could not be ended."""

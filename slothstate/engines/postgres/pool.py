@@ -124,6 +124,7 @@ class Pool:
             raise type(self.refusal)(*self.refusal.args)
 
     def require_writable(self) -> None:
+        self.require_open()
         own = self.own()
         if own is not None and own.moment:
             raise SlothStateError("inside snapshot() nothing can be written: end it first; nothing was changed")
@@ -269,8 +270,11 @@ class Pool:
             self.connected()
         return connection
 
-    def retried(self, attempt: Callable[[], Result]) -> Result:
-        """Return the result of something that only reads; it is done again where the connection was lost meanwhile."""
+    def retried(self, attempt: Callable[[], Result], *, is_write: bool = False) -> Result:
+        """Return the result of something that changes nothing; it is done again where its connection was lost.
+
+        `is_write`: what it begins will write, for the name of an error.
+        """
         deadline = time.monotonic() + min(self.patience(), LONGEST_RECONNECT)
         while True:
             try:
@@ -279,7 +283,7 @@ class Pool:
                 if error.is_late or time.monotonic() >= deadline:
                     raise translate(error, self.shown, is_write=False) from error
             except psycopg.Error as error:
-                raise translate(error, self.shown, is_write=False) from error
+                raise translate(error, self.shown, is_write=is_write) from error
 
     def set_clock(self, connection: Connection) -> None:
         """Tell the server the time of this State's own clock, if it has one."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from slothstate.engines.postgres.bounded import Bounded, Parameters, Row
 
-__all__ = ["Statements", "readiness"]
+__all__ = ["Statements", "Undone", "readiness"]
 
 SLICE_MS: Final = 50
 """How long an answer is waited for before the wait is psycopg's, which looks at deadlines."""
@@ -45,6 +45,14 @@ LARGEST: Final = 2**30 - 2**16
 """Octets of parameters that fit a message to the server."""
 
 _PLACEHOLDER: Final = re.compile(r"%(?:\((\w+)\))?s|%%")
+
+
+# An administrator or a limit has ended the session (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+_ENDED_IN_ORDER: Final = ("57P01", "57P05")
+
+
+class Undone(errors.OperationalError):
+    """The session has ended, and what was under way has not been done: it may be sent again."""
 
 
 class _Pace:
@@ -94,13 +102,14 @@ class Statements:
                 # What the deadline bounds is a wait for others, not the way there.
                 self._db.until += octets / SLOWEST
         send = self._db.pgconn.send_query_prepared
-        result = self._exchange(found.pace, send, found.name, values, formats, Format.BINARY)[-1]
+        results = self._exchange(found.pace, send, found.name, values, formats, Format.BINARY)
+        result = results[-1]
         if result.status == ExecStatus.TUPLES_OK:
             self._transformer.set_pgresult(result)
             return self._transformer.load_rows(0, result.ntuples, tuple)
         if result.status == ExecStatus.COMMAND_OK:
             return []
-        raise errors.error_from_result(result)
+        raise _error_of(results)
 
     def command(self, text: str) -> str:
         """Run statements without parameters in one round trip; return the tag of the first. Raises: as `run`."""
@@ -128,10 +137,13 @@ class Statements:
         text = _PLACEHOLDER.sub(position, statement) if parameters else statement
         # Never twice: Ctrl-C can strike when the server has one, and nobody here knows.
         name = f"s{next(self._numbers)}".encode()
-        self._db.pgconn.send_prepare(name, text.encode())
-        result = self._db.wait(generators.execute(self._db.pgconn))[-1]
-        if result.status != ExecStatus.COMMAND_OK:
-            raise errors.error_from_result(result)
+        try:
+            self._db.pgconn.send_prepare(name, text.encode())
+            results = self._db.wait(generators.execute(self._db.pgconn))
+        except errors.OperationalError as error:
+            raise Undone(str(error)) from error
+        if results[-1].status != ExecStatus.COMMAND_OK:
+            raise _error_of(results)
         found = self._prepared[statement] = _Prepared(name, tuple(order), _Pace())
         return found
 
@@ -199,6 +211,16 @@ class Statements:
     def _patience_ms(self) -> int:
         until = self._db.until
         return SLICE_MS if until is None else min(SLICE_MS, max(0, int(1000 * (until - time.monotonic()))))
+
+
+def _error_of(results: list[PGresult]) -> errors.Error:
+    """Return the error that the results of a statement end with.
+
+    A session that is ended in order tells so in place of the end of its statement, or after that: then its commit is
+    not known of.
+    """
+    error = errors.error_from_result(results[-1])
+    return Undone(str(error)) if len(results) == 1 and error.sqlstate in _ENDED_IN_ORDER else error
 
 
 def readiness(descriptor: int) -> Callable[[int], object]:

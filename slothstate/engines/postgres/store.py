@@ -79,8 +79,13 @@ class Store(Pool):
 
     def _run_apart_from_its_commit(self, connection: Connection, statement: str, parameters: Parameters) -> list[Row]:
         """Run a statement that takes as long as it does; a replica that does not confirm it has a deadline."""
-        connection.command("begin")
-        rows = connection.execute(statement, parameters)
+        try:
+            connection.command("begin")
+            rows = connection.execute(statement, parameters)
+        except ConnectionLost as error:
+            # It did not come to COMMIT.
+            error.was_sent = False
+            raise
         connection.command("commit", seconds=self.seconds())
         return rows
 

@@ -78,19 +78,19 @@ FUNCTIONS: Final = (
     create trigger entry_changed_delete after delete on entries for each row
     when (old.first is not null or {_WATCHED}) execute function entry_changed_v1()
     """,
-    # Gives committed changes their revisions: in an order in which none is ever added before one that was read. Only
-    # those of transactions before which none is under way; with `all_of_them` the caller has locked the gate. Each was
-    # noted while its row was locked, so of one key the `id` is the order, whichever transaction began first. A
-    # transaction that is yet to come is one of another server, from which the store was restored.
+    # Gives committed changes their revisions: in an order in which none is ever added before one that was read. One at
+    # a time does, and reads what is committed by its turn: what commits later gets later revisions. Each change was
+    # noted while its row was locked, so of one key the `id` is the order, whichever transaction began first. Whoever
+    # `waits` for its turn has locked the gate.
     plpgsql(
-        "number_changes_v1(all_of_them boolean)",
+        "number_changes_v1(waits boolean)",
         "void",
         f"""
         declare
           newest bigint;
           space int := hashtext(current_schema() || '.changes');
         begin
-          if all_of_them then
+          if waits then
             perform pg_advisory_xact_lock(space, 0);
           elsif not exists (select from changes where revision is null)
           or not pg_try_advisory_xact_lock(space, 0) then
@@ -101,10 +101,7 @@ FUNCTIONS: Final = (
           from (
             select id, row_number() over (order by id) as number
             from changes
-            where revision is null and xid is distinct from pg_current_xact_id_if_assigned() and (
-              all_of_them or xid < pg_snapshot_xmin(pg_current_snapshot())
-              or xid >= pg_snapshot_xmax(pg_current_snapshot())
-            )
+            where revision is null and xid is distinct from pg_current_xact_id_if_assigned()
           ) each
           where c.id = each.id;
           select coalesce(max(revision), 0) into newest from changes;

@@ -1,8 +1,7 @@
 """`protocol.Watches`: a trigger of the schema notes what a verb has done, while anybody watches.
 
-A sequence is not the order of commits: a change gets its revision only once no transaction is under way that could
-still commit one before it (`number_changes_v1`). Whoever reads gives them out; the order within a key is that of its
-commits.
+A sequence is not the order of commits: a change gets its revision only once it is committed (`number_changes_v1`).
+Whoever reads gives them out; the order within a key is that of its commits.
 """
 
 from __future__ import annotations

@@ -78,7 +78,10 @@ def give_directory(database: str, directory: str) -> None:
 
 def close_all(descriptors: list[int]) -> None:
     """Take descriptors off a list and close them, by one call, which Ctrl-C cannot split."""
-    list(map(os.close, map(descriptors.pop, [-1] * len(descriptors))))
+    while descriptors:
+        # Other code of this process can have closed it.
+        with suppress(OSError):
+            list(map(os.close, map(descriptors.pop, [-1] * len(descriptors))))
 
 
 def write(database: str, file: str, text: str, modified: float | None = None) -> None:

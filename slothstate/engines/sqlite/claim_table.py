@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -14,6 +13,7 @@ from slothstate.engines.sqlite.locks.owner import LIVENESS_INTERVAL, Ownership, 
 from slothstate.engines.sqlite.operations import VERBS
 from slothstate.errors import SlothStateError
 from slothstate.hints import TYPE_CHECKING
+from slothstate.identity import process_id
 
 if TYPE_CHECKING:
     from slothstate.descriptions import ClaimDescription
@@ -40,28 +40,27 @@ class ClaimTable:
         self, keys: Sequence[str], nonce: int, ttl_ms: int | None, max_attempts: int | None, dead: str | None, /
     ) -> Claimed | None:
         expires_boot_ms = None if ttl_ms is None else boot_ms() + ttl_ms
-        claimant = claims.Claimant(nonce, self._ownership.become(), host(), os.getpid(), boot_id(), expires_boot_ms)
-        found = self._store.write(claims.take, keys, claimant, max_attempts, dead, self._likely)
+        claimant = self._ownership.become(), nonce, host(), process_id(), boot_id(), expires_boot_ms
+        found = self._store.write(claims.take, keys, claimant, max_attempts, dead, self._likely, self._ownership)
         self._likely = None if found is None else found.key
         return found
 
     def pause(self, keys: Sequence[str], waiter: Waiter, /) -> float:
         return self._store.read(returning.pause, keys, lambda key: self._lookers.pause(waiter, key, LIVENESS_INTERVAL))
 
-    def done(self, place: Place, nonce: int, /) -> bool:
-        return self._store.write(claims.done, place, nonce, boot_ms())
+    def done(self, place: Place, nonce: int, fenced: bool, /) -> bool:
+        return self._store.write(claims.done, place, nonce, _moment(fenced))
 
-    def release(self, place: Place, nonce: int, delay_ms: int, /) -> bool:
+    def release(self, place: Place, nonce: int, delay_ms: int, fenced: bool, /) -> bool:
         # A clock that the caller brought is the only one that counts.
         boot = boot_id() if self._store.is_real_time else ""
-        return self._store.write(claims.release, place, nonce, boot_ms(), delay_ms, boot)
+        return self._store.write(claims.release, place, nonce, _moment(fenced), boot_ms() + delay_ms, delay_ms, boot)
 
-    def extend(self, place: Place, nonce: int, ttl_ms: int, /) -> bool:
-        now_boot_ms = boot_ms()
-        return self._store.write(claims.extend, place, nonce, now_boot_ms, now_boot_ms + ttl_ms)
+    def extend(self, place: Place, nonce: int, ttl_ms: int, fenced: bool, /) -> bool:
+        return self._store.write(claims.extend, place, nonce, _moment(fenced), boot_ms() + ttl_ms)
 
-    def holds(self, place: Place, nonce: int, /) -> bool:
-        return self._store.read(claims.holds, place, nonce, boot_ms())
+    def holds(self, place: Place, nonce: int, fenced: bool, /) -> bool:
+        return self._store.read(claims.holds, place, nonce, _moment(fenced))
 
     def abandon(self, nonce: int, /) -> None:
         self._store.write(claims.abandon, nonce)
@@ -86,3 +85,8 @@ class ClaimTable:
         with suppress(SlothStateError):
             if owner is not None and self._store.read(returning.is_owner, owner):
                 self._store.write(returning.end_owner, owner)
+
+
+def _moment(fenced: bool) -> int:
+    """Return the moment of the boot clock at which a claim must not have ended; the first one for what is fenced."""
+    return 0 if fenced else boot_ms()

@@ -13,8 +13,11 @@ from slothstate.engines.listing import check_item
 from slothstate.engines.sqlite import keys, list_rows, lists, returning
 from slothstate.engines.sqlite.connection import LIVE, Atomic, Connection, sql
 from slothstate.engines.sqlite.locks.boot_clock import boot_id
-from slothstate.hints import Final, NamedTuple, TypeAlias
+from slothstate.hints import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from slothstate.values import EMPTY_LIST, EMPTY_TABLE, INTEGER_MAX
+
+if TYPE_CHECKING:
+    from slothstate.engines.sqlite.locks.owner import Ownership
 
 __all__ = ["ClaimRow", "Claimant", "Place", "abandon", "done", "extend", "holds", "release", "rows", "take"]
 
@@ -23,15 +26,8 @@ Place: TypeAlias = tuple[int, int]
 """The list and the position of a claim when it was made."""
 
 
-class Claimant(NamedTuple):
-    """What a claim writes about whoever makes it."""
-
-    nonce: int
-    owner: str
-    host: str
-    pid: int
-    boot_id: str
-    expires_boot_ms: int | None
+Claimant: TypeAlias = tuple[str, int, str, int, str, int | None]
+"""What a claim writes about whoever makes it: owner, nonce, host, pid, boot id, end by the boot clock in ms."""
 
 
 class ClaimRow(NamedTuple):
@@ -76,7 +72,7 @@ returning
 """)
 
 _CLAIM: Final = sql("""
-insert into claims (list_id, position, item, attempts, since_ms, nonce, owner, host, pid, boot_id, expires_boot_ms)
+insert into claims (list_id, position, item, attempts, since_ms, owner, nonce, host, pid, boot_id, expires_boot_ms)
 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
 """)
 
@@ -118,6 +114,7 @@ def take(
     max_attempts: int | None,
     dead: str | None,
     likely: str | None,
+    ownership: Ownership,
 ) -> Claimed | None:
     """Claim the first item of the first list that has any; None where none has.
 
@@ -128,6 +125,9 @@ def take(
     for key in names:
         if key == likely or keys.exists(connection, now, key) or returning.has_due(connection, now, key):
             with Atomic(connection):
+                if ownership.is_retired:
+                    # Since this take began: what is here now was given back by the closing State itself, for others.
+                    raise ownership.closed()
                 claimed = _take_first(connection, now, key, claimant, max_attempts)
                 if claimed is None:
                     claimed = _take(connection, now, key, claimant, max_attempts, dead or dead_key(key))
@@ -140,8 +140,9 @@ def _take_first(
     connection: Connection, now: int, key: str, claimant: Claimant, max_attempts: int | None
 ) -> Claimed | None:
     """Claim the first item of a list in the usual case, None in any other."""
+    owner = claimant[0]
     most = INTEGER_MAX if max_attempts is None else max_attempts
-    found = connection.execute(_REMOVE_FIRST, (now, key, claimant.owner, most)).get
+    found = connection.execute(_REMOVE_FIRST, (now, key, owner, most)).get
     if found is None:
         return None
     identity, position, item, attempts, is_more = found
@@ -178,14 +179,14 @@ def _keep(
     return Claimed(key, item, attempts + 1, place)
 
 
-def done(connection: Connection, now: int, place: Place, nonce: int, now_boot_ms: int) -> bool:
+def done(connection: Connection, now: int, place: Place, nonce: int, moment: int) -> bool:
     """End a claim, its item is gone; return whether it was still held."""
-    return _change(connection, _DONE, place, nonce, now_boot_ms)
+    return _change(connection, _DONE, place, nonce, moment)
 
 
-def extend(connection: Connection, now: int, place: Place, nonce: int, now_boot_ms: int, expires_boot_ms: int) -> bool:
+def extend(connection: Connection, now: int, place: Place, nonce: int, moment: int, expires_boot_ms: int) -> bool:
     """Let a claim that is still held end at another time; return whether it is."""
-    return _change(connection, _EXTEND, place, nonce, now_boot_ms, expires_boot_ms)
+    return _change(connection, _EXTEND, place, nonce, moment, expires_boot_ms)
 
 
 def _change(connection: Connection, statement: str, place: Place, nonce: int, *times: int) -> bool:
@@ -206,33 +207,33 @@ def _moved(connection: Connection, place: Place, nonce: int) -> Place | None:
     return None if position in (None, place[1]) else (place[0], position)
 
 
-def _held_at(connection: Connection, place: Place, nonce: int, now_boot_ms: int) -> Place | None:
+def _held_at(connection: Connection, place: Place, nonce: int, moment: int) -> Place | None:
     """Return where a claim is that is still held, None if it is lost."""
-    if connection.execute(_HOLDS, (*place, nonce, now_boot_ms)).get:
+    if connection.execute(_HOLDS, (*place, nonce, moment)).get:
         return place
     now_at = _moved(connection, place, nonce)
-    is_held = now_at is not None and connection.execute(_HOLDS, (*now_at, nonce, now_boot_ms)).get
+    is_held = now_at is not None and connection.execute(_HOLDS, (*now_at, nonce, moment)).get
     return now_at if is_held else None
 
 
-def holds(connection: Connection, now: int, place: Place, nonce: int, now_boot_ms: int) -> bool:
+def holds(connection: Connection, now: int, place: Place, nonce: int, moment: int) -> bool:
     """Return whether a claim is still held."""
-    return _held_at(connection, place, nonce, now_boot_ms) is not None
+    return _held_at(connection, place, nonce, moment) is not None
 
 
 def release(
-    connection: Connection, now: int, place: Place, nonce: int, now_boot_ms: int, delay_ms: int, boot: str
+    connection: Connection, now: int, place: Place, nonce: int, moment: int, due_boot_ms: int, delay_ms: int, boot: str
 ) -> bool:
     """Give an item back, to be seen only after a delay; return whether the claim was still held.
 
     The delay is one of the boot clock of `boot`, until the system is booted anew; without, of the wall clock.
     """
     with Atomic(connection):
-        held_at = _held_at(connection, place, nonce, now_boot_ms)
+        held_at = _held_at(connection, place, nonce, moment)
         if held_at is None:
             return False
         if delay_ms:
-            ends = (boot, now_boot_ms + delay_ms) if boot else (None, None)
+            ends = (boot, due_boot_ms) if boot else (None, None)
             connection.execute(_DELAY, (*held_at, now + delay_ms, *ends))
         else:
             returning.put_back(connection, now, held_at[0], [held_at[1]])

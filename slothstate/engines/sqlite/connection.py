@@ -9,7 +9,7 @@ from contextlib import suppress
 import apsw
 
 from slothstate.engines.sqlite import busy, schema, wal_hook
-from slothstate.errors import OutcomeUnknown, SlothStateError, StateClosed, StateIOError
+from slothstate.errors import OutcomeUnknown, SlothStateError, StateClosed, StateIOError, UnsafeState
 from slothstate.hints import TYPE_CHECKING, Any, Final
 from slothstate.native import now_ms, sqlite_file
 
@@ -162,6 +162,17 @@ class Connection:
         """Return the address of the connection's `sqlite3_file`."""
         return self._file(apsw.SQLITE_FCNTL_FILE_POINTER)
 
+    def require_descriptors(self) -> None:
+        """Refuse to go on where other code of the process has closed the files of the store. Raises: `UnsafeState`."""
+        try:
+            # Asks the kernel about a lock. SQLite takes it for a busy one, and tries for ten seconds at every step.
+            self._file(apsw.SQLITE_FCNTL_EXTERNAL_READER)
+        except apsw.IOError as error:
+            raise UnsafeState(
+                f"the files of {self.path} were closed by other code of this process, which closes descriptors that "
+                "are not its own: close this State, and open the store after that"
+            ) from error
+
     def _file(self, control: int) -> int:
         return sqlite_file(lambda pointer: self.db.file_control("main", control, pointer))
 
@@ -245,7 +256,7 @@ class Connection:
                 raise
             except apsw.Error as error:
                 raise OutcomeUnknown(f"COMMIT failed, the write may or may not be kept: {error}") from error
-            self.step.end()
+            self.step.number = None
         self.depth = level
 
     def rollback(self, level: int) -> None:
@@ -262,7 +273,7 @@ class Connection:
             else:
                 self.execute("rollback")
         if not level:
-            self.step.end()
+            self.step.number = None
         # Last: if an exception keeps us from it, the outer transaction finds a depth that is not its own.
         self.depth = level
 
@@ -301,21 +312,18 @@ class Step:
     Apart from the connection, which SQLite must not keep alive.
     """
 
-    __slots__ = ("_last", "_number")
+    __slots__ = ("_last", "number")
 
     def __init__(self) -> None:
         # No other connection's.
         self._last = int.from_bytes(os.urandom(8)) >> 2
-        self._number: int | None = None
+        self.number: int | None = None
 
     def get(self) -> int | None:
-        return self._number
+        return self.number
 
     def begin(self) -> None:
-        self._last = self._number = self._last + 1
-
-    def end(self) -> None:
-        self._number = None
+        self._last = self.number = self._last + 1
 
 
 def _require(code: int) -> None:

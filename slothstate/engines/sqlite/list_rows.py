@@ -226,9 +226,9 @@ def items_between(connection: Connection, key: str, found: StoredList, begin: in
     return [item for (item,) in rows]
 
 
-def length(connection: Connection, now: int, key: str) -> int:
+def length(connection: Connection, now: int, key: str, verb: str = "measure") -> int:
     """Return the number of items, 0 if the key is missing. Raises: `WrongType`."""
-    found = find(connection, now, key, "measure")
+    found = find(connection, now, key, verb)
     return 0 if found is None else size_of(key, found)
 
 

@@ -133,7 +133,7 @@ def push(connection: Connection, now: int, key: str, items: Sequence[str]) -> in
         if size is not None:
             return size
     elif not items:
-        return list_rows.length(connection, now, key)
+        return list_rows.length(connection, now, key, "push to")
     return _add(connection, now, key, items, at_front=False)
 
 
@@ -144,7 +144,7 @@ def unshift(connection: Connection, now: int, key: str, items: Sequence[str]) ->
         if size is not None:
             return size
     elif not items:
-        return list_rows.length(connection, now, key)
+        return list_rows.length(connection, now, key, "unshift to")
     return _add(connection, now, key, items, at_front=True)
 
 

@@ -20,6 +20,17 @@ _DEFAULT: Final = os.path.join("~", ".sloth-runner", "state.db")
 # are. Any other colon is a letter of a name, as it is everywhere on Unix.
 _ADDRESS: Final = r"""[\s"']*(?:\w[\w+.-]*://|file:)"""
 
+# What was meant to be one, for it may hold a password: a server's scheme with a colon and a slash anywhere (behind
+# `psql` or `URL=`, `./` before it, or as pathlib leaves it), or at the beginning with no right `://` behind it; any
+# word with two slashes and a `user:password@`; and libpq's other way, with a password.
+_SERVER: Final = r"postgres(?:ql)?"
+_MISTYPED: Final = (
+    rf"(?:.*?\b)?({_SERVER}):[/\\]"
+    rf"""|[\s"']*({_SERVER})(?::|\W?[/\\]{{2}}|\W?/[^/:]*:[^/@]*@)"""
+    r"""|[\s"']*(\w[\w+.-]*)\W?//[^/:]*:[^/@]*@"""
+    r"""|[\s"']*(?:\w+=\S*\s+)*(password)\s*="""
+)
+
 
 def default_path() -> str:
     """Return the path that `open()` uses without one: `$SLOTHSTATE_DB`, else `~/.sloth-runner/state.db`.
@@ -38,7 +49,6 @@ def absolute_path(path: str | os.PathLike[str] | None = None, name: str = STORE)
     home directory, and what is not UTF-8; `StateIOError` for a relative path in a directory that is gone.
     """
     text = check_path(default_path() if path is None else path, name)
-    refuse_address(text, name)
     try:
         return os.path.abspath(_expanded(text))
     except FileNotFoundError as error:
@@ -46,34 +56,40 @@ def absolute_path(path: str | os.PathLike[str] | None = None, name: str = STORE)
 
 
 def refuse_address(text: str, name: str) -> None:
-    """Refuse what is no path but an address. Raises: `UnsafeState`."""
-    if ":" not in text:
+    """Refuse what is no path but an address, or was meant to be one. Raises: `UnsafeState`."""
+    if ":" not in text and "//" not in text and "=" not in text:
         return
-    # Here: few paths hold a colon, and few programs need `re`.
+    # Here: few paths hold one of these, and few programs need `re`.
     import re
 
+    needed = (
+        "a store is a file of this machine, or in PostgreSQL (postgresql://…)"
+        if name == STORE
+        else "a file of this machine is needed: give its path"
+    )
+    # Nothing but the first word: the rest may hold a password.
     address = re.match(_ADDRESS, text, re.IGNORECASE)
     if address is not None:
-        # Nothing but the first word: the rest may hold a password.
-        needed = (
-            "a store is a file of this machine, or in PostgreSQL (postgresql://…)"
-            if name == STORE
-            else "a file of this machine is needed: give its path"
-        )
         raise UnsafeState(f"{name} is an address ({address[0]}…), and {needed}")
+    mistyped = re.match(_MISTYPED, text, re.IGNORECASE | re.DOTALL)
+    if mistyped is not None:
+        raise UnsafeState(f"{name} looks like a mistyped address ({mistyped[mistyped.lastindex or 0]}…), and {needed}")
 
 
 def check_path(path: str | os.PathLike[str], name: str = STORE) -> str:
     """Return a path as text; `name` is the argument's name in the message.
 
-    Raises: `InvalidValue` for another type; `UnsafeState` for what is not UTF-8.
+    Raises: `InvalidValue` for another type; `UnsafeState` for an address and for what is not UTF-8.
     """
     try:
         text = os.fspath(path)
     except TypeError:
         text = None
     if not isinstance(text, str):
-        raise InvalidValue(f"{name} must be a str or an os.PathLike of one, got {describe(path)}")
+        kind = "bytes" if isinstance(path, bytes) else describe(path)
+        raise InvalidValue(f"{name} must be a str or an os.PathLike of one, got {kind}")
+    # First of all: no other message may show one.
+    refuse_address(text, name)
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -109,9 +109,8 @@ class Pool(Lender):
         self.own_transaction()
 
     def require_writable(self) -> None:
-        """Refuse to write inside `snapshot()`. Raises: `SlothStateError`."""
-        own = self.own_transaction()
-        if own is not None:
+        """Refuse to write inside `snapshot()`. Raises: `SlothStateError`; as `require_usable`."""
+        if self.is_caller_writing() and (own := self.own_transaction()) is not None:
             own.require_writable()
 
     def is_caller_writing(self) -> bool:
@@ -367,6 +366,7 @@ class Pool(Lender):
         with self._opening.hold(0) as is_held:
             if is_held and self._refusal is None and self._anchor is not None:
                 try:
+                    self._anchor.require_descriptors()
                     with suppress(apsw.Error):
                         schema.check_version(self._anchor.execute("pragma user_version").get, self.path)
                         cookie = self._anchor.execute("pragma schema_version").get

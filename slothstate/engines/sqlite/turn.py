@@ -73,8 +73,11 @@ def drop(held: Held) -> None:
         held.release(force=True)
     elif sys.platform != "win32" and not held.closed:
         # Not by closing it alone: a child that another thread forked meanwhile has a copy.
-        fcntl.flock(held.fileno(), fcntl.LOCK_UN)
-        held.close()
+        # Other code of this process can have closed it: then it is let go of already.
+        with suppress(OSError):
+            fcntl.flock(held.fileno(), fcntl.LOCK_UN)
+        with suppress(OSError):
+            held.close()
 
 
 @contextmanager

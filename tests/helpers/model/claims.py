@@ -57,12 +57,12 @@ class Claims(Part):
     def pause(self, keys: Sequence[str], waiter: Waiter, /) -> float:
         return PAUSE
 
-    def _held(self, key: str, nonce: int, change: Callable[[str, Whole, Out], object] | None) -> bool:
+    def _held(self, nonce: int, fenced: bool, change: Callable[[str, Whole, Out], object] | None) -> bool:
         """Do something with a claim that is still held; return whether it was."""
         with self.engine.writing() if change else self.engine.reading() as rows:
             for name, places in list(rows.places.items()):
                 for out in places.outs:
-                    if out.nonce == nonce and not self.engine.lists.is_due(out):
+                    if out.nonce == nonce and (fenced or not self.engine.lists.is_due(out)):
                         if change is not None:
                             whole = self.engine.lists.open(rows, name, "claim from")
                             change(name, whole, out)
@@ -70,10 +70,10 @@ class Claims(Part):
                         return True
             return False
 
-    def done(self, place: Any, nonce: int, /) -> bool:
-        return self._held(place, nonce, lambda _, whole, out: whole.outs.remove(out))
+    def done(self, place: Any, nonce: int, fenced: bool, /) -> bool:
+        return self._held(nonce, fenced, lambda _, whole, out: whole.outs.remove(out))
 
-    def release(self, place: Any, nonce: int, delay_ms: int, /) -> bool:
+    def release(self, place: Any, nonce: int, delay_ms: int, fenced: bool, /) -> bool:
         def change(_: str, whole: Whole, out: Out) -> None:
             if not delay_ms:
                 whole.put_back(out)
@@ -81,19 +81,19 @@ class Claims(Part):
                 due_ms = self.engine.now_ms() + delay_ms
                 whole.outs[whole.outs.index(out)] = out._replace(nonce=0, owner=None, ends=None, due_ms=due_ms)
 
-        return self._held(place, nonce, change)
+        return self._held(nonce, fenced, change)
 
-    def extend(self, place: Any, nonce: int, ttl_ms: int, /) -> bool:
+    def extend(self, place: Any, nonce: int, ttl_ms: int, fenced: bool, /) -> bool:
         def change(_: str, whole: Whole, out: Out) -> None:
             whole.outs[whole.outs.index(out)] = out._replace(ends=time.monotonic() + ttl_ms / 1000)
 
-        return self._held(place, nonce, change)
+        return self._held(nonce, fenced, change)
 
-    def holds(self, place: Any, nonce: int, /) -> bool:
-        return self._held(place, nonce, None)
+    def holds(self, place: Any, nonce: int, fenced: bool, /) -> bool:
+        return self._held(nonce, fenced, None)
 
     def abandon(self, nonce: int, /) -> None:
-        self._held("", nonce, lambda _, whole, out: whole.put_back(out))
+        self._held(nonce, False, lambda _, whole, out: whole.put_back(out))
 
     def describe(self, key: str | None, /) -> list[ClaimDescription]:
         with self.engine.reading() as rows:

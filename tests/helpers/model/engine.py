@@ -137,7 +137,7 @@ class ModelEngine:
         return threading.get_ident() not in self._moments
 
     def require_writable(self) -> None:
-        self._own()
+        self.require_usable()
         if not self.can_write():
             raise SlothStateError("inside snapshot() nothing can be written")
 

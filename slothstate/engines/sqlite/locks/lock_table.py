@@ -6,7 +6,6 @@ Whoever finds a lock taken looks whether its owner lives: a dead owner's lock is
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +20,7 @@ from slothstate.engines.sqlite.locks.boot_clock import boot_id, boot_ms
 from slothstate.engines.sqlite.locks.owner import LIVENESS_INTERVAL, Ownership, host
 from slothstate.errors import SlothStateError, StateBusy
 from slothstate.hints import TYPE_CHECKING
+from slothstate.identity import process_id
 
 if TYPE_CHECKING:
     from slothstate.descriptions import LockDescription
@@ -204,7 +204,7 @@ class LockTable:
         owner = self._ownership.become()
         began = 0 if ttl_ms is None else boot_ms()
         expires_boot_ms = None if ttl_ms is None else began + ttl_ms
-        claim = table.Claim(name, nonce, owner, host(), os.getpid(), self._boot_id, expires_boot_ms, slots)
+        claim = table.Claim(name, nonce, owner, host(), process_id(), self._boot_id, expires_boot_ms, slots)
         try:
             if deadline is None:
                 token = self._store.write(table.acquire, claim, self._is_free, is_ahead)

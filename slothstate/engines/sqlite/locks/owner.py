@@ -64,7 +64,7 @@ class Ownership:
         # locked after Ctrl-C.
         self._own = {}
         self._seen_until = 0.0
-        self._is_retired = False
+        self.is_retired = False
 
     @property
     def name(self) -> str | None:
@@ -86,20 +86,24 @@ class Ownership:
         now = time.monotonic()
         own = self._own.get("")
         if own is None or now >= self._seen_until:
-            if self._is_retired:
-                raise StateClosed(f"the state on {self._path} is closed")
+            if self.is_retired:
+                raise self.closed()
             own = self._found() if own is None else own
             self._renew(own)
             self._seen_until = now + IDENTITY_CHECK_INTERVAL
-            if self._is_retired:
+            if self.is_retired:
                 # Meanwhile, by another thread: its look must not be the last one for a while.
                 self._seen_until = 0.0
         return own.name
 
     def retire(self) -> None:
         """Take nothing more: what this gives back from now on is for others, not for threads of its own that wait."""
-        self._is_retired = True
+        self.is_retired = True
         self._seen_until = 0.0
+
+    def closed(self) -> StateClosed:
+        """Return the error of whoever would take something now."""
+        return StateClosed(f"the state on {self._path} is closed")
 
     def _found(self) -> _Own:
         """Return the owner that this is from now on."""
