@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import slothstate as package
-from helpers.command import SECONDS, slothstate, start
+from helpers.command import SECONDS, other, slothstate, start
 from helpers.support import exact_dump
 from helpers.verbs import VALUES
 from slothstate import Record
@@ -64,13 +64,6 @@ def full(home: Path) -> list[str]:
 def ended(lines: bytes) -> bytes:
     """These lines with the last line of a dump."""
     return lines + b'{"records": %d}\n' % sum(1 for line in lines.splitlines() if line.strip())
-
-
-def other(home: Path) -> Path:
-    """The directory of another store."""
-    directory = home / "other"
-    directory.mkdir(exist_ok=True)
-    return directory
 
 
 def test_round_trip(home: Path, full: list[str]) -> None:
