@@ -33,14 +33,7 @@ class Acquisition:
     )
 
     def __init__(
-        self,
-        name: str,
-        life: object,
-        *,
-        has_ttl: bool,
-        is_scoped: bool = False,
-        shared: bool = False,
-        slots: int = 1,
+        self, name: str, life: object, *, has_ttl: bool, is_scoped: bool = False, shared: bool = False, slots: int = 1
     ) -> None:
         self.name = name
         self.shared = shared

@@ -12,14 +12,7 @@ from functools import cache
 from slothstate.errors import InvalidValue, OutOfRange, WrongType, a_kind
 from slothstate.hints import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from slothstate.native import json_decode, json_encode, json_field
-from slothstate.values import (
-    check_number,
-    damaged,
-    decoded,
-    describe,
-    encode,
-    shorten,
-)
+from slothstate.values import check_number, damaged, decoded, describe, encode, shorten
 
 if TYPE_CHECKING:
     import re

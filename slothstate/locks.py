@@ -55,7 +55,9 @@ class Locks:
         """Return what `acquire` is to acquire for the calling thread or task."""
         return Acquisition(name, self._life, has_ttl=ttl is not None, is_scoped=is_scoped, shared=shared, slots=slots)
 
-    def acquire(self, wanted: Acquisition, timeout: float | None, ttl: float | None) -> bool:
+    def acquire(
+        self, wanted: Acquisition, timeout: float | None, ttl: float | None, *, is_attempt: bool = False
+    ) -> bool:
         """Acquire a lock, waiting up to `timeout` seconds (None: for ever); False if it could not be had.
 
         An exception that strikes in here (Ctrl-C) leaves nothing held.
@@ -67,7 +69,7 @@ class Locks:
             refuse_own(mine, wanted, timeout, same_state=True)
         if wanted.shared or wanted.slots > 1:
             self._refuse_second(wanted, timeout)
-        return self._acquire(wanted, timeout, ttl)
+        return self._acquire(wanted, timeout, ttl, is_attempt)
 
     def attempt(self, wanted: Acquisition, timeout: float | None, ttl: float | None) -> bool:
         """Acquire a lock if it is free now; for a caller that waits up to `timeout` by itself, and lets others run.
@@ -75,12 +77,7 @@ class Locks:
         It tries again and again until it has the lock, or calls `end_wait`.
         Raises: `AlreadyHeld` if it would wait for itself; other tasks of its thread go on meanwhile.
         """
-        mine = self._held.get(wanted.key)
-        if mine is not None and self.holds(mine):
-            refuse_own(mine, wanted, timeout, same_state=True)
-        if wanted.shared or wanted.slots > 1:
-            self._refuse_second(wanted, timeout)
-        return self._acquire(wanted, timeout, ttl, is_attempt=timeout != 0)
+        return self.acquire(wanted, timeout, ttl, is_attempt=timeout != 0)
 
     def pause(self, wanted: Acquisition) -> float:
         """Return after how many seconds the next attempt is made, though nobody commits."""
@@ -96,14 +93,13 @@ class Locks:
 
     def _acquire(self, wanted: Acquisition, timeout: float | None, ttl: float | None, is_attempt: bool = False) -> bool:
         ttl_ms = None if ttl is None else max(1, round(ttl * 1000))
-        name, nonce, shared, slots = wanted.name, wanted.nonce, wanted.shared, wanted.slots
         try:
             if is_attempt:
                 refuse = partial(self._refuse_own, wanted, timeout, of_caller=True)
-                token = self._engine.locks.attempt(name, nonce, ttl_ms, refuse, shared=shared, slots=slots)
+                token = self._engine.locks.attempt(wanted, ttl_ms, refuse)
             else:
                 refuse = partial(self._refuse_own, wanted, timeout)
-                token = self._engine.locks.acquire(name, nonce, timeout, ttl_ms, refuse, shared=shared, slots=slots)
+                token = self._engine.locks.acquire(wanted, timeout, ttl_ms, refuse)
             if token is None:
                 return False
             wanted.token = token

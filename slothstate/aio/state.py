@@ -129,9 +129,7 @@ class AsyncState(Runner):
         """Claim an item, as `State.list_claim` does: `async with await state.list_claim(…) as item`."""
         keys = check_keys(key)
         claim = await self._first(
-            keys,
-            lambda: self.state.list_claim(keys, 0, ttl=ttl, max_attempts=max_attempts, dead=dead),
-            timeout,
+            keys, lambda: self.state.list_claim(keys, 0, ttl=ttl, max_attempts=max_attempts, dead=dead), timeout
         )
         return None if claim is None else AsyncClaim(self, claim)
 

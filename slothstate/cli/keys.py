@@ -28,17 +28,7 @@ from slothstate.cli.values import (
 )
 from slothstate.hints import Any, Literal
 
-__all__ = [
-    "clear",
-    "compare_swap",
-    "copy",
-    "delete",
-    "exists",
-    "get",
-    "rename",
-    "set_",
-    "take",
-]
+__all__ = ["clear", "compare_swap", "copy", "delete", "exists", "get", "rename", "set_", "take"]
 
 
 @store_command("get")

@@ -11,13 +11,7 @@ from rich.text import Text
 
 from slothstate.cli.formatting import console_options
 from slothstate.hints import Final
-from slothstate.lua.host.report import (
-    Level,
-    TaskResult,
-    count_results,
-    duration,
-    printable,
-)
+from slothstate.lua.host.report import Level, TaskResult, count_results, duration, printable
 from slothstate.lua.host.workflow import Plan, Task
 
 __all__ = ["TerminalReporter"]

@@ -97,11 +97,7 @@ def watch(
     """
     left = count
     told_to_end: int | None = None
-    with (
-        _ready(command) as (runs, mask),
-        _opened(db, mask) as state,
-        state.watch(pattern, name=name) as changes,
-    ):
+    with _ready(command) as (runs, mask), _opened(db, mask) as state, state.watch(pattern, name=name) as changes:
         while left != 0 and told_to_end is None and (change := _next(changes, timeout, mask)) is not None:
             if not command:
                 write(as_json({"key": change.key, "op": change.op, "revision": change.revision}))

@@ -10,7 +10,16 @@ from slothstate.hints import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from slothstate.descriptions import LockDescription
 
-__all__ = ["LockTable", "mismatch"]
+__all__ = ["LockTable", "Wanted", "mismatch"]
+
+
+class Wanted(Protocol):
+    """An acquisition. Up to `slots` may hold its lock at a time, any number that are `shared`."""
+
+    name: str
+    nonce: int
+    shared: bool
+    slots: int
 
 
 class LockTable(Protocol):
@@ -20,38 +29,19 @@ class LockTable(Protocol):
     """
 
     def acquire(
-        self,
-        name: str,
-        nonce: int,
-        timeout: float | None,
-        ttl_ms: int | None,
-        blocked: Callable[[int], None],
-        /,
-        *,
-        shared: bool = False,
-        slots: int = 1,
+        self, wanted: Wanted, timeout: float | None, ttl_ms: int | None, blocked: Callable[[int], None], /
     ) -> int | None:
         """Acquire a lock, waiting up to `timeout` seconds (None: for ever); return the fencing token, or None.
 
         The token is higher than that of every earlier acquisition of the name. A lock whose owner died is free at once,
         and so is one whose time is up, counted from when it was granted. An exception that strikes in here leaves
         nothing held. `blocked(nonce)` is called before it waits for a holder, who may change; what it raises ends the
-        wait. Up to `slots` may hold it at a time, any number that are `shared`; whoever waits for it alone keeps new
-        shared ones out, but not those who began to wait before it did: a stream of such would for ever.
+        wait. Whoever waits for it alone keeps new shared ones out, but not those who began to wait before it did: a
+        stream of such would for ever.
         Raises: `InvalidValue` beside holders that state other slots.
         """
 
-    def attempt(
-        self,
-        name: str,
-        nonce: int,
-        ttl_ms: int | None,
-        blocked: Callable[[int], None],
-        /,
-        *,
-        shared: bool = False,
-        slots: int = 1,
-    ) -> int | None:
+    def attempt(self, wanted: Wanted, ttl_ms: int | None, blocked: Callable[[int], None], /) -> int | None:
         """Do what `acquire` does at each look of its wait, for a caller that waits by itself.
 
         The wait goes on until the lock is acquired, or until `end_wait`.

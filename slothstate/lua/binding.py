@@ -77,9 +77,7 @@ def bind_verbs(runtime: Any, verbs: Iterable[Verb]) -> Any:
 
 
 def _bind_native(
-    entry: Any,
-    declared: tuple[tuple[bytes, bytes, Callable[..., Any], bool], ...],
-    with_options: Callable[..., Any],
+    entry: Any, declared: tuple[tuple[bytes, bytes, Callable[..., Any], bool], ...], with_options: Callable[..., Any]
 ) -> Any:
     pending: list[BaseException] = []
 

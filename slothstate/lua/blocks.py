@@ -19,9 +19,7 @@ class _Failed(Exception):
     """Tells a block that the Lua function in it failed."""
 
 
-def enter_block(
-    block: Callable[[], AbstractContextManager[None]],
-) -> tuple[Callable[[bool], None], None]:
+def enter_block(block: Callable[[], AbstractContextManager[None]]) -> tuple[Callable[[bool], None], None]:
     """Enter a transaction or a snapshot."""
     manager = block()
     manager.__enter__()

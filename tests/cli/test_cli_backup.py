@@ -15,7 +15,7 @@ import apsw
 import pytest
 
 import slothstate as package
-from helpers.command import SECONDS, slothstate, start
+from helpers.command import SECONDS, other, slothstate, start
 from helpers.faulty_disk import RecordingDisk
 from helpers.sqlite import raw
 from helpers.support import exact_dump
@@ -34,13 +34,6 @@ def full(home: Path) -> list[str]:
         state.set("session", {"user": 7}, ttl=3600.5)
         state.list_push("queue", 1, 2.0, {"job": [None]}, "é")
         return exact_dump(state)
-
-
-def other(home: Path) -> Path:
-    """The directory of another store."""
-    directory = home / "other"
-    directory.mkdir(exist_ok=True)
-    return directory
 
 
 def test_backup_and_restore(home: Path, full: list[str]) -> None:
@@ -325,12 +318,7 @@ def number(request: pytest.FixtureRequest) -> Iterator[int]:
     ],
 )
 def test_a_signal_leaves_nothing_behind(
-    home: Path,
-    full: list[str],
-    number: int,
-    arguments: tuple[str, ...],
-    place: str,
-    monkeypatch: pytest.MonkeyPatch,
+    home: Path, full: list[str], number: int, arguments: tuple[str, ...], place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """timeout(1) or a service manager ends it: what was written aside, as large as the store, is gone."""
     monkeypatch.chdir(home)

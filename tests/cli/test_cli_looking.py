@@ -34,9 +34,6 @@ def holder(home: Path, *arguments: str, **options: Any) -> Iterator[tuple[subpro
             process.kill()
 
 
-# stats, inspect, du
-
-
 def test_stats(home: Path, state: State) -> None:
     """Lines of name and value for a pipe, the verb's own dictionary and a little more for --json."""
     state.set_many({"a": 1, "b": "x", "c": "y"})
@@ -138,9 +135,6 @@ def test_du(home: Path, state: State) -> None:
     refusal("du", "--delimiter", "", home=home, code=2)
 
 
-# top
-
-
 def test_top_once(home: Path, state: State) -> None:
     """--once prints one plain screen: figures, prefixes, locks."""
     state.set_many({f"user:{number}": number for number in range(50)} | {"evil\x1b:": 1})
@@ -207,9 +201,6 @@ def test_top_in_a_terminal(home: Path, state: State, end: str) -> None:
         assert f"{ESC}[?1049l" in terminal.shown
         assert terminal.is_echoing()
         assert "Traceback" not in terminal.shown
-
-
-# Locks
 
 
 def test_lock_is_held_until_a_signal(home: Path, state: State) -> None:

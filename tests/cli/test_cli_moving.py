@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import slothstate as package
-from helpers.command import SECONDS, slothstate, start
+from helpers.command import SECONDS, other, slothstate, start
 from helpers.support import exact_dump
 from helpers.verbs import VALUES
 from slothstate import Record
@@ -64,13 +64,6 @@ def full(home: Path) -> list[str]:
 def ended(lines: bytes) -> bytes:
     """These lines with the last line of a dump."""
     return lines + b'{"records": %d}\n' % sum(1 for line in lines.splitlines() if line.strip())
-
-
-def other(home: Path) -> Path:
-    """The directory of another store."""
-    directory = home / "other"
-    directory.mkdir(exist_ok=True)
-    return directory
 
 
 def test_round_trip(home: Path, full: list[str]) -> None:
@@ -336,11 +329,6 @@ def test_dry_run(home: Path, full: list[str]) -> None:
     assert list(other(home).iterdir()) == []
 
 
-def test_missing_file(home: Path) -> None:
-    """A file that cannot be read is named."""
-    assert "cannot read none.jsonl: No such file" in slothstate("load", "none.jsonl", home=home, code=2)
-
-
 def test_large_dump_streams(home: Path) -> None:
     """A dump much larger than a batch comes back whole through a pipe between two processes."""
     with package.open(home / "state.db") as state:
@@ -392,9 +380,6 @@ def test_progress(home: Path) -> None:
     shown = at_terminal(home, "load", "all.jsonl", stream="stderr")
     assert b"loading" in shown
     assert shown.endswith(b"\x1b[2Kloaded 3,000 keys\n")
-
-
-# copy-store
 
 
 def held(path: Path) -> dict[str, Any]:

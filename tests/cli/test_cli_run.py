@@ -19,7 +19,7 @@ import slothstate
 from helpers import postgres_server
 from helpers.command import command, environment
 from helpers.host import slothstate_run
-from helpers.support import in_time
+from helpers.support import in_time, run_program
 from helpers.terminal import in_terminal
 
 PIPELINE = """
@@ -260,9 +260,6 @@ def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield str(tmp_path / "s.db")
         return
-    reason = postgres_server.reason_to_skip()
-    if reason is not None:
-        pytest.skip(reason)
     url = postgres_server.take_url()
     yield url
     postgres_server.give_back(url)
@@ -321,11 +318,7 @@ def test_an_interrupt_ends_the_whole_run(body: str, db: str, binding: str, lua: 
             lines += process.communicate(timeout=30)[1]
         assert process.returncode == 130
         kept = [line.partition(" in ")[0].strip() for line in lines]
-        assert kept == [
-            "workflow w: started: 3 tasks",
-            "task a: started",
-            "task a: interrupted",
-        ]
+        assert kept == ["workflow w: started: 3 tasks", "task a: started", "task a: interrupted"]
         assert not (tmp_path / "side").exists()
         return seconds
 
@@ -380,14 +373,11 @@ def test_what_io_popen_runs_ends_with_the_run(body: str, tmp_path: Path) -> None
 def test_os_execute_returns_what_it_does_in_lua(lua: str, tmp_path: Path) -> None:
     """The status of the system in Lua 5.1, three values in later ones; its input and output are those of the run."""
     source = "print(os.execute('exit 3')) print(os.execute('kill -9 $$')) print(os.execute('cat')) print(os.execute())"
-    done = subprocess.run(
+    done = run_program(
         command("run", script(tmp_path, source), "--lua", lua, "--db", "s.db"),
         cwd=tmp_path,
         env=environment(tmp_path),
         input="typed\n",
-        capture_output=True,
-        text=True,
-        timeout=60,
     )
     expected = {
         "luajit": ["768", "9", "typed", "0", "1"],

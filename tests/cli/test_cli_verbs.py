@@ -220,9 +220,6 @@ def test_keys_are_one_a_line(home: Path, state: State) -> None:
         assert output(verb, "-0", home=home) == "a\nb\0c\r\0d\x1b\0"
 
 
-# In a terminal
-
-
 def test_raw_reaches_a_terminal(home: Path, state: State) -> None:
     """--raw sends a value to a terminal as it is."""
     state["key"] = f"{ESC}[31mred"
@@ -295,9 +292,6 @@ def test_answers_in_a_terminal(home: Path, state: State) -> None:
     assert "no keys" in in_terminal("keys", "zz", home=home)
     assert "\\x1b" in in_terminal("range", "list", home=home)
     assert "not swapped: key 'b'" in in_terminal("compare-swap", "b", "1", "2", home=home, code=1)
-
-
-# Ends
 
 
 def test_heavy_modules_are_not_imported_for_get(home: Path, state: State) -> None:

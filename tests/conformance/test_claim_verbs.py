@@ -10,14 +10,8 @@ from typing import Any
 import pytest
 
 from helpers.support import Clock
-from slothstate import Claim, InvalidKey, InvalidValue, State
-
-
-def claimed(state: State, key: str, **options: Any) -> Claim:
-    """Claim an item that there is."""
-    claim = state.list_claim(key, **options)
-    assert claim is not None
-    return claim
+from helpers.verbs import claimed
+from slothstate import InvalidKey, InvalidValue, State
 
 
 def test_waits(state: State, open_state: Callable[[], State]) -> None:

@@ -12,16 +12,10 @@ import pytest
 
 from helpers.places import Place
 from helpers.support import Clock
-from slothstate import Claim, LockLost, SlothStateError, State, WrongType
+from helpers.verbs import claimed
+from slothstate import LockLost, SlothStateError, State, WrongType
 
 FIELDS = {"key", "owner", "since", "attempt", "alive", "due"}
-
-
-def claimed(state: State, key: str, **options: Any) -> Claim:
-    """Claim an item that there is."""
-    claim = state.list_claim(key, **options)
-    assert claim is not None
-    return claim
 
 
 def whole(state: State) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from helpers.places import Place
+from helpers.support import wanted
 from slothstate import InvalidKey, NotSupported, State
 from slothstate.engines.protocol import Engine
 
@@ -58,10 +59,10 @@ def test_an_acquisition_is_named_by_its_nonce(engine: Engine) -> None:
     """It holds until it is released, lost or over; only its own nonce releases or extends it."""
     locks = engine.locks
     seen: list[int] = []
-    token = locks.acquire("job", 17, 0, None, seen.append)
+    token = locks.acquire(wanted("job", 17), 0, None, seen.append)
     assert token is not None
     assert (locks.holders("job"), locks.holds("job", 17), locks.holds("job", 18)) == ([17], True, False)
-    assert locks.acquire("job", 18, 0.05, None, seen.append) is None
+    assert locks.acquire(wanted("job", 18), 0.05, None, seen.append) is None
     assert set(seen) == {17}
     assert not locks.release("job", 18)
     assert not locks.extend("job", 18, 1000)
@@ -70,10 +71,10 @@ def test_an_acquisition_is_named_by_its_nonce(engine: Engine) -> None:
     assert not locks.remove("job", False)
     assert locks.remove("job", True)
     assert (locks.holders("job"), locks.release("job", 17)) == ([], False)
-    later = locks.acquire("job", 18, 0, 1, seen.append)
+    later = locks.acquire(wanted("job", 18), 0, 1, seen.append)
     assert later is not None
     assert later > token
-    tokens = [locks.acquire("other", nonce, 0, None, seen.append, shared=True) for nonce in (19, 20)]
+    tokens = [locks.acquire(wanted("other", nonce, shared=True), 0, None, seen.append) for nonce in (19, 20)]
     assert None not in tokens
     assert sorted(locks.holders("other")) == [19, 20]
 
@@ -115,10 +116,7 @@ USES: dict[str, tuple[Callable[[State], object], ...]] = {
     "clear": (lambda s: s.clear("a*"), lambda s: s.clear()),
     "keys": (lambda s: s.keys(), lambda s: s.keys("r*", limit=1)),
     "scan": (lambda s: list(s.scan()),),
-    "compare_swap": (
-        lambda s: s.compare_swap("a", 1, 2),
-        lambda s: s.compare_swap("missing", None, 1),
-    ),
+    "compare_swap": (lambda s: s.compare_swap("a", 1, 2), lambda s: s.compare_swap("missing", None, 1)),
     "get_field": (lambda s: s.get_field("table", "a"),),
     "set_field": (lambda s: s.set_field("table", "b", 1), lambda s: s.set_field("missing", "b", 1)),
     "increment_field": (lambda s: s.increment_field("table", "a"), lambda s: s.increment_field("missing", "a")),

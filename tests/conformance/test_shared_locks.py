@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from helpers.places import Place
-from helpers.support import in_time
+from helpers.support import in_time, wanted
 from slothstate import AlreadyHeld, InvalidValue, LockLost, LockTimeout, State
 
 PATIENCE = 30.0
@@ -169,7 +169,7 @@ def test_who_comes_later_to_have_it_alone_keeps_nobody_out_who_waits(place: Plac
     holder, sharer, alone = (place.open() for _ in range(3))
 
     def attempt(state: State, nonce: int, shared: bool) -> bool:
-        return state._engine.locks.attempt("job", nonce, None, lambda _: None, shared=shared) is not None
+        return state._engine.locks.attempt(wanted("job", nonce, shared), None, lambda _: None) is not None
 
     holder.lock("job")
     assert not attempt(sharer, 1, True)

@@ -78,30 +78,6 @@ def test_nothing_resurrects_an_expired_key(state: State, clock: Clock, kind: str
     assert (state.get("k"), state.get_ttl("k")) == ("new", -1)
 
 
-def test_set_clears_and_replaces(state: State, clock: Clock) -> None:
-    """`set` without a TTL clears the old one, with a TTL it replaces it, whatever it was."""
-    state.set("k", 1, ttl=5)
-    state.set("k", 1)
-    assert state.get_ttl("k") == -1
-    state.set("k", 1, ttl=5)
-    state.set("k", 2, ttl=100)
-    clock.advance(50)
-    assert (state.get("k"), state.get_ttl("k")) == (2, 50)
-    state["k"] = 3
-    assert state.get_ttl("k") == -1
-
-
-def test_verbs_that_change_in_place_keep_it(state: State, clock: Clock) -> None:
-    """A rate limit's window is set once and ends when it was to end, however often its counter grew."""
-    state.set("window", 0, ttl=60)
-    for second in range(60):
-        assert state.increment("window") == second + 1
-        clock.advance(1)
-    assert state.get("window") is None
-    assert state.increment("window") == 1
-    assert state.get_ttl("window") == -1
-
-
 def test_clock_that_goes_back(state: State, clock: Clock) -> None:
     """A wall clock set back extends a TTL, set forward it shortens it; neither is an error."""
     state.set("k", 1, ttl=60)

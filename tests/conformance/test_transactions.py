@@ -136,11 +136,7 @@ def test_transaction_that_is_never_entered(state: State, open_state: Callable[[]
 
 def test_busy(place: Place) -> None:
     """A writer that waits in vain for another is `StateBusy` after its timeout, with nothing written; reads go on."""
-    with (
-        place.open() as first,
-        place.open(busy_timeout=0.05) as second,
-        ThreadPoolExecutor(1) as pool,
-    ):
+    with place.open() as first, place.open(busy_timeout=0.05) as second, ThreadPoolExecutor(1) as pool:
         first.set("a", 1)
         with first.transaction():
             first.set("a", 2)

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from helpers import ROOT
+from helpers.support import run_program
 
 
 def test_every_topic_runs_and_the_page_and_the_chart_are_written(tmp_path: Path) -> None:
     """`python -m bench` ends well, and every target and topic is on the page it writes."""
-    run = subprocess.run(
-        [sys.executable, "-m", "bench", "--tiny", "--output", str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
+    run = run_program([sys.executable, "-m", "bench", "--tiny", "--output", str(tmp_path)], cwd=ROOT, timeout=280)
     assert run.returncode == 0, run.stderr
     page = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
     chart = (tmp_path / "benchmarks.svg").read_text(encoding="utf-8")

@@ -12,19 +12,14 @@ import pytest
 import slothstate
 from helpers import ROOT
 from helpers.command import environment
+from helpers.support import run_program
 
 EXAMPLES = ROOT / "examples"
 
 
 def test_in_python(tmp_path: Path) -> None:
     """With a worker killed each job is done, and counted once."""
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / "worker_pool.py", tmp_path / "state.db", "60"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_program([sys.executable, EXAMPLES / "worker_pool.py", tmp_path / "state.db", "60"])
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "60 jobs done, 0 given up\n")
     with slothstate.open(tmp_path / "state.db") as state:
         assert state.get("result:7") == 49
@@ -142,13 +137,7 @@ def test_leader_election(tmp_path: Path) -> None:
 
 def test_warm_cache(tmp_path: Path) -> None:
     """All processes have the result, and one has computed it."""
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / "warm_cache.py", tmp_path / "state.db", "5"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_program([sys.executable, EXAMPLES / "warm_cache.py", tmp_path / "state.db", "5"])
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == ["{'orders': 3}"] * 5 + ["computed 1 times"]
 

@@ -42,9 +42,7 @@ with slothstate.open(sys.argv[1]) as state:
 
 
 @pytest.mark.parametrize(
-    "options",
-    [(), ("-bb", "-W", "error", "-X", "dev"), ("-O",), ("-OO",), ("-I",), ("-X", "utf8=0")],
-    ids=" ".join,
+    "options", [(), ("-bb", "-W", "error", "-X", "dev"), ("-O",), ("-OO",), ("-I",), ("-X", "utf8=0")], ids=" ".join
 )
 def test_interpreter_switches(tmp_path: Path, options: tuple[str, ...]) -> None:
     """The verbs work without assertions and docstrings, and without one warning when each is an error."""

@@ -15,16 +15,11 @@ import pytest
 import slothstate
 from helpers.processes import Channel, Child, Worker, processes
 from helpers.support import quick_and_long, until
-from slothstate import Claim, State
+from helpers.verbs import claimed
+from slothstate import State
 
 SOON = 0.05
 """Seconds in the median from the death of a process to its item in another's hands."""
-
-
-def claimed(state: State, key: str, timeout: float = 0) -> Claim:
-    claim = state.list_claim(key, timeout)
-    assert claim is not None
-    return claim
 
 
 def claim_and_stay(channel: Channel, path: str, count: int) -> None:

@@ -24,6 +24,7 @@ import pytest
 import slothstate
 from helpers.processes import Channel, Worker, processes
 from helpers.sqlite import raw
+from helpers.support import run_program
 from slothstate import Claim
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="moves the clock through LD_PRELOAD")
@@ -361,13 +362,8 @@ def test_command_line_after_a_jump(path: str, wall: Wall, jump: str) -> None:
                 ["doctor"],
                 ["dump"],
             ):
-                done = subprocess.run(
-                    [sys.executable, "-m", "slothstate", "--db", path, *command],
-                    env={**os.environ, **wall.variables()},
-                    capture_output=True,
-                    text=True,
-                    timeout=60,
-                    check=False,
+                done = run_program(
+                    [sys.executable, "-m", "slothstate", "--db", path, *command], env={**os.environ, **wall.variables()}
                 )
                 assert (done.returncode, done.stderr) == (0, ""), (command, done)
                 assert done.stdout

@@ -191,9 +191,6 @@ def write_until_told(channel: Channel, path: str) -> None:
         channel.send(state.increment("n"))
 
 
-# Any damage at all
-
-
 def mutate(image: Image, chance: Random) -> Image:
     """Overwrite 1 to 64 bytes, somewhere, mostly where structure is: in headers and at the beginning of pages."""
     changed = dict(image)

@@ -122,10 +122,7 @@ BAD = {
         operation("set", 2, at=(2, 3), gives=True),
         operation("get", at=(4, 5), gives=1, by=2),
     ],
-    "lost update": [
-        operation("increment", 1, at=(0, 5), gives=1),
-        operation("increment", 1, at=(1, 6), gives=1, by=2),
-    ],
+    "lost update": [operation("increment", 1, at=(0, 5), gives=1), operation("increment", 1, at=(1, 6), gives=1, by=2)],
     "going back": [
         operation("set", 1, at=(0, 9), gives=True),
         operation("get", at=(1, 2), gives=1, by=2),
@@ -145,10 +142,7 @@ BAD = {
         operation("compare_swap", 1, 2, at=(2, 5), gives=True, by=2),
         operation("compare_swap", 1, 3, at=(2, 5), gives=True, by=3),
     ],
-    "a type that changed": [
-        operation("set", 1, at=(0, 1), gives=True),
-        operation("get", at=(2, 3), gives=True, by=2),
-    ],
+    "a type that changed": [operation("set", 1, at=(0, 1), gives=True), operation("get", at=(2, 3), gives=True, by=2)],
 }
 
 LOCKS_GOOD = {

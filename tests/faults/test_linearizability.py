@@ -11,8 +11,6 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import slothstate
 from helpers import postgres_server
 from helpers.checkers import UNLOCKED, linearizable, lock_model, replay
@@ -43,9 +41,6 @@ LOCKS: tuple[tuple[str, int, dict[str, Any]], ...] = (
 """Names, the slots that the history states, and what they are asked for with."""
 
 LOCK_NAMES = ("lock", "shared", "slots")
-
-
-# What the workers do
 
 
 def open_at(path: str, directory: str, worker: int) -> State:
@@ -195,9 +190,6 @@ def read_versions(channel: Channel, path: str, name: str) -> tuple[int, int, lis
         return reads, state.stats()["cache_hits"], wrong
 
 
-# The tests
-
-
 def bulk(path: str, directory: Path, seconds: float) -> str:
     """Let a nemesis loose on workers for a while, then replay what they did; return what was seen."""
     witness = Witness(f"{directory}/witness")
@@ -315,9 +307,6 @@ def test_no_read_is_older_than_the_last_acknowledged_write(
 
 def test_hot_histories_on_postgresql_are_linearizable(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """The same on the other engine, whose workers wait for each other's transactions on a server."""
-    reason = postgres_server.reason_to_skip()
-    if reason is not None:
-        pytest.skip(reason)
     operations = kills = 0
     for seed in range(1, HISTORIES_ON_A_SERVER + 1):
         directory = tmp_path / str(seed)

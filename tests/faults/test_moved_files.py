@@ -56,6 +56,7 @@ WRITES: dict[str, Callable[[State], object]] = {
     "set_many": lambda s: s.set_many({"a": 1}),
     "transaction": lambda s: s.transaction().__enter__(),
     "try_lock": lambda s: s.try_lock("n"),
+    "lock": lambda s: s.lock("n", timeout=0),
     "sweep": lambda s: s.sweep(),
     "clear": lambda s: s.clear(),
 }
@@ -78,16 +79,20 @@ def test_nothing_is_acknowledged_afterwards(store: Path, move: str, write: str) 
             state.get("k")
 
 
-def test_file_that_comes_back_is_not_trusted(store: Path) -> None:
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
+def test_file_that_comes_back_is_not_trusted(store: Path, suffix: str) -> None:
     """Once a file was missing the handle stays shut, even if one appears under the name again."""
+    file = store.with_name(store.name + suffix)
     with slothstate.open(store) as state:
         state.set("k", 1)
-        store.rename(store.with_name("other.db"))
+        file.rename(store.with_name("moved"))
         with pytest.raises(UnsafeState):
             state.set("k", 2)
-        store.with_name("other.db").rename(store)
-        with pytest.raises(UnsafeState):
-            state.set("k", 2)
+        store.with_name("moved").rename(file)
+        for call in (lambda: state.set("k", 2), lambda: state.get("k")):
+            with pytest.raises(UnsafeState):
+                call()
     with slothstate.open(store) as again:
         assert again.get("k") == 1
+        assert again.check() == []
         assert again.set("k", 2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from helpers import ROOT, TESTS, planted, postgres_server
+from helpers.support import run_program
 
 FAILED = 1
 DEADLINE = 110.0
@@ -19,12 +19,9 @@ DEADLINE = 110.0
 
 def outcome(bug: str) -> str:
     """Plant a bug and run its test; return whether it was caught, or what the test said instead."""
-    done = subprocess.run(
+    done = run_program(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", TESTS / planted.BUGS[bug].found_by],
-        capture_output=True,
-        text=True,
         timeout=DEADLINE,
-        check=False,
         cwd=ROOT,
         env={**os.environ, planted.VARIABLE: bug},
     )

@@ -314,10 +314,7 @@ VERBS: dict[str, tuple[Callable[[State], Any], Callable[[dict[str, Any]], dict[s
         lambda state: state.delete("victim"),
         lambda found: {key: value for key, value in found.items() if key != "victim"},
     ),
-    "set_many": (
-        lambda state: state.set_many({"a": 100, "b": 100}),
-        lambda found: {**found, "a": 100, "b": 100},
-    ),
+    "set_many": (lambda state: state.set_many({"a": 100, "b": 100}), lambda found: {**found, "a": 100, "b": 100}),
     "compare_swap": (lambda state: state.compare_swap("b", 2, 3), lambda found: {**found, "b": 3}),
     "transaction": (in_transaction, change_all),
     "lock": (lock_and_unlock, lambda found: found),

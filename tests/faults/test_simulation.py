@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ import pytest
 
 from helpers import TESTS, planted
 from helpers.simulated_store import CRASHES, Run, runs
-from helpers.support import quick_and_long
+from helpers.support import quick_and_long, run_program
 
 SECONDS = 8.0
 SEEDS = 100_000
@@ -74,12 +73,9 @@ FOUND = re.compile("no order explains the results|is no state of the history")
 
 def search(bug: str) -> str:
     """Return what the first seed says that finds a planted bug, or that none does."""
-    done = subprocess.run(
+    done = run_program(
         [sys.executable, "-m", "helpers.simulated_store", "1", str(1 + SEEDS_TO_FIND), "1"],
-        capture_output=True,
-        text=True,
         timeout=DEADLINE,
-        check=False,
         cwd=TESTS,
         env={**os.environ, planted.VARIABLE: bug},
     )

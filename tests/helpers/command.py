@@ -40,3 +40,9 @@ def slothstate(*arguments: str | Path, home: Path, stdin: bytes = b"", code: int
     assert process.returncode == code, err.decode()
     assert code or not err, err.decode()
     return (err if code else out).decode()
+
+
+def other(home: Path) -> Path:
+    """Return the directory of another store."""
+    (home / "other").mkdir(exist_ok=True)
+    return home / "other"

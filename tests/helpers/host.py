@@ -9,6 +9,7 @@ from pathlib import Path
 
 import slothstate
 from helpers.command import command, environment
+from helpers.support import run_program
 from slothstate.lua.host.host import Host
 from slothstate.lua.host.report import TaskResult
 from slothstate.lua.host.workflow import Plan, Task
@@ -71,11 +72,4 @@ def slothstate_run(
     *arguments: str | Path, cwd: Path, env: dict[str, str] | None = None, timeout: float = 60
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m slothstate run …` as a user does, with pipes for its output."""
-    return subprocess.run(
-        command("run", *arguments),
-        cwd=cwd,
-        env=environment(cwd, env),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+    return run_program(command("run", *arguments), cwd=cwd, env=environment(cwd, env), timeout=timeout)

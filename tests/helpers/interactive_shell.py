@@ -14,11 +14,7 @@ import pytest
 from helpers.command import SECONDS
 from helpers.terminal import Terminal
 
-_START: Final = {
-    "bash": ["--noprofile", "--norc", "-i"],
-    "zsh": ["--no-rcs", "-i"],
-    "fish": ["--no-config", "-i"],
-}
+_START: Final = {"bash": ["--noprofile", "--norc", "-i"], "zsh": ["--no-rcs", "-i"], "fish": ["--no-config", "-i"]}
 
 # Each loads the completion as the manual says; Ctrl-X d writes down what is on the command line.
 _SET_UP: Final = {

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
-
 from helpers import postgres_server
 from helpers.model import Memory, ModelEngine
 from helpers.support import exactly
@@ -83,9 +81,6 @@ class PostgresPlace(Place):
     limits = SqliteEngine.limits
 
     def __init__(self, directory: Path) -> None:
-        reason = postgres_server.reason_to_skip()
-        if reason is not None:
-            pytest.skip(reason)
         super().__init__(directory)
         self._url = postgres_server.take_url()
 

@@ -23,6 +23,10 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import pytest
+
+from helpers.support import run_program
+
 if TYPE_CHECKING:
     from slothstate.engines.postgres.connection import Connection
 
@@ -141,14 +145,7 @@ class Server:
         return [*(as_somebody_else() or ()), str(directory / name), *arguments]
 
     def _run(self, name: str, *arguments: str) -> None:
-        done = subprocess.run(
-            self._command(name, *arguments),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            cwd=self.directory,
-        )
+        done = run_program(self._command(name, *arguments), timeout=120, cwd=self.directory)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def start(self) -> None:
@@ -294,7 +291,12 @@ delete from waiters; delete from watches; delete from changes; delete from outco
 
 
 def take_url() -> str:
-    """Return the URL of an empty store, or of none yet. A schema costs 100 ms, so each is used again and again."""
+    """Return the URL of an empty store, or of none yet; without a server the test is skipped.
+
+    A schema costs 100 ms, so each is used again and again.
+    """
+    if reason := reason_to_skip():
+        pytest.skip(reason)
     return _free.pop() if _free else server_url(f"test_{os.getpid()}_{next(_numbers)}")
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import pytest
 
 from slothstate import State
+from slothstate.acquisition import Acquisition
 
 T = TypeVar("T")
 
@@ -76,6 +77,13 @@ def in_threads(calls: Iterable[Callable[[], T]]) -> list[T]:
         return list(pool.map(lambda call: call(), calls, timeout=PATIENCE))
 
 
+def wanted(name: str, nonce: int, shared: bool = False) -> Acquisition:
+    """Return an acquisition with a nonce of the test's own, for an engine."""
+    acquisition = Acquisition(name, object(), has_ttl=False, shared=shared)
+    acquisition.nonce = nonce
+    return acquisition
+
+
 def exactly(value: Any) -> Any:
     """Return something that is equal only for values of the same types, order of keys and sign of zero included."""
     if isinstance(value, dict):
@@ -90,18 +98,18 @@ def exact_dump(state: State) -> list[str]:
     return [repr(tuple(record)) for record in state.dump()]
 
 
+def run_program(words: Sequence[object], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; what it printed is text."""
+    settings = {"capture_output": True, "text": True, "timeout": 60, "check": False} | options
+    return subprocess.run([*map(str, words)], **settings)
+
+
 DEVELOPMENT: Final = ("-X", "dev", "-W", "error")
 
 
 def run_script(code: str, *arguments: object, options: Sequence[str] = DEVELOPMENT) -> subprocess.CompletedProcess[str]:
     """Run Python code in a fresh interpreter, by default in development mode, warnings being errors."""
-    return subprocess.run(
-        [sys.executable, *options, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_program([sys.executable, *options, "-c", code, *map(str, arguments)])
 
 
 def run_python(code: str, *arguments: object, options: Sequence[str] = ()) -> str:

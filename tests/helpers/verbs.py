@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from slothstate import State
+from slothstate import Claim, State
 
 ABSENT: Final = object()
 """What `Verb.leaves` says when the key does not exist afterwards."""
@@ -119,3 +119,10 @@ VERBS: Final = (
     Verb("list_claim", lambda s, k: getattr(s.list_claim(k), "item", None), None, works_on=LISTS),
 )
 """Every verb that takes a key, in each of its forms."""
+
+
+def claimed(state: State, key: str, *arguments: Any, **options: Any) -> Claim:
+    """Claim an item that there is."""
+    claim = state.list_claim(key, *arguments, **options)
+    assert claim is not None
+    return claim

@@ -22,9 +22,6 @@ from slothstate.lua import bind, new_runtime, runtime
 pytestmark = BOTH_BINDINGS
 
 
-# Binding
-
-
 @pytest.mark.parametrize("implementation", runtime.IMPLEMENTATIONS)
 @pytest.mark.parametrize("encoding", [None, "latin-1", "UTF-8"])
 def test_any_lupa_runtime_can_be_bound(state: slothstate.State, implementation: str, encoding: str | None) -> None:
@@ -116,9 +113,6 @@ def test_the_entry_point_is_for_bind_alone(lua: Scripts) -> None:
         assert "use slothstate.lua.bind" in lua.error(f"entry({arguments})")
 
 
-# Errors
-
-
 def test_python_errors_read_like_lua_errors(lua: Scripts) -> None:
     """An error of the store is its message with the script's line: no class, no traceback, no address."""
     lua.state.set("s", "text")
@@ -167,9 +161,6 @@ def test_unexpected_python_errors_are_named_without_addresses(lua: Scripts, monk
     monkeypatch.setattr(slothstate.State, "stats", Odd.stats)
     bind(lua.runtime, lua.state)
     assert lua.error("state.stats()") == "deploy.lua:1: RuntimeError: odd <object object>"
-
-
-# Lifetime and threads
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)

@@ -22,9 +22,6 @@ def one_task(body: str, options: str = "") -> str:
     """
 
 
-# The script itself
-
-
 def test_script_without_tasks(scripts: Runner) -> None:
     """A script that defines nothing just runs, with the store at hand."""
     assert scripts.run("state.set('answer', 42)") == 0
@@ -45,10 +42,7 @@ def test_script_error(scripts: Runner) -> None:
         ("'text', 0", "text"),
         ("42, 0", "42"),
         ("setmetatable({}, { __tostring = function() return 'mine' end })", "mine"),
-        (
-            "setmetatable({}, { __tostring = function() error('worse') end })",
-            "{}",
-        ),
+        ("setmetatable({}, { __tostring = function() error('worse') end })", "{}"),
         ("{}", "{}"),
         ("{ code = 3 }", '{"code":3}'),
         ("{ why = { 'a', { at = 1 } } }", '{"why":["a",{"at":1}]}'),
@@ -176,9 +170,6 @@ def test_os_exit_ends_the_run(scripts: Runner) -> None:
         scripts.run("os.exit('7')")
 
 
-# log
-
-
 def test_log(scripts: Runner) -> None:
     """Each level takes any values, as print does, joined by spaces."""
     scripts.run("""
@@ -190,9 +181,6 @@ def test_log(scripts: Runner) -> None:
         ("warn", "\udcff"),
         ("error", "out"),
     ]
-
-
-# exec
 
 
 def test_exec_run(scripts: Runner) -> None:
@@ -231,9 +219,6 @@ def test_exec_failures(scripts: Runner) -> None:
     """) == ["false 127 /no/such/place: No such file or directory\n", "127 137 true"]
 
 
-# data
-
-
 def test_json(scripts: Runner) -> None:
     """JSON goes both ways; null is state.null; what JSON cannot hold gives nil and a message."""
     assert scripts.info("""
@@ -261,8 +246,6 @@ def test_json_failures(scripts: Runner, call: str) -> None:
     (line,) = scripts.info(f"local value, message = {call} log.info(value, type(message), #message > 10)")
     assert line == "nil string true"
 
-
-# Wrong arguments
 
 TASK_METHODS = (
     "artifacts, build, command, consumes, delegate_to, depends_on, description, on_fail, on_failure, on_success, "
@@ -321,14 +304,8 @@ TASK_METHODS = (
         ("task('t'):on_success('x')", "bad argument #1 to 'on_success' (function expected, got string)"),
         ("task('t'):build()", "task 't' has no command"),
         ("task('t').build()", "'build' is a method: call it with a colon, as in task:build(...)"),
-        (
-            "task('t'):comand('x')",
-            f"a task has no method 'comand' (did you mean 'command'?); it has: {TASK_METHODS}",
-        ),
-        (
-            "task('t').timeout = 5",
-            f"a task has no field 'timeout' to set; its methods are: {TASK_METHODS}",
-        ),
+        ("task('t'):comand('x')", f"a task has no method 'comand' (did you mean 'command'?); it has: {TASK_METHODS}"),
+        ("task('t').timeout = 5", f"a task has no field 'timeout' to set; its methods are: {TASK_METHODS}"),
         ("task('t'):command('x'):build():timeout(5)", "task 't' is already built: 'timeout' comes too late"),
         ("workflow.define({})", "bad argument #1 to 'define' (string expected, got table)"),
         ("workflow.define('w'):tasks('a')", "bad argument #1 to 'tasks' (table expected, got string)"),
@@ -358,9 +335,6 @@ def test_misuse_is_an_error_at_the_script_s_line(scripts: Runner, code: str, mes
     assert str(caught.value) == f"deploy.lua:2: {message}"
     scripts.run(f"log.info(select(2, pcall(function()\n{code} end))) os.exit()")
     assert scripts.recorder.logged() == [f"deploy.lua:2: {message}"]
-
-
-# Tasks and workflows
 
 
 def test_tasks_run_after_the_script(scripts: Runner) -> None:
@@ -460,10 +434,7 @@ def test_shell_commands(scripts: Runner, capfd: pytest.CaptureFixture[str]) -> N
     """)
         == 1
     )
-    assert scripts.recorder.results() == {
-        "good": ("ok", ""),
-        "bad": ("failed", "the command ended with code 3"),
-    }
+    assert scripts.recorder.results() == {"good": ("ok", ""), "bad": ("failed", "the command ended with code 3")}
     assert tuple(capfd.readouterr()) == ("out\n", "err\n")
 
 
@@ -498,9 +469,6 @@ def test_tasks_without_a_workflow(scripts: Runner) -> None:
     """Tasks that no workflow runs are worth a warning."""
     assert scripts.run("task('a'):command('false'):build()") == 0
     assert scripts.recorder.events == [("warn", "tasks are defined, but no workflow: nothing runs (see --task)")]
-
-
-# Timeouts
 
 
 @pytest.mark.parametrize(
@@ -618,9 +586,6 @@ def test_coroutines_are_what_they_were(scripts: Runner) -> None:
             ":timeout(5)",
         )
     ) == ["2 8 true", "true 3 nil 2 nil", "inside false x", "3"]
-
-
-# Interruption
 
 
 @pytest.mark.parametrize(

@@ -64,10 +64,7 @@ def test_alert(scripts: Runner, fields: str, level: str, line: str) -> None:
         ("alert('cpu')", "bad argument #2 to 'alert' (table expected, got no value)"),
         ("alert(5, {})", "bad argument #1 to 'alert' (string expected, got number)"),
         ("alert('cpu', {})", "bad argument #2 to 'alert' (message: string expected, got nil)"),
-        (
-            "alert('cpu', { message = 'x', level = 'high' })",
-            "level: one of critical, error, info, warn, warning",
-        ),
+        ("alert('cpu', { message = 'x', level = 'high' })", "level: one of critical, error, info, warn, warning"),
         ("alert('cpu', { message = 'x', value = print })", "bad argument #2 to 'alert' (value.value: a function"),
         ("gauge('cpu', 1)", "'metrics' has no 'gauge'"),
     ],

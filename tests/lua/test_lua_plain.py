@@ -35,8 +35,6 @@ def lua(implementation: str, state: slothstate.State, monkeypatch: pytest.Monkey
     return Scripts(state, implementation)
 
 
-# The choice
-
 WITHOUT_C = ["package = nil", "package = 5", "package.loadlib = nil", "package.loadlib = {}"]
 
 
@@ -122,9 +120,6 @@ def test_a_workflow_runs_on_it(state: slothstate.State, tmp_path: Path) -> None:
     wrong = slothstate_run(*arguments, cwd=tmp_path, env={runtime.BINDING_VARIABLE: "fast"})
     assert (wrong.returncode != 0, "Traceback" in wrong.stderr) == (True, False)
     assert "SLOTHSTATE_LUA_BINDING must be native or plain" in wrong.stderr
-
-
-# What a script finds
 
 
 def test_the_debug_library_finds_functions_without_attributes(lua: Scripts) -> None:
@@ -230,9 +225,6 @@ def test_a_decimal_comma_is_read_and_written(lua: Scripts, monkeypatch: pytest.M
         assert lua.state.get_many(["n", "t"]) == {"n": 1.5, "t": [2.25]}
     finally:
         lua.run("os.setlocale('C', 'numeric')")
-
-
-# The text
 
 
 RESULTS: list[tuple[Any, bytes]] = [

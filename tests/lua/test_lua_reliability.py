@@ -65,10 +65,7 @@ def test_failures_are_logged(scripts: Runner) -> None:
         ("initial_delay = 60", "60 60 60"),
         ("initial_delay = 60, max_delay = 30", "30 30 30"),
         ("strategy = reliability.strategy.CUSTOM_BACKOFF, custom_delay = function() return 90 end", "90 90 90"),
-        (
-            "strategy = reliability.strategy.CUSTOM_BACKOFF, custom_delay = function(n) return n * n end",
-            "1 4 9",
-        ),
+        ("strategy = reliability.strategy.CUSTOM_BACKOFF, custom_delay = function(n) return n * n end", "1 4 9"),
     ],
 )
 def test_delays(scripts: Runner, config: str, delays: str) -> None:

@@ -180,8 +180,6 @@ def test_memory_that_runs_out_is_an_error(state: slothstate.State) -> None:
         assert lua.run("return state.set('k', {1}), state.get('k')[1]") == (True, 1)
 
 
-# Interruptions
-
 INTERRUPTED = [
     "state.lock('taken')",
     "state.with_lock('M', function() state.transaction(function() while true do state.exists('x') end end) end)",
@@ -265,9 +263,6 @@ def test_a_caught_interruption_is_a_string(lua: Scripts) -> None:
     with pytest.raises(KeyboardInterrupt):
         lua.run("ok, e = pcall(state.stats)")
     assert lua.run("return type(e), e") == ("string", "deploy.lua:1: interrupted")
-
-
-# What a script must not get at
 
 
 def test_verbs_are_plain_functions(lua: Scripts, figure: Callable[[str], None]) -> None:

@@ -20,9 +20,6 @@ def workflow(config: str, *tasks: str) -> str:
     return f"workflow.define('w', {{ config = {{ {config} }}, tasks = {{ {', '.join(tasks)} }} }})"
 
 
-# Places
-
-
 def test_workdir(scripts: Runner, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A task's commands run in its workdir, or the workflow's, however they are started; `this.workdir` tells it."""
     (tmp_path / "inner").mkdir()
@@ -134,9 +131,6 @@ def test_delegate_to(scripts: Runner) -> None:
     assert scripts.info(workflow("", f"{{ name = 'a', delegate_to = 'localhost', {command} }}")) == [
         "on localhost localhost"
     ]
-
-
-# Conditions, files, hooks
 
 
 def test_run_if(scripts: Runner) -> None:
@@ -252,9 +246,6 @@ def test_outputs_in_a_hook(scripts: Runner) -> None:
     """) == ["5 v", "said", "said 5"]
 
 
-# Config
-
-
 def test_fail_fast(scripts: Runner) -> None:
     """The first failure stops a workflow that asks for it; else the others run."""
     tasks = [f"{{ name = '{name}', command = '{name}' }}" for name in ("false", "true")]
@@ -314,9 +305,6 @@ def test_run_now(scripts: Runner) -> None:
         scripts.run("local t = task('t'):command(function() os.exit(6) end):build() t:run() state.set('after', 1)") == 6
     )
     assert not scripts.state.exists("after")
-
-
-# Values, YAML, print
 
 
 def test_values(scripts: Runner) -> None:

@@ -163,8 +163,6 @@ def test_arguments_of_any_number_arrive_whole(lua: Scripts) -> None:
     assert lua.state.get_many([f"k{i}" for i in range(1, 201)]) == {f"k{i}": f"v{i}" for i in range(1, 201)}
 
 
-# Misuse
-
 MISUSE = [
     ("set('k')", "bad argument #2 to 'set' (value expected, got no value)"),
     ("set('k', nil)", "bad argument #2 to 'set' (value expected, got nil)"),
@@ -253,9 +251,6 @@ def test_a_key_is_a_string(lua: Scripts) -> None:
         told = lua.error(f"state.{verb}('\\255', 1, 2)")
         assert told == f"deploy.lua:1: bad argument #1 to '{verb}' (valid UTF-8 expected)"
     assert (lua.state.keys(), lua.state.locks()) == ([], [])
-
-
-# The manual
 
 
 def test_the_manuals_examples_run_as_written(lua: Scripts) -> None:

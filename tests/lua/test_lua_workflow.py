@@ -144,9 +144,6 @@ def test_names_are_printable(scripts: Runner, name: str) -> None:
         scripts.run(f"task('{name}'):command('true'):build()")
 
 
-# Outputs
-
-
 @pytest.mark.parametrize(
     "parameters", ["this, params, deps", "params, deps", "_, deps", "deps", "a, b, deps", "a, b, c"]
 )

@@ -16,6 +16,7 @@ import pytest
 
 from helpers.command import command, environment
 from helpers.host import Runner
+from helpers.support import run_program
 from slothstate.lua.host.exec import CommandResult, CommandRunner
 
 MEET = """
@@ -327,14 +328,11 @@ def test_a_signal_while_a_worker_begins(tmp_path: Path) -> None:
         "os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM)); "
         "sys.exit(main.main())"
     )
-    done = subprocess.run(
+    done = run_program(
         [sys.executable, "-c", program, "run", "deploy.lua", "--db", "s.db"],
         cwd=tmp_path,
         env=environment(tmp_path),
-        capture_output=True,
-        text=True,
         timeout=20,
-        check=False,
     )
     assert done.returncode == 1
     assert "Exception" not in done.stderr

@@ -108,8 +108,7 @@ def test_a_limit_of_nothing_keeps_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("order", "share"),
-    [("in turn", 0.3), ("at random", 0.55), ("skewed", 0.8), ("hot beside a scan", 0.4)],
+    ("order", "share"), [("in turn", 0.3), ("at random", 0.55), ("skewed", 0.8), ("hot beside a scan", 0.4)]
 )
 def test_a_working_set_beyond_the_limit_still_hits(order: str, share: float) -> None:
     """With one and a half times as many keys as fit, a fair share of reads hit, also of keys read in turn."""

@@ -41,11 +41,7 @@ def test_the_corpus_replays_clean(target: str, corpus: str, tmp_path: Path) -> N
     """Each seed passes its target's checks without a sanitizer report or a leak."""
     generated = run(sys.executable, CSRC / "build_native.py").strip()
     program = tmp_path / target
-    sources = [
-        TESTS / "fuzz" / f"fuzz_{target}.c",
-        TESTS / "fuzz" / "replay.c",
-        *CORE,
-    ]
+    sources = [TESTS / "fuzz" / f"fuzz_{target}.c", TESTS / "fuzz" / "replay.c", *CORE]
     run(COMPILER, *FLAGS, f"-I{CSRC}", f"-I{generated}", *sources, "-o", program, "-lm")
     seeds = sorted((TESTS / "corpus" / corpus).iterdir())
     assert len(seeds) > 3

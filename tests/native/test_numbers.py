@@ -40,9 +40,7 @@ def test_integers_are_exact(number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "number",
-    [2**63, -(2**63) - 1, 2**64, 10**400, -(10**5000)],
-    ids=lambda number: f"{number.bit_length()} bits",
+    "number", [2**63, -(2**63) - 1, 2**64, 10**400, -(10**5000)], ids=lambda number: f"{number.bit_length()} bits"
 )
 def test_integers_past_64_bits_are_out_of_range(number: int) -> None:
     """An int that 64 bits cannot hold is an error naming its path, never a float and never cut."""

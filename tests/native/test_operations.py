@@ -201,18 +201,10 @@ def test_set_writes_a_common_value_itself_and_leaves_the_rest_to_python() -> Non
     assert set_("k", 1) is True
     assert set_("k", {"a": [True]}) is True
     assert set_("k", Encoded("list", "[1]")) is True
-    assert base.written == [
-        ("k", "number", 1, None),
-        ("k", "table", '{"a":[true]}', None),
-        ("k", "list", "[1]", None),
-    ]
+    assert base.written == [("k", "number", 1, None), ("k", "table", '{"a":[true]}', None), ("k", "list", "[1]", None)]
     assert set_("k", value=2) is True
     assert set_(value=3, key="k", ttl=None) is True
-    for arguments, keywords in (
-        (("k", 1, 5), {}),
-        (("k", 1), {"ttl": 5}),
-        ((), {"ttl": 5, "value": 1, "key": "k"}),
-    ):
+    for arguments, keywords in ((("k", 1, 5), {}), (("k", 1), {"ttl": 5}), ((), {"ttl": 5, "value": 1, "key": "k"})):
         assert set_(*arguments, **keywords) == RARELY
         assert base.rest.pop() == ("k", 1, 5)
     for key, value in (

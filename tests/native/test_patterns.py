@@ -315,8 +315,7 @@ def test_key_range_bounds(pattern: str, bounds: tuple[str, str | None]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "key"),
-    [("", None), ("a*", None), ("a\\*", "a*"), ("\\\\*", None), ("\\\\\\*", "\\*"), ("[a]", None)],
+    ("pattern", "key"), [("", None), ("a*", None), ("a\\*", "a*"), ("\\\\*", None), ("\\\\\\*", "\\*"), ("[a]", None)]
 )
 def test_exact_sees_escapes(pattern: str, key: str | None) -> None:
     """A wildcard counts unless a backslash that is not itself escaped stands before it."""

@@ -29,3 +29,9 @@ def other(path: str, state: State) -> Iterator[State]:
     """A second State on the same file: another owner."""
     with slothstate.open(path) as opened:
         yield opened
+
+
+@pytest.fixture
+def long_trust(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trust the files for a minute: where 50 ms run out on a slow machine, the cache is not asked at all."""
+    monkeypatch.setattr("slothstate.engines.sqlite.pool.IDENTITY_CHECK_INTERVAL", 60.0)

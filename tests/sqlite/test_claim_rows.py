@@ -12,16 +12,11 @@ import pytest
 
 import slothstate
 from helpers.sqlite import raw
-from slothstate import Claim, State, StateClosed
+from helpers.verbs import claimed
+from slothstate import State, StateClosed
 from slothstate.engines.sqlite.locks.owner import Ownership
 
 ITEMS = "insert into list_items (list_id, position, item) values "
-
-
-def claimed(state: State, key: str) -> Claim:
-    claim = state.list_claim(key)
-    assert claim is not None
-    return claim
 
 
 def mark(path: str, key: str = "q") -> list[tuple[object, object]]:

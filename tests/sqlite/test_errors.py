@@ -216,12 +216,6 @@ def test_commit_that_fails(state: State, path: str, monkeypatch: pytest.MonkeyPa
     assert state.increment("k") in (2, 3)
 
 
-def test_state_cannot_be_pickled(state: State) -> None:
-    """A State says what to do instead of a riddle from inside."""
-    with pytest.raises(TypeError, match="open the store by its path in the other process"):
-        pickle.dumps(state)
-
-
 def test_errors_of_a_dump(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     """They have our names, as those of every verb have."""
     state.set("k", 1)

@@ -6,7 +6,6 @@ import itertools
 import os
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,51 +48,6 @@ def write_then_wait(channel: Channel, path: str) -> None:
         channel.receive()
         assert state.get("theirs") == 2
         assert state.check() == []
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES, ids=["database", "wal", "shm"])
-@pytest.mark.parametrize("disturb", [move, delete, replace])
-def test_no_write_is_acknowledged_after_a_file_is_gone(path: str, suffix: str, disturb: Callable[[str], None]) -> None:
-    """From 50 ms after a file of the store was moved, deleted or replaced every verb that writes is refused."""
-    state = slothstate.open(path)
-    state.set("key", 1)
-    disturb(path + suffix)
-    time.sleep(STALE)
-    for write in (
-        lambda: state.set("key", 2),
-        lambda: state.increment("counter"),
-        lambda: state.list_push("list", 1),
-        lambda: state.delete("key"),
-        lambda: state.lock("job", timeout=0),
-        lambda: state.try_lock("job"),
-        lambda: state.transaction().__enter__(),
-        lambda: state.clear(),
-        lambda: state.sweep(),
-    ):
-        with pytest.raises(slothstate.UnsafeState, match=r"state\.db"):
-            write()
-    state.close()
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES, ids=["database", "wal", "shm"])
-def test_refusal_stays_when_the_file_comes_back(path: str, suffix: str) -> None:
-    """A handle that has refused refuses for good; opening the store again works once the file is back."""
-    state = slothstate.open(path)
-    state.set("key", 1)
-    move(path + suffix)
-    time.sleep(STALE)
-    with pytest.raises(slothstate.UnsafeState):
-        state.set("key", 2)
-    os.rename(path + suffix + ".moved", path + suffix)
-    time.sleep(STALE)
-    with pytest.raises(slothstate.UnsafeState):
-        state.set("key", 3)
-    with pytest.raises(slothstate.UnsafeState):
-        state.get("key")
-    state.close()
-    with slothstate.open(path) as again:
-        assert again.get("key") == 1
-        assert again.check() == []
 
 
 def test_refusal_comes_within_fifty_milliseconds(path: str) -> None:

@@ -194,13 +194,7 @@ def test_child_forked_inside_locked_does_not_own_it(path: str) -> None:
     """In a child forked inside `locked` the lock is lost, and nothing the child does frees it."""
     with processes() as start:
         seen = start(fork_inside_locked, path).result()
-        assert seen["child"] == {
-            "lost": True,
-            "try_lock": False,
-            "lock": False,
-            "unlock": False,
-            "other lock": True,
-        }
+        assert seen["child"] == {"lost": True, "try_lock": False, "lock": False, "unlock": False, "other lock": True}
         assert seen["exit"] == 0
         assert seen["lost"] is False
         assert "job" not in seen["locks"]

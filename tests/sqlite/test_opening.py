@@ -22,6 +22,7 @@ from helpers.command import command, environment, slothstate
 from helpers.files import NOBODY, make_store, untouched
 from helpers.mounts import mounted, remount, small_tmpfs
 from helpers.sqlite import raw
+from helpers.support import run_program
 from slothstate import NotSupported, StateFull, StateIOError, StateReadOnly, UnsafeState
 from slothstate.engines.sqlite import access, location
 
@@ -32,13 +33,7 @@ ME = f" as user {pwd.getpwuid(os.getuid()).pw_name} (uid {os.getuid()})"
 
 def as_nobody(path: Path) -> str:
     """Return what a process of nobody, who may not do much, is told when it opens a store and writes to it."""
-    done = subprocess.run(
-        [sys.executable, "-c", NOBODY, path, "state.set('k', 1)"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    done = run_program([sys.executable, "-c", NOBODY, path, "state.set('k', 1)"], check=True)
     return done.stdout
 
 
@@ -148,13 +143,10 @@ def test_other_reasons(tmp_path: Path, name: str, what: str) -> None:
 def test_directory_that_is_gone(tmp_path: Path) -> None:
     """A relative path in a directory that was removed is an error of ours, from the command line, too."""
     script = 'mkdir gone && cd gone && rmdir ../gone && exec "$@"'
-    done = subprocess.run(
+    done = run_program(
         ["sh", "-c", script, "sh", *command("set", "k", "1", "--db", "state.db")],
         cwd=tmp_path,
         env=environment(tmp_path, {"PYTHONPATH": str(ROOT)}),
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 3
     assert "path 'state.db' is relative, and the current directory is gone" in done.stderr
@@ -439,13 +431,10 @@ def test_allow_remote_on_the_command_line(tmp_path: Path) -> None:
     )
     lines = ["--allow-remote set k 1", "get k --allow-remote", "get k", "run --allow-remote s.lua"]
     (tmp_path / "s.lua").write_text("print(state.get('k'))")
-    done = subprocess.run(
+    done = run_program(
         [sys.executable, "-c", code, *lines],
         cwd=tmp_path,
         env=environment(tmp_path, {"SLOTHSTATE_DB": str(tmp_path / "state.db")}),
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.stdout.split("\n")[-2] == "[0, 0, 3, 0]", done
     assert "which is not known to be a local one" in done.stderr

@@ -49,12 +49,6 @@ class Gap:
         return interrupted
 
 
-@pytest.fixture
-def long_trust(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trust the files for a minute: where 50 ms run out on a slow machine, the cache is not asked at all."""
-    monkeypatch.setattr("slothstate.engines.sqlite.pool.IDENTITY_CHECK_INTERVAL", 60.0)
-
-
 @pytest.mark.parametrize("gap", ["sync", "read", "store", "after"])
 def test_a_commit_in_any_gap_of_a_read_is_seen_by_the_next_one(path: str, long_trust: None, gap: str) -> None:
     """Another process commits between any two steps of a miss: the value read may be old, the next one never is."""

@@ -15,13 +15,9 @@ from helpers.sqlite import store_of
 from helpers.support import Clock
 from slothstate import State
 
+pytestmark = pytest.mark.usefixtures("long_trust")
+
 ROUNDS = int(os.environ.get("SLOTHSTATE_READS", 10_000_000)) // 1000
-
-
-@pytest.fixture(autouse=True)
-def long_trust(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trust the files for a minute: where 50 ms run out on a slow machine, the cache is not asked at all."""
-    monkeypatch.setattr("slothstate.engines.sqlite.pool.IDENTITY_CHECK_INTERVAL", 60.0)
 
 
 def without_the_engine(state: State) -> None:

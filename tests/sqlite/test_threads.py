@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from slothstate import State, StateBusy, StateClosed
+from slothstate import State, StateClosed
 from slothstate.engines.sqlite.engine import SqliteEngine
 
 THREADS = 8
@@ -152,16 +152,6 @@ def test_reads_do_not_wait_for_a_transaction(state: State) -> None:
         assert pool.submit(state.get, "k").result(20) == 1
         assert pool.submit(lambda: (state.keys(), len(state), list(state.scan()))).result(20) == (["k"], 1, ["k"])
     assert state.get("k") == 2
-
-
-def test_busy_thread_times_out(path: str) -> None:
-    """A thread that waits in vain for another's transaction is `StateBusy`, and only that thread."""
-    with State(SqliteEngine(path, busy_timeout=0.05)) as state, ThreadPoolExecutor(1) as pool:
-        with state.transaction():
-            state.set("k", 1)
-            with pytest.raises(StateBusy):
-                pool.submit(state.set, "k", 2).result(20)
-        assert state.get("k") == 1
 
 
 @pytest.mark.parametrize("round_", range(5))

@@ -113,8 +113,6 @@ def test_processes_that_open_another_version_at_once(path: str, version: int) ->
     assert raw(path, "pragma user_version", "select key, value from entries") == [("k", 1)]
 
 
-# Every public function, called with what it does not take
-
 JUNK: tuple[Any, ...] = (
     None,
     True,
@@ -249,8 +247,6 @@ def test_wrong_arguments_of_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         slothstate.open(tmp_path / "state.db", "full")  # type: ignore[call-arg]
     assert {path.name.partition("-")[0] for path in tmp_path.iterdir()} <= {"state.db", "default.db"}
 
-
-# The interpreter's modes
 
 EVERY_VERB = """
 import sys

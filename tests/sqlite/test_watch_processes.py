@@ -118,8 +118,6 @@ def test_a_name_is_taken_over(path: str, state: State) -> None:
 def test_a_name_is_taken_over_though_nobody_writes(path: str, engine: str, is_async: bool) -> None:
     """What the one that was killed had not handled comes at once, in an event loop as well."""
     if engine == "postgresql":
-        if reason := postgres_server.reason_to_skip():
-            pytest.skip(reason)
         path = postgres_server.take_url()
     with slothstate.open(path) as state, processes() as start:
         first = start(begin_to_handle, path, "w")

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.support import run_program
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="simulates another system on Linux")
 
 WITHOUT_UNIX = """
@@ -104,13 +106,7 @@ main()
 
 def ran(program: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     """Run a program where nothing of Unix is."""
-    return subprocess.run(
-        [sys.executable, "-c", WITHOUT_UNIX + program, str(tmp_path / "state.db")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=tmp_path,
-    )
+    return run_program([sys.executable, "-c", WITHOUT_UNIX + program, str(tmp_path / "state.db")], cwd=tmp_path)
 
 
 def test_every_module_can_be_imported(tmp_path: Path) -> None:

@@ -70,10 +70,7 @@ def parse(url: str) -> Address:
         schema,
         # What is legal in a query stays readable: a socket directory, several hosts.
         _joined(
-            parts.scheme,
-            user.partition(":")[0] + at + host,
-            parts.path,
-            urlencode(shown, quote_via=quote, safe="/,:"),
+            parts.scheme, user.partition(":")[0] + at + host, parts.path, urlencode(shown, quote_via=quote, safe="/,:")
         ),
     )
 

@@ -9,7 +9,7 @@ from contextlib import nullcontext, suppress
 
 from slothstate.descriptions import LockDescription
 from slothstate.engines.claiming import Waiter
-from slothstate.engines.locking import mismatch
+from slothstate.engines.locking import Wanted, mismatch
 from slothstate.engines.lookout import Lookers
 from slothstate.engines.postgres.changes import Changes
 from slothstate.engines.postgres.lock_functions import FREED
@@ -119,18 +119,9 @@ class LockTable:
         self._waits: dict[int, _Wait] = {}
 
     def acquire(
-        self,
-        name: str,
-        nonce: int,
-        timeout: float | None,
-        ttl_ms: int | None,
-        blocked: Callable[[int], None],
-        /,
-        *,
-        shared: bool = False,
-        slots: int = 1,
+        self, wanted: Wanted, timeout: float | None, ttl_ms: int | None, blocked: Callable[[int], None], /
     ) -> int | None:
-        self._require_usable(name)
+        self._require_usable(wanted.name)
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         if timeout == 0:
             if self._pool.would_wait_for_itself():
@@ -145,7 +136,7 @@ class LockTable:
                 within = nullcontext() if timeout is None else self._changes.within(max(left, LEAST_PATIENCE))
                 try:
                     with within:
-                        token = self._look(name, nonce, ttl_ms, blocked, shared, slots, waits=left > 0)
+                        token = self._look(wanted, ttl_ms, blocked, waits=left > 0)
                 except StateBusy:
                     if time.monotonic() < deadline:
                         raise
@@ -155,38 +146,19 @@ class LockTable:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return None
-                self._changes.wait(seen, min(left, self.pause(nonce)))
+                self._changes.wait(seen, min(left, self.pause(wanted.nonce)))
         finally:
-            self.end_wait(nonce)
+            self.end_wait(wanted.nonce)
 
-    def attempt(
-        self,
-        name: str,
-        nonce: int,
-        ttl_ms: int | None,
-        blocked: Callable[[int], None],
-        /,
-        *,
-        shared: bool = False,
-        slots: int = 1,
-    ) -> int | None:
-        self._require_usable(name)
-        token = self._look(name, nonce, ttl_ms, blocked, shared, slots, waits=True)
+    def attempt(self, wanted: Wanted, ttl_ms: int | None, blocked: Callable[[int], None], /) -> int | None:
+        self._require_usable(wanted.name)
+        token = self._look(wanted, ttl_ms, blocked, waits=True)
         if token is not None:
-            self.end_wait(nonce)
+            self.end_wait(wanted.nonce)
         return token
 
-    def _look(
-        self,
-        name: str,
-        nonce: int,
-        ttl_ms: int | None,
-        blocked: Callable[[int], None],
-        shared: bool,
-        slots: int,
-        *,
-        waits: bool,
-    ) -> int | None:
+    def _look(self, wanted: Wanted, ttl_ms: int | None, blocked: Callable[[int], None], *, waits: bool) -> int | None:
+        name, nonce, shared, slots = wanted.name, wanted.nonce, wanted.shared, wanted.slots
         with self._owner.taking(nonce) as owner:
             is_waiter = nonce in self._waits
             parameters = (*split(name), nonce, owner, host(), process_id(), ttl_ms, shared, slots, is_waiter)
@@ -201,15 +173,15 @@ class LockTable:
         if waits:
             for other in nonces:
                 blocked(other)
-            self._announce(name, nonce, owner, shared=shared, slots=slots)
+            self._announce(wanted, owner)
         return None
 
-    def _announce(self, name: str, nonce: int, owner: int, *, shared: bool, slots: int) -> None:
+    def _announce(self, wanted: Wanted, owner: int) -> None:
         """Tell others who waits, and since when: who comes later to have it alone does not keep this one out."""
-        if nonce not in self._waits:
-            self._waits[nonce] = _Wait((name, shared))
-            alone = not shared and slots == 1
-            self._pool.write(_WAIT, (nonce, *split(name), owner, host(), process_id(), alone))
+        if wanted.nonce not in self._waits:
+            self._waits[wanted.nonce] = _Wait((wanted.name, wanted.shared))
+            alone = not wanted.shared and wanted.slots == 1
+            self._pool.write(_WAIT, (wanted.nonce, *split(wanted.name), owner, host(), process_id(), alone))
 
     def pause(self, nonce: int, /) -> float:
         wait, pace = self._waits.get(nonce), self._changes.pace()

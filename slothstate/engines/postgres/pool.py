@@ -18,13 +18,7 @@ from slothstate.caller import Caller, current, thread_ident
 from slothstate.engines.afterwards import Afterwards
 from slothstate.engines.postgres import forking, schema
 from slothstate.engines.postgres.address import Address
-from slothstate.engines.postgres.connection import (
-    GRACE,
-    Connection,
-    ConnectionLost,
-    refusal_of,
-    translate,
-)
+from slothstate.engines.postgres.connection import GRACE, Connection, ConnectionLost, refusal_of, translate
 from slothstate.engines.postgres.server import identify
 from slothstate.errors import SlothStateError, StateBusy, StateClosed, StateIOError
 from slothstate.hints import Any, Final, TypeVar

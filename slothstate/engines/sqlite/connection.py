@@ -9,13 +9,7 @@ from contextlib import suppress
 import apsw
 
 from slothstate.engines.sqlite import busy, schema, wal_hook
-from slothstate.errors import (
-    OutcomeUnknown,
-    SlothStateError,
-    StateClosed,
-    StateIOError,
-    UnsafeState,
-)
+from slothstate.errors import OutcomeUnknown, SlothStateError, StateClosed, StateIOError, UnsafeState
 from slothstate.hints import TYPE_CHECKING, Any, Final
 from slothstate.native import now_ms, sqlite_file
 

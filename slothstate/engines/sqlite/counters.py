@@ -145,12 +145,7 @@ def append(connection: Connection, now: int, key: str, kind: Kind, text: str | b
     return found if isinstance(found, int) else len(found or "")
 
 
-VERBS.update(
-    {
-        increment: "increment",
-        append: "append",
-    }
-)
+VERBS.update({increment: "increment", append: "append"})
 
 
 class CounterOperations:

@@ -143,14 +143,7 @@ def _locate(
     return kind, _Text(item, path[1:], path[:1], (identity, list_rows.position(connection, found, index)))
 
 
-VERBS.update(
-    {
-        get: "get_field",
-        put: "set_field",
-        delete: "delete_field",
-        increment: "increment_field",
-    }
-)
+VERBS.update({get: "get_field", put: "set_field", delete: "delete_field", increment: "increment_field"})
 
 
 class FieldOperations:

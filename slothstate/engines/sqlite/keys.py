@@ -300,12 +300,7 @@ def _end(now: int, ttl_ms: int | None) -> int | None:
 
 
 def swap_scalar(
-    connection: Connection,
-    now: int,
-    key: str,
-    old: tuple[Kind, Stored],
-    new: tuple[Kind, Stored],
-    ttl_ms: int | None,
+    connection: Connection, now: int, key: str, old: tuple[Kind, Stored], new: tuple[Kind, Stored], ttl_ms: int | None
 ) -> bool:
     """Replace the value of a live key that is a scalar equal to another; without `ttl_ms` its expiry stays.
 

@@ -23,15 +23,7 @@ if TYPE_CHECKING:
     from slothstate.engines.sqlite.connection import Connection
     from slothstate.engines.sqlite.lender import Runner
 
-__all__ = [
-    "VERBS",
-    "EntryOperations",
-    "TransferOperations",
-    "by_verb",
-    "reading",
-    "writing",
-    "writing_key",
-]
+__all__ = ["VERBS", "EntryOperations", "TransferOperations", "by_verb", "reading", "writing", "writing_key"]
 
 A = TypeVarTuple("A")
 R = TypeVar("R")

@@ -102,8 +102,7 @@ class PlainReporter:
     def attempt_failed(self, result: TaskResult) -> None:
         attempts = f"attempt {result.attempts} of {result.attempts + result.attempts_left}"
         self._write(
-            f"task {result.task.name}",
-            _joined(f"{attempts} failed in {duration(result.seconds)}", result.message),
+            f"task {result.task.name}", _joined(f"{attempts} failed in {duration(result.seconds)}", result.message)
         )
 
     def task_finished(self, result: TaskResult) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 from helpers.model.entries import Part
 from helpers.model.memory import Holder
 from slothstate.descriptions import LockDescription
-from slothstate.engines.locking import mismatch
+from slothstate.engines.locking import Wanted, mismatch
 from slothstate.errors import SlothStateError, StateBusy
 
 __all__ = ["Changes", "LockTable"]
@@ -35,36 +35,17 @@ class LockTable(Part):
             raise SlothStateError(f"lock {name!r} cannot be taken or freed inside a transaction")
 
     def acquire(
-        self,
-        name: str,
-        nonce: int,
-        timeout: float | None,
-        ttl_ms: int | None,
-        blocked: Callable[[int], None],
-        /,
-        *,
-        shared: bool = False,
-        slots: int = 1,
+        self, wanted: Wanted, timeout: float | None, ttl_ms: int | None, blocked: Callable[[int], None], /
     ) -> int | None:
         try:
-            return self._wait(name, nonce, timeout, ttl_ms, blocked, shared, slots)
+            return self._wait(wanted, timeout, ttl_ms, blocked)
         finally:
-            self.end_wait(nonce)
+            self.end_wait(wanted.nonce)
 
-    def attempt(
-        self,
-        name: str,
-        nonce: int,
-        ttl_ms: int | None,
-        blocked: Callable[[int], None],
-        /,
-        *,
-        shared: bool = False,
-        slots: int = 1,
-    ) -> int | None:
-        token = self._wait(name, nonce, 0, ttl_ms, blocked, shared, slots, is_attempt=True)
+    def attempt(self, wanted: Wanted, ttl_ms: int | None, blocked: Callable[[int], None], /) -> int | None:
+        token = self._wait(wanted, 0, ttl_ms, blocked, is_attempt=True)
         if token is not None:
-            self.end_wait(nonce)
+            self.end_wait(wanted.nonce)
         return token
 
     def pause(self, nonce: int, /) -> float:
@@ -72,16 +53,14 @@ class LockTable(Part):
 
     def _wait(
         self,
-        name: str,
-        nonce: int,
+        wanted: Wanted,
         timeout: float | None,
         ttl_ms: int | None,
         blocked: Callable[[int], None],
-        shared: bool,
-        slots: int,
         *,
         is_attempt: bool = False,
     ) -> int | None:
+        name, nonce, shared, slots = wanted.name, wanted.nonce, wanted.shared, wanted.slots
         self._require_usable(name)
         memory = self.engine.memory
         deadline = None if timeout is None else time.monotonic() + timeout

@@ -24,6 +24,7 @@ from slothstate.identity import process_id
 
 if TYPE_CHECKING:
     from slothstate.descriptions import LockDescription
+    from slothstate.engines.locking import Wanted
     from slothstate.engines.sqlite.changes import CommitWatch
     from slothstate.engines.sqlite.store import Store
 
@@ -37,11 +38,11 @@ class _Wait(Waiter):
     stream of those would for ever. `pause`: seconds after which the lock may be free though nobody commits.
     """
 
-    def __init__(self, name: str, nonce: int, slots: int, ttl_ms: int | None, blocked: Callable[[int], None]) -> None:
+    def __init__(self, wanted: Wanted, ttl_ms: int | None, blocked: Callable[[int], None]) -> None:
         super().__init__()
-        self.name = name
-        self.nonce = nonce
-        self.slots = slots
+        self.name = wanted.name
+        self.nonce = wanted.nonce
+        self.slots = table.SHARED if wanted.shared else wanted.slots
         self.ttl_ms = ttl_ms
         self.blocked = blocked
         self.began = self.look_at_owners = time.monotonic()
@@ -67,20 +68,10 @@ class LockTable:
         self._waits: dict[int, _Wait] = {}
 
     def acquire(
-        self,
-        name: str,
-        nonce: int,
-        timeout: float | None,
-        ttl_ms: int | None,
-        blocked: Callable[[int], None],
-        /,
-        *,
-        shared: bool = False,
-        slots: int = 1,
+        self, wanted: Wanted, timeout: float | None, ttl_ms: int | None, blocked: Callable[[int], None], /
     ) -> int | None:
+        name, slots = wanted.name, (table.SHARED if wanted.shared else wanted.slots)
         self._require_usable(name)
-        if shared:
-            slots = table.SHARED
         if timeout == 0:
             # Looked at first: a lock that is taken is found so without waiting for whoever is writing.
             found = self._store.read(table.look, name, slots)
@@ -88,42 +79,32 @@ class LockTable:
                 return None
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            token = self._attempt(name, nonce, slots, ttl_ms, deadline, self._waits_alone)
+            token = self._attempt(name, wanted.nonce, slots, ttl_ms, deadline, self._waits_alone)
             if token is None and timeout != 0:
-                token = self._wait(_Wait(name, nonce, slots, ttl_ms, blocked), deadline)
+                token = self._wait(_Wait(wanted, ttl_ms, blocked), deadline)
             return token
         except BaseException:
-            self._undo(name, nonce)
+            self._undo(wanted)
             raise
 
-    def attempt(
-        self,
-        name: str,
-        nonce: int,
-        ttl_ms: int | None,
-        blocked: Callable[[int], None],
-        /,
-        *,
-        shared: bool = False,
-        slots: int = 1,
-    ) -> int | None:
-        self._require_usable(name)
-        wait = self._waits.get(nonce)
+    def attempt(self, wanted: Wanted, ttl_ms: int | None, blocked: Callable[[int], None], /) -> int | None:
+        self._require_usable(wanted.name)
+        wait = self._waits.get(wanted.nonce)
         if wait is None:
-            wait = self._waits[nonce] = _Wait(name, nonce, table.SHARED if shared else slots, ttl_ms, blocked)
+            wait = self._waits[wanted.nonce] = _Wait(wanted, ttl_ms, blocked)
         try:
             token = self._step(wait, time.monotonic())
             if token is not None:
-                self.end_wait(nonce)
+                self.end_wait(wanted.nonce)
             return token
         except BaseException:
-            self._undo(name, nonce)
+            self._undo(wanted)
             raise
 
-    def _undo(self, name: str, nonce: int) -> None:
+    def _undo(self, wanted: Wanted) -> None:
         # Ctrl-C after the row was written and before that is known would leave a lock that nobody can free.
         with suppress(SlothStateError):
-            self._store.write(table.remove, name, nonce)
+            self._store.write(table.remove, wanted.name, wanted.nonce)
 
     def pause(self, nonce: int, /) -> float:
         wait = self._waits.get(nonce)
