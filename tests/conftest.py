@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if number is not None and signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, usual)
     # Some thousand processes import the package: where bytecode is not kept, each would compile it anew.
-    if not hasattr(config, "workerinput"):
+    if not hasattr(config, "workerinput") and planted.VARIABLE not in os.environ:
         compileall.compile_dir(Path(slothstate.__file__).parent, quiet=2)
         compileall.compile_dir(Path(helpers.__file__).parent, quiet=2)
     # Making a store syncs it to disk, which takes most of the time of most tests; on a RAM disk it costs nothing.
