@@ -155,7 +155,10 @@ if not TYPE_CHECKING:
         if name in _LATE:
             from importlib import import_module
 
-            return getattr(import_module(_LATE[name]), name)
+            from slothstate.errors import importing
+
+            with importing():
+                return getattr(import_module(_LATE[name]), name)
         if name == "__version__":
             # Looked up when asked for: importlib.metadata costs more than the rest of the import.
             from importlib.metadata import version

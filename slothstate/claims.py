@@ -108,7 +108,9 @@ class Claim:
         self._engine.after_transaction(self._end_fence)
 
     def _end_fence(self) -> None:
-        self._fenced_by = None
+        # The next transaction of another thread may have begun.
+        if self._is_fenced():
+            self._fenced_by = None
 
     def _is_fenced(self) -> bool:
         """Whether it was held as the caller's transaction began, and is until that ends."""

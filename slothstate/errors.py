@@ -5,6 +5,13 @@ All of them pickle, attributes included, so they cross process pools unchanged.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
+from slothstate.hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 __all__ = [
     "AlreadyHeld",
     "InvalidKey",
@@ -125,3 +132,26 @@ class StateIOError(SlothStateError, OSError):
 
 class OutcomeUnknown(SlothStateError, RuntimeError):
     """COMMIT or the sync after it failed: the write may or may not be there after the next open. Assume neither."""
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import in the block what few programs need.
+
+    Raises: `StateIOError` where there is no descriptor left to read it by; `StateBusy` in a signal handler that struck
+    this very import.
+    """
+    try:
+        yield
+    except SlothStateError:
+        # Some of them are an OSError, too.
+        raise
+    except OSError as error:
+        raise StateIOError(f"a part of slothstate cannot be loaded: {error}") from error
+    except ImportError as error:
+        if "partially initialized" not in str(error):
+            raise
+        raise StateBusy(
+            "this thread is itself in the middle of importing a part of slothstate: a signal handler cannot wait for "
+            "it; set a flag instead"
+        ) from error

@@ -49,6 +49,7 @@ __all__ = [
     "json_encode_item",
     "json_field",
     "now_ms",
+    "process_id",
     "row_getter",
     "sqlite_file",
     "take_fork",
@@ -143,6 +144,9 @@ Lender: Any = _functions["Lender"]
 
 Log: Callable[[int], Any] = _functions["Log"]
 """The type that `slothstate.engines.sqlite.wal_hook` describes: `Log(limit)`."""
+
+process_id: Callable[[], int] = _functions["process_id"]
+"""`process_id()`: `os.getpid()` without a call of the system each time, also after a fork by C code."""
 
 take_fork: Callable[[], bool] = _functions["take_fork"]
 """`take_fork()`: whether this process was forked since it was last asked, be it by C code behind Python's back."""

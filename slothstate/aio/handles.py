@@ -104,10 +104,12 @@ class AsyncWatch:
         # What a cancelled `next` was to raise.
         self._lost: WatchLost | None = None
 
-    async def _begun(self) -> Watch:
+    async def _begun(self, latest: float = math.inf) -> Watch:
+        """Return the watch, begun by `latest` (`time.monotonic`), or else it is `StateBusy`."""
         async with self._turn:
             if self._watch is None and not self._is_closed:
-                begin = functools.partial(self._owner.state.watch, self._pattern, name=self._name)
+                watch = functools.partial(self._owner.state.watch, self._pattern, name=self._name)
+                begin = functools.partial(self._owner._in_time, watch, latest)
                 self._watch = await self._owner._take_or_give_back(begin, Watch.close)
             if self._watch is None or self._is_closed:
                 # By another task, also while it began.
@@ -118,9 +120,8 @@ class AsyncWatch:
     async def next(self, timeout: Seconds | None = None) -> Change | None:
         """Return the next change, as `Watch.next` does. One that is cancelled loses none, and no `WatchLost`."""
         seconds = check_timeout(timeout)
-        watch = await self._begun()
 
-        def read() -> tuple[Change | WatchLost | None, float]:
+        def read(watch: Watch) -> tuple[Change | WatchLost | None, float]:
             lost, self._lost = self._lost, None
             if lost is not None:
                 return lost, math.inf
@@ -130,15 +131,17 @@ class AsyncWatch:
                 return error, math.inf
             return change, math.inf if change is not None else watch._pause()
 
-        def give_back(found: tuple[Change | WatchLost | None, float]) -> None:
+        def give_back(watch: Watch, found: tuple[Change | WatchLost | None, float]) -> None:
             if isinstance(found[0], WatchLost):
                 self._lost = found[0]
             else:
                 watch._unread(found[0])
 
         async def look(latest: float) -> tuple[Change | WatchLost | None, float]:
+            watch = await self._begun(latest)
+            next_one = functools.partial(self._owner._in_time, functools.partial(read, watch), latest)
             async with self._turn:
-                return await self._owner._take_or_give_back(lambda: self._owner._in_time(read, latest), give_back)
+                return await self._owner._take_or_give_back(next_one, functools.partial(give_back, watch))
 
         found: Change | WatchLost | None = await self._owner._until(look, seconds)
         if isinstance(found, WatchLost):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from slothstate.engines.protocol import Engine
-from slothstate.errors import NotSupported
+from slothstate.errors import NotSupported, importing
 from slothstate.hints import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -40,10 +40,12 @@ def display_address(address: str | os.PathLike[str] | None = None) -> str:
     'postgresql://me@host/database'
     """
     if is_server(address):
-        from slothstate.engines.postgres.address import parse
+        with importing():
+            from slothstate.engines.postgres.address import parse
 
         return parse(_text(address)).shown
-    from slothstate.engines.sqlite.naming import absolute_path
+    with importing():
+        from slothstate.engines.sqlite.naming import absolute_path
 
     return absolute_path(address)
 
@@ -55,7 +57,8 @@ def has_store(address: str | os.PathLike[str] | None = None) -> bool:
     """
     if is_server(address):
         return _postgres().exists(_text(address))
-    from slothstate.engines.sqlite.location import has_store
+    with importing():
+        from slothstate.engines.sqlite.location import has_store
 
     return has_store(display_address(address))
 
@@ -82,7 +85,8 @@ def connect(
             sweep_interval=sweep_interval,
             is_resting=is_resting,
         )
-    from slothstate.engines.sqlite.engine import SqliteEngine
+    with importing():
+        from slothstate.engines.sqlite.engine import SqliteEngine
 
     return SqliteEngine.open(
         address,
@@ -116,14 +120,16 @@ def restore(
             "a store on PostgreSQL is not restored from a file: pg_restore brings back what pg_dump saved, and load() "
             "stores what dump() tells"
         )
-    from slothstate.engines.sqlite import restore as of_files
+    with importing():
+        from slothstate.engines.sqlite import restore as of_files
 
     of_files.restore(source, path, allow_remote=allow_remote)
 
 
 def _postgres() -> type[PostgresEngine]:
     try:
-        from slothstate.engines.postgres.engine import PostgresEngine
+        with importing():
+            from slothstate.engines.postgres.engine import PostgresEngine
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "psycopg":
             raise

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 
-from slothstate.errors import InvalidValue, OutcomeUnknown, SlothStateError
+from slothstate.errors import InvalidValue, OutcomeUnknown, SlothStateError, importing
 from slothstate.hints import TYPE_CHECKING
 from slothstate.identity import new_nonce
 from slothstate.values import Seconds, check_key
@@ -53,6 +53,7 @@ class ClaimVerbs(Verbs):
         keys = check_keys(key)
         seconds = check_timeout(timeout)
         ttl_ms = None if ttl is None else milliseconds(ttl, "ttl")
+        make = _claim_class()
         if max_attempts is not None or dead is not None:
             _check_attempts(keys, max_attempts, dead)
         engine = self._engine.claims
@@ -62,7 +63,8 @@ class ClaimVerbs(Verbs):
             if seconds == 0:
                 claimed = engine.take(keys, nonce, ttl_ms, max_attempts, dead)
             else:
-                from slothstate.engines.claiming import Waiter
+                with importing():
+                    from slothstate.engines.claiming import Waiter
 
                 with Waiter() as waiter:
                     claimed = wait_until(
@@ -73,7 +75,7 @@ class ClaimVerbs(Verbs):
                     )
             if claimed is None:
                 return None
-            return _claim_type()(self._engine, claimed, nonce, self._part(claimed.key, claimed.item))
+            return make(self._engine, claimed, nonce, self._part(claimed.key, claimed.item))
         except BaseException as error:
             # Ctrl-C after it was claimed, or an item that this language cannot hold: nobody else has it by now.
             if claimed is not None or not isinstance(error, SlothStateError) or isinstance(error, OutcomeUnknown):
@@ -93,10 +95,10 @@ class ClaimVerbs(Verbs):
 
 
 @cache
-def _claim_type() -> type[Claim]:
-    # Few programs claim, and those that do claim often.
-    from slothstate.claims import Claim
-
+def _claim_class() -> type[Claim]:
+    # Imported here: few programs claim. Once, for whoever does claims often.
+    with importing():
+        from slothstate.claims import Claim
     return Claim
 
 
@@ -106,7 +108,8 @@ def _check_attempts(keys: Sequence[str], max_attempts: int | None, dead: str | N
             raise InvalidValue("dead is for items that were claimed max_attempts times: give that, too")
         return
     check_count(max_attempts, "max_attempts", 1)
-    from slothstate.engines.claiming import dead_key
+    with importing():
+        from slothstate.engines.claiming import dead_key
 
     for key in keys:
         # Also refuses a key that the addition makes too long.

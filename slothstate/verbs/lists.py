@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from slothstate.errors import InvalidValue
+from slothstate.errors import InvalidValue, importing
 from slothstate.hints import Any, Final, TypeVar, overload
 from slothstate.native import json_decode
 from slothstate.values import Seconds, check_key, decoded, describe, encode_item, shorten
@@ -102,7 +102,8 @@ class ListVerbs(Verbs):
         take: Callable[[Sequence[str]], tuple[str, str] | None],
     ) -> Any:
         # Here: few programs wait.
-        from slothstate.engines.claiming import Waiter
+        with importing():
+            from slothstate.engines.claiming import Waiter
 
         keys = check_keys(key)
         with Waiter() as waiter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from slothstate.errors import InvalidValue
+from slothstate.errors import InvalidValue, importing
 from slothstate.hints import TYPE_CHECKING
 from slothstate.values import decoded, describe
 from slothstate.verbs.base import Verbs, check_pattern
@@ -32,7 +32,8 @@ class TransferVerbs(Verbs):
         return self._dump(check_pattern(pattern))
 
     def _dump(self, pattern: str | None) -> Iterator[Record]:
-        from slothstate.record import Record
+        with importing():
+            from slothstate.record import Record
 
         decode = self._codec.decode
         for key, kind, stored, expires_at_ms in self._engine.transfer.records(pattern):
@@ -48,7 +49,8 @@ class TransferVerbs(Verbs):
         >>> state.load([Record("answer", "number", 42), Record("gone", "string", "x", expires_at_ms=1)])
         1
         """
-        from slothstate.record import encode_record
+        with importing():
+            from slothstate.record import encode_record
 
         if not isinstance(records, Iterable):
             raise InvalidValue(f"records must be an iterable of Records, got {describe(records)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slothstate.errors import importing
 from slothstate.hints import TYPE_CHECKING
 from slothstate.values import check_key
 from slothstate.verbs.base import Verbs, check_pattern
@@ -34,7 +35,8 @@ class WatchingVerbs(Verbs):
         if name is not None:
             check_key(name, "name")
         # Imported here: few programs watch.
-        from slothstate.watching import Watch
+        with importing():
+            from slothstate.watching import Watch
 
         return Watch(self._engine, pattern, name)
 

@@ -694,6 +694,9 @@ async def test_a_busy_store_ends_waits_in_time(state: AsyncState, place: Place) 
     ]
     calls += [state.list_claim("q", 0.1) for _ in range(3 * THREADS)]
     calls += [state.lock(f"L{number}", 0.1) for number in range(2)]
+    # Its first one begins it.
+    watch = state.watch()
+    calls += [watch.next(0.1)]
     found = await asyncio.gather(*calls)
     # Far from the many seconds that each of them, or all one after the other, would take.
     assert time.monotonic() - before < 2
@@ -706,6 +709,11 @@ async def test_a_busy_store_ends_waits_in_time(state: AsyncState, place: Place) 
     await hasty.close()
     over.set()
     thread.join()
+    holder.set("k", 1)
+    assert await watch.next(0.1) is None
+    holder.set("k", 2)
+    assert await watch.next(PATIENCE) is not None
+    await watch.close()
     assert holder.list_range("q") == [1]
     assert [*holder.claims(), *holder.locks()] == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import multiprocessing
 import os
@@ -413,8 +414,14 @@ def test_child_that_drops_the_state_does_not_harm_the_parent(path: str) -> None:
     assert run_function(child_collects_and_exits, path) == [0, True, True, "2"]
 
 
-def test_a_child_is_another_and_names_nothing_as_its_parent_does() -> None:
+@pytest.mark.parametrize("of_python", [True, False])
+def test_a_child_is_another_and_names_nothing_as_its_parent_does(
+    of_python: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that C code has forked, of which Python does not learn."""
     first = new_nonce()
+    if not of_python:
+        monkeypatch.setattr(os, "fork", ctypes.PyDLL(None).fork)
 
     def child(channel: Channel) -> tuple[int, int, list[int]]:
         return process_id(), os.getpid(), [new_nonce() for _ in range(200)]

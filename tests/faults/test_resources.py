@@ -17,6 +17,7 @@ from helpers.faulty_disk import FailingDisk
 from helpers.mounts import remount, small_tmpfs
 from helpers.processes import Channel, processes
 from helpers.sqlite import store_of
+from helpers.support import run_python
 from slothstate.engines.sqlite.engine import SqliteEngine
 from slothstate.state import State
 
@@ -201,6 +202,46 @@ def test_no_descriptors(path: str) -> None:
     assert set(met) <= {"StateIOError", "again"}
     assert met.count("StateIOError") >= 3
     assert met.count("again") > 90
+
+
+FIRST_USES = """
+import os, resource, sys
+import slothstate
+state = slothstate.open(sys.argv[1])
+state.set("k", 1)
+verbs = [
+    lambda: state.increment("n"), lambda: state.get_field("k", ".a"), lambda: state.list_push("q", 1),
+    lambda: state.try_lock("x"), lambda: state.list_claim("q"), lambda: state.list_claim("q", 0.01),
+    lambda: state.watch().close(), lambda: state.wait("k", 1, 0.01), lambda: state.list_pop("q", timeout=0.01),
+    lambda: list(state.dump()), lambda: state.load([]), lambda: list(state.entries()), state.usage, state.stats,
+    state.check, state.health, lambda: list(state.examine()), state.activity, state.compact, state.sweep,
+    lambda: state.backup(sys.argv[1] + ".copy"), lambda: slothstate.display_address("postgresql://host/database"),
+    lambda: slothstate.printable,
+]
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+held = []
+try:
+    while True:
+        held.append(os.dup(0))
+except OSError:
+    pass
+for number, verb in enumerate(verbs):
+    try:
+        verb()
+    except slothstate.StateIOError:
+        continue
+    print(number)
+for each in held:
+    os.close(each)
+for verb in verbs:
+    verb()
+print("done")
+"""
+
+
+def test_first_uses_without_descriptors(path: str) -> None:
+    """A verb whose modules cannot be read yet is an error of ours, and works as soon as they can."""
+    assert run_python(FIRST_USES, path) == "done\n"
 
 
 def test_no_memory(path: str) -> None:

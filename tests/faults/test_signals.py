@@ -22,6 +22,7 @@ import slothstate.aio
 from helpers.processes import Channel, processes, sit_in_transaction
 from helpers.sqlite import store_of
 from helpers.support import run_script, until
+from slothstate.calling_off import CalledOff, can_be_called_off
 from slothstate.engines.postgres.ticker import Ticker
 from slothstate.state import State
 
@@ -223,6 +224,31 @@ def test_interrupt_while_waiting_for_a_writer(path: str, figure: Callable[[str],
         sitter.send("leave")
         sitter.result()
         assert state.get("key") is None
+
+
+@pytest.mark.parametrize("verb", [State.compact, State.check, State.usage], ids=lambda verb: verb.__name__)
+def test_interrupt_of_a_long_statement(state: State, verb: Callable[[State], object]) -> None:
+    """SQLite's own work is ended, too, and nothing is changed; the handle works on."""
+    state.set_many({f"k{number}": "x" * 50 for number in range(20_000)})
+    before = list(state.dump())
+
+    def strike(*_: object) -> None:
+        raise Interruption
+
+    kept = signal.signal(signal.SIGALRM, strike)
+    try:
+        # Of its first page on, wherever it is by then.
+        with pytest.raises(Interruption):
+            while True:
+                signal.setitimer(signal.ITIMER_REAL, 0.002)
+                verb(state)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, kept)
+    with can_be_called_off(lambda: True), pytest.raises(CalledOff):
+        verb(state)
+    assert list(state.dump()) == before
+    assert state.check() == []
 
 
 def test_handler_that_uses_the_state(path: str, figure: Callable[[str], None]) -> None:

@@ -182,3 +182,20 @@ def test_changes_that_came_with_a_backup(url: str, name: str | None) -> None:
         with watch:
             assert [watch.next(0).key for _ in range(2)] == ["a", "b"]  # type: ignore[union-attr]
             assert watch.next(0) is None
+
+
+def test_a_large_transaction_holds_no_change_up(url: str) -> None:
+    """What was committed before it is given while it goes on, however much it writes."""
+    keys = [f"key:{number:04}" for number in range(1_500)]
+    with slothstate.open(url) as state, slothstate.open(url) as other, state.watch() as watch:
+        other.set("before", 1)
+        with other.transaction():
+            other.set_many(dict.fromkeys(keys, 1))
+            change = watch.next(0)
+            assert change is not None
+            assert change.key == "before"
+            assert watch.next(0) is None
+        assert [getattr(watch.next(0), "key", None) for _ in range(1_500)] == [
+            f"key:{each:04}" for each in range(1_500)
+        ]
+        assert watch.next(0) is None

@@ -15,7 +15,7 @@ def test_answers_that_take_long_are_slept_for(url: str) -> None:
     try:
         statement = "select pg_sleep(%s)"
         session.execute(statement, (20 * SPIN,))
-        pace = session._statements._prepared[statement].pace
+        pace = session._statements._prepared[statement, 0].pace
         executions, tries = 1, 1
         while tries < 5:
             before = pace.pause

@@ -13,7 +13,7 @@ from slothstate.caller import current, thread_ident
 from slothstate.engines.postgres.connection import Connection, ConnectionLost, translate
 from slothstate.errors import SlothStateError, StateClosed, StateIOError
 from slothstate.hints import TYPE_CHECKING, Final
-from slothstate.identity import new_nonce
+from slothstate.identity import new_nonce, process_id
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.pool import Pool
@@ -27,7 +27,7 @@ lock table gate in exclusive mode;
 insert into outcomes values ({nonce}, clock_ms())
 """
 
-_OUTCOME: Final = "delete from outcomes where nonce = %s returning 1"
+_OUTCOME: Final = "delete from outcomes where nonce = %s"
 
 FREEZE: Final = "select set_config('slothstate.now_ms', now_ms()::text, true)"
 
@@ -130,7 +130,7 @@ class TransactionBlock:
         connection = self._connection
         if connection is None:
             return
-        if connection.process != os.getpid():
+        if connection.process != process_id():
             self._connection = None
             if kind is None:
                 raise StateClosed("this transaction belongs to the process that began it: a forked child cannot end it")
@@ -268,7 +268,7 @@ class SnapshotBlock:
         if connection is None:
             return
         self._connection = None
-        if connection.process != os.getpid():
+        if connection.process != process_id():
             if kind is None:
                 raise StateClosed("this snapshot belongs to the process that began it: a forked child cannot end it")
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 
 from slothstate.descriptions import ClaimDescription
@@ -13,6 +12,7 @@ from slothstate.engines.postgres.owner import Owner, host
 from slothstate.engines.postgres.rows import key_of, split
 from slothstate.engines.postgres.schema import GATED
 from slothstate.hints import TYPE_CHECKING, Any, Final
+from slothstate.identity import process_id
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.store import Store
@@ -23,9 +23,9 @@ _TAKE: Final = "select taken, attempt, other_kind from list_claim_v1(%s, %s, %s,
 
 _HELD: Final = "nonce = %s and (%s or is_held(expires_ms))"
 
-_DONE: Final = f"with {GATED} delete from claims where {_HELD} returning 1"
+_DONE: Final = f"with {GATED} delete from claims where {_HELD}"
 
-_EXTEND: Final = f"with {GATED} update claims set expires_ms = clock_ms() + %s where {_HELD} returning 1"
+_EXTEND: Final = f"with {GATED} update claims set expires_ms = clock_ms() + %s where {_HELD}"
 
 _ENDLESS: Final = "update claims set expires_ms = null where nonce = %s"
 
@@ -62,7 +62,7 @@ class ClaimTable:
             for key in keys:
                 target = dead or dead_key(key) if max_attempts is not None else None
                 parameters = (
-                    *(key_of(key), nonce, claimant, host(), os.getpid(), ttl_ms, max_attempts),
+                    *(key_of(key), nonce, claimant, host(), process_id(), ttl_ms, max_attempts),
                     *((None, None) if target is None else split(target)),
                 )
                 found = self._pool.write(_TAKE, parameters, verb="list_claim")

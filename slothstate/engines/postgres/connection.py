@@ -10,7 +10,7 @@ from contextlib import suppress
 from math import ceil
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.pq import ConnStatus, TransactionStatus
 
 from slothstate.caller import Caller
 from slothstate.engines.postgres.address import Address, defaults
@@ -27,6 +27,7 @@ from slothstate.errors import (
     UnsafeState,
 )
 from slothstate.hints import Any, Final, TypeVar
+from slothstate.identity import process_id
 
 __all__ = ["GRACE", "Connection", "ConnectionLost", "Parameters", "Row", "refusal_of", "translate"]
 
@@ -38,6 +39,10 @@ GRACE: Final = 0.5
 
 # Both sides find out by themselves that the other is gone, the owner's side before the server's: libpq's parameters,
 # and the server's for this session, which any role may set.
+# As numbers: the members of an enumeration are looked up at each use.
+_BAD: Final = int(ConnStatus.BAD)
+_IDLE: Final = int(TransactionStatus.IDLE)
+
 _KEEPALIVE: Final = {
     "keepalives": 1,
     "keepalives_idle": 2,
@@ -123,8 +128,8 @@ class Connection:
         if durability == "full":
             self.db.add_notice_handler(self._note_warning)
         self._statements = Statements(self.db)
-        self._lock_timeout_ms = _setting_ms(lock_timeout)
-        self.process = os.getpid()
+        self._lock_timeout = lock_timeout
+        self.process = process_id()
         # In the middle of a statement, as a signal handler finds it.
         self.is_busy = False
         self.idle_since = 0.0
@@ -173,12 +178,12 @@ class Connection:
         if notice.sqlstate == "01000" and notice.severity_nonlocalized == "WARNING":
             self._warning = notice.message_primary or notice.sqlstate
 
-    def is_alive(self) -> bool:
-        """Return whether the server has not ended the connection while nobody used it."""
-        if self.db.closed:
+    def is_alive(self, *, alone: bool = False) -> bool:
+        """Return whether the server has not ended the connection while nobody used it; `alone`: nobody else asks."""
+        pgconn = self.db.pgconn
+        if pgconn.status == _BAD:
             return False
-        # With one of its own: several threads may ask.
-        if not readiness(self.db.pgconn.socket)(0):
+        if not (self._statements.is_readable if alone else readiness(pgconn.socket))(0):
             return True
         # What is readable need not be the end: TLS sends by itself.
         with suppress(psycopg.Error, Late):
@@ -190,19 +195,18 @@ class Connection:
     @property
     def is_idle(self) -> bool:
         """Whether it is open and in no transaction."""
-        return self.db.pgconn.transaction_status == TransactionStatus.IDLE
+        return self.db.pgconn.transaction_status == _IDLE
 
     def wait_for_locks(self, seconds: float) -> None:
         """Let statements wait so long for other writers."""
-        milliseconds = _setting_ms(seconds)
-        if milliseconds != self._lock_timeout_ms:
+        if seconds != self._lock_timeout:
             statement = "select set_config('lock_timeout', %s, false)"
             try:
-                self.execute(statement, (str(milliseconds),), seconds=seconds + GRACE)
+                self.execute(statement, (str(_setting_ms(seconds)),), seconds=seconds + GRACE)
             except ConnectionLost as error:
                 error.was_sent = False
                 raise
-            self._lock_timeout_ms = milliseconds
+            self._lock_timeout = seconds
 
     def close(self) -> None:
         """End the session, and with it what it holds."""

@@ -43,14 +43,13 @@ _PUT: Final = _UPSERT.format(end="excluded.expires_at_ms", where="")
 
 _PUT_KEEPING: Final = _UPSERT.format(end=f"case when {LIVE} then e.expires_at_ms end", where="")
 
-_PUT_ABSENT: Final = _UPSERT.format(end="excluded.expires_at_ms", where=f"where {EXPIRED} returning 1")
+_PUT_ABSENT: Final = _UPSERT.format(end="excluded.expires_at_ms", where=f"where {EXPIRED}")
 
 _UPDATE: Final = f"""
 with {GATED}
 update entries e
 set kind = %s, n = %s, f = %s, t = %s, b = %s, first = null, last = null, expires_at_ms = {{end}}
 where key = %s and {LIVE} {{where}}
-returning 1
 """
 
 _PUT_PRESENT: Final = _UPDATE.format(end="now_ms() + %s::bigint", where="")
@@ -79,9 +78,9 @@ _SWAP_SCALAR: Final = _UPDATE.format(end=_END, where=_IS_SCALAR)
 
 _SWAP_TEXT: Final = _UPDATE.format(end=_END, where=_IS_TEXT)
 
-_DELETE_SCALAR: Final = f"with {GATED} delete from entries e where key = %s and {LIVE} {_IS_SCALAR} returning 1"
+_DELETE_SCALAR: Final = f"with {GATED} delete from entries e where key = %s and {LIVE} {_IS_SCALAR}"
 
-_DELETE_TEXT: Final = f"with {GATED} delete from entries e where key = %s and {LIVE} {_IS_TEXT} returning 1"
+_DELETE_TEXT: Final = f"with {GATED} delete from entries e where key = %s and {LIVE} {_IS_TEXT}"
 
 _IS_LIST_IN_ROWS: Final = f"select 1 from entries e where key = %s and kind = 'list' and t is null and {LIVE}"
 
@@ -110,12 +109,11 @@ _EXISTS: Final = f"select 1 from entries e where key = %s and {LIVE}"
 _REMAINING: Final = f"select e.expires_at_ms - now_ms() from entries e where key = %s and {LIVE}"
 
 _SET_EXPIRY: Final = (
-    f"with {GATED} update entries e set expires_at_ms = now_ms() + %s::bigint where key = %s and {LIVE} returning 1"
+    f"with {GATED} update entries e set expires_at_ms = now_ms() + %s::bigint where key = %s and {LIVE}"
 )
 
 _PERSIST: Final = (
-    f"with {GATED} update entries e set expires_at_ms = null "
-    f"where key = %s and expires_at_ms is not null and {LIVE} returning 1"
+    f"with {GATED} update entries e set expires_at_ms = null where key = %s and expires_at_ms is not null and {LIVE}"
 )
 
 _COUNT: Final = f"select count(*) from entries e where {LIVE}"

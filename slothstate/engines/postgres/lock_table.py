@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -19,6 +18,7 @@ from slothstate.engines.postgres.rows import key_of, split
 from slothstate.engines.postgres.schema import GATED
 from slothstate.errors import SlothStateError, StateBusy
 from slothstate.hints import TYPE_CHECKING, Final
+from slothstate.identity import process_id
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.store import Store
@@ -47,12 +47,12 @@ _HOLDS: Final = f"select 1 from locks l where nonce = %s and name = %s and {_HEL
 
 _EXTEND: Final = f"""
 with {GATED}
-update locks l set expires_ms = clock_ms() + %s where nonce = %s and name = %s and {_HELD} returning 1
+update locks l set expires_ms = clock_ms() + %s where nonce = %s and name = %s and {_HELD}
 """
 
 _REMOVE: Final = f"""
 with {GATED}
-update locks l set {FREED} where name = %s and nonce is not null and (%s or not ({_HELD})) returning 1
+update locks l set {FREED} where name = %s and nonce is not null and (%s or not ({_HELD}))
 """
 
 _DESCRIBE: Final = """
@@ -161,7 +161,7 @@ class LockTable:
         name, nonce, shared, slots = wanted.name, wanted.nonce, wanted.shared, wanted.slots
         with self._owner.taking(nonce) as owner:
             is_waiter = nonce in self._waits
-            parameters = (*split(name), nonce, owner, host(), os.getpid(), ttl_ms, shared, slots, is_waiter)
+            parameters = (*split(name), nonce, owner, host(), process_id(), ttl_ms, shared, slots, is_waiter)
             token, nonces, others_slots, others_shared = self._pool.write(_ACQUIRE, parameters, verb="lock")[0]
         if token is not None:
             self._end_wait(nonce)
@@ -181,7 +181,7 @@ class LockTable:
         if wanted.nonce not in self._waits:
             self._waits[wanted.nonce] = _Wait((wanted.name, wanted.shared))
             alone = not wanted.shared and wanted.slots == 1
-            self._pool.write(_WAIT, (wanted.nonce, *split(wanted.name), owner, host(), os.getpid(), alone))
+            self._pool.write(_WAIT, (wanted.nonce, *split(wanted.name), owner, host(), process_id(), alone))
 
     def pause(self, nonce: int, /) -> float:
         wait, pace = self._waits.get(nonce), self._changes.pace()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -13,6 +12,7 @@ from slothstate.engines.postgres.bounded import Parameters, Row
 from slothstate.engines.postgres.connection import Connection, ConnectionLost, translate
 from slothstate.errors import StateClosed, StateIOError
 from slothstate.hints import TYPE_CHECKING
+from slothstate.identity import process_id
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.store import Store
@@ -50,7 +50,7 @@ def moment_apart(pool: Store) -> Iterator[Callable[[str, Parameters], list[Row]]
 
     def read(statement: str, parameters: Parameters) -> list[Row]:
         pool.require_open()
-        if connection.process != os.getpid():
+        if connection.process != process_id():
             raise StateClosed("what this reads in belongs to the process that began it")
         try:
             return connection.execute(statement, parameters)
@@ -63,7 +63,7 @@ def moment_apart(pool: Store) -> Iterator[Callable[[str, Parameters], list[Row]]
         with suppress(psycopg.Error, ConnectionLost):
             connection.command("rollback", seconds=pool.seconds())
     except BaseException:
-        if connection.process == os.getpid():
+        if connection.process == process_id():
             connection.close()
         raise
     pool.give_back(connection)

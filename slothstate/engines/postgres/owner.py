@@ -7,7 +7,6 @@ the server), a thread takes the number again, and the owner keeps what nobody ha
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
@@ -23,7 +22,7 @@ from slothstate.engines.postgres.lock_functions import FREED
 from slothstate.engines.postgres.ticker import Ticker
 from slothstate.errors import SlothStateError, StateBusy, StateClosed, StateIOError
 from slothstate.hints import TYPE_CHECKING, Final
-from slothstate.identity import new_nonce
+from slothstate.identity import new_nonce, process_id
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.store import Store
@@ -74,7 +73,7 @@ class Owner:
     def __del__(self) -> None:
         # Of a State that nobody closes.
         session = self._session
-        if session is not None and session.process == os.getpid():
+        if session is not None and session.process == process_id():
             session.close()
 
     def become(self) -> int:
@@ -142,7 +141,7 @@ class Owner:
 
     def _look_after(self, nonce: int) -> None:
         """Find out whether a claim that a transaction has ended is there; where that cannot be told it may be."""
-        with suppress(SlothStateError):
+        with suppress(SlothStateError), self._pool.within(PING_PATIENCE):
             if not self._pool.read(_IS_CLAIMED, (nonce,)):
                 self.kept.discard(nonce)
 

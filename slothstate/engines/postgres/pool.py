@@ -5,7 +5,6 @@ One is in use per thread at work. psycopg_pool is not used because its threads d
 
 from __future__ import annotations
 
-import os
 import time
 import weakref
 from collections import Counter
@@ -23,6 +22,7 @@ from slothstate.engines.postgres.connection import GRACE, Connection, Connection
 from slothstate.engines.postgres.server import identify
 from slothstate.errors import SlothStateError, StateBusy, StateClosed, StateIOError
 from slothstate.hints import Any, Final, TypeVar
+from slothstate.identity import process_id
 
 __all__ = ["LONGEST_RECONNECT", "Pool"]
 
@@ -77,7 +77,7 @@ class Pool:
         self.held: dict[int, Connection] = {}
         self.afterwards = Afterwards()
         self._within: dict[int, float] = {}
-        self._process = os.getpid()
+        self._process = process_id()
         forking.register(self)
         # Of a State that nobody closes.
         weakref.finalize(self, _close_all, self._idle).atexit = False
@@ -118,7 +118,7 @@ class Pool:
         self.own()
 
     def require_open(self) -> None:
-        if self._process != os.getpid():
+        if self._process != process_id():
             forking.notice_child()
         if self.refusal is not None:
             raise type(self.refusal)(*self.refusal.args)
@@ -206,12 +206,12 @@ class Pool:
                 connection = self._idle.pop()
             except IndexError:
                 return self.connect("worker")
-            if connection.is_alive():
+            if connection.is_alive(alone=True):
                 return connection
             connection.close()
 
     def give_back(self, connection: Connection) -> None:
-        if connection.process != os.getpid():
+        if connection.process != process_id():
             return
         connection.holder, connection.moment, connection.depth = None, False, 0
         if not connection.is_idle:
@@ -223,9 +223,11 @@ class Pool:
             self.close_idle()
             return
         # The last is lent first: that which was not needed for the longest is the first. Others may take it just now.
-        with suppress(IndexError):
+        try:
             if now - self._idle[0].idle_since >= IDLE_SECONDS:
                 self._idle.pop(0).close()
+        except IndexError:
+            pass
 
     def connect(self, role: str) -> Connection:
         """Open a connection to the server that is known, or is now; waits for one that is not there.
@@ -316,7 +318,7 @@ class Pool:
             refusal = _INSIDE
         if refusal is not None and self.refusal is None:
             self.refusal = StateClosed(f"the state on {self.shown} cannot be used in this process: {refusal}")
-        self._process = os.getpid()
+        self._process = process_id()
         for connection in list(self._all):
             connection.abandon()
         self._all = weakref.WeakSet()

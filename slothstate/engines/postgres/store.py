@@ -52,20 +52,19 @@ class Store(Pool):
         """
         self._begin(verb)
         own = self.own()
-        patience = self.patience()
-        seconds = None if bulk else patience + GRACE
+        patience = left = self.patience()
         if own is not None:
             self.require_writable()
-            return self._run_in(own, statement, parameters, seconds, is_write=True)
+            return self._run_in(own, statement, parameters, None if bulk else patience + GRACE, is_write=True)
         self.refuse_wait_for_itself()
         deadline = time.monotonic() + patience
         while True:
             try:
                 with self.lent() as connection:
-                    connection.wait_for_locks(patience)
+                    connection.wait_for_locks(left)
                     if bulk and self.durability == "full":
                         return self._run_apart_from_its_commit(connection, statement, parameters)
-                    return connection.execute(statement, parameters, seconds=seconds)
+                    return connection.execute(statement, parameters, seconds=None if bulk else left + GRACE)
             except ConnectionLost as error:
                 if error.was_sent or error.is_late or time.monotonic() >= deadline:
                     raise translate(error, self.shown, is_write=True) from error
@@ -76,6 +75,8 @@ class Store(Pool):
             except psycopg.Error as error:
                 self._count_wait(error, patience)
                 raise translate(error, self.shown, is_write=True) from error
+            # What is begun anew waits no longer in all.
+            left = max(0.0, deadline - time.monotonic())
 
     def _run_apart_from_its_commit(self, connection: Connection, statement: str, parameters: Parameters) -> list[Row]:
         """Run a statement that takes as long as it does; a replica that does not confirm it has a deadline."""

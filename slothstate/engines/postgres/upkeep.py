@@ -12,7 +12,7 @@ from slothstate.engines.postgres.rows import LIVE, STORED, columns, is_deep, row
 from slothstate.engines.postgres.schema import GATED, VERSION
 from slothstate.engines.postgres.sweep import sweep_all
 from slothstate.engines.protocol import StoredRecord
-from slothstate.errors import NotSupported
+from slothstate.errors import NotSupported, importing
 from slothstate.hints import TYPE_CHECKING, Any, Final
 from slothstate.native import glob_match
 
@@ -160,7 +160,8 @@ class Upkeep:
         return sweep_all(self._pool)
 
     def check(self) -> list[str]:
-        from slothstate.engines.postgres import audit
+        with importing():
+            from slothstate.engines.postgres import audit
 
         self._pool.count("check")
         return audit.problems(self._pool)
@@ -202,7 +203,8 @@ class Upkeep:
         }
 
     def examine(self) -> Iterator[Finding]:
-        from slothstate.engines.postgres import examination
+        with importing():
+            from slothstate.engines.postgres import examination
 
         return examination.examine(self._pool)
 

@@ -30,7 +30,10 @@ FUNCTIONS: Final = (
           where xid = pg_current_xact_id() and revision is null and hashtext(key) = hashtext(k) and key = k
           and step = verb and op <> 'expire';
           insert into changes (key, op, step, at_ms) values (k, what, verb, now_ms()) returning id into number;
-          if number % {_TRIM_EVERY} = 0 then
+          -- Who numbers here keeps all others from it until the transaction ends: only if nobody else does.
+          if number % {_TRIM_EVERY} = 0 and exists (
+            select from changes where revision is null and xid < pg_current_xact_id() offset {_TRIM_EVERY}
+          ) then
             perform number_changes_v1(false);
           end if;
         end

@@ -7,7 +7,6 @@ Whoever reads gives them out; the order within a key is that of its commits.
 from __future__ import annotations
 
 import math
-import os
 
 from slothstate.descriptions import WatchDescription
 from slothstate.engines.postgres.owner import Owner, host
@@ -16,6 +15,7 @@ from slothstate.engines.postgres.sweep import sweep_all
 from slothstate.engines.watching import WatchPage
 from slothstate.errors import SlothStateError
 from slothstate.hints import TYPE_CHECKING, Final
+from slothstate.identity import process_id
 from slothstate.native import glob_match
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ left join lateral (
 order by c.revision
 """
 
-_HANDLED: Final = "update watches set revision = %s where nonce = %s returning 1"
+_HANDLED: Final = "update watches set revision = %s where nonce = %s"
 
 _END: Final = """
 with ended as (delete from watches where nonce = %s and name is null)
@@ -76,7 +76,7 @@ with ended as (delete from watches where owner = %s and name is null)
 update watches set owner = null, host = null, pid = null where owner = %s and name is not null
 """
 
-_REMOVE: Final = "delete from watches where name = %s returning 1"
+_REMOVE: Final = "delete from watches where name = %s"
 
 _END_DEAD: Final = """
 with dead as (select nonce from watches where owner is not null and is_dead(owner)),
@@ -141,7 +141,7 @@ class WatchTable:
             pool.write(_NUMBER_ALL)
             # A pattern may have NUL, which no key matches and no text of the server holds.
             wanted = None if pattern is None else packed(pattern)
-            who = owner, host(), os.getpid()
+            who = owner, host(), process_id()
             rows = [] if name is None else pool.write(_GO_ON, (nonce, wanted, *who, stored[0]))
             if not rows:
                 rows = pool.write(_ADD, (nonce, *stored, wanted, *who))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import apsw
 
 from slothstate.engines.sqlite.connection import IN_ROWS, LIVE, Connection, Snapshot
+from slothstate.engines.sqlite.interruptible import interruptible
 from slothstate.engines.sqlite.schema import SCHEMA_VERSION
 from slothstate.errors import InvalidKey, StateCorrupt
 from slothstate.hints import Any, Final
@@ -83,7 +84,8 @@ def problems(connection: Connection, now: int) -> list[str]:
 
 
 def _integrity(connection: Connection) -> list[str]:
-    rows = connection.execute(f"pragma integrity_check({PROBLEMS_MAX})").fetchall()
+    with interruptible(connection):
+        rows = connection.execute(f"pragma integrity_check({PROBLEMS_MAX})").fetchall()
     return [] if rows == [("ok",)] else [f"SQLite: {text}" for (text,) in rows]
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 import apsw
 
 from slothstate.engines.sqlite.connection import Connection
+from slothstate.engines.sqlite.interruptible import interruptible
 
 __all__ = ["compact"]
 
@@ -16,7 +17,8 @@ def compact(connection: Connection, now: int) -> None:
     # The copy that VACUUM builds is as large as the store: it must not be built in memory, as temp tables are.
     connection.execute("pragma temp_store = file").fetchall()
     try:
-        connection.execute("vacuum").fetchall()
+        with interruptible(connection):
+            connection.execute("vacuum").fetchall()
         empty_log(connection)
     finally:
         connection.execute("pragma temp_store = memory").fetchall()

@@ -12,7 +12,7 @@ import apsw
 
 from slothstate.engines.sqlite import access, location, schema, turn
 from slothstate.engines.sqlite.translation import translate
-from slothstate.errors import StateIOError, UnsafeState
+from slothstate.errors import StateIOError, UnsafeState, importing
 from slothstate.hints import Final
 
 __all__ = ["create_file", "directory_for", "identify", "prepare"]
@@ -44,7 +44,8 @@ def prepare(path: str, timeout: float) -> None:
     version = identify(path)
     if version < schema.SCHEMA_VERSION:
         # Imported here: most stores were made by this release.
-        from slothstate.engines.sqlite import migration
+        with importing():
+            from slothstate.engines.sqlite import migration
 
         migration.migrate(path, timeout, _TURN)
 

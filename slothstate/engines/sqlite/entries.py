@@ -5,6 +5,7 @@ from __future__ import annotations
 from slothstate.descriptions import Entry, Usage
 from slothstate.engines.sqlite import listing
 from slothstate.engines.sqlite.connection import IN_ROWS, LIVE, Connection, Snapshot
+from slothstate.engines.sqlite.interruptible import interruptible
 from slothstate.engines.sqlite.listing import UNBOUNDED
 from slothstate.hints import Final
 from slothstate.native import json_decode
@@ -130,7 +131,7 @@ def usage(connection: Connection, now: int, prefix: str, delimiter: str) -> list
     lower, upper = key_range(literal(prefix) + "*")
     bounds = (lower, UNBOUNDED if upper is None else upper)
     parameters = (now, *bounds, len(prefix), delimiter, len(delimiter))
-    with Snapshot(connection):
+    with Snapshot(connection), interruptible(connection):
         sums = {name: [count, size] for name, count, size in connection.execute(_USAGE, parameters)}
         for name, number in connection.execute(_FLOATS, parameters):
             sums[name][1] += len(repr(number))

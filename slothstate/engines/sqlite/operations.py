@@ -15,6 +15,7 @@ import apsw
 from slothstate.engines.protocol import NO_KEY, Row, StoredRecord
 from slothstate.engines.sqlite import clearing, keys, listing
 from slothstate.engines.sqlite.read_cache import ABSENT, FORMS
+from slothstate.errors import importing
 from slothstate.hints import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, cast
 
 if TYPE_CHECKING:
@@ -134,19 +135,22 @@ class EntryOperations:
         return self._store.read(keys.remaining_ms, key)
 
     def describe(self, key: str, preview: int, /) -> Entry | None:
-        from slothstate.engines.sqlite import entries
+        with importing():
+            from slothstate.engines.sqlite import entries
 
         return self._store.read(entries.describe, key, preview)
 
     def page_of_descriptions(
         self, pattern: str | None, after: str, limit: int, preview: int, /
     ) -> tuple[list[Entry], str | None]:
-        from slothstate.engines.sqlite import entries
+        with importing():
+            from slothstate.engines.sqlite import entries
 
         return self._store.read(entries.page, pattern, after, limit, preview)
 
     def usage(self, prefix: str, delimiter: str, /) -> list[Usage]:
-        from slothstate.engines.sqlite import entries
+        with importing():
+            from slothstate.engines.sqlite import entries
 
         return self._store.read(entries.usage, prefix, delimiter)
 
@@ -158,8 +162,9 @@ class TransferOperations:
         self._store = store
 
     def records(self, pattern: str | None, /) -> Iterator[StoredRecord]:
-        from slothstate.engines.sqlite import transfer
-        from slothstate.engines.sqlite.translation import translate
+        with importing():
+            from slothstate.engines.sqlite import transfer
+            from slothstate.engines.sqlite.translation import translate
 
         with self._store.snapshot() as (connection, now):
             try:
@@ -169,6 +174,7 @@ class TransferOperations:
                 raise translate(error, self._store.path) from error
 
     def load(self, records: Sequence[StoredRecord], /) -> int:
-        from slothstate.engines.sqlite import transfer
+        with importing():
+            from slothstate.engines.sqlite import transfer
 
         return self._store.write(transfer.load, records)

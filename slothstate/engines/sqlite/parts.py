@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from slothstate.errors import StateBusy
+from slothstate.errors import importing
 from slothstate.hints import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -32,20 +32,12 @@ class Parts:
     def get(self, name: str) -> Any:
         """Return a part, and make it if there is none.
 
-        Raises: `StateBusy` in a signal handler that struck its very import.
+        Raises: as `importing`.
         """
         made, store = self.made, self.store
         # A fork waits until all is imported: a child could never end what another thread of its parent has begun.
-        with store.unforked() if name in _FAMILIES else store.settled():
-            try:
-                return made.get(name) or made.setdefault(name, _MAKERS[name](self))
-            except ImportError as error:
-                if "partially initialized" not in str(error):
-                    raise
-                raise StateBusy(
-                    "this thread is itself in the middle of importing a part of slothstate: a signal handler cannot "
-                    "wait for it; set a flag instead"
-                ) from error
+        with store.unforked() if name in _FAMILIES else store.settled(), importing():
+            return made.get(name) or made.setdefault(name, _MAKERS[name](self))
 
 
 class Late:

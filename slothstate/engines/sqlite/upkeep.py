@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from slothstate.engines.sqlite import activity_publisher, location, sweep
 from slothstate.engines.sqlite.naming import check_path
 from slothstate.engines.sqlite.sweeper import sweep_all
+from slothstate.errors import importing
 from slothstate.hints import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,12 +28,14 @@ class UpkeepOperations:
         return sweep_all(self._store)
 
     def check(self) -> list[str]:
-        from slothstate.engines.sqlite import audit
+        with importing():
+            from slothstate.engines.sqlite import audit
 
         return self._store.read(audit.problems)
 
     def stats(self) -> dict[str, Any]:
-        from slothstate.engines.sqlite import audit
+        with importing():
+            from slothstate.engines.sqlite import audit
 
         store = self._store
         cache = store.cache.figures()
@@ -51,7 +54,8 @@ class UpkeepOperations:
         }
 
     def health(self) -> Health:
-        from slothstate.engines.sqlite import health
+        with importing():
+            from slothstate.engines.sqlite import health
 
         store = self._store
         store.ensure_identity()
@@ -67,23 +71,27 @@ class UpkeepOperations:
         }
 
     def examine(self) -> Iterator[Finding]:
-        from slothstate.engines.sqlite import examination
+        with importing():
+            from slothstate.engines.sqlite import examination
 
         self._store.ensure_identity()
         return examination.examine(self._store)
 
     def activity(self, seconds: float, /) -> list[Activity]:
-        from slothstate.engines.sqlite import activity_reader
+        with importing():
+            from slothstate.engines.sqlite import activity_reader
 
         self._store.require_usable()
         return activity_reader.watch(self._store.path, seconds)
 
     def backup(self, path: str | os.PathLike[str], /) -> None:
-        from slothstate.engines.sqlite import backup
+        with importing():
+            from slothstate.engines.sqlite import backup
 
         self._store.read(backup.copy, self._store.path, check_path(path))
 
     def compact(self) -> None:
-        from slothstate.engines.sqlite import compact
+        with importing():
+            from slothstate.engines.sqlite import compact
 
         self._store.write(compact.compact)
