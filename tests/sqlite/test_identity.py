@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 import slothstate
 from helpers.processes import Channel, processes
+from helpers.sqlite import store_of
 from helpers.support import in_time
 from slothstate.state import State
 
@@ -165,3 +168,25 @@ def test_refused_state_frees_its_locks(path: str) -> None:
     with slothstate.open(path) as second:
         assert second.lock("job", timeout=0) is True
         assert second.check() == []
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_a_handler_that_strikes_a_look_at_the_version(path: str, place: int) -> None:
+    """A signal handler may use the State in the middle of such a look, wherever in it."""
+    with slothstate.open(path) as state:
+        state.set("k", 1)
+        store = store_of(state)
+        places = itertools.count()
+
+        def strike(frame: FrameType, event: str, _: object) -> None:
+            if event.startswith("c_") and frame.f_code.co_name == "_check_version" and next(places) == place:
+                sys.setprofile(None)
+                store._check_version()
+
+        sys.setprofile(strike)
+        try:
+            store._check_version()
+        finally:
+            sys.setprofile(None)
+        assert next(places) > place, "there is no such place"
+        assert state.set("k", 2)

@@ -362,14 +362,14 @@ class Pool(Lender):
 
     def _check_version(self) -> None:
         """Refuse from now on if the layout of the store has changed meanwhile, but for triggers of those who watch."""
-        # Not waited for: whoever has it is opening, closing or looking itself.
+        # Not waited for: whoever has it opens, closes or looks. So may a handler: each pragma has a cursor of its own.
         with self._opening.hold(0) as is_held:
             if is_held and self._refusal is None and self._anchor is not None:
                 try:
                     self._anchor.require_descriptors()
                     with suppress(apsw.Error):
-                        schema.check_version(self._anchor.execute("pragma user_version").get, self.path)
-                        cookie = self._anchor.execute("pragma schema_version").get
+                        schema.check_version(self._anchor.db.pragma("user_version"), self.path)
+                        cookie = self._anchor.db.pragma("schema_version")
                         if cookie != self._cookie:
                             # Whoever watches brings triggers; others would run as well.
                             schema.check_tables(self._anchor.db, self.path)
