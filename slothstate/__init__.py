@@ -153,11 +153,11 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         if name in _LATE:
-            from importlib import import_module
-
             from slothstate.errors import importing
 
             with importing():
+                from importlib import import_module
+
                 return getattr(import_module(_LATE[name]), name)
         if name == "__version__":
             # Looked up when asked for: importlib.metadata costs more than the rest of the import.
