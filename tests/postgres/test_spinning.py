@@ -14,19 +14,19 @@ def test_answers_that_take_long_are_slept_for(url: str) -> None:
     session = Connection(parse(url), durability="process", lock_timeout=1, role="test")
     try:
         statement = "select pg_sleep(%s)"
-        session.execute(statement, (20 * SPIN,))
+        session.execute(statement, (100 * SPIN,))
         pace = session._statements._prepared[statement, 0].pace
         executions, tries = 1, 1
         while tries < 5:
             before = pace.pause
-            session.execute(statement, (20 * SPIN,))
+            session.execute(statement, (100 * SPIN,))
             executions += 1
             tries += pace.pause != before
         assert pace.pause == pace.sleeps == 31
         assert executions == 1 + 2 + 4 + 8 + 16
         used = time.process_time()
         for _ in range(31):
-            session.execute(statement, (20 * SPIN,))
+            session.execute(statement, (100 * SPIN,))
         assert time.process_time() - used < 31 * 10 * SPIN
         assert pace.sleeps == 0
         deadline = time.monotonic() + 10
