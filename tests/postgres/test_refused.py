@@ -418,7 +418,7 @@ def test_another_server_behind_the_same_address() -> None:
             state.set("k", "mine")
             server.stop(signal.SIGINT)
             shutil.move(server.data, server.directory / "first")
-            server.initialize()
+            server.initialize(is_another=True)
             server.start()
             with slothstate.open(url) as other:
                 other.set("k", "another's")
