@@ -19,8 +19,23 @@ _GET: Final = f"select {STORED} from entries e where key = %s and {LIVE}"
 _FLOAT_SAFE: Final = 8e307
 """Two floats below this have a finite sum."""
 
-# A sum past 64 bits would be an error, which ends a transaction: it is refused by the condition instead. `delta` is the
-# value of a key that is created.
+# A sum past 64 bits would be an error, which ends a transaction: it is refused by the condition instead.
+_ADD: Final = f"""
+with {GATED}
+update entries e set {{0}} = e.{{0}} + %s where key = %s and {LIVE} and e.kind = 'number' and {{1}}
+returning {{0}}
+"""
+
+_INTEGER_FITS: Final = "e.n between %s::bigint and %s::bigint"
+
+_FLOAT_FITS: Final = f"abs(e.f) < {_FLOAT_SAFE}"
+
+# The usual case: a number that is there. It takes the server two thirds of the time.
+_ADD_INTEGER: Final = _ADD.format("n", _INTEGER_FITS)
+
+_ADD_FLOAT: Final = _ADD.format("f", _FLOAT_FITS)
+
+# `delta` is the value of a key that is created.
 _INCREMENT: Final = f"""
 with {GATED}
 insert into entries as e (key, long_key, kind, {{column}}, expires_at_ms)
@@ -39,9 +54,7 @@ _INCREMENT_INTEGER: Final = _INCREMENT.format(
     column="n", type="bigint", n=_SUM.format("n"), f="null", fits="e.n between %(low)s::bigint and %(high)s::bigint"
 )
 
-_INCREMENT_FLOAT: Final = _INCREMENT.format(
-    column="f", type="float8", n="null", f=_SUM.format("f"), fits=f"abs(e.f) < {_FLOAT_SAFE}"
-)
+_INCREMENT_FLOAT: Final = _INCREMENT.format(column="f", type="float8", n="null", f=_SUM.format("f"), fits=_FLOAT_FITS)
 
 _PUT_NUMBER: Final = "update entries set n = %s, f = %s where key = %s"
 
@@ -77,13 +90,14 @@ class Counters:
 
     def increment(self, key: str, delta: int | float, ttl_ms: int | None = None, /) -> int | float:
         name, whole = split(key)
-        parameters: dict[str, object] = {"key": name, "whole": whole, "delta": delta, "ttl_ms": ttl_ms}
+        created = {"key": name, "whole": whole, "delta": delta, "ttl_ms": ttl_ms}
         if isinstance(delta, int):
             low, high = max(INTEGER_MIN, INTEGER_MIN - delta), min(INTEGER_MAX, INTEGER_MAX - delta)
-            parameters |= {"low": low, "high": high}
-            found = self._pool.write(_INCREMENT_INTEGER, parameters, verb="increment")
+            found = self._pool.write(_ADD_INTEGER, (delta, name, low, high), verb="increment")
+            found = found or self._pool.write(_INCREMENT_INTEGER, {**created, "low": low, "high": high})
         elif abs(delta) < _FLOAT_SAFE:
-            found = self._pool.write(_INCREMENT_FLOAT, parameters, verb="increment")
+            found = self._pool.write(_ADD_FLOAT, (delta, name), verb="increment")
+            found = found or self._pool.write(_INCREMENT_FLOAT, created)
         else:
             self._pool.count("increment")
             found = []
