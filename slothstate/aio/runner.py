@@ -6,7 +6,6 @@ import asyncio
 import functools
 import inspect
 import math
-import os
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from slothstate.acquisition import Acquisition
 from slothstate.aio.commits import Commits
 from slothstate.errors import InvalidValue, SlothStateError
 from slothstate.hints import Any, Final, TypeVar
+from slothstate.identity import process_id
 from slothstate.state import State
 from slothstate.values import describe
 from slothstate.verbs.waiting import GRACE
@@ -42,7 +42,7 @@ class Runner:
 
     def _ensure_threads(self) -> None:
         """Have threads of this process: a forked child has none of its parent's, and nobody ends a wait for those."""
-        process = os.getpid()
+        process = process_id()
         if self._process != process:
             self._process = process
             self._commits = Commits(self.state._engine.changes)

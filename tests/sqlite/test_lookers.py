@@ -6,7 +6,8 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -34,6 +35,18 @@ def hold(channel: Channel, path: str) -> None:
         assert state.list_claim("jobs") is not None
         channel.send()
         channel.receive()
+
+
+@contextmanager
+def killed_after(path: str, seconds: float) -> Iterator[None]:
+    """Let somebody `hold` both until killed, so many seconds after the block has begun."""
+    with processes() as start:
+        owner = start(hold, path)
+        owner.receive()
+        killer = threading.Timer(seconds, owner.kill)
+        killer.start()
+        yield
+        killer.join()
 
 
 def wait_for_lock(state: State, timeout: float) -> bool:
@@ -82,14 +95,9 @@ def test_one_looks_for_all(path: str, monkeypatch: pytest.MonkeyPatch, call: Cal
 @pytest.mark.parametrize("call", [wait_for_lock, wait_for_item])
 def test_another_looks_when_the_first_has_given_up(path: str, call: Callable[[State, float], bool]) -> None:
     """Nobody commits then; the next one looks for itself."""
-    with processes() as start:
-        owner = start(hold, path)
-        owner.receive()
-        killer = threading.Timer(1.5, owner.kill)
-        killer.start()
+    with killed_after(path, 1.5):
         began = time.monotonic()
         ended = ends(path, call, [0.2, 10.0, 10.0])
-        killer.join()
     assert [found for found, _ in ended] == [False, True, True]
     assert ended[-1][1] - began < 3
 
@@ -107,14 +115,9 @@ def test_in_an_event_loop(path: str) -> None:
             items = [state.list_shift("jobs", timeout=1) for _ in range(5)]
             return list(await asyncio.gather(*locks, *items))
 
-    with processes() as start:
-        owner = start(hold, path)
-        owner.receive()
-        killer = threading.Timer(0.3, owner.kill)
-        killer.start()
+    with killed_after(path, 0.3):
         began = time.monotonic()
         found = asyncio.run(wait())
-        killer.join()
     assert found.count("item") == 1
     assert time.monotonic() - began < 3
 

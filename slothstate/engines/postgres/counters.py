@@ -90,14 +90,16 @@ class Counters:
 
     def increment(self, key: str, delta: int | float, ttl_ms: int | None = None, /) -> int | float:
         name, whole = split(key)
-        created = {"key": name, "whole": whole, "delta": delta, "ttl_ms": ttl_ms}
         if isinstance(delta, int):
             low, high = max(INTEGER_MIN, INTEGER_MIN - delta), min(INTEGER_MAX, INTEGER_MAX - delta)
-            found = self._pool.write(_ADD_INTEGER, (delta, name, low, high), verb="increment")
-            found = found or self._pool.write(_INCREMENT_INTEGER, {**created, "low": low, "high": high})
+            found = self._pool.write(_ADD_INTEGER, (delta, name, low, high), verb="increment") or self._pool.write(
+                _INCREMENT_INTEGER,
+                {"key": name, "whole": whole, "delta": delta, "ttl_ms": ttl_ms, "low": low, "high": high},
+            )
         elif abs(delta) < _FLOAT_SAFE:
-            found = self._pool.write(_ADD_FLOAT, (delta, name), verb="increment")
-            found = found or self._pool.write(_INCREMENT_FLOAT, created)
+            found = self._pool.write(_ADD_FLOAT, (delta, name), verb="increment") or self._pool.write(
+                _INCREMENT_FLOAT, {"key": name, "whole": whole, "delta": delta, "ttl_ms": ttl_ms}
+            )
         else:
             self._pool.count("increment")
             found = []

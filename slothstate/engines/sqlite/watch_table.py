@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from contextlib import suppress
 
 from slothstate.engines.sqlite import watches
@@ -12,6 +11,7 @@ from slothstate.engines.sqlite.sweeper import sweep_all
 from slothstate.engines.watching import WatchPage
 from slothstate.errors import SlothStateError
 from slothstate.hints import TYPE_CHECKING, Final
+from slothstate.identity import process_id
 
 if TYPE_CHECKING:
     from slothstate.descriptions import WatchDescription
@@ -41,7 +41,7 @@ class WatchTable:
             return None
         # By batches, before one transaction does the rest.
         sweep_all(self._store)
-        row = watches.WatchRow(nonce, name, pattern, 0, owner, host(), os.getpid(), 0)
+        row = watches.WatchRow(nonce, name, pattern, 0, owner, host(), process_id(), 0)
         return self._store.write(watches.begin, row, is_alive)
 
     def page(self, nonce: int, after: int, pattern: str | None, limit: int, /) -> WatchPage:

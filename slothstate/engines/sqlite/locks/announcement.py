@@ -7,7 +7,6 @@ wait for want of a row: where the store is busy, full or read-only there is none
 from __future__ import annotations
 
 import _thread
-import os
 import time
 import weakref
 from contextlib import suppress
@@ -18,6 +17,7 @@ from slothstate.engines.sqlite.locks import waiters
 from slothstate.engines.sqlite.locks.owner import Ownership, host
 from slothstate.errors import SlothStateError
 from slothstate.hints import TYPE_CHECKING, Final
+from slothstate.identity import process_id
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite import Store
@@ -58,7 +58,7 @@ class Announcements:
             now = time.monotonic()
             with self._store.busy.until(now):
                 waited = round((now - began) * 1000)
-                self._store.write(waiters.add, nonce, name, slots, owner, host(), os.getpid(), waited)
+                self._store.write(waiters.add, nonce, name, slots, owner, host(), process_id(), waited)
         except SlothStateError:
             return False
         return True
