@@ -16,6 +16,11 @@ MAX, MIN = 2**63 - 1, -(2**63)
 FLOAT_MAX = 1.7976931348623157e308
 
 
+# An engine may expect that a counter is new where the last one was.
+after_new = pytest.mark.parametrize("new", [0, 1])
+
+
+@after_new
 @pytest.mark.parametrize(
     ("start", "delta", "total"),
     [
@@ -38,21 +43,27 @@ FLOAT_MAX = 1.7976931348623157e308
         (FLOAT_MAX, -FLOAT_MAX, 0.0),
     ],
 )
-def test_increment(state: State, start: float, delta: float, total: float) -> None:
-    """int + int stays int to the last of 64 bits, and a float on either side makes a float."""
-    state.set("k", start)
-    got = state.increment("k", delta)
+def test_increment(state: State, start: float, delta: float, total: float, new: int) -> None:
+    """int + int stays int to the last of 64 bits, and a float on either side makes a float; the end stays."""
+    state.set("k", start, ttl=60)
+    for number in range(new):
+        state.increment(f"new {number}")
+    got = state.increment("k", delta, ttl=99)
     assert (got, type(got)) == (total, type(total))
     assert (state.get("k"), type(state.get("k"))) == (total, type(total))
+    assert state.get_ttl("k") == 60
 
 
+@after_new
 @pytest.mark.parametrize(
     ("start", "delta"),
     [(MAX, 1), (MAX, MAX), (MIN, -1), (MIN, MIN), (MAX - 5, 6), (FLOAT_MAX, FLOAT_MAX), (-FLOAT_MAX, -FLOAT_MAX)],
 )
-def test_increment_out_of_range(state: State, place: Place, start: float, delta: float) -> None:
+def test_increment_out_of_range(state: State, place: Place, start: float, delta: float, new: int) -> None:
     """A sum past 64 bits, or past the largest float, is `OutOfRange` both ways, and the value is untouched."""
     state.set("k", start, ttl=60)
+    for number in range(new):
+        state.increment(f"new {number}")
     with unchanged(place), pytest.raises(OutOfRange, match=r"'k'.*the value is unchanged"):
         state.increment("k", delta)
     if delta != MIN:

@@ -21,11 +21,13 @@ def administer(url: str, statement: str) -> None:
         admin.execute(statement)
 
 
-def test_a_counter_that_expires_while_its_increment_waits(url: str) -> None:
-    """The clock is read after the wait."""
+@pytest.mark.parametrize("before", [1, 3])
+def test_a_counter_that_expires_while_its_increment_waits(url: str, before: int) -> None:
+    """The clock is read after the wait, by what takes a number to be there and by what does not."""
     with slothstate.open(url) as state, slothstate.open(url) as other:
         # Prepared: to do that waits as well.
-        other.increment("warm")
+        for _ in range(before):
+            other.increment("warm")
         state.set("n", 5, ttl=0.2)
         with ThreadPoolExecutor() as pool:
             with state.transaction():

@@ -30,28 +30,28 @@ _INTEGER_FITS: Final = "e.n between %s::bigint and %s::bigint"
 
 _FLOAT_FITS: Final = f"abs(e.f) < {_FLOAT_SAFE}"
 
-# The usual case: a number that is there. It takes the server two thirds of the time.
+# For a number that is there. It takes the server two thirds of the time.
 _ADD_INTEGER: Final = _ADD.format("n", _INTEGER_FITS)
 
 _ADD_FLOAT: Final = _ADD.format("f", _FLOAT_FITS)
 
-# `delta` is the value of a key that is created.
+# The first number is the value of a key that is created. A row that was there has been locked for this.
 _INCREMENT: Final = f"""
 with {GATED}
 insert into entries as e (key, long_key, kind, {{column}}, expires_at_ms)
-values (%(key)s, %(whole)s, 'number', %(delta)s::{{type}}, now_ms() + %(ttl_ms)s::bigint)
+values (%s, %s, 'number', %s::{{type}}, now_ms() + %s::bigint)
 on conflict (key) do update
 set
   kind = 'number', n = {{n}}, f = {{f}}, t = null, b = null, first = null, last = null,
   expires_at_ms = case when {EXPIRED} then excluded.expires_at_ms else e.expires_at_ms end
 where {EXPIRED} or e.kind = 'number' and {{fits}}
-returning {{column}}
+returning {{column}}, e.xmax = 0
 """
 
 _SUM: Final = f"case when {EXPIRED} then excluded.{{0}} else e.{{0}} + excluded.{{0}} end"
 
 _INCREMENT_INTEGER: Final = _INCREMENT.format(
-    column="n", type="bigint", n=_SUM.format("n"), f="null", fits="e.n between %(low)s::bigint and %(high)s::bigint"
+    column="n", type="bigint", n=_SUM.format("n"), f="null", fits=_INTEGER_FITS
 )
 
 _INCREMENT_FLOAT: Final = _INCREMENT.format(column="f", type="float8", n="null", f=_SUM.format("f"), fits=_FLOAT_FITS)
@@ -87,26 +87,29 @@ class Counters:
 
     def __init__(self, pool: Store) -> None:
         self._pool = pool
+        # Whether the last number that was looked for in vain, or not looked for, was created: so will the next one be.
+        self._creates = False
 
     def increment(self, key: str, delta: int | float, ttl_ms: int | None = None, /) -> int | float:
+        pool = self._pool
+        pool.count("increment")
         name, whole = split(key)
+        bounds: tuple[int, ...] = ()
         if isinstance(delta, int):
             low, high = max(INTEGER_MIN, INTEGER_MIN - delta), min(INTEGER_MAX, INTEGER_MAX - delta)
-            found = self._pool.write(_ADD_INTEGER, (delta, name, low, high), verb="increment") or self._pool.write(
-                _INCREMENT_INTEGER,
-                {"key": name, "whole": whole, "delta": delta, "ttl_ms": ttl_ms, "low": low, "high": high},
-            )
+            add, create, bounds = _ADD_INTEGER, _INCREMENT_INTEGER, (low, high)
         elif abs(delta) < _FLOAT_SAFE:
-            found = self._pool.write(_ADD_FLOAT, (delta, name), verb="increment") or self._pool.write(
-                _INCREMENT_FLOAT, {"key": name, "whole": whole, "delta": delta, "ttl_ms": ttl_ms}
-            )
+            add, create = _ADD_FLOAT, _INCREMENT_FLOAT
         else:
-            self._pool.count("increment")
-            found = []
-        if found:
-            total: int | float = found[0][0]
-            return total
-        return self._increment_slowly(key, delta, ttl_ms)
+            return self._increment_slowly(key, delta, ttl_ms)
+        found = [] if self._creates else pool.write(add, (delta, name, *bounds))
+        if not found:
+            found = pool.write(create, (name, whole, delta, ttl_ms, *bounds))
+            self._creates = bool(found) and found[0][1]
+        if not found:
+            return self._increment_slowly(key, delta, ttl_ms)
+        total: int | float = found[0][0]
+        return total
 
     def _increment_slowly(self, key: str, delta: int | float, ttl_ms: int | None) -> int | float:
         with self._pool.step():

@@ -32,8 +32,22 @@ SLICE_MS: Final = 50
 """How long an answer is waited for before the wait is psycopg's, which looks at deadlines."""
 
 SPIN: Final = 0.0001
-"""Seconds for which an answer is looked for again and again before the thread sleeps: to be woken takes as long as a
-short statement. A statement whose answers take longer sleeps at once, but for a try now and then."""
+"""Seconds for which an answer is looked for again and again before the thread sleeps, or half as long again as the
+fastest of late took: to be woken takes as long as a short statement, and a quarter of a synced one. Where answers do
+not come by then, or others want the processor, the thread sleeps at once, but for a try now and then."""
+
+LONGEST: Final = 0.0005
+"""What takes more seconds even at its fastest is not looked for."""
+
+BRIEF: Final = 0.0002
+"""What takes more seconds at its fastest is not looked for in the first half of them, as Linux polls block devices
+(`io_poll_delay`, https://www.kernel.org/doc/html/v5.15/block/queue-sysfs.html)."""
+
+SLACK: Final = 0.00005
+"""Seconds by which Linux lets a thread sleep for longer than it asked for (`PR_SET_TIMERSLACK` of prctl(2))."""
+
+WANTED: Final = 0.00005
+"""Seconds of looking without the processor that show that others want it."""
 
 RAREST_SPIN: Final = 256
 """At most so many executions of a statement are from one try to the next."""
@@ -63,13 +77,15 @@ class Undone(errors.OperationalError):
 class _Pace:
     """How soon a statement is answered.
 
-    `sleeps`: so many executions from now on sleep at once; `pause`: so many did after the last try that was in vain.
+    `sleeps`: so many executions from now on sleep at once; `pause`: so many did after the last try that was in vain;
+    `fastest`: the seconds that the fastest of its answers of late has taken, which rise slowly.
     """
 
-    __slots__ = ("pause", "sleeps")
+    __slots__ = ("fastest", "pause", "sleeps")
 
     def __init__(self) -> None:
         self.sleeps = self.pause = 0
+        self.fastest = LONGEST
 
 
 class _Prepared(NamedTuple):
@@ -194,7 +210,7 @@ class Statements:
         results: list[PGresult] = []
         try:
             send(*arguments)
-            if not pgconn.flush() and (self._is_soon_readable(pace) or self.is_readable(self._patience_ms())):
+            if not pgconn.flush() and self._is_answered(pace):
                 pgconn.consume_input()
                 while not pgconn.is_busy():
                     result = pgconn.get_result()
@@ -212,18 +228,32 @@ class Statements:
             results += db.wait(generators.execute(pgconn))
         return results
 
-    def _is_soon_readable(self, pace: _Pace) -> bool:
+    def _is_answered(self, pace: _Pace) -> bool:
+        """Wait a moment for an answer; return whether it is there."""
+        sent = time.monotonic()
+        is_there = self._is_soon_readable(pace, sent) or bool(self.is_readable(self._patience_ms()))
+        took = time.monotonic() - sent
+        pace.fastest = min(took, pace.fastest + (took - pace.fastest) / 64)
+        return is_there
+
+    def _is_soon_readable(self, pace: _Pace, sent: float) -> bool:
         """Return whether an answer comes while it is looked for, which is not done if it is not likely to."""
+        if pace.fastest > LONGEST:
+            return False
         if pace.sleeps:
             pace.sleeps -= 1
             return False
-        until = time.monotonic() + SPIN
-        while time.monotonic() < until:
-            if self.is_readable(0):
-                pace.pause = 0
-                return True
-        pace.pause = pace.sleeps = min(2 * pace.pause + 1, RAREST_SPIN)
-        return False
+        if pace.fastest > BRIEF:
+            time.sleep(pace.fastest / 2 - SLACK)
+        began, ran = time.monotonic(), time.thread_time()
+        until = sent + max(SPIN, 1.5 * pace.fastest)
+        while not (is_there := bool(self.is_readable(0))) and time.monotonic() < until:
+            pass
+        if is_there and time.monotonic() - began - (time.thread_time() - ran) < WANTED:
+            pace.pause = 0
+        else:
+            pace.pause = pace.sleeps = min(2 * pace.pause + 1, RAREST_SPIN)
+        return is_there
 
     def _patience_ms(self) -> int:
         until = self._db.until
