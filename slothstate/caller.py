@@ -7,26 +7,17 @@ tasks it knows are asked only if the program has imported them.
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # without the enums of `signal`, which take time to import
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
 from contextlib import suppress
 from types import BuiltinFunctionType
 
 from slothstate.hints import Any, Final
 from slothstate.native import thread_ident, thread_serial
 
-__all__ = ["Caller", "current", "is_alone", "is_cooperative", "thread_ident", "without_signals"]
-
-_OF_A_THREAD: Final = {
-    int(getattr(_signal, name))
-    for name in ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP")
-    if hasattr(_signal, name)
-}
-"""Signals that a thread sends to itself, by what it does."""
+__all__ = ["Caller", "current", "is_alone", "is_cooperative", "thread_ident"]
 
 
 class Caller:
@@ -146,20 +137,3 @@ def _describe_greenlet(greenlet: Any) -> str:
         return "a greenlet that has ended"
     name = getattr(greenlet, "name", None)
     return f"greenlet {name!r}" if name else f"greenlet {id(greenlet):#x}"
-
-
-def without_signals(run: Callable[..., object]) -> Callable[..., None]:
-    """Return what a thread of ours is to run: `run`, to which no signal goes.
-
-    A program that waits for signals has blocked them (`sigwait`; `with-lock` does so for the end of its command). One
-    that a thread of a library has not blocked goes to that thread, and the program waits for ever.
-    """
-    starter = thread_ident()
-
-    def begin(*arguments: object) -> None:
-        # With gevent and eventlet it is a greenlet of the very thread that starts it.
-        if thread_ident() != starter and hasattr(_signal, "pthread_sigmask"):
-            _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals() - _OF_A_THREAD)
-        run(*arguments)
-
-    return begin

@@ -57,6 +57,7 @@ __all__ = [
     "thread_serial",
     "to_the_end",
     "value_loader",
+    "without_signals",
 ]
 
 KEY_SEPARATOR: Final = "\0"
@@ -150,6 +151,14 @@ process_id: Callable[[], int] = _functions["process_id"]
 
 take_fork: Callable[[], bool] = _functions["take_fork"]
 """`take_fork()`: whether this process was forked since it was last asked, be it by C code behind Python's back."""
+
+without_signals: Callable[..., Any] = _functions["without_signals"]
+"""`without_signals(start, *arguments)`: call what starts a thread, to which no signal then goes.
+
+A program that waits for signals has blocked them (`sigwait`; `with-lock` does so for the end of its command). One that
+a thread of a library has not blocked goes to that thread, and the program waits for ever. A thread that blocks them
+itself has run for a moment by then.
+"""
 
 exit_method: Callable[[Callable[[Any], object]], Any] = _functions["exit_method"]
 """`exit_method(function)`: a method `__exit__` that calls `function(self)` as `to_the_end` does."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from slothstate import native
-from slothstate.caller import current, is_cooperative, without_signals
+from slothstate.caller import current, is_cooperative
 from slothstate.engines.protocol import Engine
 from slothstate.errors import SlothStateError, WatchLost
 from slothstate.hints import Final, Literal, NamedTuple, Self
@@ -240,7 +240,7 @@ def _end_soon(engine: Engine, nonce: int, process: int) -> None:
     if process == process_id() and engine.refusal is None:
         # There are no more threads once Python ends.
         with suppress(RuntimeError):
-            _thread.start_new_thread(without_signals(_end), (engine, nonce))
+            native.without_signals(_thread.start_new_thread, _end, (engine, nonce))
 
 
 def _end(engine: Engine, nonce: int) -> None:

@@ -5,6 +5,7 @@
 #include "engine/lender.h"
 #include "engine/load.h"
 #include "engine/log.h"
+#include "engine/signals.h"
 #include "python/module.h"
 #include "python/scope.h"
 #include "engine/state.h"
@@ -85,7 +86,7 @@ static PyObject *functions(PyObject *unused, PyObject *const *errors, Py_ssize_t
         {NULL, NULL, 0, NULL},
     };
     static int (*const others[])(PyObject *) = {
-        ss_read_cache_export, ss_log_export,   ss_fork_export,  ss_lender_export,
+        ss_read_cache_export, ss_log_export,   ss_fork_export,  ss_signals_export, ss_lender_export,
         ss_load_export,       ss_state_export, ss_scope_export, ss_mutex_export,
     };
     (void)unused;

@@ -8,10 +8,10 @@ import threading
 import time
 from contextlib import suppress
 
-from slothstate.caller import without_signals
 from slothstate.engines.watching import Changes
 from slothstate.errors import SlothStateError
 from slothstate.hints import Final, Self
+from slothstate.native import without_signals
 
 __all__ = ["Commits", "Listener"]
 
@@ -65,10 +65,8 @@ class Commits:
         with self._mutex:
             self._listeners.add(listener)
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=without_signals(self._watch), name="slothstate-commits", daemon=True
-                )
-                self._thread.start()
+                self._thread = threading.Thread(target=self._watch, name="slothstate-commits", daemon=True)
+                without_signals(self._thread.start)
 
     def remove(self, listener: Listener) -> None:
         with self._mutex:

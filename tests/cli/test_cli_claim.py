@@ -164,7 +164,7 @@ def test_each_goes_on_after_a_lost_claim(home: Path, state: State) -> None:
 def test_each_is_told_to_end(home: Path, state: State, number: signal.Signals, end: str) -> None:
     """The command gets the signal; whatever it makes of it, no other item is taken."""
     state.list_push("q", "a", "b")
-    script = f"trap 'kill $!; {end}' {number.name[3:]}; echo ready; sleep 60 & wait"
+    script = f"trap '{end}' {number.name[3:]}; echo ready; while :; do sleep 0.01; done"
     words = ("claim", "q", "--each", "--max-attempts", "9", "--", "sh", "-c", script)
     process = start(*words, home=home)
     assert process.stdout is not None

@@ -8,9 +8,9 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
-from slothstate.caller import without_signals
 from slothstate.errors import SlothStateError, StateIOError
 from slothstate.hints import Final
+from slothstate.native import without_signals
 
 __all__ = ["Ticker"]
 
@@ -41,10 +41,9 @@ class Ticker:
         if self._thread is not None:
             return
         self._renew()
-        run = without_signals(self._run)
-        thread = threading.Thread(target=run, args=(self._running,), name=self._name, daemon=True)
+        thread = threading.Thread(target=self._run, args=(self._running,), name=self._name, daemon=True)
         try:
-            thread.start()
+            without_signals(thread.start)
         except RuntimeError as error:
             if "shutdown" in str(error):
                 # From 3.12 on no thread can be started while Python ends; then there is nothing to do now and then.

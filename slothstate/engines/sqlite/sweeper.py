@@ -10,10 +10,10 @@ import weakref
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
-from slothstate.caller import without_signals
 from slothstate.engines.sqlite import returning, sweep, turn
 from slothstate.errors import SlothStateError, StateIOError
 from slothstate.hints import TYPE_CHECKING, Final, Protocol
+from slothstate.native import without_signals
 
 if TYPE_CHECKING:
     from slothstate.engines.sqlite.lender import Run
@@ -77,7 +77,7 @@ class Sweeper:
             self._started = self.is_running = True
             # Not a Thread: its `start` waits for it, and breaks when a signal handler raises meanwhile.
             try:
-                self._start(without_signals(self._run), ())
+                without_signals(self._start, self._run, ())
             except RuntimeError as error:
                 self._started = self.is_running = False
                 if "shutdown" in str(error):

@@ -12,7 +12,6 @@ import weakref
 from contextlib import suppress
 
 from slothstate import native
-from slothstate.caller import without_signals
 from slothstate.engines.sqlite.locks import waiters
 from slothstate.engines.sqlite.locks.owner import Ownership, host
 from slothstate.errors import SlothStateError
@@ -73,7 +72,7 @@ class Announcements:
             if self.left:
                 # Not at the end of the process: then its rows are a dead owner's.
                 with suppress(RuntimeError):
-                    _thread.start_new_thread(without_signals(_tidy_later), (weakref.ref(self),))
+                    native.without_signals(_thread.start_new_thread, _tidy_later, (weakref.ref(self),))
 
     def tidy(self) -> None:
         """Remove the rows that are left, now or, if the store is busy, another time."""
