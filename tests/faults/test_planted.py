@@ -37,6 +37,8 @@ def test_each_planted_bug_is_caught(figure: Callable[[str], None]) -> None:
     """Each bug makes the test that is named for it fail. That they pass without it, the rest of a run shows."""
     has_server = postgres_server.reason_to_skip() is None
     bugs = [name for name, bug in planted.BUGS.items() if has_server or not bug.found_by.startswith("postgres/")]
+    if has_server and postgres_server.binaries() is not None:
+        postgres_server.pattern()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         outcomes = dict(zip(bugs, pool.map(outcome, bugs), strict=True))
     caught = list(outcomes.values()).count("caught")

@@ -36,11 +36,14 @@ __all__ = [
     "children",
     "drop",
     "give_back",
+    "pattern",
     "reason_to_skip",
     "server_url",
     "started",
     "take_url",
 ]
+
+_PATTERN: Final = "_SLOTHSTATE_TEST_PATTERN"
 
 SETTINGS: Final = {
     "listen_addresses": "''",
@@ -129,7 +132,7 @@ class Server:
             )
         else:
             # A fifth of the time that it takes to make one.
-            shutil.copytree(_pattern(), self.data)
+            shutil.copytree(pattern(), self.data)
         text = "".join(f"{name} = {value}\n" for name, value in self._settings.items())
         with (self.data / "postgresql.conf").open("a") as file:
             file.write(f"{text}unix_socket_directories = '{self.directory}'\n")
@@ -287,12 +290,19 @@ def _server() -> Server:
 
 
 @cache
-def _pattern() -> Path:
-    """Return the directory of a cluster that nobody starts."""
+def pattern() -> Path:
+    """Return the directory of a cluster that nobody starts: of the process that this one was started by, if it has one.
+
+    To make one takes two seconds, which whoever starts several processes with servers spends once.
+    """
+    given = os.environ.get(_PATTERN)
+    if given:
+        return Path(given)
     directory = _directory() / "pattern"
     directory.mkdir()
     server = Server(directory)
     server.initialize(is_another=True)
+    os.environ[_PATTERN] = str(server.data)
     return server.data
 
 
