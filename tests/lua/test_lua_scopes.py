@@ -392,7 +392,7 @@ def test_a_verb_can_be_called_from_a_hook_and_a_finalizer(lua: Scripts) -> None:
             end
         end
         debug.sethook(meddle, 'cr')
-        for i = 1, 200 do
+        for i = 1, 40 do
             garbage()
             local t = state.get('t')
             assert(#t.list == 20 and t.list[20] == ('x'):rep(50) and t.n == 1)
@@ -400,7 +400,7 @@ def test_a_verb_can_be_called_from_a_hook_and_a_finalizer(lua: Scripts) -> None:
         end
         debug.sethook()
         collectgarbage()
-        return calls > 200
+        return calls > 40
     """)
         is True
     )

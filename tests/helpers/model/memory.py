@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -40,13 +40,15 @@ class Places(NamedTuple):
 class Rows(dict[str, Row]):
     """Keys with their rows, and the places of those lists of which something is or was claimed."""
 
-    def __init__(self, rows: Iterable[tuple[str, Row]] = (), places: Mapping[str, Places] | None = None) -> None:
-        super().__init__(rows)
+    def __init__(self, rows: Mapping[str, Row] | None = None, places: Mapping[str, Places] | None = None) -> None:
+        super().__init__(rows or {})
         self.places = dict(places or {})
 
     def live(self, now_ms: int) -> Rows:
         """Return the rows that have not expired; of a list that has, what is out of it stays."""
-        live = Rows(((key, row) for key, row in self.items() if row[2] is None or row[2] > now_ms), self.places)
+        live = Rows(self, self.places)
+        for key in [key for key, row in self.items() if row[2] is not None and row[2] <= now_ms]:
+            del live[key]
         for key, places in self.places.items():
             if places.row is not self.get(key):
                 del live.places[key]
