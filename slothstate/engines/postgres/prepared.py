@@ -32,16 +32,14 @@ SLICE_MS: Final = 50
 """How long an answer is waited for before the wait is psycopg's, which looks at deadlines."""
 
 SPIN: Final = 0.0001
-"""Seconds for which an answer is looked for again and again before the thread sleeps, or half as long again as the
-fastest of late took: to be woken takes as long as a short statement, and a quarter of a synced one. Where answers do
-not come by then, or others want the processor, the thread sleeps at once, but for a try now and then."""
-
-LONGEST: Final = 0.0005
-"""What takes more seconds even at its fastest is not looked for."""
+"""Seconds for which an answer is looked for again and again before the thread sleeps: to be woken takes as long as a
+short statement. A statement whose answers take longer sleeps at once, but for a try now and then."""
 
 BRIEF: Final = 0.0002
-"""What takes more seconds at its fastest is not looked for in the first half of them, as Linux polls block devices
-(`io_poll_delay`, https://www.kernel.org/doc/html/v5.15/block/queue-sysfs.html)."""
+LONGEST: Final = 0.0005
+"""What takes between so many seconds at its fastest, as a synced commit does, is looked for from half of them on, until
+half as many more have passed: so Linux polls block devices (`io_poll_delay`,
+https://www.kernel.org/doc/html/v5.15/block/queue-sysfs.html). Where others want the processor it sleeps at once."""
 
 SLACK: Final = 0.00005
 """Seconds by which Linux lets a thread sleep for longer than it asked for (`PR_SET_TIMERSLACK` of prctl(2))."""
@@ -238,18 +236,18 @@ class Statements:
 
     def _is_soon_readable(self, pace: _Pace, sent: float) -> bool:
         """Return whether an answer comes while it is looked for, which is not done if it is not likely to."""
-        if pace.fastest > LONGEST:
-            return False
         if pace.sleeps:
             pace.sleeps -= 1
             return False
-        if pace.fastest > BRIEF:
+        is_long = BRIEF < pace.fastest <= LONGEST
+        if is_long:
             time.sleep(pace.fastest / 2 - SLACK)
-        began, ran = time.monotonic(), time.thread_time()
-        until = sent + max(SPIN, 1.5 * pace.fastest)
+        began, ran = time.monotonic(), time.thread_time() if is_long else 0.0
+        until = sent + (1.5 * pace.fastest if is_long else SPIN)
         while not (is_there := bool(self.is_readable(0))) and time.monotonic() < until:
             pass
-        if is_there and time.monotonic() - began - (time.thread_time() - ran) < WANTED:
+        is_wanted = is_long and time.monotonic() - began - (time.thread_time() - ran) > WANTED
+        if is_there and not is_wanted:
             pace.pause = 0
         else:
             pace.pause = pace.sleeps = min(2 * pace.pause + 1, RAREST_SPIN)
