@@ -24,7 +24,6 @@ from bench.worker import Worker, directory_for
 
 TOPIC: Final = "crowds"
 
-PROCESSES: Final = 8
 HEAD_START_NS: Final = 1_000_000_000
 WAIT_SECONDS: Final = 4.0
 SETTLED_SECONDS: Final = 1.5
@@ -78,9 +77,10 @@ def _processor_seconds(directory: Path) -> float:
 
 
 def _crowd(report: Report, clients: int) -> None:
-    threads, seconds = clients // PROCESSES, report.scale.contention_seconds
+    processes, seconds = report.scale.crowd_processes, report.scale.contention_seconds
+    threads = clients // processes
     with directory_for(SERVER) as directory, ExitStack() as stack:
-        workers = [stack.enter_context(Worker(SERVER, directory, fsync="on")) for _ in range(PROCESSES)]
+        workers = [stack.enter_context(Worker(SERVER, directory, fsync="on")) for _ in range(processes)]
         for worker in workers:
             worker.load(repeat, in_threads, wait_in_threads)
         before = _memory(directory)
@@ -93,8 +93,8 @@ def _crowd(report: Report, clients: int) -> None:
                 [seconds * 1e9 / max(1, sum(map(len, found)))], array("d", (w for each in found for w in each))
             )
             report.add(TOPIC, f"{what}, {clients} clients", SERVER, series)
-            if what == "get" and clients > PROCESSES:
-                each = (_memory(directory) - before) / (clients - PROCESSES) / 2**20
+            if what == "get" and clients > processes:
+                each = (_memory(directory) - before) / (clients - processes) / 2**20
                 report.note(f"{clients} clients: the server has {each:.1f} MiB for each connection")
         for number, worker in enumerate(workers):
             worker.send(wait_in_threads, threads, number * threads)

@@ -31,6 +31,8 @@ class Scale:
     """Processes that wait for the items of one list."""
     crowds: tuple[int, ...]
     """Clients of one server."""
+    crowd_processes: int
+    """How many processes these are the threads of."""
     starts: int
     """Interpreters started to time an import."""
 
@@ -50,6 +52,7 @@ FULL: Final = Scale(
     takeovers=15,
     waiters=16,
     crowds=(8, 64, 256),
+    crowd_processes=8,
     starts=15,
 )
 
@@ -68,6 +71,7 @@ QUICK: Final = Scale(
     takeovers=2,
     waiters=4,
     crowds=(8, 32),
+    crowd_processes=8,
     starts=5,
 )
 
@@ -85,7 +89,8 @@ TINY: Final = Scale(
     handovers=2,
     takeovers=1,
     waiters=2,
-    crowds=(8,),
+    crowds=(4,),
+    crowd_processes=2,
     starts=1,
 )
 """Only shows that the benches run."""

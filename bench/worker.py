@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import signal
 import tempfile
@@ -112,6 +113,8 @@ def _serve(pipe: Connection, name: str, directory: Path, options: dict[str, Any]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         peer: peers.Peer = peers.load(name).open(directory, **options)
+        # Before each measurement garbage is collected, which these modules are not.
+        gc.freeze()
     except BaseException:
         pipe.send((False, traceback.format_exc()))
         return

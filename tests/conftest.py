@@ -6,6 +6,7 @@ import compileall
 import os
 import shutil
 import signal
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,13 +49,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput") and planted.VARIABLE not in os.environ:
         compileall.compile_dir(Path(slothstate.__file__).parent, quiet=2)
         compileall.compile_dir(Path(helpers.__file__).parent, quiet=2)
-    # Making a store syncs it to disk, which takes most of the time of most tests; on a RAM disk it costs nothing.
+    # Making a store syncs it to disk, which takes most of the time of most tests, and a cluster of PostgreSQL is a
+    # thousand files; on a RAM disk both cost next to nothing.
     if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 2**30:
-        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")
+        os.environ.setdefault("TMPDIR", "/dev/shm")
+        tempfile.tempdir = None
     config.addinivalue_line("markers", "damaged: the test damages its stores, so they do not end sound")
 
 
-@pytest.hookimpl(tryfirst=True)
 def _is_left_out(item: pytest.Item, sample: int) -> bool:
     """Return whether a test is not in a sample of one in so many, the same at each run."""
     return zlib.crc32(item.nodeid.encode()) % sample != 0
@@ -67,6 +69,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return (modules is not None and name.startswith("test_") and name.removeprefix("test_") not in modules) or None
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         is_grid = item.path.stem.removeprefix("test_") in GRIDS and "postgresql" in item.name

@@ -6,7 +6,6 @@ keep for every verb.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -91,7 +90,7 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = tempfile.TemporaryDirectory(dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
+        self.directory = tempfile.TemporaryDirectory()
         self.places = [PLACES[engine](Path(self.directory.name)) for engine in ("sqlite", "model")]
         self.clock = Clock()
         self.handles = [self.open(), self.open()]

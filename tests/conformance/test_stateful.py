@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -125,7 +124,7 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = tempfile.TemporaryDirectory(dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
+        self.directory = tempfile.TemporaryDirectory()
         self.place = PLACES[self.engine](Path(self.directory.name))
         self.clock = Clock()
         self.handles = [self.open(), self.open()]
