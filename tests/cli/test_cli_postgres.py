@@ -14,7 +14,7 @@ import pytest
 
 import slothstate
 from helpers import postgres_server
-from helpers.command import SECONDS, command, environment
+from helpers.command import SECONDS, command, environment, finished
 from slothstate.processes import command_line
 
 SECRET = "hidden-word"
@@ -37,9 +37,7 @@ def run(home: Path, url: str) -> Run:
 
     def run(*words: str, stdin: bytes = b"", code: int = 0, db: str = url) -> str:
         variables = environment(home, {"SLOTHSTATE_DB": db, "TERM": "dumb"})
-        done = subprocess.run(
-            command(*words), input=stdin, capture_output=True, cwd=home, env=variables, timeout=SECONDS, check=False
-        )
+        done = finished(*words, cwd=home, env=variables, stdin=stdin)
         out, err = done.stdout.decode(), done.stderr.decode()
         assert done.returncode == code, err
         assert SECRET not in out + err
@@ -203,15 +201,7 @@ def test_an_address_in_the_wrong_place(home: Path, words: tuple[str, ...], passw
     """What a command says of its words leaves out what may be a password."""
     typed = [word.format(f"postgresql://me:{password}@host/x") for word in words]
     variables = environment(home, {"TERM": "dumb"})
-    done = subprocess.run(
-        command(*typed),
-        capture_output=True,
-        cwd=home,
-        env=variables,
-        timeout=SECONDS,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    done = finished(*typed, cwd=home, env=variables)
     assert done.returncode > 0
     said = (done.stdout + done.stderr).decode()
     assert said

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from helpers import forked
+
 SECONDS = 60
 """How long a command may take before it counts as hanging."""
 
@@ -33,13 +35,24 @@ def start(*arguments: str | Path, home: Path, term: str = "dumb", **options: Any
     return subprocess.Popen(command(*arguments), cwd=home, env=variables, **(settings | options))
 
 
+def finished(
+    *arguments: str | Path, cwd: Path, env: dict[str, str], stdin: bytes = b"", timeout: float = SECONDS
+) -> subprocess.CompletedProcess[bytes]:
+    """Run `slothstate` to its end, with pipes for its streams."""
+    if forked.IS_POSSIBLE:
+        return forked.finished(arguments, cwd=cwd, env=env, stdin=stdin, timeout=timeout)
+    return subprocess.run(
+        command(*arguments), cwd=cwd, env=env, input=stdin, timeout=timeout, capture_output=True, check=False
+    )
+
+
 def slothstate(*arguments: str | Path, home: Path, stdin: bytes = b"", code: int = 0) -> str:
     """Run `slothstate` to its end; return its stdout, or its stderr when it is to end with another `code` than 0."""
-    with start(*arguments, home=home, stdin=subprocess.PIPE) as process:
-        out, err = process.communicate(stdin, SECONDS)
-    assert process.returncode == code, err.decode()
-    assert code or not err, err.decode()
-    return (err if code else out).decode()
+    variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db"), "TERM": "dumb"})
+    done = finished(*arguments, cwd=home, env=variables, stdin=stdin)
+    assert done.returncode == code, done.stderr.decode()
+    assert code or not done.stderr, done.stderr.decode()
+    return (done.stderr if code else done.stdout).decode()
 
 
 def other(home: Path) -> Path:

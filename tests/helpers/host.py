@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import slothstate
-from helpers.command import command, environment
-from helpers.support import run_program
+from helpers.command import environment, finished
 from slothstate.lua.host.host import Host
 from slothstate.lua.host.report import TaskResult
 from slothstate.lua.host.workflow import Plan, Task
@@ -72,4 +71,5 @@ def slothstate_run(
     *arguments: str | Path, cwd: Path, env: dict[str, str] | None = None, timeout: float = 60
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m slothstate run …` as a user does, with pipes for its output."""
-    return run_program(command("run", *arguments), cwd=cwd, env=environment(cwd, env), timeout=timeout)
+    done = finished("run", *arguments, cwd=cwd, env=environment(cwd, env), timeout=timeout)
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
