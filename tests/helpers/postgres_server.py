@@ -211,11 +211,12 @@ class Server:
             self._signal_all(signal.SIGCONT)
 
     def _signal_all(self, number: int) -> None:
-        # The postmaster first: it starts others in place of those that end.
+        # The postmaster first: it starts others in place of those that end. Nor may it end before they are known, who
+        # are its children no longer then, and hold the memory that its successor asks for.
         parent = self.pid
-        os.kill(parent, number)
+        os.kill(parent, signal.SIGSTOP if number == signal.SIGKILL else number)
         backends = list(children(parent))
-        for pid in backends:
+        for pid in (*backends, parent):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
         deadline = time.monotonic() + 60
