@@ -19,7 +19,7 @@ import pytest
 
 import slothstate
 import slothstate.aio
-from helpers.processes import Channel, processes, sit_in_transaction
+from helpers.processes import Channel, processes, signals_in, sit_in_transaction
 from helpers.sqlite import store_of
 from helpers.support import DEVELOPMENT, run_python, run_script, until
 from slothstate.calling_off import CalledOff, can_be_called_off
@@ -444,9 +444,7 @@ def test_close_while_threads_use_the_state(path: str) -> None:
 
 def blocked(thread: str) -> set[int]:
     """The signals that a thread of this process has blocked."""
-    status = Path(f"/proc/self/task/{thread}/status").read_text()
-    mask = int(next(line for line in status.splitlines() if line.startswith("SigBlk:")).split()[1], 16)
-    return {number for number in signal.valid_signals() if mask >> (number - 1) & 1}
+    return signals_in(Path(f"/proc/self/task/{thread}/status"), "SigBlk")
 
 
 class Beating:

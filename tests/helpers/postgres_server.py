@@ -36,9 +36,9 @@ __all__ = [
     "children",
     "drop",
     "give_back",
-    "pattern",
     "reason_to_skip",
     "server_url",
+    "share_pattern",
     "started",
     "take_url",
 ]
@@ -132,7 +132,7 @@ class Server:
             )
         else:
             # A fifth of the time that it takes to make one.
-            shutil.copytree(pattern(), self.data)
+            shutil.copytree(_pattern(), self.data)
         text = "".join(f"{name} = {value}\n" for name, value in self._settings.items())
         with (self.data / "postgresql.conf").open("a") as file:
             file.write(f"{text}unix_socket_directories = '{self.directory}'\n")
@@ -290,12 +290,15 @@ def _server() -> Server:
     return server
 
 
-@cache
-def pattern() -> Path:
-    """Return the directory of a cluster that nobody starts: of the process that this one was started by, if it has one.
+def share_pattern() -> None:
+    """Let processes that are started from now on copy this one's cluster: to make one takes seconds."""
+    if reason_to_skip() is None and binaries() is not None:
+        os.environ[_PATTERN] = str(_pattern())
 
-    To make one takes two seconds, which whoever starts several processes with servers spends once.
-    """
+
+@cache
+def _pattern() -> Path:
+    """Return the directory of a cluster that nobody starts: that of who has started this process, if there is one."""
     given = os.environ.get(_PATTERN)
     if given:
         return Path(given)
@@ -303,7 +306,6 @@ def pattern() -> Path:
     directory.mkdir()
     server = Server(directory)
     server.initialize(is_another=True)
-    os.environ[_PATTERN] = str(server.data)
     return server.data
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -284,6 +285,12 @@ def sit_in_transaction(channel: Channel, path: str) -> None:
         state.set("sitter", 1)
         channel.send("inside")
         channel.receive()
+
+
+def signals_in(status: Path, field: str) -> set[int]:
+    """The signals of a mask in /proc/…/status: `SigBlk` are blocked, `SigCgt` have a handler."""
+    mask = int(next(line for line in status.read_text().splitlines() if line.startswith(field)).split()[1], 16)
+    return {number for number in signal.valid_signals() if mask >> (number - 1) & 1}
 
 
 def wait_until_waiting(worker: Worker) -> None:

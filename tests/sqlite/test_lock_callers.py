@@ -260,6 +260,9 @@ def holding(holder):
     def hold():
         holder.lock("job")
         sleep(0.3)
+        end = time.monotonic() + 20
+        while len(ticks) < 16 and time.monotonic() < end:
+            sleep(0.01)
         log.append("released")
         assert holder.unlock("job") is True
     return hold
