@@ -82,6 +82,9 @@ if missing or twice:
 FEW_READS = {"SLOTHSTATE_READS": "100000"}
 """For what is slower than usual: ten million elsewhere (tests/sqlite/test_read_cache.py)."""
 
+BY_TWO = ("-n", "2")
+"""Two workers. Not under the sanitizers, where a child that is forked beside threads may hang."""
+
 
 @nox.session
 def tests(session: nox.Session) -> None:
@@ -170,7 +173,7 @@ def coverage(session: nox.Session) -> None:
     session.install(".[test]", "coverage>=7.10", "gcovr", env={"SLOTHSTATE_COVERAGE": "1"})
     session.run("coverage", "erase")
     session.run(
-        *("coverage", "run", "-m", "pytest", "--quiet", *(session.posargs or ("-m", "quick or native"))),
+        *("coverage", "run", "-m", "pytest", "--quiet", *(session.posargs or (*BY_TWO, "-m", "quick or native"))),
         env={"PYTHONSAFEPATH": "1", **FEW_READS},
     )
     session.run("coverage", "combine", "--quiet")
@@ -193,7 +196,7 @@ def postgres(session: nox.Session) -> None:
         session.skip("there is no PostgreSQL of the system")
     session.install("-e", ".[test]")
     session.run(
-        *("pytest", "--quiet", "-k", "postgresql", *(session.posargs or ("-m", "quick"))),
+        *("pytest", "--quiet", "-k", "postgresql", *(session.posargs or (*BY_TWO, "-m", "quick"))),
         env={"SLOTHSTATE_TEST_POSTGRES_BIN": str(found[-1].parent)},
     )
 
@@ -203,7 +206,7 @@ def quick(session: nox.Session) -> None:
     """The quick tests on one Python."""
     # In place: what tests start with `python -c` imports from here.
     session.install("-e", ".[test]")
-    session.run("pytest", *(session.posargs or ("-m", "quick")))
+    session.run("pytest", *(session.posargs or (*BY_TWO, "-m", "quick")))
 
 
 @nox.session
