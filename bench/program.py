@@ -37,6 +37,7 @@ from bench import (
 from bench.chart import svg
 from bench.report import Report
 from bench.scale import FULL, QUICK, TINY
+from bench.worker import share_imports
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 
@@ -94,6 +95,9 @@ def main(arguments: list[str] | None = None) -> int:
         began = time.monotonic()
         TOPICS[name].run(report)
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+        if report.scale is TINY:
+            # After the first topic, whose workers have begun as those of a real run do.
+            share_imports([module.__name__ for module in TOPICS.values()])
     print(tables.text(report))
     output = given.output
     if output is None and not given.topics and report.scale is FULL:

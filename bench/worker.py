@@ -17,12 +17,19 @@ from typing import Any, Final, Self
 from bench import peers
 from bench.measure import Round, Source, Workload, measure
 
-__all__ = ["Worker", "at_close", "directory_for"]
+__all__ = ["Worker", "at_close", "directory_for", "share_imports"]
 
 # Not fork: nothing of the parent, and no other peer's library, may be in the child.
-_context = multiprocessing.get_context("spawn")
+_context: Any = multiprocessing.get_context("spawn")
 
 STOP_SECONDS: Final = 10.0
+
+
+def share_imports(modules: list[str]) -> None:
+    """Fork workers from a process that has imported these modules, and the peers: where no figure counts."""
+    global _context
+    _context = multiprocessing.get_context("forkserver")
+    _context.set_forkserver_preload([*modules, "psycopg", "redis", "slothstate.engines.postgres.engine"])
 
 
 class Worker:
