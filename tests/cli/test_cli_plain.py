@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from helpers.command import command, environment
+from helpers.command import command, environment, finished
 from slothstate import State
 from slothstate.cli.program import commands
 from slothstate.cli.quick import plain_call
@@ -103,13 +103,12 @@ OF_ALL = [["--durability", "full"], ["--busy-timeout", "5"], ["--allow-remote"]]
 
 def outcome(words: list[str], home: Path, *, through_click: bool) -> tuple[int, bytes, bytes]:
     """Run a command line in a process of its own, if need be with the plain way closed."""
-    close = "import slothstate.cli as cli; cli.plain_call = lambda words: None; " if through_click else ""
-    code = f"{close}import sys; from slothstate.__main__ import main; sys.exit(main())"
-    done = subprocess.run(
-        [*command()[:1], "-c", code, *(word.replace("\0", "") for word in words)],
+    close = "import slothstate.cli as cli; cli.plain_call = lambda words: None"
+    done = finished(
+        *(word.replace("\0", "") for word in words),
+        cwd=Path.cwd(),
         env=environment(home, {"SLOTHSTATE_DB": str(home / "state.db")}),
-        capture_output=True,
-        timeout=60,
+        patch=close if through_click else "",
     )
     return done.returncode, done.stdout, done.stderr
 

@@ -36,14 +36,19 @@ def start(*arguments: str | Path, home: Path, term: str = "dumb", **options: Any
 
 
 def finished(
-    *arguments: str | Path, cwd: Path, env: dict[str, str], stdin: bytes = b"", timeout: float = SECONDS
+    *arguments: str | Path,
+    cwd: Path,
+    env: dict[str, str],
+    stdin: bytes = b"",
+    timeout: float = SECONDS,
+    patch: str = "",
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run `slothstate` to its end, with pipes for its streams."""
+    """Run `slothstate` to its end, with pipes for its streams; before that, Python code in its process."""
     if forked.IS_POSSIBLE:
-        return forked.finished(arguments, cwd=cwd, env=env, stdin=stdin, timeout=timeout)
-    return subprocess.run(
-        command(*arguments), cwd=cwd, env=env, input=stdin, timeout=timeout, capture_output=True, check=False
-    )
+        return forked.finished(arguments, cwd=cwd, env=env, stdin=stdin, timeout=timeout, patch=patch)
+    code = f"{patch}\nimport sys; from slothstate.__main__ import main; sys.exit(main())"
+    words = [sys.executable, "-c", code, *map(str, arguments)] if patch else command(*arguments)
+    return subprocess.run(words, cwd=cwd, env=env, input=stdin, timeout=timeout, capture_output=True, check=False)
 
 
 def slothstate(*arguments: str | Path, home: Path, stdin: bytes = b"", code: int = 0) -> str:

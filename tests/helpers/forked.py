@@ -36,12 +36,15 @@ IS_POSSIBLE: Final = hasattr(os, "pidfd_open") and not SANITIZED
 
 
 def finished(
-    words: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], stdin: bytes, timeout: float
+    words: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], stdin: bytes, timeout: float, patch: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run `slothstate` with these words, and pipes for its streams, to its end. Raises: subprocess.TimeoutExpired."""
+    """Run `slothstate` with these words, and pipes for its streams, to its end, and before it the Python code `patch`.
+
+    Raises: subprocess.TimeoutExpired.
+    """
     answer, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     (reading, to_stdin), (from_stdout, stdout), (from_stderr, stderr) = (os.pipe() for _ in range(3))
-    request = pickle.dumps(([*map(str, words)], os.fspath(cwd), dict(env)))
+    request = pickle.dumps(([*map(str, words)], os.fspath(cwd), dict(env), patch))
     socket.send_fds(_server(), [request], [reading, stdout, stderr, theirs.fileno()])
     theirs.close()
     for descriptor in (reading, stdout, stderr):
@@ -140,11 +143,12 @@ def _become(request: bytes, descriptors: list[int]) -> NoReturn:
     for number, stream in enumerate(descriptors[:3]):
         os.dup2(stream, number)
     os.closerange(3, 2**16)
-    words, directory, variables = pickle.loads(request)
+    words, directory, variables, patch = pickle.loads(request)
     sys.argv[1:] = words
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(variables)
+    exec(patch, {})
     code = main()
     # What Python does at its end, but for taking everything apart, which takes as long as a start.
     threading._shutdown()  # type: ignore[attr-defined]
