@@ -29,7 +29,7 @@ def share_imports(modules: list[str]) -> None:
     """Fork workers from a process that has imported these modules, and the peers: where no figure counts."""
     global _context
     _context = multiprocessing.get_context("forkserver")
-    _context.set_forkserver_preload([*modules, "psycopg", "redis", "slothstate.engines.postgres.engine"])
+    _context.set_forkserver_preload([*modules, "redis", "slothstate.engines.postgres.engine"])
 
 
 class Worker:

@@ -28,11 +28,14 @@ def environment(home: Path, extra: dict[str, str] | None = None) -> dict[str, st
     return {**kept, "HOME": str(home), **(extra or {})}
 
 
+def _with_store(home: Path, term: str = "dumb") -> dict[str, str]:
+    return environment(home, {"SLOTHSTATE_DB": str(home / "state.db"), "TERM": term})
+
+
 def start(*arguments: str | Path, home: Path, term: str = "dumb", **options: Any) -> subprocess.Popen[bytes]:
     """Start `slothstate` on the store state.db in `home`, with pipes for its output."""
     settings: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db"), "TERM": term})
-    return subprocess.Popen(command(*arguments), cwd=home, env=variables, **(settings | options))
+    return subprocess.Popen(command(*arguments), cwd=home, env=_with_store(home, term), **(settings | options))
 
 
 def finished(
@@ -53,8 +56,7 @@ def finished(
 
 def slothstate(*arguments: str | Path, home: Path, stdin: bytes = b"", code: int = 0) -> str:
     """Run `slothstate` to its end; return its stdout, or its stderr when it is to end with another `code` than 0."""
-    variables = environment(home, {"SLOTHSTATE_DB": str(home / "state.db"), "TERM": "dumb"})
-    done = finished(*arguments, cwd=home, env=variables, stdin=stdin)
+    done = finished(*arguments, cwd=home, env=_with_store(home), stdin=stdin)
     assert done.returncode == code, done.stderr.decode()
     assert code or not done.stderr, done.stderr.decode()
     return (done.stderr if code else done.stdout).decode()

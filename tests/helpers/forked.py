@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 import slothstate
-from helpers.support import SANITIZED
+from helpers.support import SANITIZED, at_exit
 from slothstate.__main__ import main
 
 __all__ = ["IS_POSSIBLE", "finished", "serve"]
@@ -42,9 +42,10 @@ def finished(
 
     Raises: subprocess.TimeoutExpired.
     """
+    words = [*map(str, words)]
     answer, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     (reading, to_stdin), (from_stdout, stdout), (from_stderr, stderr) = (os.pipe() for _ in range(3))
-    request = pickle.dumps(([*map(str, words)], os.fspath(cwd), dict(env), patch))
+    request = pickle.dumps((words, os.fspath(cwd), dict(env), patch))
     socket.send_fds(_server(), [request], [reading, stdout, stderr, theirs.fileno()])
     theirs.close()
     for descriptor in (reading, stdout, stderr):
@@ -58,9 +59,9 @@ def finished(
             code = int(answer.recv(16))
         except TimeoutError:
             os.kill(pid, signal.SIGKILL)
-            raise subprocess.TimeoutExpired([*map(str, words)], timeout) from None
+            raise subprocess.TimeoutExpired(words, timeout) from None
         out, err = (each.result(timeout) for each in said)
-    return subprocess.CompletedProcess([*map(str, words)], code, out, err)
+    return subprocess.CompletedProcess(words, code, out, err)
 
 
 def _write(descriptor: int, data: bytes) -> None:
@@ -89,14 +90,12 @@ def _server() -> socket.socket:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-    owner = os.getpid()
 
     def end() -> None:
         ours.close()
-        if os.getpid() == owner:
-            server.communicate(timeout=60)
+        server.communicate(timeout=60)
 
-    atexit.register(end)
+    at_exit(end)
     return ours
 
 

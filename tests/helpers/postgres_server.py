@@ -7,7 +7,6 @@ user namespace, in which it is somebody else.
 
 from __future__ import annotations
 
-import atexit
 import importlib.util
 import os
 import shutil
@@ -16,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import count
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from helpers.support import run_program
+from helpers.support import at_exit, run_program
 
 if TYPE_CHECKING:
     from slothstate.engines.postgres.connection import Connection
@@ -211,10 +210,10 @@ class Server:
             self._signal_all(signal.SIGCONT)
 
     def _signal_all(self, number: int) -> None:
-        # The postmaster first: it starts others in place of those that end. Nor may it end before they are known, who
-        # are its children no longer then, and hold the memory that its successor asks for.
+        # The postmaster stands still first: it starts others in place of those that end. Nor may it end before they are
+        # known: they are its children no longer then, and hold the memory that its successor asks for.
         parent = self.pid
-        os.kill(parent, signal.SIGSTOP if number == signal.SIGKILL else number)
+        os.kill(parent, signal.SIGSTOP)
         backends = list(children(parent))
         for pid in (*backends, parent):
             with suppress(ProcessLookupError):
@@ -271,20 +270,14 @@ def _directory() -> Path:
         guard.stdin.close()
         guard.wait(60)
 
-    _at_exit(end)
+    at_exit(end)
     return directory
-
-
-def _at_exit(end: Callable[[], None]) -> None:
-    """Call something as this process ends, but in no child of it."""
-    owner = os.getpid()
-    atexit.register(lambda: end() if os.getpid() == owner else None)
 
 
 @cache
 def _server() -> Server:
     server = Server(_directory())
-    _at_exit(lambda: server.stop(signal.SIGINT))
+    at_exit(lambda: server.stop(signal.SIGINT))
     server.initialize()
     server.start()
     return server

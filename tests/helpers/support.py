@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 import sys
@@ -68,6 +69,12 @@ def until(condition: Callable[[], object], meanwhile: Callable[[], object] = lam
         assert time.monotonic() < deadline
         meanwhile()
         time.sleep(0.001)
+
+
+def at_exit(end: Callable[[], object]) -> None:
+    """Call something as this process ends, but in no child of it."""
+    owner = os.getpid()
+    atexit.register(lambda: end() if os.getpid() == owner else None)
 
 
 def in_threads(calls: Iterable[Callable[[], T]]) -> list[T]:
